@@ -1,0 +1,1 @@
+"""Search for MobileViTv2-style networks under a latency budget."""

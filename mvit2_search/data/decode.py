@@ -1,0 +1,51 @@
+"""One image file to square RGB pixels."""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """RGB pixels [S, S, 3], uint8, and the hash of the file they come from."""
+
+    pixels_SSC: np.ndarray
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unreadable:
+    """A file that is no usable image."""
+
+    why: str
+
+
+def decode(path: Path, size: int) -> Decoded | Unreadable:
+    """Scale the short side to `size` and crop the centre. Any mode and depth that Pillow reads."""
+    try:
+        data = path.read_bytes()
+        if not data:
+            return Unreadable(why="empty file")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
+            upright = ImageOps.exif_transpose(image)
+            square = ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR)
+    except Exception as err:  # a broken file raises whatever its decoder stumbles over
+        return Unreadable(why=" ".join(str(err).split()) or type(err).__name__)
+    return Decoded(pixels_SSC=np.asarray(square), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # deeper than 8 bits
+        values = np.asarray(image, np.float64)
+        top = 65535 if values.max() > 255 else 255
+        return Image.fromarray(np.clip(values * 255 / top, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:  # on white, as a viewer would show it
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

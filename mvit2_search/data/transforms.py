@@ -1,0 +1,19 @@
+"""How pixels become a network's input: the one place that training, evaluation and export share.
+
+MobileViTv2 takes RGB in [0, 1] without mean or deviation.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_input(pixels_NSSC: np.ndarray) -> Tensor:
+    """uint8 grey or RGB images to float [N, 3, S, S] in [0, 1], channels last in memory."""
+    x_NCSS = torch.from_numpy(pixels_NSSC).permute(0, 3, 1, 2).float().div_(255)
+    return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def flipped(pixels_NSSC: np.ndarray, chosen_N: np.ndarray) -> np.ndarray:
+    """Mirror the chosen images left to right."""
+    return np.where(chosen_N[:, None, None, None], pixels_NSSC[:, :, ::-1], pixels_NSSC)

@@ -1,0 +1,60 @@
+"""Every error this package raises on purpose.
+
+MVit2SearchError
+├── SpecError            you asked for something impossible           (fix the YAML or the call; exit 2)
+├── StudyConflict        the study is in use, or was made otherwise   (wait, or name a new one;  exit 3)
+├── DataError            the images are missing, broken or too few    (look at the named files;  exit 4)
+├── StorageError         the study cannot be read or written          (disk, lock, permission;   exit 4)
+├── BackendUnavailable   this machine lacks a tool or device          (install or connect it;    exit 4)
+├── MeasurementError     the tool ran and the number is bad           (retry, then look;         exit 4)
+└── TrainingError        the training gave no usable number           (look at the trial;        exit 1)
+
+`ValueError`, `TypeError` and `AssertionError` never stand for any of these: they mean a bug in
+this package. Errors of other libraries are translated where they enter, with `raise ... from err`.
+"""
+
+
+class MVit2SearchError(Exception):
+    """Base class: `except MVit2SearchError` catches everything above and nothing else."""
+
+    exit_code = 1
+
+
+class SpecError(MVit2SearchError):
+    """An architecture, search space or setting contradicts itself or names something unknown."""
+
+    exit_code = 2
+
+
+class StudyConflict(MVit2SearchError):
+    """Another driver holds the study, or its inputs differ from what was asked."""
+
+    exit_code = 3
+
+
+class DataError(MVit2SearchError):
+    """The images cannot be used: none, one class, or too many that do not open."""
+
+    exit_code = 4
+
+
+class StorageError(MVit2SearchError):
+    """The study's files cannot be read or written."""
+
+    exit_code = 4
+
+
+class BackendUnavailable(MVit2SearchError):
+    """A device or exporter cannot run here; the message says what to install or plug in."""
+
+    exit_code = 4
+
+
+class MeasurementError(MVit2SearchError):
+    """A measurement ran but must not be recorded."""
+
+    exit_code = 4
+
+
+class TrainingError(MVit2SearchError):
+    """A training ran and gave no usable accuracy, for instance because the loss was not finite."""

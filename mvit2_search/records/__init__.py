@@ -1,0 +1,23 @@
+"""The records this package writes: what was measured, what became of a trial, what was asked for."""
+
+from mvit2_search.records.confirmation import Score
+from mvit2_search.records.measurement import Artifact, Measurement, Passport, Samples
+from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
+
+SCHEMA = 1
+
+__all__ = [
+    "SCHEMA",
+    "Artifact",
+    "Failed",
+    "Finished",
+    "Infeasible",
+    "Measurement",
+    "Outcome",
+    "Passport",
+    "Samples",
+    "Score",
+    "Stopped",
+    "Trial",
+    "outcome_name",
+]

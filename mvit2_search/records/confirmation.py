@@ -1,0 +1,24 @@
+"""Scores of finalists that were trained again with fresh seeds and tested on unseen images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from mvit2_search.records.trial import Failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One training of one finalist, scored on the confirmation images."""
+
+    subject: str  # architecture key
+    seed: int
+    result: float | Failed  # top-1 in percent
+
+    def to_json(self) -> dict[str, Any]:
+        result = {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}
+        return {"subject": self.subject, "seed": self.seed, **result}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        result = Failed(**row["failed"]) if "failed" in row else row["accuracy_pct"]
+        return cls(subject=row["subject"], seed=row["seed"], result=result)

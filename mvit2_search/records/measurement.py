@@ -1,0 +1,80 @@
+"""A latency and everything that it depends on."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """An exported network, ready for a device."""
+
+    path: Path
+    sha256: str  # of the content: equal for equal networks and weights
+    format: str  # "onnx" or "mlpackage"
+    input_name: str
+    input_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passport:
+    """What a latency holds for. Latencies of different passports are never compared."""
+
+    device: str  # in words, for reports
+    chip: str
+    system: str
+    runtime: str
+    compute_units: str
+    precision: str
+    batch: int
+    threads: int
+    protocol: int
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits; equal passports, equal digests."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def differences(self, other: Self) -> list[str]:
+        """`runtime: onnxruntime 1.32.0 here, onnxruntime 1.31.0 there` for each entry that differs."""
+        here, there = asdict(self), asdict(other)
+        return [f"{k}: {here[k]} here, {there[k]} there" for k in here if here[k] != there[k]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Samples:
+    """Milliseconds of single forward passes, the i-th of both taken next to each other."""
+
+    candidate_ms: tuple[float, ...]
+    reference_ms: tuple[float, ...]
+    load_ms: float  # of the candidate, cold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The latency of one artifact on one device.
+
+    The number is the paired median of candidate over reference, times `reference_ms`, the latency that
+    the reference had when this device was first used here: a machine that runs slower for a while slows
+    both, and the ratio stays.
+    """
+
+    artifact_sha256: str
+    passport: str  # digest
+    latency_ms: float
+    low_ms: float  # 95 % interval of the paired median
+    high_ms: float
+    p10_ms: float  # spread of single passes
+    p90_ms: float
+    pairs: int
+    reference_ms: float
+    reference_now_ms: float  # median of the reference beside these samples
+    load_ms: float
+    measured_at: str  # UTC, a label only
+    flags: tuple[str, ...]  # "unsettled", "slow", "fast"
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        return cls(**row | {"flags": tuple(row["flags"])})

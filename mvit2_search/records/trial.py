@@ -1,0 +1,98 @@
+"""What became of a candidate. Written once, never edited; failures are rows too."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.records.measurement import Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """Timed and trained to the end."""
+
+    accuracy_pct: float  # top-1 on all selection images, 0-100
+    curve_pct: tuple[float, ...]  # after each epoch; all but the last on fewer images
+    measurement: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Infeasible:
+    """Over the budget: timed, never trained."""
+
+    measurement: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """Training ended early: it could no longer enter the front at its latency."""
+
+    curve_pct: tuple[float, ...]
+    measurement: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """No result. `reason` is one word such as `interrupted`, `training`, `measurement`."""
+
+    reason: str
+    message: str
+
+
+Outcome = Finished | Infeasible | Stopped | Failed
+
+_KINDS: dict[str, type[Outcome]] = {
+    "finished": Finished,
+    "infeasible": Infeasible,
+    "stopped": Stopped,
+    "failed": Failed,
+}
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """`finished`, `infeasible`, `stopped` or `failed`."""
+    return type(outcome).__name__.lower()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One attempt at one architecture.
+
+    `from_json(trial.to_json()) == trial`, also for records of earlier versions.
+
+    Attributes:
+        baseline: the name of the published width that this trial is, or None for a candidate.
+        repeats: the number of the trial whose outcome this one takes over, as the architecture is the same.
+        provenance: what is needed to do it again, besides the study's own inputs.
+    """
+
+    number: int
+    arch: ArchConfig
+    outcome: Outcome
+    seed: int
+    seconds: float
+    baseline: str | None = None
+    repeats: int | None = None
+    provenance: dict[str, str]
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The latency, which all but a failed trial have."""
+        return None if isinstance(self.outcome, Failed) else self.outcome.measurement
+
+    def to_json(self) -> dict[str, Any]:
+        outcome = {"kind": outcome_name(self.outcome), **asdict(self.outcome)}
+        return asdict(self) | {"arch": self.arch.to_json(), "outcome": outcome}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        return cls(**row | {"arch": ArchConfig.from_json(row["arch"]), "outcome": _outcome(row["outcome"])})
+
+
+def _outcome(row: dict[str, Any]) -> Outcome:
+    values = {k: v for k, v in row.items() if k != "kind"}
+    if "measurement" in values:
+        values["measurement"] = Measurement.from_json(values["measurement"])
+    if "curve_pct" in values:
+        values["curve_pct"] = tuple(values["curve_pct"])
+    return _KINDS[row["kind"]](**values)

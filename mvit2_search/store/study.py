@@ -1,0 +1,230 @@
+"""A search's records, kept as an Optuna study so that every tool made for Optuna reads it.
+
+| outcome    | Optuna state | what a sampler sees                                                 |
+|------------|--------------|---------------------------------------------------------------------|
+| Finished   | COMPLETE     | accuracy and latency; over the budget (a baseline) also a violation |
+| Infeasible | PRUNED       | no values, by how much the constraint is violated                   |
+| Stopped    | PRUNED       | no values, the constraint is met                                    |
+| Failed     | FAIL         | nothing                                                             |
+
+Every trial carries its full record as JSON in a user attribute, written before its state.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.records import (
+    SCHEMA,
+    Failed,
+    Finished,
+    Infeasible,
+    Outcome,
+    Passport,
+    Score,
+    Stopped,
+    Trial,
+)
+from mvit2_search.store.sqlite import database_path, open_storage, translated
+
+_STATES: dict[type[Outcome], TrialState] = {
+    Finished: TrialState.COMPLETE,
+    Infeasible: TrialState.PRUNED,
+    Stopped: TrialState.PRUNED,
+    Failed: TrialState.FAIL,
+}
+_RECORD, _BASELINE, _RETRY_OF = "record", "baseline", "retry_of"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A trial that was asked for and has no outcome yet."""
+
+    number: int
+    params: dict[str, Any]
+    baseline: str | None
+
+
+class Study:
+    """The trials and facts of one search.
+
+    Facts are named JSON values that hold for the whole study: its inputs, the resolved budget, the
+    device's passport. Only the driver, which holds the study's lock, may write.
+    """
+
+    def __init__(self, folder: Path, storage: RDBStorage, study: optuna.Study) -> None:
+        self.folder = folder
+        self._path = database_path(folder)
+        self._storage = storage
+        self._study = study
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._asked: dict[int, optuna.Trial] = {}
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def fact(self, name: str) -> Any:
+        """The fact of that name, or None."""
+        with translated(self._path):
+            return self._study.user_attrs.get(name)
+
+    def set_fact(self, name: str, value: Any) -> None:
+        with translated(self._path):
+            self._study.set_user_attr(name, value)
+
+    @property
+    def passport(self) -> Passport:
+        return Passport(**self.fact("passport"))
+
+    def trials(self) -> list[Trial]:
+        """Every trial that has an outcome, in order of number."""
+        closed = [t.user_attrs for t in self._frozen() if t.state.is_finished()]
+        return [Trial.from_json(attrs[_RECORD]) for attrs in closed if _RECORD in attrs]
+
+    def lost_numbers(self) -> list[int]:
+        """Trials that were killed before they had an architecture."""
+        return [t.number for t in self._frozen() if t.state.is_finished() and _RECORD not in t.user_attrs]
+
+    def running_number(self) -> int | None:
+        """The trial under way, if any."""
+        return next((t.number for t in self._frozen() if t.state == TrialState.RUNNING), None)
+
+    def outside(self) -> list[Trial]:
+        """Published widths that the space cannot express: records beside the trials, numbered -1."""
+        return [Trial.from_json(row) for row in self._facts("outside:")]
+
+    def add_outside(self, trial: Trial) -> None:
+        self.set_fact(f"outside:{trial.baseline}", trial.to_json())
+
+    def scores(self) -> list[Score]:
+        """The confirmation's trainings so far."""
+        return [Score.from_json(row) for row in self._facts("score:")]
+
+    def add_score(self, score: Score) -> None:
+        self.set_fact(f"score:{score.subject}:{score.seed}", score.to_json())
+
+    def ask(self, sampler: BaseSampler, distributions: Mapping[str, BaseDistribution]) -> Proposal:
+        """The next queued trial, or a new one from the sampler."""
+        with translated(self._path):
+            self._study.sampler = sampler
+            trial = self._study.ask(dict(distributions))
+            self._asked = {trial.number: trial}
+            return _proposal(trial.number, trial.params, trial.user_attrs)
+
+    def tell(self, trial: Trial, *, violations: Mapping[str, float]) -> None:
+        """Give a trial its outcome. `violations` are Optuna constraints: above 0 is not allowed.
+        They can be given only by the process that asked for the trial.
+        """
+        with translated(self._path):
+            for name, amount in violations.items():
+                self._asked[trial.number].set_constraint(name, amount)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+            self._storage.set_trial_user_attr(trial_id, _RECORD, trial.to_json())
+            self._finish(trial)
+
+    def unfinished(self) -> list[Proposal]:
+        """The trials that a killed driver left open, after giving those with a record their outcome."""
+        with translated(self._path):
+            for row in [t.user_attrs[_RECORD] for t in self._frozen() if _is_open(t) and _RECORD in t.user_attrs]:
+                self._finish(Trial.from_json(row))
+            return [_proposal(t.number, t.params, t.user_attrs) for t in self._frozen() if _is_open(t)]
+
+    def abandon(self, number: int) -> None:
+        """Close a trial that was killed before it had an architecture."""
+        with translated(self._path):
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def queue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
+        """Have the published width `name` asked for, unless it has been."""
+        with translated(self._path):
+            if not any(t.user_attrs.get(_BASELINE) == name for t in self._frozen()):
+                self._study.enqueue_trial(dict(params), user_attrs={_BASELINE: name})
+
+    def queue_again(self, number: int) -> None:
+        """Have the architecture of a closed trial asked for once more, unless it has been."""
+        with translated(self._path):
+            trials = self._frozen()
+            if not any(t.user_attrs.get(_RETRY_OF) == number for t in trials):
+                kept = {k: v for k, v in trials[number].user_attrs.items() if k == _BASELINE}
+                self._study.enqueue_trial(trials[number].params, user_attrs={**kept, _RETRY_OF: number})
+
+    def queued(self) -> bool:
+        """Whether the next trial comes from the queue."""
+        return any(t.state == TrialState.WAITING for t in self._frozen())
+
+    def _finish(self, trial: Trial) -> None:
+        values = None
+        if isinstance(trial.outcome, Finished):
+            values = (trial.outcome.accuracy_pct, trial.outcome.measurement.latency_ms)
+        self._study.tell(trial.number, values, state=_STATES[type(trial.outcome)])
+
+    def _frozen(self) -> list[FrozenTrial]:
+        with translated(self._path):
+            return self._study.get_trials(deepcopy=False)
+
+    def _facts(self, prefix: str) -> list[Any]:
+        with translated(self._path):
+            return [value for name, value in sorted(self._study.user_attrs.items()) if name.startswith(prefix)]
+
+
+def _is_open(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING
+
+
+def _proposal(number: int, params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Proposal:
+    return Proposal(number=number, params=dict(params), baseline=attrs.get(_BASELINE))
+
+
+def create_study(folder: Path) -> Study:
+    """The study in `folder`, made if there is none. Hold `driver_lock(folder)` meanwhile.
+
+    Raises:
+        StorageError: the file there is no study of this version, or cannot be written.
+    """
+    path = database_path(folder)
+    storage = open_storage(path)
+    with translated(path):
+        study = optuna.create_study(
+            study_name=folder.name, storage=storage, directions=["maximize", "minimize"], load_if_exists=True
+        )
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(["accuracy_pct", "latency_ms"])
+        if "schema" not in study.user_attrs:
+            study.set_user_attr("schema", SCHEMA)
+    return _checked(Study(folder, storage, study))
+
+
+def open_study(folder: Path) -> Study:
+    """The study in `folder`, for reading, also while a driver writes to it.
+
+    Raises:
+        SpecError: there is no study.
+        StorageError: the file there cannot be read.
+    """
+    path = database_path(folder)
+    if not path.is_file():
+        raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")
+    storage = open_storage(path, read_only=True)
+    with translated(path):
+        try:
+            study = optuna.load_study(study_name=folder.name, storage=storage)
+        except KeyError as err:
+            raise StorageError(f"{path}: holds no study named {folder.name!r}; was the folder renamed?") from err
+    return _checked(Study(folder, storage, study))
+
+
+def _checked(study: Study) -> Study:
+    if (schema := study.fact("schema")) != SCHEMA:
+        raise StorageError(f"{study.folder}: records of schema {schema}, this version reads {SCHEMA}")
+    return study
