@@ -104,13 +104,11 @@ def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViTv2:
     """The network of `arch` with fresh random weights, which follow torch's global seed."""
     model = MobileViTv2(arch, num_classes)
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.bias is not None):
+            nn.init.trunc_normal_(module.weight, std=0.02)  # what acts on tokens, as in transformers
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
     return model
 
 

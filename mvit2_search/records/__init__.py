@@ -2,6 +2,7 @@
 
 from mvit2_search.records.confirmation import Score
 from mvit2_search.records.measurement import Artifact, Measurement, Passport, Samples
+from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
 
 SCHEMA = 1
@@ -15,6 +16,7 @@ __all__ = [
     "Measurement",
     "Outcome",
     "Passport",
+    "Recipe",
     "Samples",
     "Score",
     "Stopped",

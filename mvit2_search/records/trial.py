@@ -61,6 +61,7 @@ class Trial:
     `from_json(trial.to_json()) == trial`, also for records of earlier versions.
 
     Attributes:
+        params, macs: parameters and multiply-adds of one image, with the head for the study's classes.
         baseline: the name of the published width that this trial is, or None for a candidate.
         repeats: the number of the trial whose outcome this one takes over, as the architecture is the same.
         provenance: what is needed to do it again, besides the study's own inputs.
@@ -69,6 +70,8 @@ class Trial:
     number: int
     arch: ArchConfig
     outcome: Outcome
+    params: int
+    macs: int
     seed: int
     seconds: float
     baseline: str | None = None

@@ -19,7 +19,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -114,10 +114,10 @@ class Study:
     def add_score(self, score: Score) -> None:
         self.set_fact(f"score:{score.subject}:{score.seed}", score.to_json())
 
-    def ask(self, sampler: BaseSampler, distributions: Mapping[str, BaseDistribution]) -> Proposal:
-        """The next queued trial, or a new one from the sampler."""
+    def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
+        """The next queued trial, or a new one from the sampler, which only a queue can do without."""
         with translated(self._path):
-            self._study.sampler = sampler
+            self._study.sampler = sampler or RandomSampler()
             trial = self._study.ask(dict(distributions))
             self._asked = {trial.number: trial}
             return _proposal(trial.number, trial.params, trial.user_attrs)
@@ -146,10 +146,9 @@ class Study:
             self._study.tell(number, state=TrialState.FAIL)
 
     def queue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
-        """Have the published width `name` asked for, unless it has been."""
+        """Have the published width `name` asked for next."""
         with translated(self._path):
-            if not any(t.user_attrs.get(_BASELINE) == name for t in self._frozen()):
-                self._study.enqueue_trial(dict(params), user_attrs={_BASELINE: name})
+            self._study.enqueue_trial(dict(params), user_attrs={_BASELINE: name})
 
     def queue_again(self, number: int) -> None:
         """Have the architecture of a closed trial asked for once more, unless it has been."""

@@ -1,0 +1,113 @@
+"""What a notebook uses: run a study, read it, bring its files up to date, export from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mvit2_search.arch import ArchConfig, published
+from mvit2_search.arch_yaml import arch_yaml, read_arch
+from mvit2_search.errors import SpecError
+from mvit2_search.files import write_atomically
+from mvit2_search.models.complexity import network_cost
+from mvit2_search.records import Finished, Trial
+from mvit2_search.report import Summary, report_html, summarise, trials_frame
+from mvit2_search.store import Study, open_study
+
+
+def read_study(folder: Path) -> Summary:
+    """The study in `folder`, also while it runs.
+
+    Raises:
+        SpecError: there is none, or it has only just begun.
+        StorageError: it cannot be read.
+    """
+    return _summary(open_study(folder))
+
+
+def refresh(study: Study) -> Summary:
+    """Bring `study.yaml`, `pareto.csv` and `report.html` in the study's folder up to date."""
+    summary = _summary(study)
+    write_atomically(study.folder / "study.yaml", _study_yaml(study))
+    write_atomically(study.folder / "pareto.csv", trials_frame(summary).to_csv(index=False))
+    write_atomically(study.folder / "report.html", report_html(summary))
+    return summary
+
+
+def load_arch(name_or_path: str) -> ArchConfig:
+    """A published network such as `mobilevitv2-0.75`, or an architecture's YAML file.
+
+    Raises:
+        SpecError: neither, or the file describes no network.
+    """
+    path = Path(name_or_path)
+    return read_arch(path) if path.suffix in (".yaml", ".yml") or path.is_file() else published(name_or_path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """An architecture that a user takes away."""
+
+    path: Path
+    trial: Trial
+
+
+def export_architecture(folder: Path, number: int | None = None) -> Exported:
+    """Write the YAML of a trial's architecture to `exports/<key>/architecture.yaml` in the study.
+
+    Args:
+        number: of the trial; by default the fastest under the budget whose confirmed accuracy is
+            within noise of the best.
+
+    Raises:
+        SpecError: there is no such trial, or nothing is confirmed yet.
+    """
+    summary = read_study(folder)
+    trial = _picked(summary) if number is None else _numbered(summary, number)
+    path = folder / "exports" / trial.arch.key / "architecture.yaml"
+    write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
+    return Exported(path=path, trial=trial)
+
+
+def _summary(study: Study) -> Summary:
+    if study.fact("budget_ms") is None:
+        raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
+    return summarise(study)
+
+
+def _study_yaml(study: Study) -> str:
+    names = ("request", "inputs", "budget_ms", "passport", "versions")
+    facts = {"study": study.name, **{name: study.fact(name) for name in names}}
+    head = "# Every resolved input of this study. Derived from study.db: editing it changes nothing.\n"
+    return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def _picked(summary: Summary) -> Trial:
+    if summary.verdict is None:
+        raise SpecError(
+            f"study {summary.name!r}: no architecture under the budget is confirmed; name one with --trial, "
+            "or go on with the command that started the study"
+        )
+    return summary.verdict.pick.trial
+
+
+def _numbered(summary: Summary, number: int) -> Trial:
+    for trial in summary.trials:
+        if trial.number == number:
+            return trial
+    last = max((trial.number for trial in summary.trials), default=None)
+    raise SpecError(f"study {summary.name!r} has no trial {number}" + (f"; the last is {last}" if last else ""))
+
+
+def _origin(summary: Summary, trial: Trial) -> list[str]:
+    """Where an exported architecture comes from and what it costs, for the head of its file."""
+    classes = len(summary.inputs["data"]["classes"])
+    lines = [f"Trial {trial.number} of study {summary.name}: {trial.baseline or 'found by the search'}."]
+    if trial.measurement is not None:
+        lines.append(f"{trial.measurement.latency_ms:.2f} ms measured with {summary.passport.device}.")
+    if isinstance(trial.outcome, Finished):
+        lines.append(f"{trial.outcome.accuracy_pct:.2f} % top-1 on the selection images after a short training.")
+    imagenet = network_cost(trial.arch, 1000)
+    lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
+    lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")
+    return lines

@@ -1,0 +1,57 @@
+"""`mvit2-search` and how its commands are found: each is imported when it is called."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from mvit2_search.errors import MVit2SearchError
+
+COMMANDS = {
+    "run": "mvit2_search.cli.run:run",
+    "status": "mvit2_search.cli.read:status",
+    "report": "mvit2_search.cli.read:report",
+    "export": "mvit2_search.cli.read:export",
+    "profile": "mvit2_search.cli.check:profile",
+    "validate": "mvit2_search.cli.check:validate",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is asked for, and turns this package's errors into a line and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MVit2SearchError as err:
+            click.echo(f"error: {err}", err=True)
+            ctx.exit(err.exit_code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("mvit2-search"), prog_name="mvit2-search")
+def cli() -> None:
+    """Find the most accurate MobileViTv2-style network that runs within a latency budget.
+
+    \b
+    Example:
+        mvit2-search run --space blocks --data fashion-mnist-mini \\
+            --latency-budget mobilevitv2-0.75 --trials 8 --study first
+        mvit2-search export first
+
+    \b
+    Exit codes: 0 done; 1 done but nothing fits the budget, or an unexpected error;
+    2 bad usage or file; 3 the study is in use or was made with other inputs;
+    4 data, disk or device; 130 and 143 interrupted and terminated, state saved.
+    """

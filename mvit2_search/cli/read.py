@@ -1,0 +1,109 @@
+"""Commands that read a study."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mvit2_search.cli.options import echo_json, json_option, results_option, study_argument, study_folder
+
+
+@click.command()
+@study_argument
+@results_option
+@json_option
+def status(study: str, results: Path, as_json: bool) -> None:
+    """Say how far a study is and what it has found, also while it runs.
+
+    STUDY is a study's name, or its folder.
+
+    \b
+    Example:
+        mvit2-search status first
+    """
+    from mvit2_search.api import read_study
+    from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
+
+    summary = read_study(study_folder(study, results))
+    if as_json:
+        echo_json(_status_json(summary))
+        return
+    state = f"ended: {summary.ended}" if summary.ended else "not finished"
+    click.echo(f"Study {summary.name}: {summary.candidates} candidates trained, {len(summary.trials)} trials; {state}.")
+    for line in [budget_sentence(summary), *verdict_sentences(summary), device_sentence(summary.passport)]:
+        click.echo(line)
+
+
+@click.command()
+@study_argument
+@results_option
+def report(study: str, results: Path) -> None:
+    """Write a study's report.html, pareto.csv and study.yaml anew.
+
+    STUDY is a study's name, or its folder.
+
+    \b
+    Example:
+        mvit2-search report first
+    """
+    from mvit2_search.api import refresh
+    from mvit2_search.store import open_study
+
+    folder = study_folder(study, results)
+    refresh(open_study(folder))
+    click.echo(str(folder / "report.html"))
+
+
+@click.command()
+@study_argument
+@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial; default: the study's pick.")
+@results_option
+@json_option
+def export(study: str, trial: int | None, results: Path, as_json: bool) -> None:
+    """Write the architecture of a trial as YAML.
+
+    STUDY is a study's name, or its folder. By default the architecture is the fastest under the budget
+    whose confirmed accuracy is within noise of the best.
+
+    \b
+    Example:
+        mvit2-search export first
+    """
+    from mvit2_search.api import export_architecture
+
+    exported = export_architecture(study_folder(study, results), trial)
+    if as_json:
+        chosen = exported.trial
+        echo_json({"path": str(exported.path), "trial": chosen.number, "key": chosen.arch.key, "params": chosen.params})
+        return
+    click.echo(str(exported.path))
+
+
+def _status_json(summary: Any) -> dict[str, Any]:
+    verdict = summary.verdict
+    gain = verdict.gain if verdict else None
+    return {
+        "study": summary.name,
+        "ended": summary.ended,
+        "candidates_trained": summary.candidates,
+        "trials": len(summary.trials),
+        "budget": summary.budget,
+        "budget_ms": summary.limits.latency_ms,
+        "front": [t.number for t in summary.front],
+        "best": _confirmed_json(verdict.best) if verdict else None,
+        "export": _confirmed_json(verdict.pick) if verdict else None,
+        "published": _confirmed_json(verdict.published) if verdict and verdict.published else None,
+        "gain_points": {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.pairs} if gain else None,
+    }
+
+
+def _confirmed_json(confirmed: Any) -> dict[str, Any]:
+    trial = confirmed.trial
+    return {
+        "trial": trial.number,
+        "baseline": trial.baseline,
+        "key": trial.arch.key,
+        "confirmed_pct": confirmed.mean_pct,
+        "latency_ms": confirmed.latency_ms,
+        "params": trial.params,
+    }

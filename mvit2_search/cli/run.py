@@ -1,0 +1,93 @@
+"""`mvit2-search run`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mvit2_search.cli.options import results_option
+from mvit2_search.records import Recipe
+
+_RECIPE = Recipe()
+_TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
+
+
+@click.command()
+@click.option("--space", required=True, help="A shipped space (width, blocks) or a YAML file.")
+@click.option("--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class.")
+@click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
+@click.option("--study", required=True, help="Name of the study; the same name resumes it.")
+@click.option("--device", default="auto", show_default=True, help="Where to time: host, coreml or auto.")
+@click.option("--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
+@click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
+@click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
+@click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
+@click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
+@click.option("--epochs", default=_RECIPE.epochs, show_default=True, help="Of a short training.")
+@click.option("--image-size", default=_RECIPE.image_size, show_default=True, help="Side of training images in pixels.")
+@click.option("--images-per-epoch", default=_RECIPE.images_per_epoch, show_default=True, help="Training images.")
+@click.option("--batch-size", default=_RECIPE.batch_size, show_default=True, help="Training images in a step.")
+@click.option("--learning-rate", default=_RECIPE.learning_rate, show_default=True, help="Highest of a training.")
+@click.option("--flip/--no-flip", default=_RECIPE.flip, show_default=True, help="Mirror half of the training images.")
+@results_option
+def run(**options: Any) -> None:
+    """Search under a latency budget, then confirm the best against the published widths.
+
+    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial, twice
+    stops now.
+
+    \b
+    Example:
+        mvit2-search run --space blocks --data fashion-mnist-mini \\
+            --latency-budget mobilevitv2-0.75 --trials 8 --study first
+        mvit2-search run --space ./mine.yaml --data ~/images --latency-budget 12ms --study mine
+    """
+    from mvit2_search.search import Request
+
+    recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
+    sys.exit(_search(Request(recipe=recipe, **options)))
+
+
+def _search(request: Any) -> int:
+    """Run to the end and print it; the exit code."""
+    import optuna
+
+    from mvit2_search.cli.progress import Progress
+    from mvit2_search.search import Interrupt, Terminated, run_search
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with Progress() as progress, Interrupt(progress.stopping) as interrupt:
+            run_search(request, progress, interrupt)
+    except KeyboardInterrupt:
+        return _interrupted("Stopped.", 130)
+    except Terminated:
+        return _interrupted("Terminated.", 143)
+    code = _print_end(request.folder)
+    return _interrupted("Stopped after the running trial.", 130) if interrupt.requested else code
+
+
+def _interrupted(what: str, code: int) -> int:
+    click.echo(f"{what} Nothing that was finished is lost. To go on:\n    mvit2-search {shlex.join(sys.argv[1:])}")
+    return code
+
+
+def _print_end(folder: Path) -> int:
+    from mvit2_search.api import refresh
+    from mvit2_search.report.sentences import verdict_sentences
+    from mvit2_search.store import open_study
+
+    summary = refresh(open_study(folder))
+    if summary.ended:
+        click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
+    for line in verdict_sentences(summary):
+        click.echo(line)
+    click.echo(f"Report: {folder / 'report.html'}")
+    if summary.verdict is None:
+        return 1
+    results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
+    click.echo(f"Export: mvit2-search export {summary.name}{results}")
+    return 0

@@ -1,0 +1,77 @@
+"""Core ML packages: ML Programs in half precision for iOS 16 and later.
+
+Converts anywhere; only macOS runs the result. Names and types are given explicitly: left out, they
+depend on how the network was captured, and latencies would differ by a hidden conversion.
+"""
+
+import hashlib
+import logging
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mvit2_search.errors import MeasurementError
+from mvit2_search.records import Artifact
+
+_WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
+
+
+def export_coreml(model: nn.Module, image_size: int, path: Path) -> Artifact:
+    """Write `model` for one RGB image of `image_size` pixels: float16 `image` in, `logits` out.
+
+    Raises:
+        MeasurementError: coremltools refuses the network.
+    """
+    coremltools = _coremltools()
+    shape = (1, 3, image_size, image_size)
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            package = coremltools.convert(
+                torch.jit.trace(model, torch.zeros(shape)),
+                convert_to="mlprogram",
+                inputs=[coremltools.TensorType(name="image", shape=shape, dtype=np.float16)],
+                outputs=[coremltools.TensorType(name="logits", dtype=np.float16)],
+                minimum_deployment_target=coremltools.target.iOS16,
+                compute_precision=coremltools.precision.FLOAT16,
+                skip_model_load=True,
+            )
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as err:
+            raise MeasurementError(f"Core ML conversion failed: {str(err).splitlines()[0]}") from err
+        package.save(str(path))
+    return Artifact(
+        path=path, sha256=content_hash(path), format="mlpackage", input_name="image", input_shape=shape
+    )
+
+
+def content_hash(path: Path) -> str:
+    """Of the program and the weights of a package, without the date of its conversion."""
+    spec = _coremltools().utils.load_spec(str(path))
+    spec.description.metadata.Clear()
+    digest = hashlib.sha256(spec.SerializeToString(deterministic=True))
+    digest.update((path / _WEIGHTS).read_bytes())
+    return digest.hexdigest()
+
+
+def operators(path: Path) -> Counter[str]:
+    """How often each operator stands in the saved program, constants aside."""
+    spec = _coremltools().utils.load_spec(str(path))
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    return Counter(operation.type for operation in block.operations if operation.type != "const")
+
+
+def _coremltools() -> Any:
+    """Imported without the lines it prints about the libraries that only macOS has."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            import coremltools
+    finally:
+        logger.setLevel(level)
+    return coremltools

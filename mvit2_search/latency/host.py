@@ -1,0 +1,73 @@
+"""This machine's CPU, by ONNX Runtime on one thread."""
+
+import importlib.util
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.latency.machine import chip, system
+from mvit2_search.latency.protocol import TimingPlan
+from mvit2_search.latency.turns import take_turns
+from mvit2_search.records import Artifact, Passport, Samples
+
+
+class HostDevice:
+    """Single precision, batch 1, one thread that does not spin: two networks in turn do not disturb
+    each other then."""
+
+    format = "onnx"
+
+    def check(self) -> None:
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise BackendUnavailable("host: ONNX Runtime is missing: pip install onnxruntime")
+
+    def passport(self) -> Passport:
+        return Passport(
+            device="ONNX Runtime on this computer's CPU",
+            chip=chip(),
+            system=system(),
+            runtime=f"onnxruntime {version('onnxruntime')}",
+            compute_units="CPU",
+            precision="float32",
+            batch=1,
+            threads=1,
+            protocol=1,
+        )
+
+    def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
+        start = perf_counter()
+        session = _session(candidate)
+        load_ms = 1e3 * (perf_counter() - start)
+        other = _session(reference)
+        inputs = [{a.input_name: np.zeros(a.input_shape, np.float32)} for a in (candidate, reference)]
+        return take_turns(
+            lambda: _pass_ms(session, inputs[0]), lambda: _pass_ms(other, inputs[1]), plan=plan, load_ms=load_ms
+        )
+
+
+def _session(artifact: Artifact) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # its exceptions have no common class of their own
+        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot load it: {_first_line(err)}") from err
+
+
+def _pass_ms(session: Any, inputs: dict[str, np.ndarray]) -> float:
+    start = perf_counter()
+    try:
+        session.run(None, inputs)
+    except Exception as err:
+        raise MeasurementError(f"ONNX Runtime cannot run the network: {_first_line(err)}") from err
+    return 1e3 * (perf_counter() - start)
+
+
+def _first_line(err: Exception) -> str:
+    return str(err).splitlines()[0] if str(err) else type(err).__name__

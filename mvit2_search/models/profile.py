@@ -1,0 +1,100 @@
+"""What a built network costs, counted by fvcore on its traced graph."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+from mvit2_search.arch import STAGES, ArchConfig
+from mvit2_search.models.mobilevit import build_model
+
+_MACS = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartCost:
+    """One part of a network at batch 1.
+
+    `macs` are multiply-adds of convolutions, linear layers and matrix products. `other_ops` are the
+    elements that all other operators compute: one per output of an element-wise operator, one per
+    input of a sum or mean, two per input of a norm or softmax, which read it twice.
+    """
+
+    part: str
+    params: int
+    macs: int
+    other_ops: int
+
+
+def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
+    """Stem, five stages, classifier, and last the sum, counted on the built network."""
+    model = build_model(arch, num_classes).eval()
+    counts = _counts(model, arch.image_size)
+    parts: list[tuple[str, nn.Module, str]] = [("stem", model.stem, "stem")]
+    parts += [(f"stage{i + 1}", model.stages[i], f"stages.{i}") for i in range(STAGES)]
+    rows = [_cost(name, module, counts[path]) for name, module, path in parts]
+    total = _cost("total", model, counts[""])
+    return [*rows, _rest(model, rows, total), total]
+
+
+def _counts(model: nn.Module, image_size: int) -> dict[str, Counter[str]]:
+    """Operator counts by module; raises NotImplementedError if any operator has no handler."""
+    analysis = FlopCountAnalysis(model, (torch.zeros(1, 3, image_size, image_size),))
+    analysis.set_op_handle(**_OTHER_HANDLERS)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    with warnings.catch_warnings(action="ignore"):
+        counts: dict[str, Counter[str]] = analysis.by_module_and_operator()
+    if missing := analysis.unsupported_ops():
+        raise NotImplementedError(f"no handler counts {', '.join(sorted(missing))}")
+    return counts
+
+
+def _cost(name: str, module: nn.Module, counts: Counter[str]) -> PartCost:
+    macs = sum(count for operator, count in counts.items() if operator in _MACS)
+    return PartCost(
+        part=name,
+        params=sum(p.numel() for p in module.parameters()),
+        macs=int(macs),
+        other_ops=int(sum(counts.values()) - macs),
+    )
+
+
+def _rest(model: nn.Module, rows: list[PartCost], total: PartCost) -> PartCost:
+    """The classifier with the pooling before it, which is no module of its own."""
+    return PartCost(
+        part="classifier",
+        params=total.params - sum(row.params for row in rows),
+        macs=total.macs - sum(row.macs for row in rows),
+        other_ops=total.other_ops - sum(row.other_ops for row in rows),
+    )
+
+
+def _elements(values: list[Any]) -> int:
+    return prod(values[0].type().sizes())
+
+
+def _per_output(inputs: list[Any], outputs: list[Any]) -> int:
+    return _elements(outputs)
+
+
+def _per_input(inputs: list[Any], outputs: list[Any]) -> int:
+    return _elements(inputs)
+
+
+def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
+    return 2 * _elements(inputs)
+
+
+_OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
+    **dict.fromkeys(("aten::add", "aten::add_", "aten::mul", "aten::silu", "aten::silu_", "aten::relu"), _per_output),
+    **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
+    **dict.fromkeys(("aten::softmax", "aten::group_norm", "aten::batch_norm"), _twice_per_input),
+    "aten::upsample_bilinear2d": _per_output,
+    **dict.fromkeys(("aten::pixel_shuffle", "aten::pixel_unshuffle"), None),  # they move values only
+}

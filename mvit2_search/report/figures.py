@@ -1,0 +1,108 @@
+"""Tables into Plotly figures. Computes nothing that a table does not hold."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from mvit2_search.records import Finished, Trial
+from mvit2_search.report.tables import Summary, sampling_error_pct
+
+_GREY, _BLUE, _ORANGE, _RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
+_LAYOUT = {"template": "plotly_white", "margin": {"l": 60, "r": 20, "t": 30, "b": 50}, "legend": {"orientation": "h", "y": -0.2}}
+
+
+def front_figure(summary: Summary) -> go.Figure:
+    """Accuracy against latency: candidates, front, published widths, budget."""
+    trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
+    published = sorted((t for t in trained if t.baseline), key=_latency)
+    on_front = {t.number for t in summary.front}
+    others = [t for t in trained if not t.baseline and t.number not in on_front]
+    front = sorted(summary.front, key=_latency)
+    groups = [
+        (others, "candidates", {"color": _GREY, "symbol": "circle-open", "size": 9}, None),
+        (published, "published widths", {"color": _ORANGE, "symbol": "diamond", "size": 10}, "linear"),
+        (front, "front under the budget", {"color": _BLUE, "symbol": "circle", "size": 9}, "hv"),
+    ]
+    figure = go.Figure(layout={**_LAYOUT, "hoverlabel": {"align": "left"}})
+    images = summary.inputs["data"]["selection"]
+    for trials, name, marker, line in groups:
+        figure.add_trace(_points(trials, images, name=name, marker=marker, line=line))
+    figure.add_vline(
+        x=summary.limits.latency_ms,
+        line={"dash": "dash", "color": _RED},
+        annotation={"text": f"budget {summary.budget}", "font": {"color": _RED}},
+    )
+    figure.update_xaxes(title="latency in ms, measured (bars: 95 % interval)", rangemode="tozero")
+    figure.update_yaxes(title="top-1 in % after the short training (bars: 95 % sampling error)")
+    return figure
+
+
+def confirmation_figure(summary: Summary) -> go.Figure:
+    """Each finalist's accuracy for each fresh seed, and their mean."""
+    figure = go.Figure(layout={**_LAYOUT, "height": 320})
+    names = [c.trial.baseline or f"trial {c.trial.number}" for c in summary.confirmed]
+    dots = [(n, pct) for n, c in zip(names, summary.confirmed, strict=True) for pct in c.accuracy_pct.values()]
+    figure.add_trace(
+        go.Scatter(
+            x=[name for name, _ in dots], y=[pct for _, pct in dots], mode="markers", name="one seed",
+            marker={"color": _BLUE, "symbol": "circle-open", "size": 9},
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=names, y=[c.mean_pct for c in summary.confirmed], mode="markers", name="mean",
+            marker={"color": _ORANGE, "symbol": "line-ew-open", "size": 30, "line": {"width": 3}},
+        )
+    )
+    figure.update_yaxes(title="top-1 in % on unseen images")
+    return figure
+
+
+def _points(
+    trials: Sequence[Trial], images: int, *, name: str, marker: dict[str, object], line: str | None
+) -> go.Scatter:
+    latency = [_latency(t) for t in trials]
+    measured = [t.measurement for t in trials if t.measurement is not None]
+    return go.Scatter(
+        x=latency,
+        y=[_accuracy(t) for t in trials],
+        error_x={
+            "array": [m.high_ms - m.latency_ms for m in measured],
+            "arrayminus": [m.latency_ms - m.low_ms for m in measured],
+            "thickness": 1,
+        },
+        error_y={"array": [sampling_error_pct(_accuracy(t), images) for t in trials], "thickness": 1},
+        mode="lines+markers" if line else "markers",
+        line={"shape": line} if line else None,
+        marker=marker,
+        name=name,
+        text=[_hover(t) for t in trials],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _hover(trial: Trial) -> str:
+    arch, measured = trial.arch, trial.measurement
+    assert measured is not None
+    name = f"trial {trial.number}" if trial.number >= 0 else "outside of the space"
+    return "<br>".join(
+        [
+            f"<b>{trial.baseline or name}</b> {arch.key}",
+            f"{_accuracy(trial):.2f} %, {measured.latency_ms:.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]",
+            f"{trial.params:,} parameters, {trial.macs / 1e9:.3f} G multiply-adds",
+            f"stages {arch.stage_channels}, stem {arch.stem_channels}",
+            f"expanded {arch.expanded_channels}",
+            f"attention layers {arch.attention_layers}, dims {arch.attention_dims}, ffn {arch.ffn_dims}",
+            *([f"<i>{', '.join(measured.flags)}</i>"] if measured.flags else []),
+        ]
+    )
+
+
+def _latency(trial: Trial) -> float:
+    assert trial.measurement is not None
+    return trial.measurement.latency_ms
+
+
+def _accuracy(trial: Trial) -> float:
+    assert isinstance(trial.outcome, Finished)
+    return trial.outcome.accuracy_pct

@@ -1,0 +1,139 @@
+"""A study's records as plain tables. Draws nothing and needs no torch."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Passport, Stopped, Trial, outcome_name
+from mvit2_search.store import Study
+from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """Everything that a report shows of a study, in memory.
+
+    Attributes:
+        budget: as it was asked for, `12ms` or `mobilevitv2-0.75`.
+        lost: numbers of trials that were killed before they had an architecture.
+        ended: why the search ended, or None while there is more to do.
+    """
+
+    name: str
+    inputs: dict[str, Any]
+    passport: Passport
+    limits: Limits
+    trials: list[Trial]
+    outside: list[Trial]
+    lost: list[int]
+    front: list[Trial]
+    confirmed: list[Confirmed]
+    verdict: Verdict | None
+    ended: str | None
+
+    @property
+    def budget(self) -> str:
+        return str(self.inputs["latency_budget"])
+
+    @property
+    def all_trials(self) -> list[Trial]:
+        """The trials and the published widths outside of the space."""
+        return [*self.trials, *self.outside]
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates were trained, published widths and repeats left out."""
+        trained = [t for t in self.trials if isinstance(t.outcome, Finished | Stopped)]
+        return sum(t.baseline is None and t.repeats is None for t in trained)
+
+
+def summarise(study: Study) -> Summary:
+    """Read a study whose budget is resolved."""
+    inputs, ended = study.fact("inputs"), study.fact("ended")
+    limits = Limits(latency_ms=study.fact("budget_ms"), max_params=inputs["max_params"])
+    trials, outside, scores = study.trials(), study.outside(), study.scores()
+    return Summary(
+        name=study.name,
+        inputs=inputs,
+        passport=study.passport,
+        limits=limits,
+        trials=trials,
+        outside=outside,
+        lost=study.lost_numbers(),
+        front=front(trials, limits),
+        confirmed=confirmations([*trials, *outside], scores),
+        verdict=judge(trials, outside, scores, limits),
+        ended=ended["why"] if ended else None,
+    )
+
+
+def trials_frame(summary: Summary) -> pd.DataFrame:
+    """One row per trial, in order of number; docs/files.md explains the columns."""
+    front_numbers = {trial.number for trial in summary.front}
+    confirmed = {c.trial.arch.key: c for c in summary.confirmed}
+    rows = [_row(t, summary.limits, t.number in front_numbers, confirmed.get(t.arch.key)) for t in summary.all_trials]
+    rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
+    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
+    return frame.astype({name: "Int64" for name in ("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds")})
+
+
+def sampling_error_pct(accuracy_pct: float, images: int) -> float:
+    """Half the 95 % interval that the choice of `images` test images alone gives an accuracy."""
+    share = accuracy_pct / 100
+    return 196 * math.sqrt(share * (1 - share) / images)
+
+
+_COLUMNS = [
+    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "latency_ms", "latency_low_ms"),
+    *("latency_high_ms", "pairs", "flags", "within_budget", "on_front", "params", "macs", "confirmed_pct"),
+    *("confirmed_seeds", "curve_pct", "seconds", "seed", "reason", "message", "architecture"),
+]
+
+
+def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | None) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "outcome": outcome_name(trial.outcome),
+        "baseline": trial.baseline,
+        "repeats": trial.repeats,
+        "key": trial.arch.key,
+        **_measured(trial, limits),
+        **_result(trial.outcome),
+        "on_front": on_front,
+        "params": trial.params,
+        "macs": trial.macs,
+        "confirmed_pct": confirmed.mean_pct if confirmed else None,
+        "confirmed_seeds": len(confirmed.accuracy_pct) if confirmed else None,
+        "seconds": trial.seconds,
+        "seed": trial.seed,
+        "architecture": json.dumps(trial.arch.to_json(), separators=(",", ":")),
+    }
+
+
+def _measured(trial: Trial, limits: Limits) -> dict[str, Any]:
+    measured = trial.measurement
+    if measured is None:
+        return {}
+    return {
+        "latency_ms": measured.latency_ms,
+        "latency_low_ms": measured.low_ms,
+        "latency_high_ms": measured.high_ms,
+        "pairs": measured.pairs,
+        "flags": " ".join(measured.flags),
+        "within_budget": limits.allow_trial(trial),
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    match outcome:
+        case Finished(accuracy_pct=accuracy, curve_pct=curve):
+            return {"accuracy_pct": accuracy, "curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
+        case Stopped(curve_pct=curve):
+            return {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
+        case Failed(reason=reason, message=message):
+            return {"reason": reason, "message": message}
+        case Infeasible():
+            return {"reason": "over the budget"}

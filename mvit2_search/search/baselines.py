@@ -1,0 +1,59 @@
+"""The published widths: what the search has to beat."""
+
+from time import monotonic
+
+from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
+from mvit2_search.records import Trial
+from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.sampler import distributions
+from mvit2_search.search.trials import TrialRunner
+
+
+def run_baselines(runner: TrialRunner, interrupt: Interrupt) -> None:
+    """Time all published widths; train those within the limits and the first beyond.
+
+    Those that the space can express are ordinary trials. Trials that are queued already, because a
+    killed driver left them open, come first.
+    """
+    for width in PUBLISHED_WIDTHS:
+        _run_queued(runner, interrupt)
+        name = published_name(width)
+        if interrupt.requested or name in {trial.baseline for trial in _baselines(runner)}:
+            continue
+        if (params := runner.space.encode_width(width)) is None:
+            _run_outside(runner, name, ArchConfig.mobilevitv2(width))
+        else:
+            runner.study.queue_baseline(name, params)
+    _run_queued(runner, interrupt)
+
+
+def _run_queued(runner: TrialRunner, interrupt: Interrupt) -> None:
+    while runner.study.queued() and not interrupt.requested:
+        proposal = runner.study.ask(None, distributions(runner.space))
+        runner.run(proposal, train_anyway=_is_first_beyond(runner, proposal.baseline))
+
+
+def _run_outside(runner: TrialRunner, name: str, arch: ArchConfig) -> None:
+    start = monotonic()
+    runner.listener.started(-1, arch, name)
+    outcome = runner.evaluator.outcome(arch, train_anyway=_is_first_beyond(runner, name))
+    trial = runner.make(arch, outcome, number=-1, baseline=name, seconds=monotonic() - start)
+    runner.study.add_outside(trial)
+    runner.listener.trial_ended(runner.study, trial)
+
+
+def _is_first_beyond(runner: TrialRunner, name: str | None) -> bool:
+    """Whether no smaller published width is beyond the limits; False for what is no baseline."""
+    return name is not None and all(
+        runner.limits.allow(trial.measurement, trial.params)
+        for trial in _baselines(runner)
+        if trial.measurement is not None and _width(trial.baseline) < _width(name)
+    )
+
+
+def _baselines(runner: TrialRunner) -> list[Trial]:
+    return [t for t in [*runner.study.trials(), *runner.study.outside()] if t.baseline is not None]
+
+
+def _width(name: str | None) -> float:
+    return next(width for width in PUBLISHED_WIDTHS if published_name(width) == name)

@@ -1,0 +1,62 @@
+"""What a study was made with, and what may not change when it goes on."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from mvit2_search.data import Dataset
+from mvit2_search.errors import StudyConflict
+from mvit2_search.proxies import Proxy
+from mvit2_search.search.request import Request
+from mvit2_search.space import SearchSpace
+from mvit2_search.store import Study
+
+_PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
+
+
+def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
+    """Everything that the study's numbers depend on, as JSON.
+
+    How long to go on (`--trials`, `--max-hours`, `--confirm-seeds`) is not among it: a study may be
+    extended.
+    """
+    return {
+        "space": {"name": space.name, **space.to_json()},
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "classes": list(dataset.classes),
+            "train": len(dataset.train),
+            "selection": len(dataset.selection),
+            "confirmation": len(dataset.confirmation),
+        },
+        "latency_budget": request.latency_budget,
+        "max_params": request.max_params,
+        "seed": request.seed,
+        "training": proxy.settings(),
+    }
+
+
+def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
+    """Raises StudyConflict, naming each difference, where the study was made with other inputs."""
+    before = dict(_flat(study.fact("inputs")))
+    now = dict(_flat(inputs))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed:
+        lines = "; ".join(f"{key}: was {before.get(key)}, now {now.get(key)}" for key in changed)
+        raise StudyConflict(
+            f"study {study.name!r} was made with other inputs: {lines}; use those, or another --study name"
+        )
+
+
+def versions() -> dict[str, str]:
+    """The packages that numbers depend on."""
+    return {package: version(package) for package in _PACKAGES}
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else name)
+    else:
+        yield key, value

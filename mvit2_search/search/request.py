@@ -1,0 +1,81 @@
+"""What a user asks of a search."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mvit2_search.arch import published
+from mvit2_search.errors import SpecError
+from mvit2_search.records import Recipe
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One `mvit2-search run`, as it was asked; see its `--help` for the meaning of each entry.
+
+    Raises:
+        SpecError: an entry is out of range.
+    """
+
+    space: str
+    data: str
+    latency_budget: str
+    study: str
+    device: str = "auto"
+    trials: int = 20
+    seed: int = 0
+    confirm_seeds: int = 3
+    max_hours: float | None = None
+    max_params: int | None = None
+    train_on: str = "auto"
+    recipe: Recipe = Recipe()
+    results: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        check_study_name(self.study)
+        parse_budget(self.latency_budget)
+        for name in ("trials", "confirm_seeds", "max_params"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise SpecError(f"--max-hours {self.max_hours}: expected more than 0")
+        if self.seed < 0:
+            raise SpecError(f"--seed {self.seed}: expected 0 or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as it was last asked; the resolved inputs stand beside it in the study."""
+        return {**asdict(self), "results": str(self.results)}
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.study
+
+
+def check_study_name(name: str) -> None:
+    """Raises SpecError for a name that is no safe folder name."""
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', not starting with '.' or '-'"
+        )
+
+
+def parse_budget(text: str) -> float | str:
+    """Milliseconds, or the name of the published network whose latency is the budget.
+
+    Raises:
+        SpecError: neither.
+    """
+    if match := _MILLISECONDS.fullmatch(text.strip()):
+        if (milliseconds := float(match[1])) > 0:
+            return milliseconds
+        raise SpecError(f"--latency-budget {text!r}: expected more than 0 ms")
+    try:
+        published(text.strip())
+    except SpecError as err:
+        raise SpecError(f"--latency-budget: expected a time such as 12ms, or a published network: {err}") from err
+    return text.strip()

@@ -1,0 +1,107 @@
+"""From a proposal to a trial on disk."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.models.complexity import network_cost
+from mvit2_search.records import Failed, Outcome, Trial
+from mvit2_search.search.evaluate import Evaluator
+from mvit2_search.search.events import Listener
+from mvit2_search.space import SearchSpace
+from mvit2_search.store import Proposal, Study
+from mvit2_search.verdict import Limits
+
+INTERRUPTED = "interrupted"
+_MAX_TRIES = 3  # of a candidate that ends the driver each time
+
+
+@dataclass(kw_only=True)
+class TrialRunner:
+    """Runs what the study proposes and keeps what is known of the architectures so far."""
+
+    study: Study
+    space: SearchSpace
+    evaluator: Evaluator
+    limits: Limits
+    num_classes: int
+    seed: int
+    provenance: dict[str, str]
+    listener: Listener
+    known: dict[str, Trial] = field(default_factory=dict)  # by architecture key, failures included
+
+    def __post_init__(self) -> None:
+        for trial in self.study.trials():
+            self._learn(trial)
+
+    def run(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
+        """Give a proposal its outcome: evaluate its architecture, or reuse what is known of it."""
+        start = monotonic()
+        arch = self.space.decode(proposal.params)
+        self.listener.started(proposal.number, arch, proposal.baseline)
+        seen = self.known.get(arch.key)
+        outcome = seen.outcome if seen else self.evaluator.outcome(arch, train_anyway=train_anyway)
+        trial = self.make(
+            arch, outcome, number=proposal.number, baseline=proposal.baseline, seconds=monotonic() - start,
+            repeats=seen.number if seen else None,
+        )
+        self.study.tell(trial, violations=self._violations(trial))
+        self._learn(trial)
+        self.listener.trial_ended(self.study, trial)
+        return trial
+
+    def make(
+        self,
+        arch: ArchConfig,
+        outcome: Outcome,
+        *,
+        number: int,
+        baseline: str | None,
+        seconds: float,
+        repeats: int | None = None,
+    ) -> Trial:
+        """The record of an outcome."""
+        cost = network_cost(arch, self.num_classes)
+        return Trial(
+            number=number,
+            arch=arch,
+            outcome=outcome,
+            params=cost.params,
+            macs=cost.macs,
+            seed=self.seed,
+            seconds=round(seconds, 3),
+            baseline=baseline,
+            repeats=repeats,
+            provenance=self.provenance,
+        )
+
+    def recover(self) -> None:
+        """Close what a killed driver left open and queue it again."""
+        for proposal in self.study.unfinished():
+            if proposal.params.keys() != {axis.name for axis in self.space.axes}:
+                self.study.abandon(proposal.number)
+                continue
+            lost = Failed(reason=INTERRUPTED, message="the search was stopped while this trial ran")
+            arch = self.space.decode(proposal.params)
+            trial = self.make(arch, lost, number=proposal.number, baseline=proposal.baseline, seconds=0.0)
+            self.study.tell(trial, violations={})
+        tries: dict[str, int] = {}
+        for trial in self.study.trials():
+            self._learn(trial)
+            if isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED:
+                tries[trial.arch.key] = tries.get(trial.arch.key, 0) + 1
+                if trial.baseline is not None or tries[trial.arch.key] < _MAX_TRIES:
+                    self.study.queue_again(trial.number)
+
+    def _learn(self, trial: Trial) -> None:
+        interrupted = isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED
+        if not interrupted and trial.repeats is None:
+            self.known[trial.arch.key] = trial
+
+    def _violations(self, trial: Trial) -> dict[str, float]:
+        if trial.measurement is None:
+            return {}
+        over = {"latency_ms": trial.measurement.latency_ms - self.limits.latency_ms}
+        if self.limits.max_params is not None:
+            over["params"] = float(trial.params - self.limits.max_params)
+        return over

@@ -1,0 +1,7 @@
+"""Training loops and where they run."""
+
+from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.loop import accuracy_pct, train_epochs
+from mvit2_search.train.memory import keep_freed_memory
+
+__all__ = ["accuracy_pct", "keep_freed_memory", "resolve_train_device", "train_epochs"]

@@ -1,0 +1,103 @@
+"""Training, epoch by epoch, and testing."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mvit2_search.data import Split, to_input
+from mvit2_search.data.transforms import flipped
+from mvit2_search.errors import TrainingError
+from mvit2_search.records import Recipe
+
+_TEST_BATCH = 128
+
+
+def train_epochs(model: nn.Module, split: Split, recipe: Recipe, *, seed: int, device: str) -> Iterator[int]:
+    """Train `model` in place, pausing after each epoch with its number, from 1.
+
+    An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
+    comes again. Deterministic for a seed on one machine.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(model, recipe)
+    batches = _batches(split, recipe, np.random.default_rng(seed))
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        model.train()
+        total = torch.zeros((), device=device)
+        for _ in range(recipe.steps_per_epoch):
+            _set_learning_rate(optimizer, recipe, step)
+            total += _train_step(model, optimizer, *next(batches), recipe=recipe, device=device)
+            step += 1
+        if not math.isfinite(total.item()):
+            raise TrainingError(f"the loss is not finite in epoch {epoch}")
+        yield epoch
+
+
+def accuracy_pct(model: nn.Module, split: Split, *, device: str) -> float:
+    """Top-1 accuracy in percent."""
+    model.eval()
+    correct = 0
+    with torch.inference_mode():
+        for i in range(0, len(split), _TEST_BATCH):
+            logits = model(to_input(split.pixels_NSSC[i : i + _TEST_BATCH]).to(device))
+            correct += int((logits.argmax(1).cpu().numpy() == split.labels_N[i : i + _TEST_BATCH]).sum())
+    return 100 * correct / len(split)
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pixels_NSSC: np.ndarray,
+    labels_N: np.ndarray,
+    *,
+    recipe: Recipe,
+    device: str,
+) -> torch.Tensor:
+    """One step; the loss before it."""
+    logits = model(to_input(pixels_NSSC).to(device))
+    target = torch.from_numpy(labels_N).to(device)
+    loss = F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW; norms and biases do not decay."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
+    total = recipe.epochs * recipe.steps_per_epoch
+    warmup = max(1, round(recipe.warmup_share * total))
+    decay = 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, total - warmup)))
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * min((step + 1) / warmup, decay)
+
+
+def _batches(split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless batches from one shuffle of the images after another."""
+    waiting = np.empty(0, np.int64)
+    while True:
+        while len(waiting) < recipe.batch_size:
+            waiting = np.concatenate([waiting, rng.permutation(len(split))])
+        chosen, waiting = waiting[: recipe.batch_size], waiting[recipe.batch_size :]
+        pixels = split.pixels_NSSC[chosen]
+        if recipe.flip:
+            pixels = flipped(pixels, rng.random(len(pixels)) < 0.5)
+        yield pixels, split.labels_N[chosen]
