@@ -1,0 +1,134 @@
+"""Stand-ins that make a whole search take a second: a scripted device, a formula for a proxy."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.data import Dataset
+from mvit2_search.errors import TrainingError
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.models.complexity import network_cost
+from mvit2_search.proxies import EpochScore
+from mvit2_search.records import (
+    Artifact,
+    Failed,
+    Finished,
+    Infeasible,
+    Measurement,
+    Outcome,
+    Recipe,
+    Trial,
+)
+from mvit2_search.search import Request
+from mvit2_search.space import SearchSpace
+
+MS_PER_GMAC = 20.0
+
+
+def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int) -> Artifact:
+    """A file that holds the architecture instead of a network."""
+    path = folder / f"{arch.key}.{format}"
+    path.write_text(json.dumps(arch.to_json()))
+    shape = (1, 3, arch.image_size, arch.image_size)
+    return Artifact(path=path, sha256=f"{arch.key}-{num_classes}", format=format, input_name="image", input_shape=shape)
+
+
+def macs_device(chip: str = "scripted chip") -> ScriptedDevice:
+    """20 ms per thousand million multiply-adds, always the same."""
+
+    def script(artifact: Artifact, _: int) -> float:
+        arch = ArchConfig.from_json(json.loads(artifact.path.read_text()))
+        return MS_PER_GMAC * network_cost(arch).macs / 1e9
+
+    return ScriptedDevice(script=script, chip=chip)
+
+
+class FormulaProxy:
+    """Accuracy grows with parameters; the seed adds up to 0.3 points. Counts its trainings."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.trained: list[tuple[str, int, str]] = []
+
+    def run(
+        self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> Iterator[EpochScore]:
+        self.trained.append((arch.key, seed, test_on))
+        if self.fails:
+            raise TrainingError("the loss is not finite in epoch 1")
+        params = network_cost(arch, len(dataset.classes)).params
+        accuracy = 90 - 20 * (1e6 / (1e6 + params)) + int(arch.key, 16) % 7 * seed % 3 / 10
+        yield EpochScore(epoch=1, accuracy_pct=accuracy / 2)
+        yield EpochScore(epoch=2, accuracy_pct=accuracy)
+
+    def blind_spots(self, space: SearchSpace) -> list[str]:
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        return {"proxy": "formula"}
+
+
+def request(folder: Path, **changes: Any) -> Request:
+    """A search that ends after four candidates."""
+    asked = Request(
+        space="blocks",
+        data=str(folder / "images"),
+        latency_budget="mobilevitv2-0.75",
+        study="test",
+        trials=4,
+        confirm_seeds=2,
+        recipe=Recipe(image_size=32),
+        results=folder / "results",
+    )
+    return replace(asked, **changes)
+
+
+def measurement(latency_ms: float = 10.0, **changes: Any) -> Measurement:
+    """A settled measurement within 1 %."""
+    whole = Measurement(
+        artifact_sha256="0" * 64,
+        passport="0" * 12,
+        latency_ms=latency_ms,
+        low_ms=0.99 * latency_ms,
+        high_ms=1.01 * latency_ms,
+        p10_ms=0.98 * latency_ms,
+        p90_ms=1.02 * latency_ms,
+        pairs=20,
+        reference_ms=10.0,
+        reference_now_ms=10.1,
+        load_ms=5.0,
+        measured_at="2026-01-01T00:00:00+00:00",
+        flags=(),
+    )
+    return replace(whole, **changes)
+
+
+def finished(accuracy_pct: float, latency_ms: float) -> Finished:
+    return Finished(
+        accuracy_pct=accuracy_pct, curve_pct=(accuracy_pct / 2, accuracy_pct), measurement=measurement(latency_ms)
+    )
+
+
+def trial(number: int, outcome: Outcome | None = None, **changes: Any) -> Trial:
+    """A trial whose architecture differs from every other number's."""
+    whole = Trial(
+        number=number,
+        arch=ArchConfig.mobilevitv2(0.5 + number / 8),
+        outcome=outcome or finished(70.0, 10.0),
+        params=1_000_000,
+        macs=500_000_000,
+        seed=0,
+        seconds=1.5,
+        provenance={"torch": "2.13.0"},
+    )
+    return replace(whole, **changes)
+
+
+OUTCOMES: list[Outcome] = [
+    finished(71.5, 12.0),
+    Infeasible(measurement=measurement(40.0, flags=("unsettled", "slow"))),
+    Failed(reason="training", message="the loss is not finite in epoch 1"),
+]

@@ -1,0 +1,53 @@
+"""Costs by formula against costs counted on the built network, and both against the paper."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.models import profile as profile_module
+from mvit2_search.models.complexity import network_cost, stage_costs
+from mvit2_search.models.profile import profile
+from test_arch import archs
+from test_models import PARAMS
+
+# arXiv:2206.02680, table 6, worked out to four digits; in thousand million multiply-adds at 256 pixels
+GMACS = {0.5: 0.4646, 0.75: 1.0280, 1.0: 1.8121, 1.25: 2.8169, 1.5: 4.0425, 1.75: 5.4888, 2.0: 7.1558}
+
+
+@pytest.mark.parametrize("width", GMACS)
+def test_multiply_adds_are_the_published_ones(width):
+    arch = ArchConfig.mobilevitv2(width)
+    assert round(network_cost(arch).macs / 1e9, 4) == GMACS[width]
+    assert round(profile(arch)[-1].macs / 1e9, 4) == GMACS[width]
+
+
+@pytest.mark.parametrize("width", PARAMS)
+def test_parameters_by_formula_are_the_published_ones(width):
+    assert network_cost(ArchConfig.mobilevitv2(width)).params == PARAMS[width]
+
+
+@settings(max_examples=15, deadline=None)
+@given(archs)
+def test_the_formula_agrees_with_counting_in_every_stage(arch):
+    *parts, total = profile(arch, 10)
+    formula = dict(stage_costs(arch, 10))
+    assert {p.part: (p.params, p.macs) for p in parts} == {k: (c.params, c.macs) for k, c in formula.items()}
+    assert (total.params, total.macs) == (network_cost(arch, 10).params, network_cost(arch, 10).macs)
+
+
+def test_other_operators_are_counted_by_element():
+    """Stem at 32 pixels: a norm that reads its 16 x 16 x 16 inputs twice, and SiLU over as many."""
+    stem = profile(ArchConfig.mobilevitv2(0.25, image_size=32), 10)[0]
+    assert stem.other_ops == 3 * 16 * 16 * 16
+
+
+def test_an_operator_without_a_handler_is_an_error(monkeypatch):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.erfinv(x)
+
+    monkeypatch.setattr(profile_module, "build_model", lambda *_: Odd())
+    with pytest.raises(NotImplementedError, match="no handler counts aten::erfinv"):
+        profile(ArchConfig.mobilevitv2(0.25))

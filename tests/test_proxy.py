@@ -1,0 +1,98 @@
+"""The short-training proxy."""
+
+import pytest
+import torch
+
+from conftest import write_images
+from mvit2_search.arch import ArchConfig
+from mvit2_search.data import load_dataset
+from mvit2_search.errors import SpecError, TrainingError
+from mvit2_search.proxies import ShortTrain, short_train
+from mvit2_search.records import Recipe
+from mvit2_search.space import load_space
+from mvit2_search.train import accuracy_pct
+
+RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
+ARCH = ArchConfig.mobilevitv2(0.25)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return load_dataset(str(write_images(tmp_path / "i", {"a": 30, "b": 30})), image_size=32, max_train=64)
+
+
+def test_it_yields_once_per_epoch_and_again_the_same(dataset):
+    proxy = ShortTrain(RECIPE, "cpu")
+    runs = [list(proxy.run(ARCH, dataset, seed=3, test_on="selection")) for _ in range(2)]
+    assert [score.epoch for score in runs[0]] == [1, 2]
+    assert runs[0] == runs[1]
+
+
+def test_not_asking_for_the_next_epoch_stops_the_training(dataset, monkeypatch):
+    epochs = []
+    real = short_train.train_epochs
+
+    def watched(*args, **kwargs):
+        for epoch in real(*args, **kwargs):
+            epochs.append(epoch)
+            yield epoch
+
+    monkeypatch.setattr(short_train, "train_epochs", watched)
+    next(ShortTrain(RECIPE, "cpu").run(ARCH, dataset, seed=0, test_on="selection"))
+    assert epochs == [1]
+
+
+@pytest.mark.parametrize("part", ["selection", "confirmation"])
+def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(dataset, monkeypatch, part):
+    tested = []
+
+    def watched(model, split, *, device):
+        tested.append(split)
+        return accuracy_pct(model, split, device=device)
+
+    monkeypatch.setattr(short_train, "accuracy_pct", watched)
+    monkeypatch.setattr(short_train, "_CURVE_IMAGES", 5)
+    list(ShortTrain(RECIPE, "cpu").run(ARCH, dataset, seed=0, test_on=part))
+    whole = getattr(dataset, part)
+    assert [len(split) for split in tested] == [5, len(whole)]
+    assert tested[1] is whole
+
+
+def test_what_torch_raises_is_a_training_error(dataset, monkeypatch):
+    def out_of_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("no memory left\nmore lines")
+
+    monkeypatch.setattr(short_train, "build_model", out_of_memory)
+    with pytest.raises(TrainingError, match=r"^OutOfMemoryError: no memory left$"):
+        list(ShortTrain(RECIPE, "cpu").run(ARCH, dataset, seed=0, test_on="selection"))
+
+
+@pytest.mark.parametrize(("size", "stages"), [(32, [4, 5]), (48, [5]), (64, [5]), (96, [])])
+def test_it_says_where_it_cannot_see_attention(size, stages):
+    spots = ShortTrain(Recipe(image_size=size), "cpu").blind_spots(load_space("blocks"))
+    assert len(spots) == len(stages)
+    assert all(f"stage {stage} has one token" in spot for stage, spot in zip(stages, spots, strict=True))
+
+
+def test_it_sees_all_of_the_width_space():
+    assert ShortTrain(Recipe(image_size=32), "cpu").blind_spots(load_space("width")) == []
+
+
+def test_it_refuses_to_search_input_sizes(tmp_path):
+    path = tmp_path / "sizes.yaml"
+    path.write_text("name: sizes\nsettings:\n  image_size: {choices: [192, 256]}\n")
+    with pytest.raises(SpecError, match="trains every candidate at 48 pixels"):
+        ShortTrain(Recipe(), "cpu").blind_spots(load_space(str(path)))
+
+
+def test_one_token_is_what_the_network_really_sees():
+    """At 48 pixels the tokens of stage 5 are one patch, those of stage 4 are four."""
+    from mvit2_search.models import build_model
+
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2).eval()
+    patches = {}
+    for i in (3, 4):
+        mixer = model.stages[i][-1].layers[0].mixer
+        mixer.register_forward_hook(lambda _, args, out, i=i: patches.__setitem__(i + 1, args[0].shape[-1]))
+    model(torch.rand(1, 3, 48, 48))
+    assert patches == {4: 4, 5: 1}

@@ -1,0 +1,108 @@
+"""Training: the schedule, the order of images, determinism, failure."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.data import Split
+from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
+from mvit2_search.models import build_model
+from mvit2_search.records import Recipe
+from mvit2_search.train import accuracy_pct, resolve_train_device, train_epochs
+from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate
+
+TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
+
+
+def colours(count=64, size=32):
+    """Red and green images, which any network can learn to tell apart."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, count)
+    pixels = rng.integers(0, 100, (count, size, size, 3), dtype=np.uint8)
+    pixels[np.arange(count), :, :, labels] += 100
+    return Split(pixels_NSSC=pixels, labels_N=labels)
+
+
+def trained(recipe=TINY, seed=0, split=None):
+    torch.manual_seed(seed)
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    epochs = list(train_epochs(model, split or colours(), recipe, seed=seed, device="cpu"))
+    return model, epochs
+
+
+def test_it_learns_what_is_easy():
+    model, epochs = trained(Recipe(epochs=4, image_size=32, images_per_epoch=128, batch_size=16))
+    assert epochs == [1, 2, 3, 4]
+    assert accuracy_pct(model, colours(), device="cpu") > 90
+
+
+def test_a_seed_fixes_the_result_and_another_changes_it():
+    def weights(seed):
+        return trained(seed=seed)[0].classifier.weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_loss_that_is_not_finite_is_a_training_error():
+    with pytest.raises(TrainingError, match=r"the loss is not finite in epoch 1"):
+        trained(Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16, learning_rate=1e30))
+
+
+def test_every_image_is_seen_before_one_comes_again():
+    split = Split(pixels_NSSC=np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), labels_N=np.arange(10))
+    batches = _batches(split, Recipe(images_per_epoch=4, batch_size=4), np.random.default_rng(0))
+    seen = np.concatenate([next(batches)[1] for _ in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert list(seen[:10]) != list(seen[10:])
+
+
+def test_a_small_data_set_is_repeated_to_fill_an_epoch():
+    assert trained(split=colours(count=10))[1] == [1, 2]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    recipe = Recipe(epochs=10, images_per_epoch=20, batch_size=2, learning_rate=1.0)
+    optimizer = _optimizer(nn.Linear(2, 2), recipe)
+    rates = []
+    for step in range(100):
+        _set_learning_rate(optimizer, recipe, step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
+    assert rates[99] < 0.001
+
+
+def test_norms_and_biases_do_not_decay():
+    decayed, free = _optimizer(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), Recipe()).param_groups
+    assert [p.ndim for p in decayed["params"]] == [4]
+    assert [p.ndim for p in free["params"]] == [1, 1, 1]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    class AlwaysOne(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
+
+    split = Split(pixels_NSSC=np.zeros((200, 8, 8, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
+    assert accuracy_pct(AlwaysOne(), split, device="cpu") == 75.0
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 0}, {"image_size": 16}, {"batch_size": 1}, {"learning_rate": 0.0}])
+def test_recipes_that_make_no_training(changes):
+    with pytest.raises(SpecError):
+        Recipe(**changes)
+
+
+def test_where_to_train():
+    assert resolve_train_device("cpu") == "cpu"
+    assert resolve_train_device("auto") in ("cpu", "cuda", "mps")
+    with pytest.raises(SpecError, match="expected auto, cpu, mps, cuda or cuda:1"):
+        resolve_train_device("gpu")
+    with pytest.raises(BackendUnavailable, match="try --train-on auto"):
+        resolve_train_device("cuda:97")
