@@ -86,7 +86,12 @@ class ArchConfig:
 
     def _forget_absent_blocks(self) -> None:
         """Settings of a block that is not there must not tell two equal networks apart."""
-        for name, absent in (("attention_dims", 0), ("ffn_dims", 0), ("attention", "separable"), ("patch_sizes", 2)):
+        for name, absent in (
+            ("attention_dims", 0),
+            ("ffn_dims", 0),
+            ("attention", "separable"),
+            ("patch_sizes", 2),
+        ):
             pairs = zip(getattr(self, name), self.attention_layers, strict=True)
             self._set(name, tuple(value if layers else absent for value, layers in pairs))
 
@@ -135,8 +140,13 @@ class ArchConfig:
             SpecError: a value is out of range, or there are too few or too many.
         """
         widths = _per_stage("width", width, STAGES)
-        attention_widths = widths[2:] if attention_width is None else _attention("attention_width", attention_width)
-        channels = [_round_div(c * w, 16 if i == 0 else 8) for i, (c, w) in enumerate(zip(_STAGE_CHANNELS, widths, strict=True))]
+        attention_widths = (
+            widths[2:] if attention_width is None else _attention("attention_width", attention_width)
+        )
+        channels = [
+            _round_div(c * w, 16 if i == 0 else 8)
+            for i, (c, w) in enumerate(zip(_STAGE_CHANNELS, widths, strict=True))
+        ]
         stem = _round_div(min(max(_STEM * widths[0], 16), 64), 8, lowest=16)
         dims = [_round_div(d * w, 8) for d, w in zip(_ATTENTION_DIMS, attention_widths, strict=True)]
         multipliers = _attention("ffn_multiplier", ffn_multiplier)
@@ -187,7 +197,11 @@ _LENGTHS = {"stage_channels": STAGES, "expanded_channels": STAGES, "kernel_sizes
     ("attention_dims", "attention_layers", "ffn_dims", "attention", "patch_sizes"), len(ATTENTION_STAGES)
 )
 _WHOLE_PER_STAGE = tuple(name for name in _LENGTHS if name not in ("expanded_channels", "attention"))
-_PUBLISHED = {f.name: f.default for f in fields(ArchConfig) if f.name in ("kernel_sizes", "attention", "patch_sizes", "image_size")}
+_PUBLISHED = {
+    f.name: f.default
+    for f in fields(ArchConfig)
+    if f.name in ("kernel_sizes", "attention", "patch_sizes", "image_size")
+}
 
 
 def published_name(width: float) -> str:
@@ -213,7 +227,9 @@ def _round_div(value: float, divisor: int, lowest: int | None = None) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def _expanded(stem: int, channels: Sequence[int], counts: Sequence[int], ratios: Sequence[float]) -> tuple[tuple[int, ...], ...]:
+def _expanded(
+    stem: int, channels: Sequence[int], counts: Sequence[int], ratios: Sequence[float]
+) -> tuple[tuple[int, ...], ...]:
     rows = []
     for before, own, count, ratio in zip([stem, *channels], channels, counts, ratios, strict=False):
         inputs = [before] + [own] * (_whole("inverted_residuals", count) - 1)

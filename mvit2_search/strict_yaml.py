@@ -17,6 +17,7 @@ from mvit2_search.errors import SpecError
 Keys = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ def load(path: Path) -> Document:
     """
     text = _read(path)
     try:
-        _refuse_aliases(path, text)
+        _refuse_aliases_and_depth(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         places: dict[Keys, tuple[int, int]] = {(): (1, 1)}
         data = None if node is None else _data(path, node, (), places)
@@ -74,8 +75,6 @@ def load(path: Path) -> Document:
         raise SpecError(f"{path}{place}: not YAML: {err.problem or err.context}") from err
     except yaml.YAMLError as err:
         raise SpecError(f"{path}: not YAML: {' '.join(str(err).split())}") from err
-    except RecursionError as err:
-        raise SpecError(f"{path}: nested too deeply") from err
     return Document(path=path, data=data, places=places)
 
 
@@ -90,11 +89,15 @@ def _read(path: Path) -> str:
         raise SpecError(f"{path}: not UTF-8 text at byte {err.start}") from err
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
+def _refuse_aliases_and_depth(path: Path, text: str) -> None:
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.AliasEvent):
-            mark = event.start_mark
-            raise SpecError(f"{path}:{mark.line + 1}:{mark.column + 1}: alias *{event.anchor}: write the value out")
+            raise SpecError(f"{path}:{line}:{column}: alias *{event.anchor}: write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise SpecError(f"{path}:{line}:{column}: nested too deeply")
 
 
 def _data(path: Path, node: yaml.Node, keys: Keys, places: dict[Keys, tuple[int, int]]) -> Any:
@@ -106,7 +109,9 @@ def _data(path: Path, node: yaml.Node, keys: Keys, places: dict[Keys, tuple[int,
     return _scalar(path, node)
 
 
-def _mapping(path: Path, node: yaml.MappingNode, keys: Keys, places: dict[Keys, tuple[int, int]]) -> dict[str, Any]:
+def _mapping(
+    path: Path, node: yaml.MappingNode, keys: Keys, places: dict[Keys, tuple[int, int]]
+) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None

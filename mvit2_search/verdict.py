@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, published_name
 from mvit2_search.pareto import front_mask
-from mvit2_search.records import Finished, Measurement, Score, Trial
+from mvit2_search.records import Failed, Finished, Measurement, Score, Trial
 
 FINALISTS = 2
 _WIDTH_NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]
@@ -100,7 +100,9 @@ def paired_difference(first: dict[int, float], second: dict[int, float]) -> Diff
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The finished trials within the limits that no other of them dominates, repeats left out."""
-    finished = [t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t) and t.repeats is None]
+    finished = [
+        t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t) and t.repeats is None
+    ]
     outcomes = [t.outcome for t in finished if isinstance(t.outcome, Finished)]
     mask = front_mask([o.accuracy_pct for o in outcomes], [o.measurement.latency_ms for o in outcomes])
     return [trial for trial, on_front in zip(finished, mask, strict=True) if on_front]
@@ -115,14 +117,18 @@ def finalists(trials: Sequence[Trial], outside: Sequence[Trial], limits: Limits)
 
 def bracket(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The largest published width within the limits and the smallest beyond, as far as trained."""
-    trained = {t.baseline: t for t in trials if t.baseline and t.repeats is None and isinstance(t.outcome, Finished)}
+    trained = {
+        t.baseline: t for t in trials if t.baseline and t.repeats is None and isinstance(t.outcome, Finished)
+    }
     widths = [trained[name] for name in _WIDTH_NAMES if name in trained]
     within = [t for t in widths if limits.allow_trial(t)]
     beyond = [t for t in widths if not limits.allow_trial(t)]
     return within[-1:] + beyond[:1]
 
 
-def judge(trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits) -> Verdict | None:
+def judge(
+    trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits
+) -> Verdict | None:
     """The verdict, or None where no candidate under the budget has been confirmed."""
     confirmed = [c for c in confirmations([*trials, *outside], scores) if limits.allow_trial(c.trial)]
     searched = [c for c in confirmed if c.trial.baseline is None]
@@ -145,7 +151,7 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
     """The trials that have confirmed scores, in order of number."""
     found: dict[str, dict[int, float]] = {}
     for score in scores:
-        if isinstance(score.result, float):
+        if not isinstance(score.result, Failed):
             found.setdefault(score.subject, {})[score.seed] = score.result
     once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished) and t.repeats is None}
     return [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in sorted(found.keys() & once.keys())]

@@ -52,17 +52,19 @@ def build(source: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stratified(part: str, labels: np.ndarray, sizes: tuple[int, ...]) -> list[list[int]]:
-    """For each size, indices with equally many of every class; no index twice, in mixed order."""
-    order = sorted(range(len(labels)), key=lambda i: hashlib.sha256(f"fashion-mnist-mini {part} {i}".encode()).digest())
-    by_class = {c: [i for i in order if labels[i] == c] for c in range(len(CLASSES))}
-    rank = {index: position for position, index in enumerate(order)}
+    """For each size, indices with equally many of every class, the classes in turn; no index twice."""
+    order = sorted(range(len(labels)), key=lambda i: _shuffled(part, i))
+    by_class = [[i for i in order if labels[i] == c] for c in range(len(CLASSES))]
     chosen, start = [], 0
     for size in sizes:
-        each = size // len(CLASSES)
-        indices = [i for members in by_class.values() for i in members[start : start + each]]
-        chosen.append(sorted(indices, key=rank.__getitem__))
-        start += each
+        end = start + size // len(CLASSES)
+        chosen.append([members[k] for k in range(start, end) for members in by_class])
+        start = end
     return chosen
+
+
+def _shuffled(part: str, index: int) -> bytes:
+    return hashlib.sha256(f"fashion-mnist-mini {part} {index}".encode()).digest()
 
 
 def _official(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,9 @@ def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int
     path = folder / f"{arch.key}.{format}"
     path.write_text(json.dumps(arch.to_json()))
     shape = (1, 3, arch.image_size, arch.image_size)
-    return Artifact(path=path, sha256=f"{arch.key}-{num_classes}", format=format, input_name="image", input_shape=shape)
+    return Artifact(
+        path=path, sha256=f"{arch.key}-{num_classes}", format=format, input_name="image", input_shape=shape
+    )
 
 
 def macs_device(chip: str = "scripted chip") -> ScriptedDevice:

@@ -38,7 +38,7 @@ def test_the_shipped_images_are_stratified_and_of_the_stated_numbers():
 def test_classes_are_mixed_in_every_split():
     data = load("fashion-mnist-mini", size=28)
     for split in (data.train, data.selection, data.confirmation):
-        assert np.bincount(split.first(1000).labels_N, minlength=10).min() > 70
+        assert np.bincount(split.first(1000).labels_N).tolist() == [100] * 10
 
 
 def test_the_shipped_files_are_small():
@@ -75,6 +75,12 @@ def test_val_is_for_confirmation_only(tmp_path):
     write_images(tmp_path / "val", {"a": 4, "b": 3}, size=20)
     data = load(tmp_path)
     assert [len(s) for s in (data.train, data.selection, data.confirmation)] == [16, 4, 7]
+
+
+def test_classes_of_a_folder_are_mixed_too(tmp_path):
+    data = load(write_images(tmp_path / "images", {"a": 200, "b": 200}, size=2), size=2)
+    for split in (data.train, data.selection, data.confirmation):
+        assert 5 <= split.first(20).labels_N.sum() <= 15
 
 
 def test_no_image_is_in_two_parts(tmp_path):
@@ -152,7 +158,9 @@ def test_classes_must_be_in_train_and_val(tmp_path):
 
 
 def test_an_unknown_data_set_is_named():
-    with pytest.raises(DataError, match="nowhere: no such folder, and the one shipped data set is fashion-mnist-mini"):
+    with pytest.raises(
+        DataError, match="nowhere: no such folder, and the one shipped data set is fashion-mnist-mini"
+    ):
         load("nowhere")
 
 
@@ -178,8 +186,8 @@ def test_the_centre_is_kept_and_a_turned_photograph_is_put_upright(tmp_path):
     exif[0x0112] = 6  # the camera was turned
     image.save(tmp_path / "a.png")
     image.resize((40, 20)).save(tmp_path / "b.jpg", exif=exif)
-    assert decode(tmp_path / "a.png", 10).pixels_SSC.min() == 255
-    assert decode(tmp_path / "b.jpg", 10).pixels_SSC.mean() > 250
+    assert decode(tmp_path / "a.png", 10).pixels_SSC.mean() > 240
+    assert decode(tmp_path / "b.jpg", 10).pixels_SSC.mean() > 240
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "bomb"])
@@ -190,7 +198,9 @@ def test_damaged_files_are_unreadable_with_a_reason(tmp_path, damage):
     if damage == "bomb":
         path = tmp_path / "a.pbm"
         data = b"P4 60000 60000\n" + b"\0" * 100
-    path.write_bytes({"truncated": data[: len(data) // 2], "garbage": os.urandom(500), "empty": b""}.get(damage, data))
+    path.write_bytes(
+        {"truncated": data[: len(data) // 2], "garbage": os.urandom(500), "empty": b""}.get(damage, data)
+    )
     decoded = decode(path, 8)
     assert isinstance(decoded, Unreadable)
     assert decoded.why

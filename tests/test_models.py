@@ -116,7 +116,9 @@ def test_the_encoder_norm_takes_all_channels_and_positions_together():
     block = MobileViTBlock(8, 8, 16, layers=1, attention="separable", kernel=3, patch=2)
     norm = block.layers[0].norm1
     x = torch.randn(2, 8, 4, 9)
-    expected = (x - x.mean((1, 2, 3), keepdim=True)) / (x.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+    expected = (x - x.mean((1, 2, 3), keepdim=True)) / (
+        x.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5
+    ).sqrt()
     torch.testing.assert_close(norm(x), expected)
 
 

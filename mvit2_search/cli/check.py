@@ -39,7 +39,9 @@ def validate(file: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("file")
-@click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head.")
+@click.option(
+    "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
+)
 @json_option
 def profile(file: str, classes: int, as_json: bool) -> None:
     """Parameters and multiply-adds of an architecture, per stage and in all.
@@ -58,7 +60,9 @@ def profile(file: str, classes: int, as_json: bool) -> None:
     arch = load_arch(file)
     rows = count(arch, classes)
     if as_json:
-        echo_json({"key": arch.key, "image_size": arch.image_size, "classes": classes, "parts": list(map(asdict, rows))})
+        echo_json(
+            {"key": arch.key, "image_size": arch.image_size, "classes": classes, "parts": list(map(asdict, rows))}
+        )
         return
     name = Path(file).name
     click.echo(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {classes} classes")

@@ -39,7 +39,9 @@ class Progress:
 
     def opened(self, study: Study, request: Request) -> None:
         self._print(f"Study {study.name} in {study.folder}: {request.trials} candidates to train")
-        self._print(f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms on {study.passport.device}")
+        self._print(
+            f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms on {study.passport.device}"
+        )
         self._refresh(study)
 
     def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
@@ -73,7 +75,9 @@ class Progress:
 def _outcome(outcome: Outcome) -> str:
     match outcome:
         case Finished(accuracy_pct=accuracy, measurement=measured):
-            return f"{accuracy:6.2f} %  {measured.latency_ms:8.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]"
+            return (
+                f"{accuracy:6.2f} %  {measured.latency_ms:8.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]"
+            )
         case Infeasible(measurement=measured):
             return f"over     {measured.latency_ms:8.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]"
         case Stopped(curve_pct=curve, measurement=measured):

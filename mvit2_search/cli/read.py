@@ -29,7 +29,9 @@ def status(study: str, results: Path, as_json: bool) -> None:
         echo_json(_status_json(summary))
         return
     state = f"ended: {summary.ended}" if summary.ended else "not finished"
-    click.echo(f"Study {summary.name}: {summary.candidates} candidates trained, {len(summary.trials)} trials; {state}.")
+    click.echo(
+        f"Study {summary.name}: {summary.candidates} candidates trained, {len(summary.trials)} trials; {state}."
+    )
     for line in [budget_sentence(summary), *verdict_sentences(summary), device_sentence(summary.passport)]:
         click.echo(line)
 
@@ -74,7 +76,9 @@ def export(study: str, trial: int | None, results: Path, as_json: bool) -> None:
     exported = export_architecture(study_folder(study, results), trial)
     if as_json:
         chosen = exported.trial
-        echo_json({"path": str(exported.path), "trial": chosen.number, "key": chosen.arch.key, "params": chosen.params})
+        echo_json(
+            {"path": str(exported.path), "trial": chosen.number, "key": chosen.arch.key, "params": chosen.params}
+        )
         return
     click.echo(str(exported.path))
 
@@ -93,7 +97,9 @@ def _status_json(summary: Any) -> dict[str, Any]:
         "best": _confirmed_json(verdict.best) if verdict else None,
         "export": _confirmed_json(verdict.pick) if verdict else None,
         "published": _confirmed_json(verdict.published) if verdict and verdict.published else None,
-        "gain_points": {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.pairs} if gain else None,
+        "gain_points": {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.pairs}
+        if gain
+        else None,
     }
 
 

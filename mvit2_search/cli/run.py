@@ -16,22 +16,30 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 
 @click.command()
 @click.option("--space", required=True, help="A shipped space (width, blocks) or a YAML file.")
-@click.option("--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class.")
+@click.option(
+    "--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class."
+)
 @click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
 @click.option("--study", required=True, help="Name of the study; the same name resumes it.")
 @click.option("--device", default="auto", show_default=True, help="Where to time: host, coreml or auto.")
-@click.option("--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later.")
+@click.option(
+    "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
 @click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
 @click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
 @click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
 @click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
 @click.option("--epochs", default=_RECIPE.epochs, show_default=True, help="Of a short training.")
-@click.option("--image-size", default=_RECIPE.image_size, show_default=True, help="Side of training images in pixels.")
+@click.option(
+    "--image-size", default=_RECIPE.image_size, show_default=True, help="Side of training images in pixels."
+)
 @click.option("--images-per-epoch", default=_RECIPE.images_per_epoch, show_default=True, help="Training images.")
 @click.option("--batch-size", default=_RECIPE.batch_size, show_default=True, help="Training images in a step.")
 @click.option("--learning-rate", default=_RECIPE.learning_rate, show_default=True, help="Highest of a training.")
-@click.option("--flip/--no-flip", default=_RECIPE.flip, show_default=True, help="Mirror half of the training images.")
+@click.option(
+    "--flip/--no-flip", default=_RECIPE.flip, show_default=True, help="Mirror half of the training images."
+)
 @results_option
 def run(**options: Any) -> None:
     """Search under a latency budget, then confirm the best against the published widths.

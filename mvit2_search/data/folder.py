@@ -116,7 +116,9 @@ def _test_share(found: dict[str, list[Path]]) -> float:
     return min(_TEST_SHARE, _MAX_TEST / sum(map(len, found.values())))
 
 
-def _cut(folder: Path, found: dict[str, list[Path]], share: float) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def _cut(
+    folder: Path, found: dict[str, list[Path]], share: float
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Each class in two: the most, and `share` of it but at least one image."""
     most, rest = {}, {}
     for name, files in found.items():
@@ -135,12 +137,13 @@ def _mixed(folder: Path, found: dict[str, list[Path]], most: int) -> list[_File]
     for label, files in enumerate(found.values()):
         ordered = sorted(files, key=lambda path: _rank(folder, path))
         kept += [_File(path=path, label=label) for path in ordered[: max(1, round(share * len(files)))]]
-    return sorted(kept, key=lambda file: _rank(folder, file.path))
+    return sorted(kept, key=lambda file: _rank(folder, file.path, "order "))
 
 
-def _rank(folder: Path, path: Path) -> bytes:
-    """A fixed shuffle: the place of a file depends on its own path alone."""
-    return hashlib.sha256(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")).digest()
+def _rank(folder: Path, path: Path, salt: str = "") -> bytes:
+    """A fixed shuffle for each salt: the place of a file depends on its own path alone."""
+    name = salt + path.relative_to(folder).as_posix()
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def _judge(folder: Path, bad: Sequence[str], *, read: int) -> None:

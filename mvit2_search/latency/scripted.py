@@ -37,9 +37,7 @@ class ScriptedDevice:
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-        return take_turns(
-            lambda: self._pass(candidate), lambda: self._pass(reference), plan=plan, load_ms=0.0
-        )
+        return take_turns(lambda: self._pass(candidate), lambda: self._pass(reference), plan=plan, load_ms=0.0)
 
     def _pass(self, artifact: Artifact) -> float:
         self.passes += 1

@@ -44,7 +44,11 @@ def paired_ratio(samples: Samples) -> tuple[float, float, float]:
     median = float(np.median(ratios))
     interval = quantile_test(ratios, q=median, p=0.5).confidence_interval(0.95)
     low, high = float(interval.low), float(interval.high)
-    return median, low if math.isfinite(low) else float(ratios.min()), high if math.isfinite(high) else float(ratios.max())
+    return (
+        median,
+        low if math.isfinite(low) else float(ratios.min()),
+        high if math.isfinite(high) else float(ratios.max()),
+    )
 
 
 def to_measurement(

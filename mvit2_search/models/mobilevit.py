@@ -118,9 +118,7 @@ def _stage(arch: ArchConfig, i: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     for j, hidden in enumerate(arch.expanded_channels[i]):
         stride = 1 if j else _STRIDES[i]
-        modules.append(
-            InvertedResidual(outputs if j else inputs, hidden, outputs, kernel=kernel, stride=stride)
-        )
+        modules.append(InvertedResidual(outputs if j else inputs, hidden, outputs, kernel=kernel, stride=stride))
     if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
         modules.append(_block(arch, i - 2, outputs, kernel))
     return nn.Sequential(*modules)

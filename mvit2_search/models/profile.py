@@ -8,11 +8,13 @@ from math import prod
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from mvit2_search.arch import STAGES, ArchConfig
 from mvit2_search.models.mobilevit import build_model
+
+with warnings.catch_warnings(action="ignore"):  # it compiles losses with what torch calls deprecated
+    from fvcore.nn import FlopCountAnalysis
 
 _MACS = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 
@@ -92,7 +94,9 @@ def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 _OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
-    **dict.fromkeys(("aten::add", "aten::add_", "aten::mul", "aten::silu", "aten::silu_", "aten::relu"), _per_output),
+    **dict.fromkeys(
+        ("aten::add", "aten::add_", "aten::mul", "aten::silu", "aten::silu_", "aten::relu"), _per_output
+    ),
     **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
     **dict.fromkeys(("aten::softmax", "aten::group_norm", "aten::batch_norm"), _twice_per_input),
     "aten::upsample_bilinear2d": _per_output,

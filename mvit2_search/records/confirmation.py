@@ -15,7 +15,9 @@ class Score:
     result: float | Failed  # top-1 in percent
 
     def to_json(self) -> dict[str, Any]:
-        result = {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}
+        result = (
+            {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}
+        )
         return {"subject": self.subject, "seed": self.seed, **result}
 
     @classmethod

@@ -28,7 +28,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.image_size < 32 or self.learning_rate <= 0:
-            raise SpecError("training needs at least 1 epoch, images of at least 32 pixels and a learning rate above 0")
+            raise SpecError(
+                "training needs at least 1 epoch, images of at least 32 pixels and a learning rate above 0"
+            )
         if not 2 <= self.batch_size <= self.images_per_epoch:
             raise SpecError(
                 f"batch size {self.batch_size}: expected from 2 to the {self.images_per_epoch} images per epoch"

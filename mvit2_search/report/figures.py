@@ -8,7 +8,11 @@ from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary, sampling_error_pct
 
 _GREY, _BLUE, _ORANGE, _RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
-_LAYOUT = {"template": "plotly_white", "margin": {"l": 60, "r": 20, "t": 30, "b": 50}, "legend": {"orientation": "h", "y": -0.2}}
+_LAYOUT = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "legend": {"orientation": "h", "y": -0.2},
+}
 
 
 def front_figure(summary: Summary) -> go.Figure:
@@ -44,13 +48,19 @@ def confirmation_figure(summary: Summary) -> go.Figure:
     dots = [(n, pct) for n, c in zip(names, summary.confirmed, strict=True) for pct in c.accuracy_pct.values()]
     figure.add_trace(
         go.Scatter(
-            x=[name for name, _ in dots], y=[pct for _, pct in dots], mode="markers", name="one seed",
+            x=[name for name, _ in dots],
+            y=[pct for _, pct in dots],
+            mode="markers",
+            name="one seed",
             marker={"color": _BLUE, "symbol": "circle-open", "size": 9},
         )
     )
     figure.add_trace(
         go.Scatter(
-            x=names, y=[c.mean_pct for c in summary.confirmed], mode="markers", name="mean",
+            x=names,
+            y=[c.mean_pct for c in summary.confirmed],
+            mode="markers",
+            name="mean",
             marker={"color": _ORANGE, "symbol": "line-ew-open", "size": 30, "line": {"width": 3}},
         )
     )

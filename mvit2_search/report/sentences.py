@@ -26,8 +26,11 @@ def verdict_sentences(summary: Summary) -> list[str]:
     """What came out, the answer first."""
     verdict = summary.verdict
     if verdict is None:
-        return ["No candidate under the budget has been confirmed yet." if summary.ended is None else
-                f"No architecture under the budget was found: {summary.ended}."]
+        return [
+            "No candidate under the budget has been confirmed yet."
+            if summary.ended is None
+            else f"No architecture under the budget was found: {summary.ended}."
+        ]
     best = verdict.best
     lines = [
         f"Best under the budget: trial {best.trial.number} ({best.trial.arch.key}), {best.mean_pct:.2f} % "

@@ -74,10 +74,14 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
     front_numbers = {trial.number for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
-    rows = [_row(t, summary.limits, t.number in front_numbers, confirmed.get(t.arch.key)) for t in summary.all_trials]
+    rows = [
+        _row(t, summary.limits, t.number in front_numbers, confirmed.get(t.arch.key)) for t in summary.all_trials
+    ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
-    return frame.astype({name: "Int64" for name in ("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds")})
+    return frame.astype(
+        {name: "Int64" for name in ("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds")}
+    )
 
 
 def sampling_error_pct(accuracy_pct: float, images: int) -> float:

@@ -52,7 +52,7 @@ def _is_first_beyond(runner: TrialRunner, name: str | None) -> bool:
 
 
 def _baselines(runner: TrialRunner) -> list[Trial]:
-    return [t for t in [*runner.study.trials(), *runner.study.outside()] if t.baseline is not None]
+    return [t for t in [*runner.trials, *runner.study.outside()] if t.baseline is not None]
 
 
 def _width(name: str | None) -> float:

@@ -12,7 +12,7 @@ _FRESH = 1_000  # seeds of the confirmation start this far after the search's
 
 def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
     """Train every finalist with `seeds` fresh seeds; what is already there is kept."""
-    chosen = finalists(runner.study.trials(), runner.study.outside(), runner.limits)
+    chosen = finalists(runner.trials, runner.study.outside(), runner.limits)
     done = {(score.subject, score.seed) for score in runner.study.scores()}
     for seed in range(runner.seed + _FRESH, runner.seed + _FRESH + seeds):
         for trial in chosen:

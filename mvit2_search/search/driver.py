@@ -75,9 +75,7 @@ def is_finished(study: Study, request: Request) -> bool:
     """Whether the study has come to an end that `request` does not go beyond."""
     ended = study.fact("ended")
     return (
-        ended is not None
-        and request.trials <= ended["trials"]
-        and request.confirm_seeds <= ended["confirm_seeds"]
+        ended is not None and request.trials <= ended["trials"] and request.confirm_seeds <= ended["confirm_seeds"]
     )
 
 
@@ -118,12 +116,11 @@ def _run(
         listener=listener,
     )
     listener.opened(study, request)
-    runner.recover()
     run_baselines(runner, interrupt)
-    reason = search_candidates(runner, request, interrupt)
+    why = search_candidates(runner, request, interrupt)
     confirm(runner, request.confirm_seeds, interrupt)
-    if not interrupt.requested:
-        study.set_fact("ended", {"why": reason, "trials": request.trials, "confirm_seeds": request.confirm_seeds})
+    if why is not None and not interrupt.requested:
+        study.set_fact("ended", {"why": why, "trials": request.trials, "confirm_seeds": request.confirm_seeds})
 
 
 def _keep_passport(study: Study, passport: Passport) -> None:

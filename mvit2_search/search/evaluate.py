@@ -31,9 +31,7 @@ class Timer:
         self._format, self._scratch, self._num_classes = device.format, scratch, num_classes
         folder = scratch / "reference"
         folder.mkdir()
-        reference = export_model(
-            _REFERENCE, folder, format=device.format, num_classes=_REFERENCE_CLASSES
-        )
+        reference = export_model(_REFERENCE, folder, format=device.format, num_classes=_REFERENCE_CLASSES)
         self.meter = Meter(device, latencies, reference)
 
     def measure(self, arch: ArchConfig) -> Measurement:
@@ -76,7 +74,9 @@ class Evaluator:
             return Failed(reason="training", message=str(err))
         return Finished(accuracy_pct=curve[-1], curve_pct=curve, measurement=measurement)
 
-    def train(self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]) -> tuple[float, ...]:
+    def train(
+        self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> tuple[float, ...]:
         """Accuracies after each epoch; raises TrainingError."""
         curve: list[float] = []
         self._listener.working("training")

@@ -29,6 +29,7 @@ _DRAWS = 20
 _BISECTIONS = 10
 _FULLEST, _EMPTIEST = 0.98, 0.75  # of the budget, where a proposal that exceeds it is moved to
 _MAX_POINTS = 20_000
+_GUESS_ERROR = 1.1  # a network guessed to be this much over the budget may still be within
 
 Cost = Callable[[ArchConfig], float]  # guessed latency as a share of the budget; above 1 is too much
 
@@ -66,7 +67,7 @@ class Networks:
         if self.params is None:
             return None
         left = [params for key, params in self.params.items() if key not in tried]
-        return [params for params in left if cost(self._space.decode(params)) <= 1]
+        return [params for params in left if cost(self._space.decode(params)) <= _GUESS_ERROR]
 
 
 class BudgetSampler(BaseSampler):
@@ -132,6 +133,8 @@ class BudgetSampler(BaseSampler):
         """Proposals so far: queued trials are none, nor are those that died without an architecture."""
         trials = study.get_trials(deepcopy=False)
         return sum(
-            t.number < trial.number and "fixed_params" not in t.system_attrs and len(t.params) == len(self._space.axes)
+            t.number < trial.number
+            and "fixed_params" not in t.system_attrs
+            and len(t.params) == len(self._space.axes)
             for t in trials
         )

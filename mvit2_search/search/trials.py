@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models.complexity import network_cost
 from mvit2_search.records import Failed, Outcome, Trial
 from mvit2_search.search.evaluate import Evaluator
@@ -12,13 +13,17 @@ from mvit2_search.space import SearchSpace
 from mvit2_search.store import Proposal, Study
 from mvit2_search.verdict import Limits
 
-INTERRUPTED = "interrupted"
+_INTERRUPTED = "interrupted"
+_MAX_FAILURES = 5  # in a row, for the same reason
 _MAX_TRIES = 3  # of a candidate that ends the driver each time
 
 
 @dataclass(kw_only=True)
 class TrialRunner:
-    """Runs what the study proposes and keeps what is known of the architectures so far."""
+    """Runs what the study proposes and keeps what is known of the architectures so far.
+
+    To begin with, it closes what a killed driver left open and queues it again.
+    """
 
     study: Study
     space: SearchSpace
@@ -28,10 +33,14 @@ class TrialRunner:
     seed: int
     provenance: dict[str, str]
     listener: Listener
-    known: dict[str, Trial] = field(default_factory=dict)  # by architecture key, failures included
+    trials: list[Trial] = field(init=False)
+    known: dict[str, Trial] = field(default_factory=dict)  # by architecture key
+    failures: list[Failed] = field(default_factory=list)  # since the last trial that did not fail
 
     def __post_init__(self) -> None:
-        for trial in self.study.trials():
+        self._recover()
+        self.trials = self.study.trials()
+        for trial in self.trials:
             self._learn(trial)
 
     def run(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
@@ -42,12 +51,18 @@ class TrialRunner:
         seen = self.known.get(arch.key)
         outcome = seen.outcome if seen else self.evaluator.outcome(arch, train_anyway=train_anyway)
         trial = self.make(
-            arch, outcome, number=proposal.number, baseline=proposal.baseline, seconds=monotonic() - start,
+            arch,
+            outcome,
+            number=proposal.number,
+            baseline=proposal.baseline,
+            seconds=monotonic() - start,
             repeats=seen.number if seen else None,
         )
         self.study.tell(trial, violations=self._violations(trial))
+        self.trials.append(trial)
         self._learn(trial)
         self.listener.trial_ended(self.study, trial)
+        self._break_circuit(trial)
         return trial
 
     def make(
@@ -75,27 +90,35 @@ class TrialRunner:
             provenance=self.provenance,
         )
 
-    def recover(self) -> None:
+    def _recover(self) -> None:
         """Close what a killed driver left open and queue it again."""
         for proposal in self.study.unfinished():
             if proposal.params.keys() != {axis.name for axis in self.space.axes}:
                 self.study.abandon(proposal.number)
                 continue
-            lost = Failed(reason=INTERRUPTED, message="the search was stopped while this trial ran")
+            lost = Failed(reason=_INTERRUPTED, message="the search was stopped while this trial ran")
             arch = self.space.decode(proposal.params)
             trial = self.make(arch, lost, number=proposal.number, baseline=proposal.baseline, seconds=0.0)
             self.study.tell(trial, violations={})
         tries: dict[str, int] = {}
         for trial in self.study.trials():
-            self._learn(trial)
-            if isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED:
+            if _is_worth_retrying(trial):
                 tries[trial.arch.key] = tries.get(trial.arch.key, 0) + 1
                 if trial.baseline is not None or tries[trial.arch.key] < _MAX_TRIES:
                     self.study.queue_again(trial.number)
 
+    def _break_circuit(self, trial: Trial) -> None:
+        """End the run when trials fail one after the other: the cause lies outside of them."""
+        self.failures = [*self.failures, trial.outcome] if isinstance(trial.outcome, Failed) else []
+        last = self.failures[-_MAX_FAILURES:]
+        if len(last) == _MAX_FAILURES and len({failed.reason for failed in last}) == 1:
+            raise MVit2SearchError(
+                f"the last {_MAX_FAILURES} trials all failed in {last[0].reason}: {last[-1].message}; "
+                "mend the cause and run the same command again"
+            )
+
     def _learn(self, trial: Trial) -> None:
-        interrupted = isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED
-        if not interrupted and trial.repeats is None:
+        if not _is_worth_retrying(trial) and trial.repeats is None:
             self.known[trial.arch.key] = trial
 
     def _violations(self, trial: Trial) -> dict[str, float]:
@@ -105,3 +128,9 @@ class TrialRunner:
         if self.limits.max_params is not None:
             over["params"] = float(trial.params - self.limits.max_params)
         return over
+
+
+def _is_worth_retrying(trial: Trial) -> bool:
+    """Interrupted, or a published width that failed: the verdict needs it."""
+    failed = trial.outcome if isinstance(trial.outcome, Failed) else None
+    return failed is not None and (trial.baseline is not None or failed.reason == _INTERRUPTED)

@@ -73,7 +73,9 @@ def _axes(document: Document, name: str, value: dict[str, Any]) -> list[Axis]:
     if "step" in value and "choices" in value:
         raise document.error((*keys, "step"), "goes with range only")
     setting = SETTINGS[name]
-    domain = _range(document, keys, setting, value) if "range" in value else _choices(document, keys, setting, value)
+    domain = (
+        _range(document, keys, setting, value) if "range" in value else _choices(document, keys, setting, value)
+    )
     per_stage = value.get("per_stage", False)
     if type(per_stage) is not bool:
         raise document.error((*keys, "per_stage"), f"expected true or false, found {per_stage!r}")

@@ -38,7 +38,11 @@ class Range:
     def towards_low(self, value: Value, share: float) -> Value:
         """`value` moved towards `low`, keeping `share` of the distance."""
         moved = self.low + share * (float(value) - self.low)
-        return moved if self.step is None else self.low + math.floor((moved - self.low) / self.step + 1e-9) * self.step
+        return (
+            moved
+            if self.step is None
+            else self.low + math.floor((moved - self.low) / self.step + 1e-9) * self.step
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +123,9 @@ class SearchSpace:
 
     def to_json(self) -> dict[str, Any]:
         """What tells two spaces apart: the name and the purpose do not."""
-        axes = {a.name: list(a.domain.values) if isinstance(a.domain, Choices) else _range(a.domain) for a in self.axes}
+        axes = {
+            a.name: list(a.domain.values) if isinstance(a.domain, Choices) else _range(a.domain) for a in self.axes
+        }
         return {"axes": axes, "fixed": self.fixed}
 
 

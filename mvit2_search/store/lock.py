@@ -30,7 +30,9 @@ def driver_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            raise StudyConflict(f"study {folder.name!r} is in use {_holder(path)}; wait for it or stop it") from err
+            raise StudyConflict(
+                f"study {folder.name!r} is in use {_holder(path)}; wait for it or stop it"
+            ) from err
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)

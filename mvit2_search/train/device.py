@@ -21,7 +21,9 @@ def resolve_train_device(train_on: str) -> str:
     if train_on.startswith("cuda"):
         count, index = torch.cuda.device_count(), int(train_on.partition(":")[2] or 0)
         if index >= count:
-            raise BackendUnavailable(f"--train-on {train_on}: torch sees {count} CUDA devices; try --train-on auto")
+            raise BackendUnavailable(
+                f"--train-on {train_on}: torch sees {count} CUDA devices; try --train-on auto"
+            )
     if train_on == "mps" and not torch.backends.mps.is_available():
         raise BackendUnavailable("--train-on mps: needs a Mac with Apple silicon; try --train-on auto")
     return train_on

@@ -1,0 +1,278 @@
+"""Whole searches with a scripted device and a formula for a proxy."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+
+from fakes import FormulaProxy, macs_device, request
+from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
+from mvit2_search.records import Finished, Infeasible
+from mvit2_search.report import summarise
+from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.search.driver import is_finished
+from mvit2_search.search.interrupt import Terminated
+from mvit2_search.search.request import parse_budget
+from mvit2_search.store import driver_lock, open_study
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+
+
+def search(asked, *, device=None, proxy=None, listener=None, interrupt=None):
+    run_search(
+        asked,
+        listener or Silent(),
+        interrupt or Interrupt(),
+        device=device or macs_device(),
+        proxy=proxy or FormulaProxy(),
+    )
+    return open_study(asked.folder)
+
+
+class StopAfter(Silent):
+    """Acts like Ctrl-C after so many trials."""
+
+    def __init__(self, interrupt, trials):
+        self.interrupt, self.left = interrupt, trials
+
+    def trial_ended(self, study, trial):
+        self.left -= 1
+        self.interrupt.requested = self.left <= 0
+
+
+def candidates(study):
+    return [t for t in study.trials() if t.baseline is None]
+
+
+def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
+    proxy = FormulaProxy()
+    study = search(request(tmp_path), proxy=proxy)
+    trained = [t for t in candidates(study) if isinstance(t.outcome, Finished)]
+    assert len(trained) == 4
+    summary = summarise(study)
+    assert summary.ended == "4 candidates are trained"
+    assert summary.verdict.published.trial.baseline == "mobilevitv2-0.75"
+    searched = [key for key, _, part in proxy.trained if part == "selection"]
+    confirmed = [(key, seed) for key, seed, part in proxy.trained if part == "confirmation"]
+    assert len(searched) == len(set(searched)) == 3 + 4
+    assert sorted(confirmed) == sorted((c.trial.arch.key, s) for c in summary.confirmed for s in (1000, 1001))
+
+
+def test_the_published_widths_are_all_timed_and_trained_up_to_the_first_beyond(tmp_path):
+    baselines = [t for t in search(request(tmp_path)).trials() if t.baseline]
+    assert [t.baseline for t in baselines] == [
+        f"mobilevitv2-{w}" for w in (0.5, 0.75, "1.0", 1.25, 1.5, 1.75, "2.0")
+    ]
+    assert [type(t.outcome) for t in baselines] == [Finished] * 3 + [Infeasible] * 4
+
+
+def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
+    study = search(request(tmp_path))
+    quarter = next(t for t in study.trials() if t.baseline == "mobilevitv2-0.75")
+    assert study.fact("budget_ms") == quarter.measurement.latency_ms
+
+
+def test_what_is_over_the_budget_is_never_trained(tmp_path):
+    proxy = FormulaProxy()
+    study = search(request(tmp_path, latency_budget="9ms"), proxy=proxy)
+    infeasible = {t.arch.key for t in study.trials() if isinstance(t.outcome, Infeasible)}
+    assert infeasible
+    assert not infeasible & {key for key, _, _ in proxy.trained}
+
+
+def test_no_architecture_is_evaluated_twice(tmp_path):
+    study = search(request(tmp_path, trials=12))
+    keys = [t.arch.key for t in study.trials()]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_same_request_finds_the_study_finished_and_trains_nothing(tmp_path):
+    search(request(tmp_path))
+    proxy = FormulaProxy()
+    study = search(request(tmp_path), proxy=proxy)
+    assert proxy.trained == []
+    assert is_finished(study, request(tmp_path))
+
+
+def test_more_trials_and_seeds_extend_a_finished_study(tmp_path):
+    search(request(tmp_path))
+    study = search(request(tmp_path, trials=6, confirm_seeds=3))
+    assert len(candidates(study)) == 6
+    assert {score.seed for score in study.scores()} == {1000, 1001, 1002}
+
+
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
+    whole = search(request(tmp_path / "whole", data=str(tmp_path / "images")))
+    for trials in (2, 1, 5):
+        interrupt = Interrupt()
+        study = search(request(tmp_path), listener=StopAfter(interrupt, trials), interrupt=interrupt)
+        assert not is_finished(study, request(tmp_path))
+    study = search(request(tmp_path))
+    assert [(t.number, t.arch, t.outcome.__class__) for t in study.trials()] == [
+        (t.number, t.arch, t.outcome.__class__) for t in whole.trials()
+    ]
+    assert summarise(study).verdict.best.trial.arch == summarise(whole).verdict.best.trial.arch
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed: was 0, now 1"),
+        ({"latency_budget": "12ms"}, "latency_budget: was mobilevitv2-0.75, now 12ms"),
+        ({"max_params": 10**6}, "max_params: was None, now 1000000"),
+        ({"space": "width"}, "space.name: was blocks, now width"),
+    ],
+)
+def test_other_inputs_are_refused_by_name(tmp_path, change, named):
+    search(request(tmp_path))
+    with pytest.raises(StudyConflict) as error:
+        search(request(tmp_path, **change))
+    assert named in str(error.value)
+
+
+def test_other_images_are_refused(tmp_path):
+    search(request(tmp_path))
+    next((tmp_path / "images").rglob("*.png")).unlink()
+    with pytest.raises(StudyConflict, match=r"data\.fingerprint"):
+        search(request(tmp_path))
+
+
+def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):
+    search(request(tmp_path))
+    with pytest.raises(StudyConflict, match="chip: another here, scripted chip there"):
+        search(request(tmp_path, trials=5), device=macs_device("another"))
+
+
+def test_a_second_driver_is_refused(tmp_path):
+    with driver_lock(request(tmp_path).folder), pytest.raises(StudyConflict, match="is in use by process"):
+        search(request(tmp_path))
+
+
+def test_a_device_that_is_not_there_stops_before_anything_is_written(tmp_path):
+    class Missing:
+        format = "onnx"
+
+        def check(self):
+            raise BackendUnavailable("not here")
+
+    with pytest.raises(BackendUnavailable):
+        search(request(tmp_path), device=Missing())
+    assert not request(tmp_path).folder.exists()
+
+
+def test_a_small_space_ends_when_it_is_exhausted(tmp_path):
+    asked = request(tmp_path, space="width", latency_budget="mobilevitv2-0.5", trials=100)
+    study = search(asked)
+    assert study.fact("ended")["why"] == "every network of the space that may fit the budget has been tried"
+    assert is_finished(study, asked)
+
+
+def test_the_width_space_ends_with_all_44_networks_up_to_three_quarters(tmp_path):
+    study = search(request(tmp_path, space="width", trials=100))
+    assert sum(isinstance(t.outcome, Finished) and t.measurement.latency_ms <= study.fact("budget_ms")
+               for t in study.trials()) == 44  # fmt: skip
+
+
+def test_an_impossible_budget_ends_the_search_without_a_verdict(tmp_path):
+    study = search(request(tmp_path, latency_budget="0.5ms"))
+    assert study.fact("ended")["why"].startswith("even the cheapest network of the space takes")
+    assert summarise(study).verdict is None
+    assert len(candidates(study)) == 1
+
+
+def test_parameters_can_be_limited(tmp_path):
+    study = search(request(tmp_path, max_params=1_000_000))
+    assert all(t.params <= 1_000_000 for t in candidates(study) if isinstance(t.outcome, Finished))
+    trained = [t.baseline for t in study.trials() if t.baseline and isinstance(t.outcome, Finished)]
+    assert trained == ["mobilevitv2-0.5"]  # has 1.1 million: the first beyond
+
+
+def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
+    for _ in range(2):  # the same command tries again: the cause may be mended
+        with pytest.raises(
+            MVit2SearchError, match="the last 5 trials all failed in training: the loss is not"
+        ):
+            search(request(tmp_path), proxy=FormulaProxy(fails=True))
+    study = open_study(request(tmp_path).folder)
+    assert [t.outcome.reason for t in study.trials()] == ["training"] * 10
+    assert search(request(tmp_path)).fact("ended")["why"] == "4 candidates are trained"
+
+
+def test_the_hours_can_be_limited(tmp_path):
+    study = search(request(tmp_path, max_hours=1e-9))
+    assert candidates(study) == []
+    assert study.fact("ended") is None  # there is more to do for the same command
+
+
+def test_widths_that_the_space_cannot_express_are_kept_beside_the_trials(tmp_path):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
+    study = search(request(tmp_path, space=str(path)))
+    assert all(t.baseline is None for t in study.trials())
+    assert [t.baseline for t in study.outside()][:2] == ["mobilevitv2-0.5", "mobilevitv2-0.75"]
+    assert summarise(study).verdict.published.trial.baseline == "mobilevitv2-0.75"
+
+
+def test_the_scratch_folder_is_gone_afterwards(tmp_path):
+    study = search(request(tmp_path))
+    assert not (study.folder / "scratch").exists()
+
+
+def test_blind_spots_are_told(tmp_path):
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    proxy = FormulaProxy()
+    proxy.blind_spots = lambda space: ["it cannot see"]
+    search(request(tmp_path), proxy=proxy, listener=Notes())
+    assert notes == ["it cannot see"]
+
+
+def test_ctrl_c_once_requests_twice_interrupts_and_terminate_ends():
+    called = []
+    with Interrupt(lambda: called.append(1)) as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+    assert called == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"), [("12ms", 12.0), ("0.5 ms", 0.5), ("mobilevitv2-1.0", "mobilevitv2-1.0")]
+)
+def test_budgets(text, budget):
+    assert parse_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["12", "0ms", "-1ms", "nanms", "fast", "mobilevitv2-0.6", ""])
+def test_budgets_that_are_none(text):
+    with pytest.raises(SpecError, match="--latency-budget"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"study": "../x"},
+        {"study": ""},
+        {"study": "-x"},
+        {"study": "a" * 65},
+        {"study": "a\n"},
+        {"trials": 0},
+        {"confirm_seeds": 0},
+        {"max_hours": 0.0},
+        {"max_hours": float("nan")},
+        {"max_params": 0},
+        {"seed": -1},
+    ],
+)
+def test_requests_that_make_no_sense(tmp_path, changes):
+    with pytest.raises(SpecError):
+        replace(request(tmp_path), **changes)

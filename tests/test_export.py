@@ -1,0 +1,126 @@
+"""Exported files hold the network, and the same network gives the same hash."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import MeasurementError
+from mvit2_search.export import export_model
+from mvit2_search.export.onnx import export_onnx
+from mvit2_search.models import build_model
+
+SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
+OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), kernel_size=5)
+
+
+@pytest.mark.parametrize("arch", [SMALL, OTHER], ids=["published", "other"])
+def test_onnx_computes_what_torch_computes(tmp_path, arch):
+    torch.manual_seed(5)
+    model = build_model(arch, 4).eval()
+    artifact = export_onnx(model, arch.image_size, tmp_path / "a.onnx")
+    x = torch.rand(artifact.input_shape)
+    (logits,) = onnxruntime.InferenceSession(artifact.path).run(None, {artifact.input_name: x.numpy()})
+    with torch.inference_mode():
+        np.testing.assert_allclose(logits, model(x).numpy(), atol=1e-5)
+    assert np.ptp(logits) > 1e-4
+
+
+def test_the_hash_is_of_the_content(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first = export_model(SMALL, tmp_path / "a", format="onnx", num_classes=3)
+    torch.manual_seed(99)  # whatever else a process has drawn
+    again = export_model(SMALL, tmp_path / "b", format="onnx", num_classes=3)
+    more = export_model(SMALL, tmp_path / "b", format="onnx", num_classes=4)
+    other = export_model(OTHER, tmp_path / "b", format="onnx", num_classes=3)
+    assert first.sha256 == again.sha256
+    assert len({first.sha256, more.sha256, other.sha256}) == 3
+
+
+def test_exporting_leaves_the_random_state_alone(tmp_path):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    export_model(SMALL, tmp_path, format="onnx", num_classes=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.slow
+def test_the_hash_is_the_same_in_another_process(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mvit2_search.arch import ArchConfig;"
+        "from mvit2_search.export import export_model;"
+        "print(export_model(ArchConfig.mobilevitv2(0.25, image_size=64), Path(sys.argv[1]), format='onnx',"
+        " num_classes=3).sha256)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    again = export_model(SMALL, tmp_path, format="onnx", num_classes=3)
+    assert printed.stdout.strip() == again.sha256
+
+
+def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    with pytest.raises(MeasurementError, match="ONNX export failed"):
+        export_onnx(Odd(), 32, tmp_path / "a.onnx")
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """The published block twice and another network, converted."""
+    folder = tmp_path_factory.mktemp("packages")
+    made = []
+    for i, arch in enumerate((SMALL, SMALL, OTHER)):
+        (folder / str(i)).mkdir()
+        made.append(export_model(arch, folder / str(i), format="mlpackage", num_classes=3))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestCoreML:
+    def test_the_interface_is_explicit(self, packages):
+        import coremltools
+
+        spec = coremltools.utils.load_spec(str(packages[0].path))
+        (given,), (returned,) = spec.description.input, spec.description.output
+        half = coremltools.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT16
+        assert (given.name, returned.name) == ("image", "logits")
+        assert list(given.type.multiArrayType.shape) == [1, 3, 64, 64]
+        assert given.type.multiArrayType.dataType == returned.type.multiArrayType.dataType == half
+        assert spec.specificationVersion == coremltools.target.iOS16.value
+
+    def test_the_operators_are_those_of_the_network(self, packages):
+        from mvit2_search.export.coreml import operators
+
+        counts = operators(packages[0].path)
+        blocks, layers = 3, sum(SMALL.attention_layers)
+        convolutions = 1 + 3 * 6 + 3 * blocks + 4 * layers  # stem, inverted residuals, block, encoder
+        assert counts["conv"] == convolutions
+        assert counts["softmax"] == layers
+        assert counts["pixel_unshuffle"] == counts["pixel_shuffle"] == blocks
+        assert counts["linear"] == 1
+        assert counts["cast"] == counts["transpose"] == 0
+
+    def test_the_weights_are_saved_in_half_precision(self, packages):
+        from mvit2_search.models.complexity import network_cost
+
+        weights = packages[0].path / "Data/com.apple.CoreML/weights/weight.bin"
+        per_parameter = weights.stat().st_size / network_cost(SMALL, 3).params
+        assert 1.9 < per_parameter < 2.3
+
+    def test_the_hash_is_of_the_content(self, packages):
+        assert packages[0].sha256 == packages[1].sha256 != packages[2].sha256
+
+    def test_the_package_opens_again(self, packages):
+        import coremltools
+
+        model = coremltools.models.MLModel(str(packages[2].path), skip_model_load=True)
+        assert model.get_spec().WhichOneof("Type") == "mlProgram"

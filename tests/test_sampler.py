@@ -1,0 +1,88 @@
+"""Proposals: within the budget, never twice, the same after a resume."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from mvit2_search.models.complexity import network_cost
+from mvit2_search.search.forecast import Forecast
+from mvit2_search.search.sampler import BudgetSampler, Networks, distributions
+from mvit2_search.space import load_space
+
+BLOCKS, WIDTH = load_space("blocks"), load_space("width")
+
+
+def cost_for(gmacs):
+    """The share of a budget of so many thousand million multiply-adds."""
+    return lambda arch: network_cost(arch).macs / 1e9 / gmacs
+
+
+def proposals(space, cost, count, *, tried=frozenset(), seed=0, study=None):
+    study = study or optuna.create_study(directions=["maximize", "minimize"])
+    tried, found = set(tried), []
+    for _ in range(count):
+        study.sampler = BudgetSampler(space, Networks(space), tried, cost, seed)
+        trial = study.ask(distributions(space))
+        arch = space.decode(trial.params)
+        found.append(arch)
+        tried.add(arch.key)
+        study.tell(trial, (70.0 + arch.stage_channels[0] / 100, network_cost(arch).macs / 1e6))
+    return found
+
+
+@pytest.mark.parametrize("gmacs", [0.25, 0.5, 1.0, 4.0])
+def test_proposals_fit_the_budget_and_differ(gmacs):
+    found = proposals(BLOCKS, cost_for(gmacs), 25)
+    assert all(network_cost(arch).macs / 1e9 <= gmacs for arch in found)
+    assert len({arch.key for arch in found}) == 25
+
+
+def test_proposals_use_the_budget():
+    """Drawn into it, not crammed into the cheapest corner: half of them use more than 70 %."""
+    shares = sorted(network_cost(arch).macs / 1e9 for arch in proposals(BLOCKS, cost_for(1.0), 20))
+    assert shares[10] > 0.7
+
+
+def test_under_an_impossible_budget_the_cheapest_network_is_proposed():
+    assert proposals(BLOCKS, cost_for(0.001), 1) == [Networks(BLOCKS).cheapest]
+
+
+def test_a_small_space_is_searched_to_its_last_network():
+    cost = cost_for(0.6)
+    networks = Networks(WIDTH)
+    allowed = {WIDTH.decode(p).key for p in networks.untried(set(), cost)}
+    found = {arch.key for arch in proposals(WIDTH, cost, len(allowed))}
+    assert found == allowed
+    assert networks.untried(found, cost) == []
+
+
+def test_a_large_space_cannot_be_told_to_be_empty():
+    assert Networks(BLOCKS).untried(set(), cost_for(0.001)) is None
+
+
+def test_the_next_proposal_follows_from_the_seed_and_the_trials():
+    def run(seed, interrupted):
+        study = optuna.create_study(directions=["maximize", "minimize"])
+        first = proposals(BLOCKS, cost_for(1.0), 12, study=study, seed=seed)
+        if interrupted:  # a trial that was killed, and its retry
+            study.enqueue_trial(study.trials[-1].params)
+            study.tell(study.ask(distributions(BLOCKS)), state=TrialState.FAIL)
+        return proposals(BLOCKS, cost_for(1.0), 1, tried={a.key for a in first}, study=study, seed=seed)
+
+    assert run(1, False) == run(1, True)
+    assert run(1, False) != run(2, False)
+
+
+def test_the_forecast_goes_through_a_power_law():
+    macs = [100, 200, 400, 800]
+    forecast = Forecast(macs, [5 * (m / 100) ** 0.8 for m in macs])
+    assert forecast.latency_ms(300) == pytest.approx(5 * 3**0.8)
+
+
+def test_the_forecast_of_one_measurement_is_proportional():
+    assert Forecast([100], [5.0]).latency_ms(300) == pytest.approx(15.0)
+
+
+def test_the_forecast_never_falls_with_more_work():
+    forecast = Forecast([100, 200], [5.0, 4.0])
+    assert forecast.latency_ms(400) > forecast.latency_ms(100)

@@ -1,0 +1,169 @@
+"""The study on disk: what comes back, what Optuna sees, who may write."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from fakes import OUTCOMES, trial
+from mvit2_search.errors import SpecError, StorageError, StudyConflict
+from mvit2_search.records import Failed, Finished, Infeasible, Score, Stopped, Trial
+from mvit2_search.store import create_study, database_path, driver_lock, open_study
+
+AXES = {"width": FloatDistribution(0.5, 2.0)}
+STATES = {
+    Finished: TrialState.COMPLETE,
+    Infeasible: TrialState.PRUNED,
+    Stopped: TrialState.PRUNED,
+    Failed: TrialState.FAIL,
+}
+ALL = [*OUTCOMES, Stopped(curve_pct=(20.0, 30.0), measurement=OUTCOMES[1].measurement)]
+
+
+@pytest.fixture
+def study(tmp_path):
+    with driver_lock(tmp_path / "one"):
+        yield create_study(tmp_path / "one")
+
+
+def ask(study):
+    return study.ask(RandomSampler(), AXES)
+
+
+def optuna_study(study):
+    return optuna.load_study(study_name=study.name, storage=f"sqlite:///{database_path(study.folder)}")
+
+
+@pytest.mark.parametrize("outcome", ALL, ids=lambda o: type(o).__name__)
+def test_a_trial_comes_back_as_it_was(study, outcome):
+    told = trial(ask(study).number, outcome, baseline="mobilevitv2-0.5")
+    study.tell(told, violations={})
+    assert study.trials() == open_study(study.folder).trials() == [told]
+    assert Trial.from_json(json.loads(json.dumps(told.to_json()))) == told
+    assert optuna_study(study).trials[0].state == STATES[type(outcome)]
+
+
+def test_optuna_sees_values_and_constraints(study):
+    study.tell(trial(ask(study).number, OUTCOMES[0]), violations={"latency_ms": -3.0})
+    study.tell(trial(ask(study).number, OUTCOMES[1]), violations={"latency_ms": 25.0})
+    first, second = optuna_study(study).trials
+    assert first.values == [71.5, 12.0]
+    assert (first.constraints, second.constraints) == ({"latency_ms": -3.0}, {"latency_ms": 25.0})
+    assert [t.number for t in optuna_study(study).best_trials] == [0]
+    assert optuna_study(study).metric_names == ["accuracy_pct", "latency_ms"]
+
+
+def test_an_open_trial_with_a_record_gets_its_outcome(study):
+    number = ask(study).number
+    told = trial(number, OUTCOMES[0])
+    storage = study._storage
+    storage.set_trial_user_attr(
+        storage.get_trial_id_from_study_id_trial_number(1, number), "record", told.to_json()
+    )
+    assert study.trials() == []
+    assert create_study(study.folder).unfinished() == []
+    assert study.trials() == [told]
+
+
+def test_an_open_trial_without_a_record_is_reported_and_queued_once(study):
+    lost = ask(study)
+    assert [p.params for p in study.unfinished()] == [lost.params]
+    study.tell(trial(lost.number, Failed(reason="interrupted", message="")), violations={})
+    study.queue_again(lost.number)
+    study.queue_again(lost.number)
+    assert study.queued()
+    again = ask(study)
+    assert (again.params, again.number) == (lost.params, 1)
+    assert not study.queued()
+
+
+def test_a_retried_baseline_is_still_one(study):
+    study.queue_baseline("mobilevitv2-0.5", {"width": 0.5})
+    first = ask(study)
+    study.tell(trial(first.number, Failed(reason="interrupted", message="")), violations={})
+    study.queue_again(first.number)
+    assert ask(study).baseline == first.baseline == "mobilevitv2-0.5"
+
+
+def test_an_abandoned_trial_is_lost_and_leaves_no_record(study):
+    study.abandon(ask(study).number)
+    assert (study.lost_numbers(), study.trials(), study.unfinished()) == ([0], [], [])
+
+
+def test_facts_scores_and_widths_outside_come_back(study):
+    outside = trial(-1, baseline="mobilevitv2-0.5", arch=trial(0).arch)
+    score = Score(subject="abc", seed=1, result=70.5)
+    failed = Score(subject="abc", seed=2, result=Failed(reason="training", message="why"))
+    study.set_fact("budget_ms", 12.5)
+    study.add_outside(outside)
+    for one in (score, failed):
+        study.add_score(one)
+    reader = open_study(study.folder)
+    assert (reader.fact("budget_ms"), reader.fact("nothing")) == (12.5, None)
+    assert reader.outside() == [outside]
+    assert reader.scores() == [score, failed]
+
+
+def test_reading_goes_on_while_another_writes(study):
+    ask(study)
+    writer = sqlite3.connect(database_path(study.folder), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        assert open_study(study.folder).running_number() == 0
+    finally:
+        writer.close()
+
+
+def test_reading_changes_nothing(study):
+    ask(study)
+    before = database_path(study.folder).read_bytes()
+    open_study(study.folder).trials()
+    assert database_path(study.folder).read_bytes() == before
+
+
+def test_the_second_driver_is_told_who_holds_the_study(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mvit2_search.store import driver_lock\n"
+        "with driver_lock(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "one"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StudyConflict, match=rf"'one' is in use by process {holder.pid} on \S+ since 20\d\d-"):
+            driver_lock(tmp_path / "one").__enter__()
+        holder.kill()
+        holder.wait()
+        with driver_lock(tmp_path / "one"):
+            pass  # a holder that died holds nothing
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="choose another place with --results"):
+        driver_lock(tmp_path / "file" / "one").__enter__()
+
+
+@pytest.mark.parametrize("content", [b"no database" * 500, b"", b"SQLite format 3\0" + b"\xff" * 5000])
+def test_what_is_no_study_is_a_storage_error_and_is_kept(tmp_path, content):
+    path = database_path(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"study\.db"):
+        open_study(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
+    with pytest.raises(SpecError, match="no study here; `mvit2-search run --study nothing"):
+        open_study(tmp_path / "nothing")
+
+
+def test_a_study_of_another_schema_is_refused(study):
+    study.set_fact("schema", 99)
+    with pytest.raises(StorageError, match="records of schema 99, this version reads 1"):
+        open_study(study.folder)

@@ -1,0 +1,145 @@
+"""Fronts, paired differences, finalists and what to export."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from fakes import OUTCOMES, finished, measurement, trial
+from mvit2_search.arch import ArchConfig
+from mvit2_search.pareto import front_mask
+from mvit2_search.records import Failed, Infeasible, Score
+from mvit2_search.verdict import Limits, bracket, finalists, front, judge, paired_difference
+
+LIMITS = Limits(latency_ms=20.0, max_params=None)
+points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
+
+
+@given(points)
+def test_the_front_is_what_nothing_dominates(rows):
+    def dominates(a, b):
+        return a[0] >= b[0] and a[1] <= b[1] and a != b
+
+    expected = [not any(dominates(other, row) for other in rows) for row in rows]
+    assert front_mask([a for a, _ in rows], [t for _, t in rows]).tolist() == expected
+
+
+def test_the_front_leaves_out_what_is_over_the_budget_unfinished_or_repeated():
+    trials = [
+        trial(0, finished(70, 10)),
+        trial(1, finished(69, 11)),
+        trial(2, finished(75, 15)),
+        trial(3, finished(90, 21)),
+        trial(4, OUTCOMES[1]),
+        trial(5, OUTCOMES[2]),
+        trial(6, finished(75, 15), repeats=2),
+    ]
+    assert [t.number for t in front(trials, LIMITS)] == [0, 2]
+
+
+def test_parameters_are_a_limit_too():
+    limits = Limits(latency_ms=20.0, max_params=999_999)
+    assert not limits.allow_trial(trial(0))
+    assert limits.allow_trial(trial(0, params=999_999))
+    assert LIMITS.allow(measurement(20.0), 10**9)
+    assert not LIMITS.allow(measurement(20.001), 1)
+
+
+@given(st.lists(st.tuples(st.floats(50, 90), st.floats(50, 90)), min_size=2, max_size=8))
+def test_the_interval_is_that_of_the_paired_t_test(pairs):
+    first, second = (dict(enumerate(column)) for column in zip(*pairs, strict=True))
+    difference = paired_difference(first, second)
+    spread = np.ptp([a - b for a, b in pairs])
+    if spread > 1e-6:
+        expected = ttest_rel(list(first.values()), list(second.values())).confidence_interval(0.95)
+        assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert difference.pairs == len(pairs)
+
+
+def test_only_common_seeds_are_paired():
+    difference = paired_difference({1: 80.0, 2: 82.0, 3: 99.0}, {1: 79.0, 2: 80.0, 4: 0.0})
+    assert (difference.mean, difference.pairs) == (1.5, 2)
+
+
+@pytest.mark.parametrize("second", [{1: 79.0}, {2: 79.0}])
+def test_one_pair_or_none_says_nothing_about_noise(second):
+    difference = paired_difference({1: 80.0}, second)
+    assert (difference.mean, difference.low, difference.high) == (1.0, -math.inf, math.inf)
+    assert not difference.distinguishable
+
+
+def widths(*latencies):
+    names = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv2-1.25")
+    rows = [trial(i, finished(70 + i, ms), baseline=names[i]) for i, ms in enumerate(latencies)]
+    return [*rows, trial(4, Infeasible(measurement=measurement(60)), baseline="mobilevitv2-2.0")]
+
+
+@pytest.mark.parametrize(
+    ("latencies", "expected"),
+    [((5, 15, 25), [1, 2]), ((5, 20, 25, 30), [1, 2]), ((25, 30), [0]), ((5,), [0])],
+)
+def test_the_bracket_is_the_last_width_within_and_the_first_beyond(latencies, expected):
+    assert [t.number for t in bracket(widths(*latencies), LIMITS)] == expected
+
+
+def test_finalists_are_the_best_of_the_front_and_the_bracket():
+    candidates = [trial(10 + i, finished(71 + i, 8 + i)) for i in range(4)] + [trial(20, finished(70, 19))]
+    chosen = finalists([*widths(5, 15, 25), *candidates], [], LIMITS)
+    assert [t.number for t in chosen] == [13, 12, 1, 2]
+
+
+def test_widths_outside_of_the_space_are_finalists_too():
+    chosen = finalists([trial(10, finished(80, 9))], widths(5, 15, 25), LIMITS)
+    assert [t.number for t in chosen] == [10, 1, 2]
+
+
+def scores(number, *accuracies):
+    key = ArchConfig.mobilevitv2(0.5 + number / 8).key
+    return [Score(subject=key, seed=1000 + i, result=pct) for i, pct in enumerate(accuracies)]
+
+
+TRIALS = [*widths(5, 15, 25), trial(5, finished(80, 12)), trial(6, finished(79, 9))]
+
+
+def test_the_best_is_searched_and_the_gain_is_over_the_published_width():
+    verdict = judge(TRIALS, [], [*scores(5, 80, 81, 82), *scores(6, 70, 71, 72), *scores(1, 78, 79.5, 80)], LIMITS)
+    assert verdict.best.trial.number == 5
+    assert verdict.published.trial.baseline == "mobilevitv2-0.75"
+    assert verdict.gain.mean == pytest.approx(11 / 6)
+    assert verdict.gain.distinguishable
+    assert verdict.pick is verdict.best
+
+
+def test_the_fastest_within_noise_is_picked():
+    verdict = judge(TRIALS, [], [*scores(5, 80, 81, 82), *scores(6, 82, 80, 78), *scores(1, 70, 71, 72)], LIMITS)
+    assert verdict.best.trial.number == 5
+    assert verdict.pick.trial.number == 6
+
+
+def test_a_published_width_can_be_the_pick_and_the_gain_negative():
+    slow = [*TRIALS[:-2], trial(5, finished(80, 18))]
+    verdict = judge(slow, [], [*scores(5, 80, 81, 82), *scores(1, 85, 86, 87)], LIMITS)
+    assert verdict.best.trial.number == 5
+    assert verdict.pick.trial.baseline == "mobilevitv2-0.75"
+    assert verdict.gain.mean == -5
+
+
+def test_what_is_over_the_budget_is_never_best_or_picked():
+    verdict = judge(TRIALS, [], [*scores(5, 80, 81, 82), *scores(2, 95, 95, 95)], LIMITS)
+    assert verdict.best.trial.number == verdict.pick.trial.number == 5
+    assert verdict.published is None
+    assert verdict.gain is None
+
+
+def test_failed_trainings_are_no_scores():
+    failed = replace(scores(5, 0.0)[0], seed=1002, result=Failed(reason="training", message=""))
+    verdict = judge(TRIALS, [], [*scores(5, 80, 81), failed, *scores(1, 70, 71, 72)], LIMITS)
+    assert (verdict.best.mean_pct, verdict.gain.pairs) == (80.5, 2)
+
+
+def test_without_a_confirmed_candidate_there_is_no_verdict():
+    assert judge(TRIALS, [], scores(1, 80, 81, 82), LIMITS) is None
