@@ -58,7 +58,7 @@ class ArchConfig:
     attention_layers: tuple[int, ...]
     ffn_dims: tuple[int, ...]
     kernel_sizes: tuple[int, ...] = (3,) * STAGES
-    attention: tuple[Attention, ...] = ("separable",) * len(ATTENTION_STAGES)
+    attention: tuple[Attention, ...] = ("separable", "separable", "separable")
     patch_sizes: tuple[int, ...] = (2,) * len(ATTENTION_STAGES)
     image_size: int = 256
 

@@ -92,7 +92,7 @@ def _read(path: Path) -> str:
 def _refuse_aliases_and_depth(path: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        line, column = _place(event)
         if isinstance(event, yaml.AliasEvent):
             raise SpecError(f"{path}:{line}:{column}: alias *{event.anchor}: write the value out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -133,5 +133,6 @@ def _scalar(path: Path, node: yaml.Node) -> Any:
         raise SpecError(f"{path}:{line}:{column}: cannot read {node.value!r}") from err
 
 
-def _place(node: yaml.Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _place(thing: yaml.Node | yaml.Event) -> tuple[int, int]:
+    mark: Any = thing.start_mark  # every node and event that comes from text has one
+    return mark.line + 1, mark.column + 1

@@ -110,7 +110,7 @@ def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
 
 def finalists(trials: Sequence[Trial], outside: Sequence[Trial], limits: Limits) -> list[Trial]:
     """What to confirm: the most accurate candidates of the front, and the widths around the budget."""
-    candidates = [t for t in front([t for t in trials if t.baseline is None], limits)]
+    candidates = front([t for t in trials if t.baseline is None], limits)
     candidates.sort(key=_accuracy, reverse=True)
     return candidates[:FINALISTS] + bracket([*trials, *outside], limits)
 

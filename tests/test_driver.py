@@ -189,9 +189,7 @@ def test_parameters_can_be_limited(tmp_path):
 
 def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
     for _ in range(2):  # the same command tries again: the cause may be mended
-        with pytest.raises(
-            MVit2SearchError, match="the last 5 trials all failed in training: the loss is not"
-        ):
+        with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training: the loss is not"):
             search(request(tmp_path), proxy=FormulaProxy(fails=True))
     study = open_study(request(tmp_path).folder)
     assert [t.outcome.reason for t in study.trials()] == ["training"] * 10

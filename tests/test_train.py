@@ -35,7 +35,9 @@ def trained(recipe=TINY, seed=0, split=None):
 
 
 def test_it_learns_what_is_easy():
-    model, epochs = trained(Recipe(epochs=4, image_size=32, images_per_epoch=256, batch_size=16, learning_rate=5e-3))
+    model, epochs = trained(
+        Recipe(epochs=4, image_size=32, images_per_epoch=256, batch_size=16, learning_rate=5e-3)
+    )
     assert epochs == [1, 2, 3, 4]
     assert accuracy_pct(model, colours(), device="cpu") > 90
 

@@ -75,12 +75,10 @@ class Progress:
 def _outcome(outcome: Outcome) -> str:
     match outcome:
         case Finished(accuracy_pct=accuracy, measurement=measured):
-            return (
-                f"{accuracy:6.2f} %  {measured.latency_ms:8.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]"
-            )
+            return f"{accuracy:6.2f} %  {measured}"
         case Infeasible(measurement=measured):
-            return f"over     {measured.latency_ms:8.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]"
+            return f"over      {measured}"
         case Stopped(curve_pct=curve, measurement=measured):
-            return f"stopped  {measured.latency_ms:8.2f} ms after {len(curve)} epochs"
+            return f"stopped   {measured} after {len(curve)} epochs"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"

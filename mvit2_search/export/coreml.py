@@ -32,7 +32,7 @@ def export_coreml(model: nn.Module, image_size: int, path: Path) -> Artifact:
     with warnings.catch_warnings(action="ignore"):
         try:
             package = coremltools.convert(
-                torch.jit.trace(model, torch.zeros(shape)),
+                torch.jit.trace(model, torch.zeros(shape)),  # type: ignore[no-untyped-call]
                 convert_to="mlprogram",
                 inputs=[coremltools.TensorType(name="image", shape=shape, dtype=np.float16)],
                 outputs=[coremltools.TensorType(name="logits", dtype=np.float16)],

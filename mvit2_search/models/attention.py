@@ -30,7 +30,8 @@ class SeparableSelfAttention(nn.Module):
         score_B1PN, key_BDPN, value_BDPN = self.qkv(x_BDPN).split([1, self.dim, self.dim], dim=1)
         weight_B1PN = score_B1PN.softmax(dim=-1)  # over patches, not over pixels
         context_BDP1 = (key_BDPN * weight_B1PN).sum(dim=-1, keepdim=True)
-        return self.out(value_BDPN.relu() * context_BDP1)
+        gated_BDPN: Tensor = self.out(value_BDPN.relu() * context_BDP1)
+        return gated_BDPN
 
 
 TOKEN_MIXERS = {"separable": SeparableSelfAttention}

@@ -37,5 +37,5 @@ class InvertedResidual(nn.Module):
         self.project = ConvNorm(hidden, outputs, act=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        y = self.project(self.depthwise(self.expand(x_BCHW)))
+        y: Tensor = self.project(self.depthwise(self.expand(x_BCHW)))
         return x_BCHW + y if self.residual else y

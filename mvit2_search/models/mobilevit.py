@@ -32,7 +32,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x_BDPN: Tensor) -> Tensor:
         x = x_BDPN + self.mixer(self.norm1(x_BDPN))
-        return x + self.ffn(self.norm2(x))
+        y_BDPN: Tensor = x + self.ffn(self.norm2(x))
+        return y_BDPN
 
 
 class MobileViTBlock(nn.Module):
@@ -60,7 +61,8 @@ class MobileViTBlock(nn.Module):
         x = self._stretched(x_BCHW)
         map_BDHW = self.to_tokens(self.local(x))
         tokens_BDPN = self.norm(self.layers(unfold(map_BDHW, self.patch)))
-        return self.project(fold(tokens_BDPN, self.patch, map_BDHW.shape[-2], map_BDHW.shape[-1]))
+        y_BCHW: Tensor = self.project(fold(tokens_BDPN, self.patch, map_BDHW.shape[-2], map_BDHW.shape[-1]))
+        return y_BCHW
 
     def _stretched(self, x_BCHW: Tensor) -> Tensor:
         height, width = map(int, x_BCHW.shape[-2:])
@@ -97,14 +99,15 @@ class MobileViTv2(nn.Module):
         self.classifier = nn.Linear(arch.stage_channels[-1], num_classes)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        return self.classifier(self.stages(self.stem(x_B3HW)).mean(dim=(2, 3)))
+        logits_BK: Tensor = self.classifier(self.stages(self.stem(x_B3HW)).mean(dim=(2, 3)))
+        return logits_BK
 
 
 def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViTv2:
     """The network of `arch` with fresh random weights, which follow torch's global seed."""
     model = MobileViTv2(arch, num_classes)
     for module in model.modules():
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.bias is not None):
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
             nn.init.trunc_normal_(module.weight, std=0.02)  # what acts on tokens, as in transformers
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):

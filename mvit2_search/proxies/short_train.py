@@ -11,8 +11,8 @@ from mvit2_search.data import Dataset
 from mvit2_search.errors import SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.proxies.protocol import EpochScore
-from mvit2_search.space import Axis, SearchSpace
 from mvit2_search.records import Recipe
+from mvit2_search.space import Axis, SearchSpace
 from mvit2_search.train import accuracy_pct, train_epochs
 
 _CURVE_IMAGES = 1_000  # tested after every epoch but the last

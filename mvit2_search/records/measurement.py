@@ -75,6 +75,10 @@ class Measurement:
     measured_at: str  # UTC, a label only
     flags: tuple[str, ...]  # "unsettled", "slow", "fast"
 
+    def __str__(self) -> str:
+        """`12.30 ms [12.10, 12.50]`."""
+        return f"{self.latency_ms:.2f} ms [{self.low_ms:.2f}, {self.high_ms:.2f}]"
+
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
         return cls(**row | {"flags": tuple(row["flags"])})

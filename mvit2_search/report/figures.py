@@ -98,7 +98,7 @@ def _hover(trial: Trial) -> str:
     return "<br>".join(
         [
             f"<b>{trial.baseline or name}</b> {arch.key}",
-            f"{_accuracy(trial):.2f} %, {measured.latency_ms:.2f} ms [{measured.low_ms:.2f}, {measured.high_ms:.2f}]",
+            f"{_accuracy(trial):.2f} %, {measured}",
             f"{trial.params:,} parameters, {trial.macs / 1e9:.3f} G multiply-adds",
             f"stages {arch.stage_channels}, stem {arch.stem_channels}",
             f"expanded {arch.expanded_channels}",

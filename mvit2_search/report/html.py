@@ -93,8 +93,8 @@ def _confirmation(summary: Summary) -> str:
         return "<p>Nothing has been confirmed yet.</p>"
     words = "; ".join(f"{_name(c.trial)}: mean {c.mean_pct:.2f} %" for c in summary.confirmed)
     note = (
-        "The finalists and the published widths around the budget, trained again with seeds that the search did not "
-        "use and scored on images that it never saw. Widths beyond the budget are shown for comparison."
+        "The finalists and the published widths around the budget, trained again with seeds that the search "
+        "did not use and scored on images that it never saw. What is over the budget is shown for comparison."
     )
     return f"<p>{note}</p>" + _figure(confirmation_figure(summary), "confirmation", words)
 

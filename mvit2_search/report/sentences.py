@@ -9,8 +9,9 @@ def device_sentence(passport: Passport) -> str:
     """What the latencies were measured on."""
     threads = f", {passport.threads} thread" if passport.threads == 1 else ""
     return (
-        f"Latencies were measured with {passport.device} ({passport.chip}, {passport.system}; {passport.runtime}, "
-        f"{passport.precision}, batch {passport.batch}{threads}). On other devices they differ, and so may their order."
+        f"Latencies were measured with {passport.device} ({passport.chip}, {passport.system}; "
+        f"{passport.runtime}, {passport.precision}, batch {passport.batch}{threads}). "
+        "On other devices they differ, and so may their order."
     )
 
 
@@ -26,11 +27,9 @@ def verdict_sentences(summary: Summary) -> list[str]:
     """What came out, the answer first."""
     verdict = summary.verdict
     if verdict is None:
-        return [
-            "No candidate under the budget has been confirmed yet."
-            if summary.ended is None
-            else f"No architecture under the budget was found: {summary.ended}."
-        ]
+        if summary.ended is None:
+            return ["No candidate under the budget has been confirmed yet."]
+        return [f"No architecture under the budget was found: {summary.ended}."]
     best = verdict.best
     lines = [
         f"Best under the budget: trial {best.trial.number} ({best.trial.arch.key}), {best.mean_pct:.2f} % "

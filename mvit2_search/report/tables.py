@@ -79,9 +79,7 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
-    return frame.astype(
-        {name: "Int64" for name in ("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds")}
-    )
+    return frame.astype(dict.fromkeys(("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds"), "Int64"))
 
 
 def sampling_error_pct(accuracy_pct: float, images: int) -> float:

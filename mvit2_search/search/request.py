@@ -1,7 +1,7 @@
 """What a user asks of a search."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Request:
     max_hours: float | None = None
     max_params: int | None = None
     train_on: str = "auto"
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
@@ -60,7 +60,8 @@ def check_study_name(name: str) -> None:
     """Raises SpecError for a name that is no safe folder name."""
     if not _NAME.fullmatch(name):
         raise SpecError(
-            f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', not starting with '.' or '-'"
+            f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', "
+            "starting with a letter, a digit or '_'"
         )
 
 

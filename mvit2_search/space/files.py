@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2_search.errors import SpecError
-from mvit2_search.space.settings import SETTINGS, Setting, Value
+from mvit2_search.space.settings import SETTINGS, Setting
 from mvit2_search.space.space import Axis, Choices, Range, SearchSpace
 from mvit2_search.strict_yaml import Document, Keys, load, nearest
 
@@ -124,7 +124,8 @@ def _choices(document: Document, keys: Keys, setting: Setting, value: dict[str, 
     return Choices(values=tuple(float(v) if setting.kind is float else v for v in values))
 
 
-def _fixed(document: Document, name: str, value: Any) -> Value | list[Value]:
+def _fixed(document: Document, name: str, value: Any) -> Any:
+    """One value, or one per stage, as it stands in the file."""
     keys, setting = ("settings", name), SETTINGS[name]
     if not isinstance(value, list):
         _check(document, keys, setting, value)

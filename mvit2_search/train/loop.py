@@ -66,7 +66,7 @@ def _train_step(
     target = torch.from_numpy(labels_N).to(device)
     loss = F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimizer.step()
     return loss.detach()

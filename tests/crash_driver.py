@@ -1,0 +1,130 @@
+"""Runs fake searches in forked processes that die at a chosen write: helper of test_crash.py.
+
+python crash_driver.py FOLDER sweep 7      die at every seventh commit, resume each time
+python crash_driver.py FOLDER run          one slow search, to be killed from outside
+"""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+
+import mvit2_search.search.evaluate as evaluate
+import mvit2_search.store.study as store
+from fakes import FormulaProxy, fake_export, macs_device, request
+from mvit2_search.records import Finished
+from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.search.driver import is_finished
+from mvit2_search.store import open_study
+
+evaluate.export_model = fake_export
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class SlowProxy(FormulaProxy):
+    """Takes a tenth of a second for each epoch."""
+
+    def run(self, *args, **kwargs):
+        for score in super().run(*args, **kwargs):
+            time.sleep(0.1)
+            yield score
+
+
+def search(asked, proxy=None):
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=proxy or FormulaProxy())
+
+
+def in_fork(work) -> int:
+    """Run `work` in a forked process; its exit code."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as err:
+            print(f"{type(err).__name__}: {err}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def dying_at(commit: int, asked) -> None:
+    """Search, and leave without a word just before the given commit."""
+    left = commit
+
+    def on_commit(connection):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(137)
+
+    real = store.open_storage
+
+    def opened(path, **options):
+        storage = real(path, **options)
+        sqlalchemy.event.listen(storage.engine, "commit", on_commit)
+        return storage
+
+    store.open_storage = opened
+    search(asked)
+
+
+def problems(folder: Path, before: dict[int, object]) -> list[str]:
+    """What is wrong with a study that was resumed to its end; `before` holds what was finished."""
+    study = open_study(folder)
+    trials = {t.number: t for t in study.trials()}
+    numbers = [*trials, *study.lost_numbers()]
+    trained = [
+        t for t in trials.values() if isinstance(t.outcome, Finished) and not t.baseline and t.repeats is None
+    ]
+    found = []
+    if sorted(numbers) != list(range(len(numbers))):
+        found.append(f"numbers {sorted(numbers)}")
+    if any(trials.get(number) != trial for number, trial in before.items()):
+        found.append("a trial that had its outcome changed or went away")
+    if len(trained) != 4 or len({t.arch.key for t in trained}) != 4:
+        found.append(f"{len(trained)} candidates")
+    if study.running_number() is not None or study.queued():
+        found.append("a trial is open")
+    if len({t.baseline for t in trials.values() if t.baseline and isinstance(t.outcome, Finished)}) != 3:
+        found.append("published widths are missing")
+    if len(study.scores()) != len({(s.subject, s.seed) for s in study.scores()}) or not study.fact("ended"):
+        found.append("the confirmation is not complete")
+    return found
+
+
+def sweep(folder: Path, stride: int) -> None:
+    died, point = True, 0
+    while died:
+        asked = request(folder / str(point), data=str(folder / "images"))
+        died = in_fork(lambda: dying_at(point, asked)) == 137  # noqa: B023
+        if in_fork(lambda: check_after_resume(asked)) != 0:  # noqa: B023
+            sys.exit(f"wrong after dying at commit {point}")
+        shutil.rmtree(asked.results)
+        point += stride
+    print(f"{point} commits")
+
+
+def check_after_resume(asked) -> None:
+    finished = {}
+    if (asked.folder / "study.db").exists():
+        try:
+            finished = {t.number: t for t in open_study(asked.folder).trials()}
+        except Exception as err:  # it died while the tables were made
+            print(f"not yet a study: {type(err).__name__}")
+    search(asked)
+    if found := problems(asked.folder, finished):
+        raise AssertionError("; ".join(found))
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "sweep":
+        sweep(Path(sys.argv[1]), int(sys.argv[3]))
+    else:
+        asked = request(Path(sys.argv[1]))
+        search(asked, SlowProxy())
+        assert is_finished(open_study(asked.folder), asked)
+        sys.exit("\n".join(problems(asked.folder, {})) or 0)

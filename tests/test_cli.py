@@ -1,0 +1,263 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from conftest import write_images
+from fakes import FormulaProxy, macs_device, request
+from mvit2_search.arch import ArchConfig
+from mvit2_search.cli import cli
+from mvit2_search.cli.group import COMMANDS
+from mvit2_search.errors import MVit2SearchError
+from mvit2_search.models import build_model
+from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.store import driver_lock
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def study(tmp_path, images, instant_export):
+    asked = request(tmp_path)
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    return asked.folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example(name):
+    printed = invoke(name, "--help").output
+    assert "Example:" in printed
+    assert f"mvit2-search {name}" in printed
+
+
+def test_the_reference_is_what_help_says():
+    reference = runpy.run_path(str(ROOT / "scripts" / "write_cli_reference.py"))["reference"]
+    assert (ROOT / "docs" / "cli.md").read_text() == reference()
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, mvit2_search.cli, mvit2_search.cli.run\n"
+        "heavy = {'torch', 'optuna', 'plotly', 'pandas', 'coremltools', 'scipy', 'numpy'}\n"
+        "sys.exit(str(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "set()"
+
+
+def test_the_exit_codes_in_help_are_those_of_the_errors():
+    codes = {error.__name__: error.exit_code for error in MVit2SearchError.__subclasses__()}
+    assert codes == {
+        "SpecError": 2,
+        "StudyConflict": 3,
+        "DataError": 4,
+        "StorageError": 4,
+        "BackendUnavailable": 4,
+        "MeasurementError": 4,
+        "TrainingError": 1,
+    }
+
+
+def test_validate_says_what_a_space_holds():
+    result = invoke("validate", "blocks")
+    assert result.exit_code == 0
+    assert "space 'blocks' is valid, 10 values to choose" in result.output
+    assert re.search(r"stage1.width +0.5 to 2\n", result.output)
+    assert json.loads(invoke("validate", "width", "--json").output)["axes"] == {"width": {"low": 0.5, "high": 2.0}}
+
+
+def test_validate_names_file_line_and_key_and_exits_2(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nsettings:\n  widht: {range: [0.5, 2.0]}\n")
+    result = invoke("validate", path)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {path}:3:3: settings.widht: unknown key; did you mean 'width'?\n"
+
+
+def test_profile_counts_published_and_exported_architectures(study):
+    rows = json.loads(invoke("profile", "mobilevitv2-1.0", "--json").output)["parts"]
+    assert rows[-1] == {"part": "total", "params": 4901841, "macs": 1812090880, "other_ops": rows[-1]["other_ops"]}
+    assert sum(row["params"] for row in rows[:-1]) == 4901841
+    path = invoke("export", study).output.strip()
+    params = sum(
+        p.numel()
+        for p in build_model(ArchConfig.from_json(yaml.safe_load(Path(path).read_text())), 2).parameters()
+    )
+    table = invoke("profile", path, "--classes", 2)
+    assert re.search(rf"total +{params:,} ", table.output)
+
+
+def test_profile_of_what_is_not_there_exits_2():
+    assert "expected one of mobilevitv2-0.5" in invoke("profile", "mobilevitv2-9").stderr
+    assert invoke("profile", "nothing.yaml").exit_code == 2
+
+
+def test_status_report_and_export_read_a_study(study):
+    by_name = invoke("status", "test", "--results", study.parent)
+    assert by_name.output == invoke("status", study).output
+    assert "4 candidates trained, 11 trials; ended: 4 candidates are trained." in by_name.output
+    status = json.loads(invoke("status", study, "--json").output)
+    exported = json.loads(invoke("export", study, "--json").output)
+    assert status["export"]["key"] == exported["key"]
+    assert Path(exported["path"]).is_file()
+    assert Path(invoke("report", study).output.strip()).read_text().startswith("<!doctype html>")
+    assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
+
+
+@pytest.mark.parametrize("command", ["status", "report", "export"])
+def test_a_study_that_is_not_there_exits_2(tmp_path, command):
+    result = invoke(command, "none", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "no study here" in result.stderr
+
+
+def run_arguments(tmp_path, **changes):
+    options = {
+        "space": "blocks",
+        "data": tmp_path / "images",
+        "latency-budget": "mobilevitv2-0.5",
+        "study": "one",
+        "results": tmp_path / "results",
+        **changes,
+    }
+    return ["run", *[text for name, value in options.items() for text in (f"--{name}", value)], *QUICK]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"space": "block"}, 2, "did you mean 'blocks'?"),
+        ({"latency-budget": "quick"}, 2, "--latency-budget: expected a time such as 12ms"),
+        ({"study": "../up"}, 2, "expected up to 64 letters"),
+        ({"device": "tpu"}, 2, "expected auto, host or coreml"),
+        ({"train-on": "tpu"}, 2, "expected auto, cpu, mps, cuda"),
+        ({"data": "nowhere"}, 4, "nowhere: no such folder"),
+        ({"seed": "x"}, 2, "Invalid value for '--seed'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_a_code(tmp_path, images, changes, code, message):
+    result = invoke(*run_arguments(tmp_path, **changes))
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_study_in_use_exits_3(tmp_path, images):
+    with driver_lock(tmp_path / "results" / "one"):
+        result = invoke(*run_arguments(tmp_path))
+    assert result.exit_code == 3
+    assert re.search(r"study 'one' is in use by process \d+ on ", result.stderr)
+
+
+def command(tmp_path, **changes):
+    return [sys.executable, "-m", "mvit2_search", *map(str, run_arguments(tmp_path, **changes))]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_search_on_a_users_images(tmp_path):
+    """Nothing is faked: exports, ONNX Runtime, training; then the files, a second call, another seed."""
+    write_images(tmp_path / "images", {"red": 40, "green": 40, "blue": 40}, size=50, ending="jpg")
+    environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
+    first = subprocess.run(command(tmp_path), capture_output=True, text=True, env=environment)
+    assert first.returncode == 0, first.stdout + first.stderr
+    lines = first.stdout.splitlines()
+    folder = tmp_path / "results" / "one"
+    assert [line.split(":")[0] for line in lines[-5:]] == [
+        next(line for line in lines if line.startswith("Best under the budget")).split(":")[0],
+        lines[-4].split(":")[0],
+        "To export",
+        "Report",
+        "Export",
+    ]
+    assert lines[-4].startswith("Gain over mobilevitv2-0.5 (")
+    assert "\x1b" not in first.stdout
+    assert {path.name for path in folder.iterdir()} >= {"study.db", "study.yaml", "pareto.csv", "report.html"}
+    exported = lines[-1].removeprefix("Export: mvit2-search ").split()
+    assert invoke(*exported).exit_code == 0
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert again.returncode == 0
+    assert "Study one is finished: 1 candidates are trained." in again.stdout
+    assert "trial 0" not in again.stdout
+    other = subprocess.run(command(tmp_path, seed=1), capture_output=True, text=True)
+    assert other.returncode == 3
+    assert other.stderr.startswith("error: study 'one' was made with other inputs: seed: was 0, now 1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)])
+def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signals, code):
+    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("trial 0"):
+                break
+        for one in signals:
+            process.send_signal(one)
+            time.sleep(0.2)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == code, rest + errors
+    assert f"To go on:\n    mvit2-search run --space blocks --data {tmp_path}/images" in rest
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wheel_works_in_an_empty_folder(tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*cache*", ".hypothesis")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    empty.mkdir()
+    code = (
+        "import mvit2_search, sys; from mvit2_search.cli import cli\n"
+        "assert mvit2_search.__file__.startswith(sys.argv.pop(1)); cli()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    def call(*args):
+        arguments = [sys.executable, "-P", "-c", code, str(site), *args]
+        return subprocess.run(arguments, cwd=empty, env=environment, capture_output=True, text=True)
+
+    done = call("validate", "width")
+    assert done.returncode == 0, done.stderr
+    assert str(site) in done.stdout
+    asked = [
+        "run",
+        "--space",
+        "width",
+        "--data",
+        "fashion-mnist-mini",
+        "--latency-budget",
+        "0.001ms",
+        "--study",
+        "w",
+    ]
+    searched = call(*asked, *QUICK)
+    assert searched.returncode == 1, searched.stderr
+    assert (
+        "No architecture under the budget was found: even the cheapest network of the space takes"
+        in searched.stdout
+    )
+    assert (empty / "results" / "w" / "report.html").is_file()

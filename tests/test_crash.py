@@ -1,0 +1,53 @@
+"""Searches that are killed, at every commit and at random moments, and then resumed."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fakes import request
+from mvit2_search.errors import MVit2SearchError
+from mvit2_search.store import open_study
+
+SCRIPT = Path(__file__).parent / "crash_driver.py"
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("images"), pytest.mark.timeout(900)]
+
+
+def test_a_search_that_dies_at_a_commit_resumes_to_its_end(tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "sweep", "7"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[-2]) > 100
+
+
+def test_a_search_that_is_killed_ten_times_resumes_to_its_end(tmp_path):
+    rng = random.Random(0)
+    finished = {}
+    for _ in range(10):
+        process = subprocess.Popen([sys.executable, SCRIPT, tmp_path, "run"], stdout=subprocess.DEVNULL)
+        wait_for_database(tmp_path, process)
+        time.sleep(rng.uniform(0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = trials(tmp_path)
+        assert all(now[number] == trial for number, trial in finished.items())
+        finished = now
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(trials(tmp_path)[number] == trial for number, trial in finished.items())
+
+
+def wait_for_database(folder, process):
+    while not (request(folder).folder / "study.db").exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def trials(folder):
+    try:
+        return {trial.number: trial for trial in open_study(request(folder).folder).trials()}
+    except MVit2SearchError:
+        return {}

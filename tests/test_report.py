@@ -1,0 +1,259 @@
+"""What a study says of itself: rows, sentences, figures, one offline file."""
+
+import io
+import json
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from fakes import FormulaProxy, finished, macs_device, measurement, request, trial
+from mvit2_search.api import export_architecture, read_study, refresh
+from mvit2_search.arch import ArchConfig
+from mvit2_search.arch_yaml import read_arch
+from mvit2_search.errors import SpecError
+from mvit2_search.records import Failed, Infeasible, Passport
+from mvit2_search.report import report_html
+from mvit2_search.report.figures import confirmation_figure, front_figure
+from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
+from mvit2_search.report.tables import Summary, sampling_error_pct, trials_frame
+from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.store import create_study, open_study
+from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict
+
+PASSPORT = Passport(
+    device="a test's device",
+    chip="chip <b>",
+    system="OS 1",
+    runtime="runtime 2",
+    compute_units="CPU",
+    precision="float32",
+    batch=1,
+    threads=1,
+    protocol=1,
+)
+TRIALS = [
+    trial(0, finished(70, 10), baseline="mobilevitv2-0.5"),
+    trial(1, finished(75, 20), baseline="mobilevitv2-0.75"),
+    trial(2, Infeasible(measurement=measurement(60, flags=("unsettled",))), baseline="mobilevitv2-1.5"),
+    trial(3, finished(76, 15)),
+    trial(4, finished(74, 18)),
+    trial(5, Failed(reason="training", message='=1+1 </script> "quoted"\nand more')),
+    trial(6, finished(80, 25)),
+]
+BEST = Confirmed(trial=TRIALS[3], accuracy_pct={1000: 76.0, 1001: 77.0})
+WIDTH = Confirmed(trial=TRIALS[1], accuracy_pct={1000: 75.0, 1001: 75.0})
+
+
+def summary(**changes):
+    whole = dict(
+        name="test",
+        inputs={
+            "latency_budget": "mobilevitv2-0.75",
+            "data": {"name": "</script><b>", "selection": 5000, "classes": ["a", "b"]},
+        },
+        passport=PASSPORT,
+        limits=Limits(latency_ms=20.0, max_params=None),
+        trials=TRIALS,
+        outside=[],
+        lost=[7],
+        front=[TRIALS[0], TRIALS[3]],
+        confirmed=[BEST, WIDTH],
+        verdict=Verdict(
+            best=BEST,
+            pick=BEST,
+            published=WIDTH,
+            gain=Difference(mean=1.5, low=-4.85, high=7.85, pairs=2),
+        ),
+        ended="2 candidates are trained",
+    )
+    return Summary(**whole | changes)
+
+
+def test_every_trial_is_one_row():
+    frame = pd.read_csv(io.StringIO(trials_frame(summary()).to_csv(index=False)))
+    assert frame.trial.tolist() == list(range(8))
+    assert frame.outcome.tolist() == ["finished"] * 2 + ["infeasible"] + ["finished"] * 2 + [
+        "failed",
+        "finished",
+        "failed",
+    ]
+    assert frame.on_front.tolist()[:7] == [True, False, False, True, False, False, False]
+    assert frame.within_budget.tolist()[:5] == [True, True, False, True, True]
+    row = frame.iloc[3]
+    assert (row.accuracy_pct, row.latency_ms, row.params, row.confirmed_pct, row.confirmed_seeds) == (
+        76,
+        15,
+        10**6,
+        76.5,
+        2,
+    )
+    assert ArchConfig.from_json(json.loads(row.architecture)) == TRIALS[3].arch
+    assert frame.message[5] == TRIALS[5].outcome.message
+    assert frame["flags"][2] == "unsettled"
+    assert frame.reason[7] == "interrupted"
+
+
+def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export):
+    """By the definition, from nothing but the file."""
+    asked = request(tmp_path, trials=8)
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    refresh(open_study(asked.folder))
+    frame = pd.read_csv(asked.folder / "pareto.csv")
+    rows = frame[(frame.outcome == "finished") & (frame.within_budget == True)]  # noqa: E712
+
+    def dominated(row):
+        better = (rows.accuracy_pct >= row.accuracy_pct) & (rows.latency_ms <= row.latency_ms)
+        strictly = (rows.accuracy_pct > row.accuracy_pct) | (rows.latency_ms < row.latency_ms)
+        return (better & strictly).any()
+
+    expected = {row.trial for row in rows.itertuples() if not dominated(row)}
+    assert set(frame[frame.on_front].trial) == expected
+    assert len(expected) > 1
+
+
+def test_the_sentences_answer_first():
+    first, second, third = verdict_sentences(summary())
+    assert first.startswith("Best under the budget: trial 3 (")
+    assert "76.50 %" in first
+    assert second == (
+        "Gain over mobilevitv2-0.75 (75.00 %): +1.50 points at 25 % less latency, "
+        "95 % interval -4.85 to +7.85 over 2 seeds: not distinguishable."
+    )
+    assert third.startswith("To export: the same")
+    assert budget_sentence(summary()) == "Budget: mobilevitv2-0.75 = 20.00 ms."
+    assert "a test's device (chip <b>, OS 1; runtime 2, float32, batch 1, 1 thread)" in device_sentence(PASSPORT)
+
+
+def test_a_clear_gain_is_not_called_indistinguishable():
+    verdict = Verdict(
+        best=BEST, pick=WIDTH, published=WIDTH, gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3)
+    )
+    _, second, third = verdict_sentences(summary(verdict=verdict))
+    assert second.endswith("over 3 seeds.")
+    assert third.startswith("To export: mobilevitv2-0.75 (")
+
+
+def test_one_seed_says_nothing_about_noise():
+    inf = float("inf")
+    verdict = Verdict(
+        best=BEST, pick=BEST, published=WIDTH, gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1)
+    )
+    assert verdict_sentences(summary(verdict=verdict))[1].endswith("use more --confirm-seeds.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verdict": None, "ended": None}, "No candidate under the budget has been confirmed yet."),
+        ({"verdict": None, "ended": "why"}, "No architecture under the budget was found: why."),
+    ],
+)
+def test_without_a_verdict_it_says_so(changes, words):
+    assert verdict_sentences(summary(**changes)) == [words]
+
+
+def test_the_figure_shows_the_tables_and_nothing_else():
+    figure = front_figure(summary())
+    shown = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
+    assert shown == {
+        "candidates": ([18, 25], [74, 80]),
+        "published widths": ([10, 20], [70, 75]),
+        "front under the budget": ([10, 15], [70, 76]),
+    }
+    front = figure.data[2]
+    assert front.line.shape == "hv"
+    assert list(front.error_x.array) == pytest.approx([0.1, 0.15])
+    assert front.error_y.array[1] == pytest.approx(sampling_error_pct(76, 5000))
+    assert "attention layers (2, 4, 3)" in front.text[0]
+    assert figure.data[1].mode == "lines+markers"
+    assert figure.layout.shapes[0].x0 == 20.0
+    assert [trace.name for trace in confirmation_figure(summary()).data] == ["one seed", "mean"]
+
+
+def test_the_sampling_error_is_that_of_a_share():
+    assert sampling_error_pct(50.0, 2500) == pytest.approx(1.96)
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.links = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_report_is_one_offline_file_without_what_the_data_says():
+    html = report_html(summary())
+    parser = Tags()
+    parser.feed(html)
+    assert parser.links == []
+    assert "b" not in parser.tags
+    assert parser.tags.count("script") == 3  # Plotly and two figures
+    assert "default-src 'none'" in html
+    assert "a test&#x27;s device" in html
+    assert len(html) < 10_000_000
+
+
+def test_the_same_records_give_the_same_bytes():
+    assert report_html(summary()) == report_html(summary())
+
+
+def test_a_report_can_be_made_before_anything_is_finished():
+    empty = summary(trials=[], front=[], confirmed=[], verdict=None, ended=None, lost=[])
+    html = report_html(empty)
+    assert "Nothing has been confirmed yet." in html
+    assert len(trials_frame(empty)) == 0
+
+
+@pytest.fixture
+def study(tmp_path, images, instant_export):
+    asked = request(tmp_path)
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    return asked.folder
+
+
+def test_the_exported_yaml_is_the_pick_with_the_stated_parameters(study):
+    from mvit2_search.models import build_model
+
+    exported = export_architecture(study)
+    assert exported.trial == read_study(study).verdict.pick.trial
+    arch = read_arch(exported.path)
+    assert arch == exported.trial.arch
+    text = exported.path.read_text()
+    for classes in (2, 1000):
+        params = sum(p.numel() for p in build_model(arch, classes).parameters())
+        assert f"{params:,}" in text
+
+
+def test_any_trial_can_be_exported_and_another_is_an_error(study):
+    assert export_architecture(study, 0).trial.baseline == "mobilevitv2-0.5"
+    with pytest.raises(SpecError, match="has no trial 99; the last is"):
+        export_architecture(study, 99)
+
+
+def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images, instant_export):
+    asked = request(tmp_path, latency_budget="0.5ms")
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    with pytest.raises(SpecError, match="name one with --trial"):
+        export_architecture(asked.folder)
+
+
+def test_a_study_that_has_only_begun_has_nothing_to_read(tmp_path):
+    (tmp_path / "new").mkdir()
+    create_study(tmp_path / "new")
+    with pytest.raises(SpecError, match="only just begun"):
+        read_study(tmp_path / "new")
+
+
+def test_refreshing_writes_every_input(study):
+    import yaml
+
+    refresh(open_study(study))
+    inputs = yaml.safe_load((study / "study.yaml").read_text())
+    assert inputs["inputs"]["data"]["classes"] == ["blue", "red"]
+    assert inputs["passport"]["device"] == "a script, not a device"
+    assert inputs["budget_ms"] == open_study(study).fact("budget_ms")
+    assert {"torch", "optuna", "onnxruntime"} <= inputs["versions"].keys()
