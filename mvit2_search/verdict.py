@@ -154,7 +154,8 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
         if not isinstance(score.result, Failed):
             found.setdefault(score.subject, {})[score.seed] = score.result
     once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished) and t.repeats is None}
-    return [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in sorted(found.keys() & once.keys())]
+    confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
+    return sorted(confirmed, key=lambda c: (c.trial.number, c.trial.baseline or ""))
 
 
 def _difference(first: Confirmed, second: Confirmed) -> Difference:

@@ -17,6 +17,7 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
 .answer { font-size: 1.1rem; border-left: 4px solid #0072b2; padding-left: 1rem }
 .scroll { overflow-x: auto; max-height: 32rem } table { border-collapse: collapse; font-size: .85rem }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+.inputs td { text-align: left }
 th { position: sticky; top: 0; background: #fff }
 code { background: #f2f2f2; padding: .1rem .3rem }
 """
@@ -111,7 +112,7 @@ def _trials(summary: Summary) -> str:
 
 def _inputs(summary: Summary) -> str:
     rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in _flat(summary.inputs))
-    return f'<div class="scroll"><table>{rows}</table></div>'
+    return f'<div class="scroll inputs"><table>{rows}</table></div>'
 
 
 def _flat(value: dict[str, object], before: str = "") -> list[tuple[str, object]]:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,17 +58,16 @@ def run_search(
     for blind_spot in proxy.blind_spots(space):
         listener.note(blind_spot)
     with driver_lock(request.folder):
-        study = create_study(request.folder)
-        dataset = load_dataset(
-            request.data, image_size=request.recipe.image_size, max_train=request.recipe.max_images
-        )
+        recipe = request.recipe
+        dataset = load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
         for note in dataset.notes:
             listener.note(note)
-        _open(study, request, inputs_of(request, space, dataset, proxy))
-        if not is_finished(study, request):
-            with _scratch(request.folder) as scratch:
-                timer = Timer(device, request.results / _LATENCIES, scratch, len(dataset.classes))
-                _run(study, request, space, dataset, proxy, timer, listener, interrupt)
+        with closing(create_study(request.folder)) as study:
+            _open(study, request, inputs_of(request, space, dataset, proxy))
+            if not is_finished(study, request):
+                with _scratch(request.folder) as scratch:
+                    timer = Timer(device, request.results / _LATENCIES, scratch, len(dataset.classes))
+                    _run(study, request, space, dataset, proxy, timer, listener, interrupt)
 
 
 def is_finished(study: Study, request: Request) -> bool:

@@ -74,6 +74,10 @@ class Study:
     def name(self) -> str:
         return self.folder.name
 
+    def close(self) -> None:
+        """Bring everything into the one file `study.db`; the study is not used any more."""
+        self._storage.engine.dispose()
+
     def fact(self, name: str) -> Any:
         """The fact of that name, or None."""
         with translated(self._path):
