@@ -7,9 +7,9 @@ import yaml
 
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import arch_yaml, read_arch
+from mvit2_search.complexity import network_cost
 from mvit2_search.errors import SpecError
 from mvit2_search.files import write_atomically
-from mvit2_search.models.complexity import network_cost
 from mvit2_search.records import Finished, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
@@ -96,7 +96,9 @@ def _numbered(summary: Summary, number: int) -> Trial:
         if trial.number == number:
             return trial
     last = max((trial.number for trial in summary.trials), default=None)
-    raise SpecError(f"study {summary.name!r} has no trial {number}" + (f"; the last is {last}" if last else ""))
+    raise SpecError(
+        f"study {summary.name!r} has no trial {number}" + ("" if last is None else f"; the last is {last}")
+    )
 
 
 def _origin(summary: Summary, trial: Trial) -> list[str]:

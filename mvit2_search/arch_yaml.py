@@ -23,9 +23,6 @@ def read_arch(path: Path) -> ArchConfig:
     try:
         return ArchConfig.from_json(document.data)
     except SpecError as err:
-        key = str(err).partition(":")[0]
-        if key in document.data:
-            raise document.error((key,), str(err).removeprefix(f"{key}: ")) from err
         raise SpecError(f"{path}: {err}") from err
 
 

@@ -58,3 +58,9 @@ class MeasurementError(MVit2SearchError):
 
 class TrainingError(MVit2SearchError):
     """A training ran and gave no usable accuracy, for instance because the loss was not finite."""
+
+
+def first_line(err: BaseException) -> str:
+    """What an error of another library says, in one line; its class where it says nothing."""
+    text = str(err).strip()
+    return text.splitlines()[0] if text else type(err).__name__

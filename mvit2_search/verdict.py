@@ -37,9 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Mean of paired differences in accuracy points and its 95 % interval (Student's t).
+    """Mean of paired differences in accuracy points and its 95 % interval.
 
-    The interval is unbounded where there is only one pair.
+    Student's t over the seeds, but never narrower than the choice of test images alone makes it.
+    Unbounded where there is only one pair.
     """
 
     mean: float
@@ -72,37 +73,44 @@ class Confirmed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """The outcome of a confirmed study.
+    """The outcome of a confirmed study, within the limits.
 
     Attributes:
-        best: the candidate with the highest confirmed accuracy under the budget.
-        pick: what to export: the fastest under the budget, published widths included, whose accuracy
-            cannot be told from the highest.
-        published: the largest published width under the budget, if there is one.
-        gain: of `best` over `published`.
+        best: the highest confirmed accuracy of all, published widths included.
+        searched: the highest of the candidates, if one was confirmed.
+        published: the largest published width that was confirmed, if there is one.
+        gain: of `searched` over `published`, where there are both.
+        pick: what to export: the fastest of all whose accuracy cannot be told from the best.
     """
 
     best: Confirmed
-    pick: Confirmed
+    searched: Confirmed | None
     published: Confirmed | None
     gain: Difference | None
+    pick: Confirmed
 
 
-def paired_difference(first: dict[int, float], second: dict[int, float]) -> Difference:
-    """Of `first` over `second`, seed by seed; unbounded where they share fewer than two seeds."""
+def paired_difference(first: dict[int, float], second: dict[int, float], *, images: int) -> Difference:
+    """Of `first` over `second`, seed by seed; both were tested on the same `images` images."""
     differences = np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
     n, half = len(differences), math.inf
-    mean = differences.mean() if n else np.mean(list(first.values())) - np.mean(list(second.values()))
+    means = [float(np.mean(list(scores.values()))) for scores in (first, second)]
+    mean = float(differences.mean()) if n else means[0] - means[1]
     if n > 1:
-        half = student_t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)
-    return Difference(mean=float(mean), low=float(mean - half), high=float(mean + half), pairs=n)
+        seeds = student_t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)
+        half = max(float(seeds), math.hypot(*(sampling_error_pct(m, images) for m in means)))
+    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=n)
+
+
+def sampling_error_pct(accuracy_pct: float, images: int) -> float:
+    """Half the 95 % interval that the choice of `images` test images alone gives an accuracy."""
+    share = accuracy_pct / 100
+    return 196 * math.sqrt(share * (1 - share) / images)
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
-    """The finished trials within the limits that no other of them dominates, repeats left out."""
-    finished = [
-        t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t) and t.repeats is None
-    ]
+    """The finished trials within the limits that no other of them dominates."""
+    finished = [t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t)]
     outcomes = [t.outcome for t in finished if isinstance(t.outcome, Finished)]
     mask = front_mask([o.accuracy_pct for o in outcomes], [o.measurement.latency_ms for o in outcomes])
     return [trial for trial, on_front in zip(finished, mask, strict=True) if on_front]
@@ -110,16 +118,14 @@ def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
 
 def finalists(trials: Sequence[Trial], outside: Sequence[Trial], limits: Limits) -> list[Trial]:
     """What to confirm: the most accurate candidates of the front, and the widths around the budget."""
-    candidates = front([t for t in trials if t.baseline is None], limits)
+    candidates = front([t for t in trials if t.is_trained_candidate], limits)
     candidates.sort(key=_accuracy, reverse=True)
     return candidates[:FINALISTS] + bracket([*trials, *outside], limits)
 
 
 def bracket(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The largest published width within the limits and the smallest beyond, as far as trained."""
-    trained = {
-        t.baseline: t for t in trials if t.baseline and t.repeats is None and isinstance(t.outcome, Finished)
-    }
+    trained = {t.baseline: t for t in trials if t.baseline and isinstance(t.outcome, Finished)}
     widths = [trained[name] for name in _WIDTH_NAMES if name in trained]
     within = [t for t in widths if limits.allow_trial(t)]
     beyond = [t for t in widths if not limits.allow_trial(t)]
@@ -127,23 +133,35 @@ def bracket(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
 
 
 def judge(
-    trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits
+    trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits, *, images: int
 ) -> Verdict | None:
-    """The verdict, or None where no candidate under the budget has been confirmed."""
+    """The verdict, or None where nothing within the limits has been confirmed.
+
+    Args:
+        images: how many the scores were tested on.
+    """
     confirmed = [c for c in confirmations([*trials, *outside], scores) if limits.allow_trial(c.trial)]
-    searched = [c for c in confirmed if c.trial.baseline is None]
-    if not searched:
+    if not confirmed:
         return None
-    best = max(searched, key=lambda c: c.mean_pct)
-    top = max(confirmed, key=lambda c: c.mean_pct)
-    even = [c for c in confirmed if c is top or not _difference(c, top).distinguishable]
+
+    def difference(first: Confirmed, second: Confirmed) -> Difference:
+        return paired_difference(first.accuracy_pct, second.accuracy_pct, images=images)
+
+    def is_even(one: Confirmed) -> bool:
+        gap = difference(best, one)
+        return gap.pairs > 1 and not gap.distinguishable
+
+    best = max(confirmed, key=lambda c: c.mean_pct)
+    candidates = [c for c in confirmed if c.trial.baseline is None]
     widths = [c for c in confirmed if c.trial.baseline is not None]
+    searched = max(candidates, key=lambda c: c.mean_pct, default=None)
     published = max(widths, key=lambda c: c.latency_ms, default=None)
     return Verdict(
         best=best,
-        pick=min(even, key=lambda c: c.latency_ms),
+        searched=searched,
         published=published,
-        gain=_difference(best, published) if published else None,
+        gain=difference(searched, published) if searched and published else None,
+        pick=min([best, *filter(is_even, confirmed)], key=lambda c: c.latency_ms),
     )
 
 
@@ -153,13 +171,10 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
     for score in scores:
         if not isinstance(score.result, Failed):
             found.setdefault(score.subject, {})[score.seed] = score.result
-    once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished) and t.repeats is None}
+    finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
+    once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
     confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
     return sorted(confirmed, key=lambda c: (c.trial.number, c.trial.baseline or ""))
-
-
-def _difference(first: Confirmed, second: Confirmed) -> Difference:
-    return paired_difference(first.accuracy_pct, second.accuracy_pct)
 
 
 def _accuracy(trial: Trial) -> float:

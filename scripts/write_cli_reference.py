@@ -14,12 +14,12 @@ HEAD = "# Command line\n\nWritten by `python scripts/write_cli_reference.py`; a 
 
 def reference() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name="mvit2-search", terminal_width=100)
+    context = click.Context(cli, info_name="mvit2-search", terminal_width=100, help_option_names=["-h", "--help"])
     parts = [HEAD, _section("mvit2-search", cli, context)]
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        parts.append(_section(name, command, click.Context(command, context, name, terminal_width=100)))
+        parts.append(_section(name, command, click.Context(command, context, name)))
     return "\n".join(parts)
 
 

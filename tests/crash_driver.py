@@ -1,6 +1,6 @@
 """Runs fake searches in forked processes that die at a chosen write: helper of test_crash.py.
 
-python crash_driver.py FOLDER sweep 7      die at every seventh commit, resume each time
+python crash_driver.py FOLDER sweep 7      die at every seventh commit, again soon after, then resume
 python crash_driver.py FOLDER run          one slow search, to be killed from outside
 """
 
@@ -87,7 +87,7 @@ def problems(folder: Path, before: dict[int, object]) -> list[str]:
         found.append("a trial that had its outcome changed or went away")
     if len(trained) != 4 or len({t.arch.key for t in trained}) != 4:
         found.append(f"{len(trained)} candidates")
-    if study.running_number() is not None or study.queued():
+    if any(not t.state.is_finished() for t in study._frozen()):
         found.append("a trial is open")
     if len({t.baseline for t in trials.values() if t.baseline and isinstance(t.outcome, Finished)}) != 3:
         found.append("published widths are missing")
@@ -101,6 +101,7 @@ def sweep(folder: Path, stride: int) -> None:
     while died:
         asked = request(folder / str(point), data=str(folder / "images"))
         died = in_fork(lambda: dying_at(point, asked)) == 137  # noqa: B023
+        in_fork(lambda: dying_at(20 + point % 60, asked))  # noqa: B023  # once more, while it recovers or soon after
         if in_fork(lambda: check_after_resume(asked)) != 0:  # noqa: B023
             sys.exit(f"wrong after dying at commit {point}")
         shutil.rmtree(asked.results)
@@ -124,7 +125,7 @@ if __name__ == "__main__":
     if sys.argv[2] == "sweep":
         sweep(Path(sys.argv[1]), int(sys.argv[3]))
     else:
-        asked = request(Path(sys.argv[1]))
+        asked = request(Path(sys.argv[1]), trials=4)
         search(asked, SlowProxy())
         assert is_finished(open_study(asked.folder), asked)
         sys.exit("\n".join(problems(asked.folder, {})) or 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import TrainingError
 from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.models.complexity import network_cost
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import (
     Artifact,

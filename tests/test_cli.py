@@ -112,13 +112,24 @@ def test_profile_of_what_is_not_there_exits_2():
 def test_status_report_and_export_read_a_study(study):
     by_name = invoke("status", "test", "--results", study.parent)
     assert by_name.output == invoke("status", study).output
-    assert "4 candidates trained, 11 trials; ended: 4 candidates are trained." in by_name.output
+    assert (
+        "4 candidates trained, 11 trials in all; ended: the candidates asked for (4) are trained."
+        in by_name.output
+    )
     status = json.loads(invoke("status", study, "--json").output)
     exported = json.loads(invoke("export", study, "--json").output)
     assert status["export"]["key"] == exported["key"]
     assert Path(exported["path"]).is_file()
     assert Path(invoke("report", study).output.strip()).read_text().startswith("<!doctype html>")
     assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
+
+
+def test_one_seed_is_still_json(tmp_path, images, instant_export):
+    asked = request(tmp_path, confirm_seeds=1)
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    text = invoke("status", asked.folder, "--json").output
+    gain = json.loads(text, parse_constant=pytest.fail)["gain_points"]
+    assert (gain["low"], gain["high"], gain["seeds"]) == (None, None, 1)
 
 
 @pytest.mark.parametrize("command", ["status", "report", "export"])
@@ -132,7 +143,7 @@ def run_arguments(tmp_path, **changes):
     options = {
         "space": "blocks",
         "data": tmp_path / "images",
-        "latency-budget": "mobilevitv2-0.5",
+        "latency-budget": "mobilevitv2-0.75",
         "study": "one",
         "results": tmp_path / "results",
         **changes,
@@ -150,6 +161,8 @@ def run_arguments(tmp_path, **changes):
         ({"train-on": "tpu"}, 2, "expected auto, cpu, mps, cuda"),
         ({"data": "nowhere"}, 4, "nowhere: no such folder"),
         ({"seed": "x"}, 2, "Invalid value for '--seed'"),
+        ({"seed": 2**70}, 2, "--seed 1180591620717411303424: expected from 0 to"),
+        ({"learning-rate": "nan"}, 2, "a learning rate above 0"),
     ],
 )
 def test_wrong_input_is_one_line_and_a_code(tmp_path, images, changes, code, message):
@@ -180,21 +193,17 @@ def test_a_real_search_on_a_users_images(tmp_path):
     assert first.returncode == 0, first.stdout + first.stderr
     lines = first.stdout.splitlines()
     folder = tmp_path / "results" / "one"
-    assert [line.split(":")[0] for line in lines[-5:]] == [
-        next(line for line in lines if line.startswith("Best under the budget")).split(":")[0],
-        lines[-4].split(":")[0],
-        "To export",
-        "Report",
-        "Export",
-    ]
-    assert lines[-4].startswith("Gain over mobilevitv2-0.5 (")
+    assert lines[-5].startswith("Best under the budget: ")
+    assert re.match(r"Gain of trial \d+ over mobilevitv2-0.75 \(", lines[-4])
+    assert lines[-3].startswith("To export: ")
+    assert lines[-2] == f"Report: {folder / 'report.html'}"
     assert "\x1b" not in first.stdout
     assert {path.name for path in folder.iterdir()} >= {"study.db", "study.yaml", "pareto.csv", "report.html"}
-    exported = lines[-1].removeprefix("Export: mvit2-search ").split()
+    exported = lines[-1].removeprefix("Export: python -m mvit2_search ").split()
     assert invoke(*exported).exit_code == 0
     again = subprocess.run(command(tmp_path), capture_output=True, text=True)
     assert again.returncode == 0
-    assert "Study one is finished: 1 candidates are trained." in again.stdout
+    assert "Study one is finished: the candidates asked for (1) are trained." in again.stdout
     assert "trial 0" not in again.stdout
     other = subprocess.run(command(tmp_path, seed=1), capture_output=True, text=True)
     assert other.returncode == 3
@@ -203,7 +212,9 @@ def test_a_real_search_on_a_users_images(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)])
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)]
+)
 def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signals, code):
     with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -214,8 +225,18 @@ def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signal
             time.sleep(0.2)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == code, rest + errors
-    assert f"To go on:\n    mvit2-search run --space blocks --data {tmp_path}/images" in rest
+    assert f"To go on:\n    python -m mvit2_search run --space blocks --data {tmp_path}/images" in rest
     assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_reader_that_leaves_does_not_end_the_search(tmp_path, images):
+    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=300)
+    assert json.loads(invoke("status", tmp_path / "results" / "one", "--json").output)["ended"]
 
 
 @pytest.mark.slow

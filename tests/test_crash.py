@@ -29,21 +29,33 @@ def test_a_search_that_is_killed_ten_times_resumes_to_its_end(tmp_path):
     finished = {}
     for _ in range(10):
         process = subprocess.Popen([sys.executable, SCRIPT, tmp_path, "run"], stdout=subprocess.DEVNULL)
-        wait_for_database(tmp_path, process)
-        time.sleep(rng.uniform(0, 1.5))
+        wait_for_progress(tmp_path, process)
+        time.sleep(rng.uniform(0, 0.3))
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         now = trials(tmp_path)
         assert all(now[number] == trial for number, trial in finished.items())
         finished = now
+    assert len(finished) > 7
     done = subprocess.run([sys.executable, SCRIPT, tmp_path, "run"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(trials(tmp_path)[number] == trial for number, trial in finished.items())
 
 
-def wait_for_database(folder, process):
-    while not (request(folder).folder / "study.db").exists() and process.poll() is None:
+def wait_for_progress(folder, process):
+    """Until the search has begun another trial or finished another training."""
+    before = progress(folder)
+    while progress(folder) <= before and process.poll() is None:
         time.sleep(0.01)
+
+
+def progress(folder):
+    try:
+        study = open_study(request(folder).folder)
+        return len(study._frozen()) + len(study.trials()) + len(study.scores())
+    except MVit2SearchError:
+        return 0
 
 
 def trials(folder):

@@ -121,7 +121,16 @@ def test_other_files_are_left_out_and_counted(tmp_path):
     (folder / "a" / "labels.txt").write_text("a")
     (folder / "a" / ".hidden.png").write_bytes(b"")
     (folder / ".git").mkdir()
-    assert load(folder).notes == ("1 files without an image's ending were left out",)
+    (folder / "b" / "readme.pdf").write_bytes(b"%PDF")
+    (folder / "b" / "LICENSE").write_text("free")
+    shutil.move(folder / "b" / "0000.png", folder / "b" / "no-ending")
+    data = load(folder)
+    assert data.notes == ("3 files that are no images were left out",)
+    assert sum(map(len, (data.train, data.selection, data.confirmation))) == 10
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert load(write_images(tmp_path / "images", {"car": 5, "train": 5})).classes == ("car", "train")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +186,16 @@ def test_every_mode_becomes_rgb_of_the_same_brightness(tmp_path, mode):
     assert decoded.pixels_SSC.dtype == np.uint8
     if mode != "1":
         assert abs(decoded.pixels_SSC.astype(int) - 128).max() <= 2
+
+
+def test_dark_images_of_16_bits_stay_dark(tmp_path):
+    Image.new("I;16", (8, 8), 200).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", 8).pixels_SSC.max() == 0
+
+
+def test_floats_up_to_one_are_not_black(tmp_path):
+    Image.new("F", (8, 8), 0.5).save(tmp_path / "a.tiff")
+    assert decode(tmp_path / "a.tiff", 8).pixels_SSC.min() == 127
 
 
 def test_the_centre_is_kept_and_a_turned_photograph_is_put_upright(tmp_path):

@@ -13,6 +13,7 @@ from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
 from mvit2_search.search.interrupt import Terminated
 from mvit2_search.search.request import parse_budget
+from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
@@ -50,7 +51,7 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     trained = [t for t in candidates(study) if isinstance(t.outcome, Finished)]
     assert len(trained) == 4
     summary = summarise(study)
-    assert summary.ended == "4 candidates are trained"
+    assert summary.ended == "the candidates asked for (4) are trained"
     assert summary.verdict.published.trial.baseline == "mobilevitv2-0.75"
     searched = [key for key, _, part in proxy.trained if part == "selection"]
     confirmed = [(key, seed) for key, seed, part in proxy.trained if part == "confirmation"]
@@ -120,7 +121,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
         ({"seed": 1}, "seed: was 0, now 1"),
         ({"latency_budget": "12ms"}, "latency_budget: was mobilevitv2-0.75, now 12ms"),
         ({"max_params": 10**6}, "max_params: was None, now 1000000"),
-        ({"space": "width"}, "space.name: was blocks, now width"),
+        ({"space": "width"}, "space.axes.stage1.width.low: was 0.5, now None"),
     ],
 )
 def test_other_inputs_are_refused_by_name(tmp_path, change, named):
@@ -128,6 +129,32 @@ def test_other_inputs_are_refused_by_name(tmp_path, change, named):
     with pytest.raises(StudyConflict) as error:
         search(request(tmp_path, **change))
     assert named in str(error.value)
+
+
+def test_names_and_spellings_are_no_inputs(tmp_path):
+    (tmp_path / "renamed.yaml").write_text(
+        shipped_spaces()["blocks"].read_text().replace("name: blocks", "name: b")
+    )
+    search(request(tmp_path, latency_budget="12ms"))
+    (tmp_path / "images").rename(tmp_path / "pictures")
+    space, data = str(tmp_path / "renamed.yaml"), str(tmp_path / "pictures")
+    search(request(tmp_path, latency_budget="12.0 ms", space=space, data=data))
+
+
+def test_an_extended_study_is_not_finished_until_it_is(tmp_path):
+    search(request(tmp_path))
+    interrupt = Interrupt()
+    study = search(request(tmp_path, trials=8), listener=StopAfter(interrupt, 1), interrupt=interrupt)
+    assert summarise(study).ended is None
+
+
+def test_a_width_outside_of_the_space_that_failed_is_tried_again(tmp_path):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0]}\n  kernel_size: 5\n")
+    asked = request(tmp_path, space=str(path))
+    with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training"):
+        search(asked, proxy=FormulaProxy(fails=True))
+    assert summarise(search(asked)).verdict.published.trial.baseline == "mobilevitv2-0.75"
 
 
 def test_other_images_are_refused(tmp_path):
@@ -175,7 +202,7 @@ def test_the_width_space_ends_with_all_44_networks_up_to_three_quarters(tmp_path
 
 def test_an_impossible_budget_ends_the_search_without_a_verdict(tmp_path):
     study = search(request(tmp_path, latency_budget="0.5ms"))
-    assert study.fact("ended")["why"].startswith("even the cheapest network of the space takes")
+    assert study.fact("ended")["why"].startswith("even the network at the low end of the space takes")
     assert summarise(study).verdict is None
     assert len(candidates(study)) == 1
 
@@ -193,7 +220,7 @@ def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
             search(request(tmp_path), proxy=FormulaProxy(fails=True))
     study = open_study(request(tmp_path).folder)
     assert [t.outcome.reason for t in study.trials()] == ["training"] * 10
-    assert search(request(tmp_path)).fact("ended")["why"] == "4 candidates are trained"
+    assert search(request(tmp_path)).fact("ended")["why"] == "the candidates asked for (4) are trained"
 
 
 def test_the_hours_can_be_limited(tmp_path):

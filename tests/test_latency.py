@@ -130,8 +130,26 @@ def test_another_passport_or_reference_measures_anew(tmp_path):
     assert first.passport.differences(Meter(other_chip, tmp_path, REFERENCE).passport) == [
         "chip: scripted chip here, another there"
     ]
-    Meter(scripted(noise(1)), tmp_path, artifact("reference", path=Path("x")))
-    assert len(list(tmp_path.iterdir())) == 2
+    Meter(scripted(noise(1)), tmp_path, replace(REFERENCE, sha256="reference", path=Path("x")))
+    other = scripted(noise(1))
+    other.script = lambda a, i: 1.0
+    Meter(other, tmp_path, artifact("another"))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_study_keeps_its_scale_whatever_the_machine_does_later(tmp_path):
+    first = measure(scripted(noise(1)), tmp_path / "a")
+    slow = scripted(lambda i: 1.55)
+    meter = Meter(slow, tmp_path / "b", REFERENCE, reference_ms=first.reference_ms)
+    assert meter.measure(CANDIDATE).latency_ms == pytest.approx(first.latency_ms, rel=0.02)
+
+
+def test_a_shared_measurement_is_put_on_the_scale_of_the_study(tmp_path):
+    first = measure(scripted(noise(1)), tmp_path)
+    again = Meter(scripted(noise(1)), tmp_path, REFERENCE, reference_ms=2 * first.reference_ms).measure(CANDIDATE)
+    assert again.latency_ms == pytest.approx(2 * first.latency_ms)
+    assert (again.high_ms - again.low_ms) == pytest.approx(2 * (first.high_ms - first.low_ms))
+    assert (again.reference_now_ms, again.pairs) == (first.reference_now_ms, first.pairs)
 
 
 def test_a_damaged_measurement_is_named(tmp_path):

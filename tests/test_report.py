@@ -16,10 +16,10 @@ from mvit2_search.records import Failed, Infeasible, Passport
 from mvit2_search.report import report_html
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
-from mvit2_search.report.tables import Summary, sampling_error_pct, trials_frame
+from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict
+from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict, sampling_error_pct
 
 PASSPORT = Passport(
     device="a test's device",
@@ -61,6 +61,7 @@ def summary(**changes):
         confirmed=[BEST, WIDTH],
         verdict=Verdict(
             best=BEST,
+            searched=BEST,
             pick=BEST,
             published=WIDTH,
             gain=Difference(mean=1.5, low=-4.85, high=7.85, pairs=2),
@@ -112,12 +113,21 @@ def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export
     assert len(expected) > 1
 
 
+def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(tmp_path, images, instant_export):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
+    asked = request(tmp_path, space=str(path))
+    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    frame = trials_frame(read_study(asked.folder))
+    assert frame[(frame.trial == -1) & (frame.baseline == "mobilevitv2-0.5")].on_front.all()
+
+
 def test_the_sentences_answer_first():
     first, second, third = verdict_sentences(summary())
     assert first.startswith("Best under the budget: trial 3 (")
     assert "76.50 %" in first
     assert second == (
-        "Gain over mobilevitv2-0.75 (75.00 %): +1.50 points at 25 % less latency, "
+        "Gain of trial 3 over mobilevitv2-0.75 (75.00 %): +1.50 points at 25 % less latency, "
         "95 % interval -4.85 to +7.85 over 2 seeds: not distinguishable."
     )
     assert third.startswith("To export: the same")
@@ -127,7 +137,11 @@ def test_the_sentences_answer_first():
 
 def test_a_clear_gain_is_not_called_indistinguishable():
     verdict = Verdict(
-        best=BEST, pick=WIDTH, published=WIDTH, gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3)
+        best=BEST,
+        searched=BEST,
+        pick=WIDTH,
+        published=WIDTH,
+        gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3),
     )
     _, second, third = verdict_sentences(summary(verdict=verdict))
     assert second.endswith("over 3 seeds.")
@@ -137,15 +151,28 @@ def test_a_clear_gain_is_not_called_indistinguishable():
 def test_one_seed_says_nothing_about_noise():
     inf = float("inf")
     verdict = Verdict(
-        best=BEST, pick=BEST, published=WIDTH, gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1)
+        best=BEST,
+        searched=BEST,
+        pick=BEST,
+        published=WIDTH,
+        gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
     assert verdict_sentences(summary(verdict=verdict))[1].endswith("use more --confirm-seeds.")
+
+
+def test_a_published_width_that_is_best_is_called_so():
+    verdict = Verdict(best=WIDTH, searched=None, pick=WIDTH, published=WIDTH, gain=None)
+    lines = verdict_sentences(summary(verdict=verdict))
+    assert lines[0].startswith(
+        "Best under the budget: mobilevitv2-0.75 (a published width: no candidate was confirmed"
+    )
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"verdict": None, "ended": None}, "No candidate under the budget has been confirmed yet."),
+        ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
         ({"verdict": None, "ended": "why"}, "No architecture under the budget was found: why."),
     ],
 )
@@ -157,7 +184,7 @@ def test_the_figure_shows_the_tables_and_nothing_else():
     figure = front_figure(summary())
     shown = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
     assert shown == {
-        "candidates": ([18, 25], [74, 80]),
+        "candidates": ([25, 18], [80, 74]),
         "published widths": ([10, 20], [70, 75]),
         "front under the budget": ([10, 15], [70, 76]),
     }
@@ -169,10 +196,6 @@ def test_the_figure_shows_the_tables_and_nothing_else():
     assert figure.data[1].mode == "lines+markers"
     assert figure.layout.shapes[0].x0 == 20.0
     assert [trace.name for trace in confirmation_figure(summary()).data] == ["one seed", "mean"]
-
-
-def test_the_sampling_error_is_that_of_a_share():
-    assert sampling_error_pct(50.0, 2500) == pytest.approx(1.96)
 
 
 class Tags(HTMLParser):
@@ -195,6 +218,13 @@ def test_the_report_is_one_offline_file_without_what_the_data_says():
     assert "default-src 'none'" in html
     assert "a test&#x27;s device" in html
     assert len(html) < 10_000_000
+
+
+def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():
+    many = [trial(i, finished(60 + i % 200 / 10, 10 + i % 97 / 10), arch=TRIALS[0].arch) for i in range(10_000)]
+    html = report_html(summary(trials=many, front=many[:50]))
+    assert len(html) < 10_000_000
+    assert "The 1,000 most accurate of 10,001 trials" in html
 
 
 def test_the_same_records_give_the_same_bytes():

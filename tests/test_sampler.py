@@ -4,24 +4,25 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mvit2_search.models.complexity import network_cost
-from mvit2_search.search.forecast import Forecast
+from mvit2_search.complexity import network_cost
+from mvit2_search.search.forecast import Forecast, Guess
 from mvit2_search.search.sampler import BudgetSampler, Networks, distributions
 from mvit2_search.space import load_space
+from mvit2_search.verdict import Limits
 
 BLOCKS, WIDTH = load_space("blocks"), load_space("width")
 
 
-def cost_for(gmacs):
-    """The share of a budget of so many thousand million multiply-adds."""
-    return lambda arch: network_cost(arch).macs / 1e9 / gmacs
+def guess_for(gmacs, max_params=None):
+    """A budget of so many thousand million multiply-adds, on a device that takes 1 ms for each."""
+    return Guess(Forecast([10**9], [1.0]), Limits(latency_ms=gmacs, max_params=max_params))
 
 
-def proposals(space, cost, count, *, tried=frozenset(), seed=0, study=None):
+def proposals(space, guess, count, *, tried=frozenset(), seed=0, study=None):
     study = study or optuna.create_study(directions=["maximize", "minimize"])
-    tried, found = set(tried), []
+    networks, tried, found = Networks(space, 1000), set(tried), []
     for _ in range(count):
-        study.sampler = BudgetSampler(space, Networks(space), tried, cost, seed)
+        study.sampler = BudgetSampler(networks, tried=tried, guess=guess, seed=seed)
         trial = study.ask(distributions(space))
         arch = space.decode(trial.params)
         found.append(arch)
@@ -32,42 +33,47 @@ def proposals(space, cost, count, *, tried=frozenset(), seed=0, study=None):
 
 @pytest.mark.parametrize("gmacs", [0.25, 0.5, 1.0, 4.0])
 def test_proposals_fit_the_budget_and_differ(gmacs):
-    found = proposals(BLOCKS, cost_for(gmacs), 25)
+    found = proposals(BLOCKS, guess_for(gmacs), 25)
     assert all(network_cost(arch).macs / 1e9 <= gmacs for arch in found)
     assert len({arch.key for arch in found}) == 25
 
 
+def test_proposals_keep_to_the_parameters_too():
+    found = proposals(BLOCKS, guess_for(4.0, max_params=2_000_000), 10)
+    assert all(network_cost(arch).params <= 2_000_000 for arch in found)
+
+
 def test_proposals_use_the_budget():
     """Drawn into it, not crammed into the cheapest corner: half of them use more than 70 %."""
-    shares = sorted(network_cost(arch).macs / 1e9 for arch in proposals(BLOCKS, cost_for(1.0), 20))
+    shares = sorted(network_cost(arch).macs / 1e9 for arch in proposals(BLOCKS, guess_for(1.0), 20))
     assert shares[10] > 0.7
 
 
 def test_under_an_impossible_budget_the_cheapest_network_is_proposed():
-    assert proposals(BLOCKS, cost_for(0.001), 1) == [Networks(BLOCKS).cheapest]
+    assert proposals(BLOCKS, guess_for(0.001), 1) == [Networks(BLOCKS, 1000).cheapest]
 
 
 def test_a_small_space_is_searched_to_its_last_network():
-    cost = cost_for(0.6)
-    networks = Networks(WIDTH)
-    allowed = {WIDTH.decode(p).key for p in networks.untried(set(), cost)}
-    found = {arch.key for arch in proposals(WIDTH, cost, len(allowed))}
+    guess = guess_for(0.6)
+    networks = Networks(WIDTH, 1000)
+    allowed = {WIDTH.decode(p).key for p in networks.untried(set(), guess)}
+    found = {arch.key for arch in proposals(WIDTH, guess, len(allowed))}
     assert found == allowed
-    assert networks.untried(found, cost) == []
+    assert networks.untried(found, guess) == []
 
 
 def test_a_large_space_cannot_be_told_to_be_empty():
-    assert Networks(BLOCKS).untried(set(), cost_for(0.001)) is None
+    assert Networks(BLOCKS, 1000).untried(set(), guess_for(0.001)) is None
 
 
 def test_the_next_proposal_follows_from_the_seed_and_the_trials():
     def run(seed, interrupted):
         study = optuna.create_study(directions=["maximize", "minimize"])
-        first = proposals(BLOCKS, cost_for(1.0), 12, study=study, seed=seed)
+        first = proposals(BLOCKS, guess_for(1.0), 12, study=study, seed=seed)
         if interrupted:  # a trial that was killed, and its retry
             study.enqueue_trial(study.trials[-1].params)
             study.tell(study.ask(distributions(BLOCKS)), state=TrialState.FAIL)
-        return proposals(BLOCKS, cost_for(1.0), 1, tried={a.key for a in first}, study=study, seed=seed)
+        return proposals(BLOCKS, guess_for(1.0), 1, tried={a.key for a in first}, study=study, seed=seed)
 
     assert run(1, False) == run(1, True)
     assert run(1, False) != run(2, False)

@@ -140,6 +140,11 @@ def test_a_space_of_every_kind_of_setting(tmp_path):
             "range.1: expected a whole number, found 1.5",
         ),
         ("name: a\nsettings:\n  image_size: {choices: [64], per_stage: true}", "one value for the whole network"),
+        ("name: a\nsettings:\n  kernel_size: 3.0\n  width: {range: [1, 2]}", "expected one of 3, 5, found 3.0"),
+        (
+            "name: a\nsettings:\n  width: {range: [0.1, 1]}\n  ffn_multiplier: 0.5",
+            "mine.yaml:2:1: settings: the lowest values make no network: channel counts must be at least 1",
+        ),
         ("name: a\nname: b", "mine.yaml:2:1: name: given twice"),
         ("name: &x a\nsettings: *x", "mine.yaml:2:11: alias *x: write the value out"),
         ("name: a\n\tsettings: 1", "mine.yaml:2:1: not YAML"),

@@ -83,6 +83,33 @@ def test_an_open_trial_without_a_record_is_reported_and_queued_once(study):
     assert not study.queued()
 
 
+def test_a_retry_that_was_killed_early_does_not_count(study):
+    lost = ask(study)
+    study.tell(trial(lost.number, Failed(reason="interrupted", message="")), violations={})
+    study.queue_again(lost.number)
+    study.abandon(ask(study).number)
+    study.queue_again(lost.number)
+    assert ask(study).params == lost.params
+
+
+def test_another_programs_study_is_refused_and_left_alone(tmp_path):
+    path = database_path(tmp_path)
+    other = optuna.create_study(study_name=tmp_path.name, storage=f"sqlite:///{path}", directions=["maximize"] * 2)
+    other.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
+    with pytest.raises(StorageError, match="that this program did not make"):
+        create_study(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a{b}", "a b"])
+def test_any_path_will_do(tmp_path, name):
+    with driver_lock(tmp_path / name / "one"):
+        made = create_study(tmp_path / name / "one")
+    made.set_fact("budget_ms", 1.0)
+    made.close()
+    assert open_study(tmp_path / name / "one").fact("budget_ms") == 1.0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name]
+
+
 def test_a_retried_baseline_is_still_one(study):
     study.queue_baseline("mobilevitv2-0.5", {"width": 0.5})
     first = ask(study)
@@ -115,7 +142,7 @@ def test_reading_goes_on_while_another_writes(study):
     writer = sqlite3.connect(database_path(study.folder), isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        assert open_study(study.folder).running_number() == 0
+        assert open_study(study.folder).trials() == []
     finally:
         writer.close()
 

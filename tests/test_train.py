@@ -95,7 +95,30 @@ def test_accuracy_is_the_share_of_right_answers():
     assert accuracy_pct(AlwaysOne(), split, device="cpu") == 75.0
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 0}, {"image_size": 16}, {"batch_size": 1}, {"learning_rate": 0.0}])
+def test_outputs_that_are_not_finite_are_no_answers():
+    class Broken(nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), 2), torch.nan)
+
+    with pytest.raises(TrainingError, match="outputs are not finite"):
+        accuracy_pct(Broken(), colours(), device="cpu")
+
+
+def test_an_epoch_is_whole_batches_of_at_least_the_images_asked_for():
+    assert Recipe(images_per_epoch=1500, batch_size=32).steps_per_epoch == 47
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"image_size": 16},
+        {"batch_size": 1},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+    ],
+)
 def test_recipes_that_make_no_training(changes):
     with pytest.raises(SpecError):
         Recipe(**changes)

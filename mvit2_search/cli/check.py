@@ -28,6 +28,8 @@ def validate(file: str, as_json: bool) -> None:
         echo_json({"file": str(path), "name": space.name, **space.to_json()})
         return
     click.echo(f"{path}: space {space.name!r} is valid, {len(space.axes)} values to choose")
+    if space.purpose:
+        click.echo(space.purpose)
     for axis in space.axes:
         domain = axis.domain
         if isinstance(domain, Choices):

@@ -37,6 +37,9 @@ class LazyGroup(click.Group):
         except MVit2SearchError as err:
             click.echo(f"error: {err}", err=True)
             ctx.exit(err.exit_code)
+        except KeyboardInterrupt:  # before or after a search, which has its own way to stop
+            click.echo("Stopped.", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

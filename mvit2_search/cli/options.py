@@ -1,6 +1,10 @@
 """Options and arguments that several commands have."""
 
 import json
+import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,21 @@ study_argument = click.argument("study")
 def study_folder(study: str, results: Path) -> Path:
     """The folder of a study that was given by name, or by its own path."""
     path = Path(study)
-    return path if len(path.parts) > 1 or (path / "study.db").is_file() else results / study
+    if (path / "study.db").is_file():
+        return path.resolve() if path.name in ("", "..") else path  # the folder's name is the study's
+    return path if len(path.parts) > 1 else results / study
+
+
+def program() -> str:
+    """How this program was called, for commands that a user may copy."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m mvit2_search"
+    found = shutil.which("mvit2-search")
+    if found and called.exists() and Path(found).samefile(called):
+        return "mvit2-search"
+    return shlex.quote(os.path.relpath(called))
 
 
 def echo_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2))
+    click.echo(json.dumps(data, indent=2, allow_nan=False))

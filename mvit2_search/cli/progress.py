@@ -1,26 +1,37 @@
 """Progress of a search: a live line on a terminal, one line per trial everywhere."""
 
+import os
+import sys
 from time import monotonic
 
 from rich.console import Console
 
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import StorageError
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
 from mvit2_search.search import Request
 from mvit2_search.store import Study
 
-_REFRESH_SECONDS = 60
+_REFRESH_SECONDS, _REFRESH_SHARE = 60, 0.01  # at most so often, and so much of the time
+
+
+class _QuietConsole(Console):
+    """Goes on in silence when whoever reads the output has left."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Progress:
-    """Prints what a search tells, and keeps the derived files at most a minute behind."""
+    """Prints what a search tells, and keeps the derived files about a minute behind."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = _QuietConsole(highlight=False, soft_wrap=True)
         self._status = self._console.status("starting")
         self._what = ""
-        self._refreshed = 0.0
+        self._next_refresh = 0.0
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
@@ -32,13 +43,19 @@ class Progress:
 
     def stopping(self) -> None:
         """Ctrl-C came for the first time."""
-        self._print("Stopping after the running trial; press Ctrl-C again to stop now.")
+        text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
+        os.write(sys.stderr.fileno(), text)  # from a signal handler, which may have cut a print short
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}")
 
     def opened(self, study: Study, request: Request) -> None:
-        self._print(f"Study {study.name} in {study.folder}: {request.trials} candidates to train")
+        data = study.fact("inputs")["data"]
+        classes, shown = data["classes"], 10
+        names = ", ".join(classes[:shown]) + (", ..." if len(classes) > shown else "")
+        images = f"{data['train']} + {data['selection']} + {data['confirmation']} images"
+        self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}")
+        self._print(f"Data {data['name']}: {images} of {len(classes)} classes: {names}")
         self._print(
             f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms on {study.passport.device}"
         )
@@ -56,17 +73,23 @@ class Progress:
         name = trial.baseline or trial.arch.key
         repeats = f" (repeats trial {trial.repeats})" if trial.repeats is not None else ""
         self._print(f"{number} {name:<16} {_outcome(trial.outcome)}{repeats}  {trial.seconds:.0f} s")
-        if monotonic() - self._refreshed > _REFRESH_SECONDS:
-            self._refresh(study)
+        self._refresh(study)
 
     def scored(self, study: Study, score: Score, name: str) -> None:
-        failed = isinstance(score.result, Failed)
-        text = f"failed: {score.result.message}" if isinstance(score.result, Failed) else f"{score.result:.2f} %"
-        self._print(f"confirm   {name:<16} {text}" + ("" if failed else f" on unseen images, seed {score.seed}"))
+        result = score.result
+        text = f"failed: {result.message}" if isinstance(result, Failed) else f"{result:.2f} % on unseen images"
+        self._print(f"confirm   {name:<16} {text}, seed {score.seed}")
+        self._refresh(study)
 
     def _refresh(self, study: Study) -> None:
-        refresh(study)
-        self._refreshed = monotonic()
+        start = monotonic()
+        if start < self._next_refresh:
+            return
+        try:
+            refresh(study)
+        except StorageError as err:  # the trials are safe; a later refresh may succeed
+            self.note(str(err))
+        self._next_refresh = monotonic() + max(_REFRESH_SECONDS, (monotonic() - start) / _REFRESH_SHARE)
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False)

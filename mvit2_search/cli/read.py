@@ -1,11 +1,18 @@
 """Commands that read a study."""
 
+from __future__ import annotations
+
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mvit2_search.cli.options import echo_json, json_option, results_option, study_argument, study_folder
+
+if TYPE_CHECKING:
+    from mvit2_search.report import Summary
+    from mvit2_search.verdict import Confirmed, Difference
 
 
 @click.command()
@@ -22,16 +29,18 @@ def status(study: str, results: Path, as_json: bool) -> None:
         mvit2-search status first
     """
     from mvit2_search.api import read_study
-    from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
+    from mvit2_search.report.sentences import (
+        budget_sentence,
+        device_sentence,
+        progress_sentence,
+        verdict_sentences,
+    )
 
     summary = read_study(study_folder(study, results))
     if as_json:
         echo_json(_status_json(summary))
         return
-    state = f"ended: {summary.ended}" if summary.ended else "not finished"
-    click.echo(
-        f"Study {summary.name}: {summary.candidates} candidates trained, {len(summary.trials)} trials; {state}."
-    )
+    click.echo(f"Study {summary.name}: {progress_sentence(summary)}")
     for line in [budget_sentence(summary), *verdict_sentences(summary), device_sentence(summary.passport)]:
         click.echo(line)
 
@@ -83,9 +92,8 @@ def export(study: str, trial: int | None, results: Path, as_json: bool) -> None:
     click.echo(str(exported.path))
 
 
-def _status_json(summary: Any) -> dict[str, Any]:
+def _status_json(summary: Summary) -> dict[str, Any]:
     verdict = summary.verdict
-    gain = verdict.gain if verdict else None
     return {
         "study": summary.name,
         "ended": summary.ended,
@@ -94,16 +102,25 @@ def _status_json(summary: Any) -> dict[str, Any]:
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
         "front": [t.number for t in summary.front],
-        "best": _confirmed_json(verdict.best) if verdict else None,
-        "export": _confirmed_json(verdict.pick) if verdict else None,
-        "published": _confirmed_json(verdict.published) if verdict and verdict.published else None,
-        "gain_points": {"mean": gain.mean, "low": gain.low, "high": gain.high, "seeds": gain.pairs}
-        if gain
-        else None,
+        "best": _confirmed_json(verdict.best if verdict else None),
+        "searched": _confirmed_json(verdict.searched if verdict else None),
+        "published": _confirmed_json(verdict.published if verdict else None),
+        "gain_points": _gain_json(verdict.gain if verdict else None),
+        "export": _confirmed_json(verdict.pick if verdict else None),
     }
 
 
-def _confirmed_json(confirmed: Any) -> dict[str, Any]:
+def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
+    """An unbounded end is null."""
+    if gain is None:
+        return None
+    low, high = (bound if math.isfinite(bound) else None for bound in (gain.low, gain.high))
+    return {"mean": gain.mean, "low": low, "high": high, "seeds": gain.pairs}
+
+
+def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
+    if confirmed is None:
+        return None
     trial = confirmed.trial
     return {
         "trial": trial.number,

@@ -1,14 +1,20 @@
 """`mvit2-search run`."""
 
+from __future__ import annotations
+
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import results_option
+from mvit2_search.cli.options import program, results_option
 from mvit2_search.records import Recipe
+
+if TYPE_CHECKING:
+    from mvit2_search.report import Summary
+    from mvit2_search.search import Request
 
 _RECIPE = Recipe()
 _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
@@ -59,43 +65,43 @@ def run(**options: Any) -> None:
     sys.exit(_search(Request(recipe=recipe, **options)))
 
 
-def _search(request: Any) -> int:
+def _search(request: Request) -> int:
     """Run to the end and print it; the exit code."""
     import optuna
 
+    from mvit2_search.api import refresh
     from mvit2_search.cli.progress import Progress
     from mvit2_search.search import Interrupt, Terminated, run_search
+    from mvit2_search.store import open_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with Progress() as progress, Interrupt(progress.stopping) as interrupt:
             run_search(request, progress, interrupt)
+            summary = refresh(open_study(request.folder))
     except KeyboardInterrupt:
         return _interrupted("Stopped.", 130)
     except Terminated:
         return _interrupted("Terminated.", 143)
-    code = _print_end(request.folder)
-    return _interrupted("Stopped after the running trial.", 130) if interrupt.requested else code
+    _print_end(summary, request.folder)
+    if interrupt.requested and not summary.ended:
+        return _interrupted("Stopped after the running trial.", 130)
+    return 1 if summary.verdict is None else 0
 
 
 def _interrupted(what: str, code: int) -> int:
-    click.echo(f"{what} Nothing that was finished is lost. To go on:\n    mvit2-search {shlex.join(sys.argv[1:])}")
+    click.echo(f"{what} Nothing that was finished is lost. To go on:\n    {program()} {shlex.join(sys.argv[1:])}")
     return code
 
 
-def _print_end(folder: Path) -> int:
-    from mvit2_search.api import refresh
+def _print_end(summary: Summary, folder: Path) -> None:
     from mvit2_search.report.sentences import verdict_sentences
-    from mvit2_search.store import open_study
 
-    summary = refresh(open_study(folder))
     if summary.ended:
         click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
     for line in verdict_sentences(summary):
         click.echo(line)
     click.echo(f"Report: {folder / 'report.html'}")
-    if summary.verdict is None:
-        return 1
-    results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-    click.echo(f"Export: mvit2-search export {summary.name}{results}")
-    return 0
+    if summary.verdict is not None:
+        results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
+        click.echo(f"Export: {program()} export {summary.name}{results}")

@@ -28,7 +28,7 @@ class Dataset:
     """Networks train on `train`, the search selects by `selection`, `confirmation` it never sees.
 
     Attributes:
-        fingerprint: equal for equal images and classes, whatever the size they were loaded at.
+        fingerprint: of the files in use, whatever the size they were loaded at.
         notes: what a user should know, for instance the images that did not open.
     """
 

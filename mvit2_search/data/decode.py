@@ -2,12 +2,13 @@
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mvit2_search.errors import first_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,19 +32,31 @@ def decode(path: Path, size: int) -> Decoded | Unreadable:
         data = path.read_bytes()
         if not data:
             return Unreadable(why="empty file")
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data)) as image:
             image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
             upright = ImageOps.exif_transpose(image)
             square = ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError:
+        return Unreadable(why="not an image of a known format")
     except Exception as err:  # a broken file raises whatever its decoder stumbles over
-        return Unreadable(why=" ".join(str(err).split()) or type(err).__name__)
+        return Unreadable(why=first_line(err))
     return Decoded(pixels_SSC=np.asarray(square), sha256=hashlib.sha256(data).hexdigest())
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file begins like an image; for files whose name does not tell."""
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # see `decode`
+        return False
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # deeper than 8 bits
         values = np.asarray(image, np.float64)
-        top = 65535 if values.max() > 255 else 255
+        float_top = 1.0 if values.max() <= 1 else 255.0  # both are common
+        top = float_top if image.mode == "F" else 65535.0
         return Image.fromarray(np.clip(values * 255 / top, 0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:  # on white, as a viewer would show it
         rgba = image.convert("RGBA")

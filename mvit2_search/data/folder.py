@@ -7,6 +7,7 @@ Which image goes where depends on its path inside the folder and nothing else.
 """
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mvit2_search.data.dataset import Dataset, Split
-from mvit2_search.data.decode import Decoded, Unreadable, decode
+from mvit2_search.data.decode import Decoded, Unreadable, decode, is_image
 from mvit2_search.errors import DataError
 
 _TEST_SHARE, _MAX_TEST = 0.2, 5_000  # of selection and of confirmation
@@ -50,14 +51,17 @@ def load_folder(folder: Path, *, image_size: int, max_train: int) -> Dataset:
     Raises:
         DataError: no image, one class, a class without images, or more than 0.1 % that do not open.
     """
-    parts = _find(folder, max_train)
+    try:
+        parts = _find(folder, max_train)
+    except OSError as err:
+        raise DataError(f"{err.filename}: {err.strerror}") from err
     paths = [file.path for part in (parts.train, parts.selection, parts.confirmation) for file in part]
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of odd files
         images = dict(zip(paths, pool.map(lambda path: decode(path, image_size), paths), strict=True))
     good = {path: image for path, image in images.items() if isinstance(image, Decoded)}
     bad = [f"{path}: {image.why}" for path, image in images.items() if isinstance(image, Unreadable)]
     _judge(folder, bad, read=len(paths))
-    ignored = [f"{parts.ignored} files without an image's ending were left out"] if parts.ignored else []
+    ignored = [f"{parts.ignored} files that are no images were left out"] if parts.ignored else []
     return Dataset(
         name=str(folder),
         classes=parts.classes,
@@ -70,7 +74,7 @@ def load_folder(folder: Path, *, image_size: int, max_train: int) -> Dataset:
 
 
 def _find(folder: Path, max_train: int) -> _Parts:
-    has_train, has_val = (folder / "train").is_dir(), (folder / "val").is_dir()
+    has_train, has_val = (_has_folders(folder / name) for name in ("train", "val"))
     if has_val and not has_train:
         raise DataError(f"{folder}: has val/ but no train/")
     found, ignored = _by_class(folder / "train" if has_train else folder)
@@ -94,14 +98,19 @@ def _find(folder: Path, max_train: int) -> _Parts:
     )
 
 
+def _has_folders(folder: Path) -> bool:
+    """Whether it holds classes: a folder of images may itself be a class named train."""
+    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+
+
 def _by_class(root: Path) -> tuple[dict[str, list[Path]], int]:
-    """Files with an image's ending per class, and how many other files there were."""
-    endings = Image.registered_extensions()
+    """Files that should be images per class, and how many other files there were."""
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN} | {".mpo"}
     found: dict[str, list[Path]] = {}
     ignored = 0
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
-        found[folder.name] = [p for p in files if p.suffix.lower() in endings]
+        found[folder.name] = [p for p in files if p.suffix.lower() in endings or (not p.suffix and is_image(p))]
         ignored += len(files) - len(found[folder.name])
     if not any(found.values()):
         raise DataError(f"{root}: no images; expected one sub-folder of images per class")

@@ -1,5 +1,5 @@
-"""Networks as files that a runtime reads. Nothing is imported until a format is asked for."""
+"""Networks as files that a runtime reads. An exporter is imported when its format is asked for."""
 
-from mvit2_search.export.formats import FORMATS, export_model
+from mvit2_search.export.formats import export_model
 
-__all__ = ["FORMATS", "export_model"]
+__all__ = ["export_model"]

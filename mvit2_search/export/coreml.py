@@ -7,7 +7,6 @@ depend on how the network was captured, and latencies would differ by a hidden c
 import hashlib
 import logging
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError
+from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.records import Artifact
 
 _WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -40,8 +39,8 @@ def export_coreml(model: nn.Module, image_size: int, path: Path) -> Artifact:
                 compute_precision=coremltools.precision.FLOAT16,
                 skip_model_load=True,
             )
-        except (RuntimeError, NotImplementedError, TypeError, ValueError) as err:
-            raise MeasurementError(f"Core ML conversion failed: {str(err).splitlines()[0]}") from err
+        except (RuntimeError, TypeError, ValueError) as err:
+            raise MeasurementError(f"Core ML conversion failed: {first_line(err)}") from err
         package.save(str(path))
     return Artifact(
         path=path, sha256=content_hash(path), format="mlpackage", input_name="image", input_shape=shape
@@ -55,13 +54,6 @@ def content_hash(path: Path) -> str:
     digest = hashlib.sha256(spec.SerializeToString(deterministic=True))
     digest.update((path / _WEIGHTS).read_bytes())
     return digest.hexdigest()
-
-
-def operators(path: Path) -> Counter[str]:
-    """How often each operator stands in the saved program, constants aside."""
-    spec = _coremltools().utils.load_spec(str(path))
-    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
-    return Counter(operation.type for operation in block.operations if operation.type != "const")
 
 
 def _coremltools() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError
+from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.records import Artifact
 
 _OPSET = 17
@@ -32,6 +32,6 @@ def export_onnx(model: nn.Module, image_size: int, path: Path) -> Artifact:
                 opset_version=_OPSET,
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as err:
-            raise MeasurementError(f"ONNX export failed: {str(err).splitlines()[0]}") from err
+            raise MeasurementError(f"ONNX export failed: {first_line(err)}") from err
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Artifact(path=path, sha256=digest, format="onnx", input_name="image", input_shape=shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.latency.machine import chip, system
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
@@ -57,7 +57,7 @@ def _session(artifact: Artifact) -> Any:
     try:
         return onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
     except Exception as err:  # its exceptions have no common class of their own
-        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot load it: {_first_line(err)}") from err
+        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot load it: {first_line(err)}") from err
 
 
 def _pass_ms(session: Any, inputs: dict[str, np.ndarray]) -> float:
@@ -65,9 +65,5 @@ def _pass_ms(session: Any, inputs: dict[str, np.ndarray]) -> float:
     try:
         session.run(None, inputs)
     except Exception as err:
-        raise MeasurementError(f"ONNX Runtime cannot run the network: {_first_line(err)}") from err
+        raise MeasurementError(f"ONNX Runtime cannot run the network: {first_line(err)}") from err
     return 1e3 * (perf_counter() - start)
-
-
-def _first_line(err: Exception) -> str:
-    return str(err).splitlines()[0] if str(err) else type(err).__name__

@@ -20,16 +20,26 @@ class Meter:
     Args:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
+        reference_ms: what the reference took when the study began; by default what it took when this
+            device was first used. All latencies are multiples of it.
     """
 
-    def __init__(self, device: Device, folder: Path, reference: Artifact, plan: TimingPlan | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        folder: Path,
+        reference: Artifact,
+        *,
+        reference_ms: float | None = None,
+        plan: TimingPlan | None = None,
+    ) -> None:
         device.check()
         self.passport: Passport = device.passport()
-        self.plan = plan or TimingPlan()
+        self._plan = plan or TimingPlan()
         self._device = device
         self._reference = reference
         self._folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
-        self.reference_ms = self._first_reference_ms()
+        self.reference_ms = reference_ms or self._first_reference_ms()
 
     def measure(self, artifact: Artifact) -> Measurement:
         """The latency of `artifact`, from earlier if it has been measured under this passport.
@@ -40,23 +50,22 @@ class Meter:
         """
         path = self._folder / f"{artifact.sha256}.json"
         if (known := _read(path)) is not None:
-            return Measurement.from_json(known["measurement"])
-        samples = collect(self._device, artifact, self._reference, self.plan)
+            return Measurement.from_json(known["measurement"]).on_scale_of(self.reference_ms)
+        samples = collect(self._device, artifact, self._reference, self._plan)
         measurement = to_measurement(
             samples,
             artifact=artifact,
             passport=self.passport.digest,
             reference_ms=self.reference_ms,
-            plan=self.plan,
+            plan=self._plan,
         )
         _write(path, {"measurement": asdict(measurement), "samples": asdict(samples)})
         return measurement
 
     def _first_reference_ms(self) -> float:
-        """The reference's latency when this device was first used, which all others are multiples of."""
         path = self._folder / "reference.json"
         if (known := _read(path)) is None:
-            samples = collect(self._device, self._reference, self._reference, self.plan)
+            samples = collect(self._device, self._reference, self._reference, self._plan)
             median = float(np.median(samples.candidate_ms + samples.reference_ms))
             known = {"reference_ms": median, "passport": asdict(self.passport), "samples": asdict(samples)}
             _write(path, known)

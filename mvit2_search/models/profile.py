@@ -42,7 +42,7 @@ def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
     parts += [(f"stage{i + 1}", model.stages[i], f"stages.{i}") for i in range(STAGES)]
     rows = [_cost(name, module, counts[path]) for name, module, path in parts]
     total = _cost("total", model, counts[""])
-    return [*rows, _rest(model, rows, total), total]
+    return [*rows, _rest(rows, total), total]
 
 
 def _counts(model: nn.Module, image_size: int) -> dict[str, Counter[str]]:
@@ -67,7 +67,7 @@ def _cost(name: str, module: nn.Module, counts: Counter[str]) -> PartCost:
     )
 
 
-def _rest(model: nn.Module, rows: list[PartCost], total: PartCost) -> PartCost:
+def _rest(rows: list[PartCost], total: PartCost) -> PartCost:
     """The classifier with the pooling before it, which is no module of its own."""
     return PartCost(
         part="classifier",
@@ -93,12 +93,27 @@ def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
     return 2 * _elements(inputs)
 
 
-_OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
-    **dict.fromkeys(
-        ("aten::add", "aten::add_", "aten::mul", "aten::silu", "aten::silu_", "aten::relu"), _per_output
+# the last row: what fvcore by itself passes over without a word, though it computes
+_ELEMENT_WISE = (
+    *("add", "add_", "mul", "silu", "silu_", "upsample_bilinear2d"),
+    *(
+        "relu",
+        "relu_",
+        "clamp",
+        "clamp_",
+        "floor",
+        "floor_divide",
+        "remainder",
+        "masked_fill",
+        "max",
+        "eq",
+        "ge",
+        "gt",
     ),
+)
+_OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
+    **dict.fromkeys([f"aten::{name}" for name in _ELEMENT_WISE], _per_output),
     **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
     **dict.fromkeys(("aten::softmax", "aten::group_norm", "aten::batch_norm"), _twice_per_input),
-    "aten::upsample_bilinear2d": _per_output,
     **dict.fromkeys(("aten::pixel_shuffle", "aten::pixel_unshuffle"), None),  # they move values only
 }

@@ -24,7 +24,7 @@ class Proxy(Protocol):
 
     - `run` yields once per epoch; not asking for the next one stops the training.
     - The last score is on all images of the part that is asked for, earlier ones may be on fewer.
-    - Equal arguments give equal scores on one machine.
+    - Equal arguments give equal scores on one machine's CPU.
     """
 
     def run(

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import torch
 
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
 from mvit2_search.data import Dataset
-from mvit2_search.errors import SpecError, TrainingError
+from mvit2_search.errors import SpecError, TrainingError, first_line
 from mvit2_search.models import build_model
 from mvit2_search.proxies.protocol import EpochScore
 from mvit2_search.records import Recipe
-from mvit2_search.space import Axis, SearchSpace
+from mvit2_search.space import SearchSpace
 from mvit2_search.train import accuracy_pct, train_epochs
 
+_ATTENTION_SETTINGS = {"attention_layers", "attention", "patch_size"}
 _CURVE_IMAGES = 1_000  # tested after every epoch but the last
 
 
@@ -36,7 +37,7 @@ class ShortTrain:
                 tested = images if epoch == self.recipe.epochs else images.first(_CURVE_IMAGES)
                 yield EpochScore(epoch=epoch, accuracy_pct=accuracy_pct(model, tested, device=self.device))
         except RuntimeError as err:  # torch's own, out of memory among them
-            raise TrainingError(f"{type(err).__name__}: {str(err).splitlines()[0]}") from err
+            raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         if any(axis.setting == "image_size" for axis in space.axes):
@@ -44,18 +45,18 @@ class ShortTrain:
                 f"space {space.name!r}: image_size: the proxy trains every candidate at {self.recipe.image_size} "
                 "pixels, so it cannot tell input sizes apart; give image_size one value"
             )
-        stages = sorted({stage for axis in space.axes for stage in self._one_token_stages(axis)})
+        stages = [stage for stage in ATTENTION_STAGES if self._is_blind(space, stage)]
         return [
             f"at {self.recipe.image_size} pixels stage {stage} has one token per pixel position: the proxy sees "
             "its attention layers as feed-forward layers only"
             for stage in stages
         ]
 
-    def _one_token_stages(self, axis: Axis) -> list[int]:
-        if axis.setting not in ("attention_layers", "attention"):
-            return []
-        stages = (3, 4, 5) if axis.stage is None else (axis.stage,)
-        return [stage for stage in stages if self.recipe.image_size <= 2 * 2**stage]
+    def _is_blind(self, space: SearchSpace, stage: int) -> bool:
+        """Whether the space moves the attention of a stage whose map is one patch here."""
+        moved = {axis.setting for axis in space.axes if axis.stage in (None, stage)}
+        patch = max(space.values("patch_size", stage))
+        return bool(moved & _ATTENTION_SETTINGS) and self.recipe.image_size <= int(patch) * 2**stage
 
     def settings(self) -> dict[str, Any]:
         return {"proxy": "short-train", **asdict(self.recipe), "train_on": self.device}

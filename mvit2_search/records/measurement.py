@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,8 +57,8 @@ class Measurement:
     """The latency of one artifact on one device.
 
     The number is the paired median of candidate over reference, times `reference_ms`, the latency that
-    the reference had when this device was first used here: a machine that runs slower for a while slows
-    both, and the ratio stays.
+    the reference had when the study began: a machine that runs slower for a while slows both, and the
+    ratio stays.
     """
 
     artifact_sha256: str
@@ -66,7 +66,7 @@ class Measurement:
     latency_ms: float
     low_ms: float  # 95 % interval of the paired median
     high_ms: float
-    p10_ms: float  # spread of single passes
+    p10_ms: float  # spread of single pairs
     p90_ms: float
     pairs: int
     reference_ms: float
@@ -74,6 +74,12 @@ class Measurement:
     load_ms: float
     measured_at: str  # UTC, a label only
     flags: tuple[str, ...]  # "unsettled", "slow", "fast"
+
+    def on_scale_of(self, reference_ms: float) -> Self:
+        """The same measurement for a study whose reference took `reference_ms`."""
+        factor = reference_ms / self.reference_ms
+        names = ("latency_ms", "low_ms", "high_ms", "p10_ms", "p90_ms")
+        return replace(self, reference_ms=reference_ms, **{name: factor * getattr(self, name) for name in names})
 
     def __str__(self) -> str:
         """`12.30 ms [12.10, 12.50]`."""

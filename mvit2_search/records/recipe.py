@@ -27,7 +27,7 @@ class Recipe:
     clip_norm: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.image_size < 32 or self.learning_rate <= 0:
+        if self.epochs < 1 or self.image_size < 32 or not 0 < self.learning_rate < 1e38:
             raise SpecError(
                 "training needs at least 1 epoch, images of at least 32 pixels and a learning rate above 0"
             )
@@ -38,9 +38,10 @@ class Recipe:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.images_per_epoch // self.batch_size
+        """Whole batches that hold at least `images_per_epoch` images."""
+        return -(-self.images_per_epoch // self.batch_size)
 
     @property
     def max_images(self) -> int:
         """Images drawn in a whole training: a larger data set is not used up."""
-        return self.epochs * self.images_per_epoch
+        return self.epochs * self.steps_per_epoch * self.batch_size

@@ -58,7 +58,7 @@ def outcome_name(outcome: Outcome) -> str:
 class Trial:
     """One attempt at one architecture.
 
-    `from_json(trial.to_json()) == trial`, also for records of earlier versions.
+    `from_json(trial.to_json()) == trial`.
 
     Attributes:
         params, macs: parameters and multiply-adds of one image, with the head for the study's classes.
@@ -77,6 +77,16 @@ class Trial:
     baseline: str | None = None
     repeats: int | None = None
     provenance: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """For people: the published width's name, or `trial 12`."""
+        return self.baseline or f"trial {self.number}"
+
+    @property
+    def is_trained_candidate(self) -> bool:
+        """Whether it counts among the candidates that a search was asked to train."""
+        return isinstance(self.outcome, Finished | Stopped) and self.baseline is None and self.repeats is None
 
     @property
     def measurement(self) -> Measurement | None:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from mvit2_search.records import Finished, Trial
-from mvit2_search.report.tables import Summary, sampling_error_pct
+from mvit2_search.report.tables import Summary
+from mvit2_search.verdict import sampling_error_pct
 
 _GREY, _BLUE, _ORANGE, _RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
+MANY = 1_000  # trials that a page shows; pareto.csv has all
 _LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
@@ -21,6 +23,7 @@ def front_figure(summary: Summary) -> go.Figure:
     published = sorted((t for t in trained if t.baseline), key=_latency)
     on_front = {t.number for t in summary.front}
     others = [t for t in trained if not t.baseline and t.number not in on_front]
+    others = sorted(others, key=_accuracy, reverse=True)[:MANY]
     front = sorted(summary.front, key=_latency)
     groups = [
         (others, "candidates", {"color": _GREY, "symbol": "circle-open", "size": 9}, None),
@@ -44,7 +47,7 @@ def front_figure(summary: Summary) -> go.Figure:
 def confirmation_figure(summary: Summary) -> go.Figure:
     """Each finalist's accuracy for each fresh seed, and their mean."""
     figure = go.Figure(layout={**_LAYOUT, "height": 320})
-    names = [c.trial.baseline or f"trial {c.trial.number}" for c in summary.confirmed]
+    names = [c.trial.name for c in summary.confirmed]
     dots = [(n, pct) for n, c in zip(names, summary.confirmed, strict=True) for pct in c.accuracy_pct.values()]
     figure.add_trace(
         go.Scatter(
@@ -94,10 +97,9 @@ def _points(
 def _hover(trial: Trial) -> str:
     arch, measured = trial.arch, trial.measurement
     assert measured is not None
-    name = f"trial {trial.number}" if trial.number >= 0 else "outside of the space"
     return "<br>".join(
         [
-            f"<b>{trial.baseline or name}</b> {arch.key}",
+            f"<b>{trial.name}</b> {arch.key}",
             f"{_accuracy(trial):.2f} %, {measured}",
             f"{trial.params:,} parameters, {trial.macs / 1e9:.3f} G multiply-adds",
             f"stages {arch.stage_channels}, stem {arch.stem_channels}",

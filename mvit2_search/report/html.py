@@ -5,9 +5,14 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from mvit2_search.records import Trial
-from mvit2_search.report.figures import confirmation_figure, front_figure
-from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
+from mvit2_search.flat import flat
+from mvit2_search.report.figures import MANY, confirmation_figure, front_figure
+from mvit2_search.report.sentences import (
+    budget_sentence,
+    device_sentence,
+    progress_sentence,
+    verdict_sentences,
+)
 from mvit2_search.report.tables import Summary, trials_frame
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -48,7 +53,7 @@ def report_html(summary: Summary) -> str:
     sections = [
         f"<h1>{title}</h1>",
         f'<div class="answer">{_paragraphs(verdict_sentences(summary))}</div>',
-        _paragraphs([budget_sentence(summary), device_sentence(summary.passport), _progress(summary)]),
+        _paragraphs([budget_sentence(summary), device_sentence(summary.passport), progress_sentence(summary)]),
         "<h2>Accuracy against latency</h2>",
         _figure(front_figure(summary), "front", _front_words(summary)),
         "<h2>Confirmation</h2>",
@@ -70,11 +75,6 @@ def _paragraphs(lines: list[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def _progress(summary: Summary) -> str:
-    state = f"ended: {summary.ended}" if summary.ended else "not finished"
-    return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all; {state}."
-
-
 def _figure(figure: go.Figure, name: str, words: str) -> str:
     drawn = figure.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, default_height="32rem", config={"displaylogo": False}
@@ -92,7 +92,7 @@ def _front_words(summary: Summary) -> str:
 def _confirmation(summary: Summary) -> str:
     if not summary.confirmed:
         return "<p>Nothing has been confirmed yet.</p>"
-    words = "; ".join(f"{_name(c.trial)}: mean {c.mean_pct:.2f} %" for c in summary.confirmed)
+    words = "; ".join(f"{c.trial.name}: mean {c.mean_pct:.2f} %" for c in summary.confirmed)
     note = (
         "The finalists and the published widths around the budget, trained again with seeds that the search "
         "did not use and scored on images that it never saw. What is over the budget is shown for comparison."
@@ -100,23 +100,16 @@ def _confirmation(summary: Summary) -> str:
     return f"<p>{note}</p>" + _figure(confirmation_figure(summary), "confirmation", words)
 
 
-def _name(trial: Trial) -> str:
-    return trial.baseline or f"trial {trial.number}"
-
-
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)[list(_COLUMNS)].rename(columns=_COLUMNS)
+    note = ""
+    if len(frame) > MANY:
+        note = f"<p>The {MANY:,} most accurate of {len(frame):,} trials; pareto.csv has all.</p>"
+        frame = frame.nlargest(MANY, "top-1 %").sort_index()
     table = frame.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0)
-    return f'<div class="scroll">{table}</div>'
+    return f'{note}<div class="scroll">{table}</div>'
 
 
 def _inputs(summary: Summary) -> str:
-    rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in _flat(summary.inputs))
+    rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in flat(summary.inputs))
     return f'<div class="scroll inputs"><table>{rows}</table></div>'
-
-
-def _flat(value: dict[str, object], before: str = "") -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = []
-    for key, inner in value.items():
-        rows += _flat(inner, f"{before}{key}.") if isinstance(inner, dict) else [(before + key, inner)]
-    return rows

@@ -23,31 +23,37 @@ def budget_sentence(summary: Summary) -> str:
     return f"Budget: {summary.budget}{resolved}{params}."
 
 
+def progress_sentence(summary: Summary) -> str:
+    """How far the study is."""
+    state = f"ended: {summary.ended}" if summary.ended else "not finished"
+    return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all; {state}."
+
+
 def verdict_sentences(summary: Summary) -> list[str]:
     """What came out, the answer first."""
     verdict = summary.verdict
     if verdict is None:
         if summary.ended is None:
-            return ["No candidate under the budget has been confirmed yet."]
+            return ["Nothing under the budget has been confirmed yet."]
         return [f"No architecture under the budget was found: {summary.ended}."]
     best = verdict.best
+    found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
     lines = [
-        f"Best under the budget: trial {best.trial.number} ({best.trial.arch.key}), {best.mean_pct:.2f} % "
-        f"on images the search never saw, {best.latency_ms:.2f} ms, {best.trial.params:,} parameters."
+        f"Best under the budget: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search never "
+        f"saw, {best.latency_ms:.2f} ms, {best.trial.params:,} parameters."
     ]
-    if verdict.published is None or verdict.gain is None:
+    if verdict.gain and verdict.searched and verdict.published:
+        lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published))
+    elif verdict.published is None:
         lines.append("No published width is within the budget, so there is none to compare with.")
-    else:
-        lines.append(gain_sentence(verdict.gain, best, verdict.published))
-    lines.append(_pick_sentence(verdict))
-    return lines
+    return [*lines, _pick_sentence(verdict)]
 
 
-def gain_sentence(gain: Difference, best: Confirmed, published: Confirmed) -> str:
-    """The gain over the published width with its noise."""
-    faster = 100 * (1 - best.latency_ms / published.latency_ms)
+def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed) -> str:
+    faster = 100 * (1 - searched.latency_ms / published.latency_ms)
     speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} latency"
-    head = f"Gain over {published.trial.baseline} ({published.mean_pct:.2f} %): {gain.mean:+.2f} points {speed}"
+    over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
+    head = f"Gain of {searched.trial.name} over {over}: {gain.mean:+.2f} points {speed}"
     if gain.pairs < 2:
         return f"{head}; one seed says nothing about noise, use more --confirm-seeds."
     told = "" if gain.distinguishable else ": not distinguishable"
@@ -58,8 +64,7 @@ def _pick_sentence(verdict: Verdict) -> str:
     pick = verdict.pick
     if pick is verdict.best:
         return "To export: the same; nothing faster is within noise of the best confirmed accuracy."
-    name = pick.trial.baseline or f"trial {pick.trial.number}"
     return (
-        f"To export: {name} ({pick.trial.arch.key}), the fastest within noise of the best confirmed accuracy: "
-        f"{pick.mean_pct:.2f} %, {pick.latency_ms:.2f} ms."
+        f"To export: {pick.trial.name} ({pick.trial.arch.key}), the fastest within noise of the best confirmed "
+        f"accuracy: {pick.mean_pct:.2f} %, {pick.latency_ms:.2f} ms."
     )

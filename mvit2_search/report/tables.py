@@ -1,7 +1,6 @@
 """A study's records as plain tables. Draws nothing and needs no torch."""
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +44,14 @@ class Summary:
 
     @property
     def candidates(self) -> int:
-        """How many candidates were trained, published widths and repeats left out."""
-        trained = [t for t in self.trials if isinstance(t.outcome, Finished | Stopped)]
-        return sum(t.baseline is None and t.repeats is None for t in trained)
+        """How many candidates were trained."""
+        return sum(trial.is_trained_candidate for trial in self.trials)
 
 
 def summarise(study: Study) -> Summary:
     """Read a study whose budget is resolved."""
     inputs, ended = study.fact("inputs"), study.fact("ended")
-    limits = Limits(latency_ms=study.fact("budget_ms"), max_params=inputs["max_params"])
+    limits = study.limits
     trials, outside, scores = study.trials(), study.outside(), study.scores()
     return Summary(
         name=study.name,
@@ -63,29 +61,24 @@ def summarise(study: Study) -> Summary:
         trials=trials,
         outside=outside,
         lost=study.lost_numbers(),
-        front=front(trials, limits),
+        front=front([*trials, *outside], limits),
         confirmed=confirmations([*trials, *outside], scores),
-        verdict=judge(trials, outside, scores, limits),
+        verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"]),
         ended=ended["why"] if ended else None,
     )
 
 
 def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
-    front_numbers = {trial.number for trial in summary.front}
+    front = {(trial.number, trial.baseline) for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
     rows = [
-        _row(t, summary.limits, t.number in front_numbers, confirmed.get(t.arch.key)) for t in summary.all_trials
+        _row(t, summary.limits, (t.number, t.baseline) in front, confirmed.get(t.arch.key))
+        for t in summary.all_trials
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
     return frame.astype(dict.fromkeys(("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds"), "Int64"))
-
-
-def sampling_error_pct(accuracy_pct: float, images: int) -> float:
-    """Half the 95 % interval that the choice of `images` test images alone gives an accuracy."""
-    share = accuracy_pct / 100
-    return 196 * math.sqrt(share * (1 - share) / images)
 
 
 _COLUMNS = [

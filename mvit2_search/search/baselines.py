@@ -1,9 +1,7 @@
 """The published widths: what the search has to beat."""
 
-from time import monotonic
-
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
-from mvit2_search.records import Trial
+from mvit2_search.records import Failed, Trial
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.sampler import distributions
 from mvit2_search.search.trials import TrialRunner
@@ -20,30 +18,21 @@ def run_baselines(runner: TrialRunner, interrupt: Interrupt) -> None:
         name = published_name(width)
         if interrupt.requested or name in {trial.baseline for trial in _baselines(runner)}:
             continue
-        if (params := runner.space.encode_width(width)) is None:
-            _run_outside(runner, name, ArchConfig.mobilevitv2(width))
-        else:
+        if (params := runner.space.encode_width(width)) is not None:
             runner.study.queue_baseline(name, params)
+        else:
+            runner.run_outside(name, ArchConfig.mobilevitv2(width), train_anyway=_is_wanted(runner, name))
     _run_queued(runner, interrupt)
 
 
 def _run_queued(runner: TrialRunner, interrupt: Interrupt) -> None:
     while runner.study.queued() and not interrupt.requested:
         proposal = runner.study.ask(None, distributions(runner.space))
-        runner.run(proposal, train_anyway=_is_first_beyond(runner, proposal.baseline))
+        runner.run(proposal, train_anyway=_is_wanted(runner, proposal.baseline))
 
 
-def _run_outside(runner: TrialRunner, name: str, arch: ArchConfig) -> None:
-    start = monotonic()
-    runner.listener.started(-1, arch, name)
-    outcome = runner.evaluator.outcome(arch, train_anyway=_is_first_beyond(runner, name))
-    trial = runner.make(arch, outcome, number=-1, baseline=name, seconds=monotonic() - start)
-    runner.study.add_outside(trial)
-    runner.listener.trial_ended(runner.study, trial)
-
-
-def _is_first_beyond(runner: TrialRunner, name: str | None) -> bool:
-    """Whether no smaller published width is beyond the limits; False for what is no baseline."""
+def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
+    """Whether a published width is trained even if it is beyond the limits: no smaller one is."""
     return name is not None and all(
         runner.limits.allow(trial.measurement, trial.params)
         for trial in _baselines(runner)
@@ -52,7 +41,9 @@ def _is_first_beyond(runner: TrialRunner, name: str | None) -> bool:
 
 
 def _baselines(runner: TrialRunner) -> list[Trial]:
-    return [t for t in [*runner.trials, *runner.study.outside()] if t.baseline is not None]
+    """The published widths so far; one outside of the space that failed is tried again."""
+    outside = [t for t in runner.study.outside() if not isinstance(t.outcome, Failed)]
+    return [t for t in [*runner.trials, *outside] if t.baseline is not None]
 
 
 def _width(name: str | None) -> float:

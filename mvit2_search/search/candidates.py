@@ -2,14 +2,12 @@
 
 from time import monotonic
 
-from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
-from mvit2_search.models.complexity import network_cost
-from mvit2_search.records import Failed, Finished, Infeasible, Stopped, Trial
-from mvit2_search.search.forecast import Forecast
+from mvit2_search.records import Failed, Infeasible
+from mvit2_search.search.forecast import Forecast, Guess
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request
-from mvit2_search.search.sampler import BudgetSampler, Cost, Networks, distributions
+from mvit2_search.search.sampler import BudgetSampler, Networks, distributions
 from mvit2_search.search.trials import TrialRunner
 
 _MAX_BARREN = 30  # in a row
@@ -25,59 +23,41 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
         MVit2SearchError: trials fail one after the other for the same reason.
     """
     start = monotonic()
-    networks = Networks(runner.space)
+    networks = Networks(runner.space, runner.num_classes)
     while not interrupt.requested:
-        if _trained(runner) >= request.trials:
-            return f"{request.trials} candidates are trained"
+        if sum(trial.is_trained_candidate for trial in runner.trials) >= request.trials:
+            return f"the candidates asked for ({request.trials}) are trained"
         if request.max_hours is not None and monotonic() - start > 3600 * request.max_hours:
             runner.listener.note(f"{request.max_hours:g} hours are over; the same command goes on from here")
             return None
-        cost = _cost(runner)
-        if reason := _hopeless(runner, networks, cost):
+        guess = _guess(runner)
+        if reason := _hopeless(runner, networks, guess):
             return reason
-        sampler = BudgetSampler(runner.space, networks, set(runner.known), cost, request.seed)
+        sampler = BudgetSampler(networks, tried=runner.known, guess=guess, seed=request.seed)
         runner.run(runner.study.ask(sampler, distributions(runner.space)))
     return None
 
 
-def is_trained_candidate(trial: Trial) -> bool:
-    """Whether a trial counts towards `--trials`."""
-    return isinstance(trial.outcome, Finished | Stopped) and trial.baseline is None and trial.repeats is None
-
-
-def _trained(runner: TrialRunner) -> int:
-    return sum(is_trained_candidate(trial) for trial in runner.trials)
-
-
-def _cost(runner: TrialRunner) -> Cost:
-    """The guessed share of the limits that a network takes."""
+def _guess(runner: TrialRunner) -> Guess:
     trials = [*runner.trials, *runner.study.outside()]
-    measured = [t for t in trials if t.measurement is not None]
-    if not measured:
-        raise MeasurementError(f"no published width could be timed: {_message(trials[0])}")
-    forecast = Forecast([t.macs for t in measured], [t.measurement.latency_ms for t in measured if t.measurement])
-    limits, num_classes = runner.limits, runner.num_classes
-
-    def cost(arch: ArchConfig) -> float:
-        network = network_cost(arch, num_classes)
-        share = forecast.latency_ms(network.macs) / limits.latency_ms
-        return share if limits.max_params is None else max(share, network.params / limits.max_params)
-
-    return cost
+    timed = [(t.macs, t.measurement.latency_ms) for t in trials if t.measurement is not None]
+    if not timed:
+        outcome = trials[0].outcome
+        message = outcome.message if isinstance(outcome, Failed) else ""
+        raise MeasurementError(f"no published width could be timed: {message}")
+    macs, latencies = zip(*timed, strict=True)
+    return Guess(Forecast(macs, latencies), runner.limits)
 
 
-def _message(trial: Trial) -> str:
-    return trial.outcome.message if isinstance(trial.outcome, Failed) else ""
-
-
-def _hopeless(runner: TrialRunner, networks: Networks, cost: Cost) -> str | None:
+def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | None:
     """Why nothing more can come of the search, or None."""
-    if networks.untried(set(runner.known), cost) == []:
+    if networks.untried(runner.known, guess) == []:
         return "every network of the space that may fit the budget has been tried"
     cheapest = runner.known.get(networks.cheapest.key)
     if cheapest is not None and isinstance(cheapest.outcome, Infeasible):
-        return f"even the cheapest network of the space takes {cheapest.outcome.measurement.latency_ms:.2f} ms"
+        took = f"{cheapest.outcome.measurement.latency_ms:.2f} ms and has {cheapest.params:,} parameters"
+        return f"even the network at the low end of the space takes {took}"
     last = [t for t in runner.trials if t.baseline is None][-_MAX_BARREN:]
-    if len(last) == _MAX_BARREN and all(isinstance(t.outcome, Infeasible) or t.repeats is not None for t in last):
-        return f"the last {_MAX_BARREN} candidates were over the budget or had been tried before"
+    if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):
+        return f"of the last {_MAX_BARREN} candidates none was new, within the budget and trained"
     return None

@@ -11,9 +11,10 @@ _FRESH = 1_000  # seeds of the confirmation start this far after the search's
 
 
 def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
-    """Train every finalist with `seeds` fresh seeds; what is already there is kept."""
+    """Train every finalist with `seeds` fresh seeds; what is there is kept, what failed is tried again."""
     chosen = finalists(runner.trials, runner.study.outside(), runner.limits)
-    done = {(score.subject, score.seed) for score in runner.study.scores()}
+    scores = runner.study.scores()
+    done = {(score.subject, score.seed) for score in scores if not isinstance(score.result, Failed)}
     for seed in range(runner.seed + _FRESH, runner.seed + _FRESH + seeds):
         for trial in chosen:
             if interrupt.requested or (trial.arch.key, seed) in done:
@@ -21,7 +22,7 @@ def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
             runner.listener.started(trial.number, trial.arch, trial.baseline)
             score = Score(subject=trial.arch.key, seed=seed, result=_result(runner, trial.arch, seed))
             runner.study.add_score(score)
-            runner.listener.scored(runner.study, score, trial.baseline or f"trial {trial.number}")
+            runner.listener.scored(runner.study, score, trial.name)
 
 
 def _result(runner: TrialRunner, arch: ArchConfig, seed: int) -> float | Failed:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mvit2_search.arch import published
-from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.errors import StudyConflict
+from mvit2_search.data import load_dataset
+from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.latency import Device, make_device
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Passport
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -21,10 +21,9 @@ from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.trials import TrialRunner
-from mvit2_search.space import SearchSpace, load_space
+from mvit2_search.space import load_space
 from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
-from mvit2_search.verdict import Limits
 
 _LATENCIES = ".latencies"  # measurements shared by the studies of a results folder
 
@@ -63,11 +62,33 @@ def run_search(
         for note in dataset.notes:
             listener.note(note)
         with closing(create_study(request.folder)) as study:
-            _open(study, request, inputs_of(request, space, dataset, proxy))
+            _open(study, request, inputs_of(request, space, dataset, proxy), listener)
             if not is_finished(study, request):
                 with _scratch(request.folder) as scratch:
-                    timer = Timer(device, request.results / _LATENCIES, scratch, len(dataset.classes))
-                    _run(study, request, space, dataset, proxy, timer, listener, interrupt)
+                    timer = Timer(
+                        device,
+                        latencies=request.results / _LATENCIES,
+                        scratch=scratch,
+                        num_classes=len(dataset.classes),
+                        reference_ms=study.fact("reference_ms"),
+                    )
+                    _keep_scale(study, timer)
+                    _keep_budget(study, request, timer)
+                    listener.opened(study, request)
+                    evaluator = Evaluator(
+                        timer, dataset, proxy=proxy, limits=study.limits, seed=request.seed, listener=listener
+                    )
+                    runner = TrialRunner(
+                        study=study,
+                        space=space,
+                        evaluator=evaluator,
+                        limits=study.limits,
+                        num_classes=len(dataset.classes),
+                        seed=request.seed,
+                        provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
+                        listener=listener,
+                    )
+                    _run(runner, request, interrupt)
 
 
 def is_finished(study: Study, request: Request) -> bool:
@@ -78,43 +99,21 @@ def is_finished(study: Study, request: Request) -> bool:
     )
 
 
-def limits_of(study: Study) -> Limits:
-    """The resolved budget of a study."""
-    return Limits(latency_ms=study.fact("budget_ms"), max_params=study.fact("inputs")["max_params"])
-
-
-def _open(study: Study, request: Request, inputs: dict[str, object]) -> None:
+def _open(study: Study, request: Request, inputs: dict[str, Any], listener: Listener) -> None:
+    """Give a new study its inputs; hold an old one to them."""
     if study.fact("inputs") is None:
+        study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
+    then, now = study.fact("versions"), versions()
+    for package in sorted(name for name in now if now[name] != then.get(name)):
+        listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
     study.set_fact("request", request.to_json())
-    study.set_fact("versions", versions())
 
 
-def _run(
-    study: Study,
-    request: Request,
-    space: SearchSpace,
-    dataset: Dataset,
-    proxy: Proxy,
-    timer: Timer,
-    listener: Listener,
-    interrupt: Interrupt,
-) -> None:
-    _keep_passport(study, timer.meter.passport)
-    _resolve_budget(study, request, timer)
-    limits = limits_of(study)
-    runner = TrialRunner(
-        study=study,
-        space=space,
-        evaluator=Evaluator(timer, dataset, proxy, limits, request.seed, listener),
-        limits=limits,
-        num_classes=len(dataset.classes),
-        seed=request.seed,
-        provenance={**versions(), "data": dataset.fingerprint, "passport": timer.meter.passport.digest},
-        listener=listener,
-    )
-    listener.opened(study, request)
+def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
+    study = runner.study
+    study.set_fact("ended", None)
     run_baselines(runner, interrupt)
     why = search_candidates(runner, request, interrupt)
     confirm(runner, request.confirm_seeds, interrupt)
@@ -122,18 +121,20 @@ def _run(
         study.set_fact("ended", {"why": why, "trials": request.trials, "confirm_seeds": request.confirm_seeds})
 
 
-def _keep_passport(study: Study, passport: Passport) -> None:
-    """Latencies of two passports are never mixed in one study."""
+def _keep_scale(study: Study, timer: Timer) -> None:
+    """All latencies of a study are of one device and multiples of one reference time."""
+    meter = timer.meter
     if study.fact("passport") is None:
-        study.set_fact("passport", asdict(passport))
-    if differences := passport.differences(study.passport):
+        study.set_fact("reference_ms", meter.reference_ms)
+        study.set_fact("passport", asdict(meter.passport))
+    if differences := meter.passport.differences(study.passport):
         raise StudyConflict(
             f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; "
             "go on where it was started, or use another --study name"
         )
 
 
-def _resolve_budget(study: Study, request: Request, timer: Timer) -> None:
+def _keep_budget(study: Study, request: Request, timer: Timer) -> None:
     """The budget in milliseconds, once: a later measurement would move the goal."""
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
@@ -146,7 +147,10 @@ def _scratch(folder: Path) -> Iterator[Path]:
     """An empty folder for what need not outlast the driver; a killed one's is removed first."""
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    try:
+        scratch.mkdir()
+    except OSError as err:
+        raise StorageError(f"{scratch}: {err.strerror}") from err
     try:
         yield scratch
     finally:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
-from mvit2_search.errors import MeasurementError, TrainingError
+from mvit2_search.errors import MeasurementError, StorageError, TrainingError
 from mvit2_search.export import export_model
 from mvit2_search.latency import Device, Meter
-from mvit2_search.models.complexity import network_cost
 from mvit2_search.proxies import Proxy
-from mvit2_search.records import Failed, Finished, Infeasible, Measurement, Outcome
+from mvit2_search.records import Artifact, Failed, Finished, Infeasible, Measurement, Outcome
 from mvit2_search.search.events import Listener
 from mvit2_search.verdict import Limits
 
@@ -25,31 +25,36 @@ class Timer:
     Args:
         latencies: folder of the measurements that studies share.
         scratch: folder for exported networks, which are removed once timed.
+        reference_ms: the scale of the study, where it has one already.
     """
 
-    def __init__(self, device: Device, latencies: Path, scratch: Path, num_classes: int) -> None:
+    def __init__(
+        self, device: Device, *, latencies: Path, scratch: Path, num_classes: int, reference_ms: float | None
+    ) -> None:
         self._format, self._scratch, self._num_classes = device.format, scratch, num_classes
-        folder = scratch / "reference"
-        folder.mkdir()
-        reference = export_model(_REFERENCE, folder, format=device.format, num_classes=_REFERENCE_CLASSES)
-        self.meter = Meter(device, latencies, reference)
+        reference = self._export(_REFERENCE, "reference", _REFERENCE_CLASSES)
+        self.meter = Meter(device, latencies, reference, reference_ms=reference_ms)
 
     def measure(self, arch: ArchConfig) -> Measurement:
         """Raises MeasurementError where the network cannot be exported or timed."""
-        folder = self._scratch / "candidate"
-        folder.mkdir()
         try:
-            artifact = export_model(arch, folder, format=self._format, num_classes=self._num_classes)
-            return self.meter.measure(artifact)
+            return self.meter.measure(self._export(arch, "candidate", self._num_classes))
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
+
+    def _export(self, arch: ArchConfig, name: str, num_classes: int) -> Artifact:
+        try:
+            (self._scratch / name).mkdir()
+            return export_model(arch, self._scratch / name, format=self._format, num_classes=num_classes)
+        except OSError as err:
+            raise StorageError(f"{self._scratch}: cannot write an exported network: {err}") from err
 
 
 class Evaluator:
     """Turns architectures into outcomes."""
 
     def __init__(
-        self, timer: Timer, dataset: Dataset, proxy: Proxy, limits: Limits, seed: int, listener: Listener
+        self, timer: Timer, dataset: Dataset, *, proxy: Proxy, limits: Limits, seed: int, listener: Listener
     ) -> None:
         self._timer = timer
         self._dataset = dataset

@@ -5,8 +5,12 @@ is measured.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from mvit2_search.complexity import Cost
+from mvit2_search.verdict import Limits
 
 
 class Forecast:
@@ -21,7 +25,20 @@ class Forecast:
         if len(set(macs)) > 1:
             slope = float(np.polyfit(np.log(macs), np.log(latency_ms), 1)[0])
         self._slope = max(slope, 0.1)  # more work never takes less time
-        self._offset = float(np.mean(np.log(latency_ms) - self._slope * np.log(macs)))
+        self._factor = float(np.exp(np.mean(np.log(latency_ms) - self._slope * np.log(macs))))
 
     def latency_ms(self, macs: int) -> float:
-        return float(np.exp(self._offset + self._slope * np.log(macs)))
+        return float(self._factor * macs**self._slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What share of the limits a network takes, as far as can be told before it is timed."""
+
+    forecast: Forecast
+    limits: Limits
+
+    def share(self, cost: Cost) -> float:
+        """Above 1 is too much."""
+        share = self.forecast.latency_ms(cost.macs) / self.limits.latency_ms
+        return share if self.limits.max_params is None else max(share, cost.params / self.limits.max_params)

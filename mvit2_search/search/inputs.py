@@ -1,13 +1,14 @@
 """What a study was made with, and what may not change when it goes on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from mvit2_search.data import Dataset
 from mvit2_search.errors import StudyConflict
+from mvit2_search.flat import flat
 from mvit2_search.proxies import Proxy
-from mvit2_search.search.request import Request
+from mvit2_search.search.request import Request, budget_text, parse_budget
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import Study
 
@@ -30,7 +31,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
             "selection": len(dataset.selection),
             "confirmation": len(dataset.confirmation),
         },
-        "latency_budget": request.latency_budget,
+        "latency_budget": budget_text(parse_budget(request.latency_budget)),
         "max_params": request.max_params,
         "seed": request.seed,
         "training": proxy.settings(),
@@ -39,8 +40,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
 
 def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
     """Raises StudyConflict, naming each difference, where the study was made with other inputs."""
-    before = dict(_flat(study.fact("inputs")))
-    now = dict(_flat(inputs))
+    before, now = (_compared(one) for one in (study.fact("inputs"), inputs))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if changed:
         lines = "; ".join(f"{key}: was {before.get(key)}, now {now.get(key)}" for key in changed)
@@ -49,14 +49,11 @@ def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
         )
 
 
+def _compared(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study is held to: names of files and folders are labels, their contents count."""
+    return {key: value for key, value in flat(inputs) if key not in ("space.name", "data.name")}
+
+
 def versions() -> dict[str, str]:
     """The packages that numbers depend on."""
     return {package: version(package) for package in _PACKAGES}
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, value

@@ -44,8 +44,8 @@ class Request:
                 raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"--max-hours {self.max_hours}: expected more than 0")
-        if self.seed < 0:
-            raise SpecError(f"--seed {self.seed}: expected 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise SpecError(f"--seed {self.seed}: expected from 0 to {2**32 - 1}")
 
     def to_json(self) -> dict[str, Any]:
         """The request as it was last asked; the resolved inputs stand beside it in the study."""
@@ -80,3 +80,8 @@ def parse_budget(text: str) -> float | str:
     except SpecError as err:
         raise SpecError(f"--latency-budget: expected a time such as 12ms, or a published network: {err}") from err
     return text.strip()
+
+
+def budget_text(budget: float | str) -> str:
+    """One spelling for equal budgets: `12ms`, or the name."""
+    return budget if isinstance(budget, str) else f"{budget:g}ms"

@@ -7,7 +7,7 @@ should fit, and no architecture comes twice.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,18 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from mvit2_search.arch import ArchConfig
+from mvit2_search.complexity import Cost, network_cost
+from mvit2_search.search.forecast import Guess
 from mvit2_search.space import Axis, Choices, Params, SearchSpace
 
-_DRAWS = 20
+_DRAWS, _TPE_DRAWS = 20, 4
 _BISECTIONS = 10
 _FULLEST, _EMPTIEST = 0.98, 0.75  # of the budget, where a proposal that exceeds it is moved to
 _MAX_POINTS = 20_000
 _GUESS_ERROR = 1.1  # a network guessed to be this much over the budget may still be within
-
-Cost = Callable[[ArchConfig], float]  # guessed latency as a share of the budget; above 1 is too much
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -49,25 +48,28 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 class Networks:
-    """Every network of a small space, for telling when all have been tried."""
+    """The networks of a space and their costs; of a small one all, to tell when they have been tried."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
+    def __init__(self, space: SearchSpace, num_classes: int) -> None:
+        self.space = space
+        self._num_classes = num_classes
+        self.cheapest = space.decode(space.lowest)
         points = space.points(_MAX_POINTS)
-        self.params: dict[str, Params] | None = None
+        self._all: dict[str, tuple[Params, Cost]] | None = None
         if points is not None:
-            self.params = {}
-            for params in points:
-                self.params.setdefault(space.decode(params).key, params)
-        corner = {axis.name: axis.domain.grid()[0] for axis in space.axes}
-        self.cheapest = space.decode(space.towards_cheapest(corner, 0.0))
+            archs = ((params, space.decode(params)) for params in points)
+            self._all = {arch.key: (params, network_cost(arch, num_classes)) for params, arch in archs}
 
-    def untried(self, tried: set[str], cost: Cost) -> list[Params] | None:
+    def cost(self, params: Params) -> Cost:
+        """What the network of `params` costs."""
+        return network_cost(self.space.decode(params), self._num_classes)
+
+    def untried(self, tried: Container[str], guess: Guess) -> list[Params] | None:
         """What is left that may fit, or None where the space is too large to tell."""
-        if self.params is None:
+        if self._all is None:
             return None
-        left = [params for key, params in self.params.items() if key not in tried]
-        return [params for params in left if cost(self._space.decode(params)) <= _GUESS_ERROR]
+        left = [entry for key, entry in self._all.items() if key not in tried]
+        return [params for params, cost in left if guess.share(cost) <= _GUESS_ERROR]
 
 
 class BudgetSampler(BaseSampler):
@@ -75,17 +77,16 @@ class BudgetSampler(BaseSampler):
 
     Args:
         tried: keys that must not be proposed.
-        cost: the guess at the cost of a network as a share of what is allowed.
         seed: proposals follow from it and from the trials so far.
     """
 
-    def __init__(self, space: SearchSpace, networks: Networks, tried: set[str], cost: Cost, seed: int) -> None:
-        self._space = space
+    def __init__(self, networks: Networks, *, tried: Container[str], guess: Guess, seed: int) -> None:
+        self._space = networks.space
         self._networks = networks
         self._tried = tried
-        self._cost = cost
+        self._guess = guess
         self._seed = seed
-        self._distributions = distributions(space)
+        self._distributions = distributions(self._space)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._distributions
@@ -95,12 +96,14 @@ class BudgetSampler(BaseSampler):
     ) -> dict[str, Any]:
         rng = np.random.default_rng([self._seed, self._sampled_before(study, trial)])
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            base = TPESampler(multivariate=True, seed=int(rng.integers(2**31)))
-        for _ in range(_DRAWS):
+            tpe = TPESampler(multivariate=True, seed=int(rng.integers(2**31)))
+        uniform = RandomSampler(seed=int(rng.integers(2**31)))
+        for i in range(_DRAWS):
+            base = tpe if i < _TPE_DRAWS else uniform  # which has not settled on what has been tried
             params = self._drawn_into_budget(self._draw(base, study, trial), rng)
             if self._space.decode(params).key not in self._tried:
                 return params
-        left = self._networks.untried(self._tried, self._cost)
+        left = self._networks.untried(self._tried, self._guess)
         return left[rng.integers(len(left))] if left else params
 
     def sample_independent(
@@ -117,17 +120,20 @@ class BudgetSampler(BaseSampler):
         }
 
     def _drawn_into_budget(self, params: Params, rng: np.random.Generator) -> Params:
-        if self._cost(self._space.decode(params)) <= 1:
+        if self._share(params) <= 1:
             return params
         limit = rng.uniform(_EMPTIEST, _FULLEST)
         fits, exceeds = 0.0, 1.0  # shares of the way from the cheapest network
         for _ in range(_BISECTIONS):
             middle = (fits + exceeds) / 2
-            if self._cost(self._space.decode(self._space.towards_cheapest(params, middle))) <= limit:
+            if self._share(self._space.towards_cheapest(params, middle)) <= limit:
                 fits = middle
             else:
                 exceeds = middle
         return self._space.towards_cheapest(params, fits)
+
+    def _share(self, params: Params) -> float:
+        return self._guess.share(self._networks.cost(params))
 
     def _sampled_before(self, study: optuna.Study, trial: FrozenTrial) -> int:
         """Proposals so far: queued trials are none, nor are those that died without an architecture."""

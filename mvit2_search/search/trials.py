@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.complexity import network_cost
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.models.complexity import network_cost
 from mvit2_search.records import Failed, Outcome, Trial
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
@@ -48,7 +48,9 @@ class TrialRunner:
         start = monotonic()
         arch = self.space.decode(proposal.params)
         self.listener.started(proposal.number, arch, proposal.baseline)
-        seen = self.known.get(arch.key)
+        seen = None if proposal.baseline else self.known.get(arch.key)
+        if seen is not None and isinstance(seen.outcome, Failed):
+            seen = None  # it is tried again
         outcome = seen.outcome if seen else self.evaluator.outcome(arch, train_anyway=train_anyway)
         trial = self.make(
             arch,
@@ -61,9 +63,17 @@ class TrialRunner:
         self.study.tell(trial, violations=self._violations(trial))
         self.trials.append(trial)
         self._learn(trial)
-        self.listener.trial_ended(self.study, trial)
-        self._break_circuit(trial)
+        self._told(trial)
         return trial
+
+    def run_outside(self, name: str, arch: ArchConfig, *, train_anyway: bool) -> None:
+        """Evaluate a published width that the space cannot express, and keep it beside the trials."""
+        start = monotonic()
+        self.listener.started(-1, arch, name)
+        outcome = self.evaluator.outcome(arch, train_anyway=train_anyway)
+        trial = self.make(arch, outcome, number=-1, baseline=name, seconds=monotonic() - start)
+        self.study.add_outside(trial)
+        self._told(trial)
 
     def make(
         self,
@@ -106,9 +116,12 @@ class TrialRunner:
                 tries[trial.arch.key] = tries.get(trial.arch.key, 0) + 1
                 if trial.baseline is not None or tries[trial.arch.key] < _MAX_TRIES:
                     self.study.queue_again(trial.number)
+                else:
+                    self.known[trial.arch.key] = trial
 
-    def _break_circuit(self, trial: Trial) -> None:
-        """End the run when trials fail one after the other: the cause lies outside of them."""
+    def _told(self, trial: Trial) -> None:
+        """Tell the listener; end the run when trials fail one after the other: the cause is elsewhere."""
+        self.listener.trial_ended(self.study, trial)
         self.failures = [*self.failures, trial.outcome] if isinstance(trial.outcome, Failed) else []
         last = self.failures[-_MAX_FAILURES:]
         if len(last) == _MAX_FAILURES and len({failed.reason for failed in last}) == 1:

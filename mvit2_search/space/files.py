@@ -62,7 +62,12 @@ def parse_space(document: Document) -> SearchSpace:
             fixed[name] = _fixed(document, name, value)
     if not axes:
         raise document.error(("settings",), "nothing varies: give at least one setting a range or choices")
-    return SearchSpace(name=top["name"], purpose=top.get("purpose", ""), axes=tuple(axes), fixed=fixed)
+    space = SearchSpace(name=top["name"], purpose=top.get("purpose", ""), axes=tuple(axes), fixed=fixed)
+    try:
+        space.decode(space.lowest)
+    except SpecError as err:
+        raise document.error(("settings",), f"the lowest values make no network: {err}") from err
+    return space
 
 
 def _axes(document: Document, name: str, value: dict[str, Any]) -> list[Axis]:

@@ -29,7 +29,11 @@ class Setting:
         """What is wrong with `value`, or None."""
         if self.options:
             listed = ", ".join(map(str, self.options))
-            return None if value in self.options else f"expected one of {listed}, found {value!r}"
+            return (
+                None
+                if value in self.options and type(value) is self.kind
+                else f"expected one of {listed}, found {value!r}"
+            )
         if self.kind is int and type(value) is not int:
             return f"expected a whole number, found {value!r}"
         if type(value) not in (int, float):  # a bool is no number; YAML 1.1 reads 1e-3 as a string

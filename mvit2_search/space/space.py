@@ -109,6 +109,11 @@ class SearchSpace:
             params[axis.name] = value
         return params if self.decode(params) == ArchConfig.mobilevitv2(width) else None
 
+    @property
+    def lowest(self) -> Params:
+        """The low end of every axis."""
+        return self.towards_cheapest({axis.name: axis.domain.grid()[0] for axis in self.axes}, 0.0)
+
     def towards_cheapest(self, params: Mapping[str, Value], share: float) -> Params:
         """`params` with every number moved towards its lowest; `share` 0 is the cheapest corner."""
         return {axis.name: axis.domain.towards_low(params[axis.name], share) for axis in self.axes}
@@ -120,6 +125,15 @@ class SearchSpace:
             return None
         names = [axis.name for axis in self.axes]
         return (dict(zip(names, values, strict=True)) for values in product(*grids))
+
+    def values(self, setting: str, stage: int) -> list[Any]:
+        """What a setting may be in a stage."""
+        for axis in self.axes:
+            if axis.setting == setting and axis.stage in (None, stage):
+                return axis.domain.grid()
+        index = SETTINGS[setting].stages.index(stage)
+        fixed = self.fixed.get(setting, SETTINGS[setting].published)
+        return [fixed[index] if isinstance(fixed, list | tuple) else fixed]
 
     def to_json(self) -> dict[str, Any]:
         """What tells two spaces apart: the name and the purpose do not."""

@@ -29,14 +29,16 @@ def driver_lock(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
+            file.flush()
         except BlockingIOError as err:
             raise StudyConflict(
                 f"study {folder.name!r} is in use {_holder(path)}; wait for it or stop it"
             ) from err
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
-        file.flush()
+        except OSError as err:
+            raise StorageError(f"{path}: {err.strerror}") from err
         yield
 
 

@@ -4,6 +4,7 @@ Write-ahead log, and the write lock taken when a transaction begins: Optuna read
 one transaction, and two such transactions that both hold read locks would refuse each other.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +30,19 @@ def open_storage(path: Path, *, read_only: bool = False) -> RDBStorage:
     Raises:
         StorageError: the file is no study, is damaged, or cannot be written.
     """
+
+    def connect() -> sqlite3.Connection:
+        return _connection(path, read_only=read_only)
+
+    options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}  # a URL would need escapes in the path
     with translated(path):
-        if read_only:
-            return RDBStorage(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true", skip_table_creation=True)
-        storage = RDBStorage(f"sqlite:///{path.absolute()}", {"connect_args": {"timeout": _BUSY_SECONDS}})
-        sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
+        try:
+            storage = RDBStorage("sqlite://", options, skip_table_creation=read_only)
+        except RuntimeError as err:  # a schema of another Optuna
+            raise StorageError(f"{path}: {err}") from err
+    if not read_only:
         sqlalchemy.event.listen(storage.engine, "begin", _on_begin)
-        storage.engine.dispose()  # connections made before the listeners lack the settings
-        return storage
+    return storage
 
 
 @contextmanager
@@ -44,15 +50,19 @@ def translated(path: Path) -> Iterator[None]:
     """Turns what the database says into `StorageError` with the file's name."""
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, RuntimeError) as err:
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as err:
         cause = err.__cause__ or err
         raise StorageError(f"{path}: {' '.join(str(getattr(cause, 'orig', cause)).split())}") from err
 
 
-def _on_connect(connection: Any, _record: object) -> None:
+def _connection(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
     connection.isolation_level = None  # sqlite3's own BEGIN would come first
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
-        connection.execute(f"PRAGMA {pragma}")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
 
 
 def _on_begin(connection: Any) -> None:

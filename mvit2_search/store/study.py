@@ -36,6 +36,7 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.store.sqlite import database_path, open_storage, translated
+from mvit2_search.verdict import Limits
 
 _STATES: dict[type[Outcome], TrialState] = {
     Finished: TrialState.COMPLETE,
@@ -91,6 +92,11 @@ class Study:
     def passport(self) -> Passport:
         return Passport(**self.fact("passport"))
 
+    @property
+    def limits(self) -> Limits:
+        """The resolved budget."""
+        return Limits(latency_ms=self.fact("budget_ms"), max_params=self.fact("inputs")["max_params"])
+
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
         closed = [t.user_attrs for t in self._frozen() if t.state.is_finished()]
@@ -99,10 +105,6 @@ class Study:
     def lost_numbers(self) -> list[int]:
         """Trials that were killed before they had an architecture."""
         return [t.number for t in self._frozen() if t.state.is_finished() and _RECORD not in t.user_attrs]
-
-    def running_number(self) -> int | None:
-        """The trial under way, if any."""
-        return next((t.number for t in self._frozen() if t.state == TrialState.RUNNING), None)
 
     def outside(self) -> list[Trial]:
         """Published widths that the space cannot express: records beside the trials, numbered -1."""
@@ -155,10 +157,14 @@ class Study:
             self._study.enqueue_trial(dict(params), user_attrs={_BASELINE: name})
 
     def queue_again(self, number: int) -> None:
-        """Have the architecture of a closed trial asked for once more, unless it has been."""
+        """Have the architecture of a closed trial asked for once more, unless it has been.
+
+        A retry that was itself killed before it had an architecture does not count.
+        """
         with translated(self._path):
             trials = self._frozen()
-            if not any(t.user_attrs.get(_RETRY_OF) == number for t in trials):
+            retries = [t for t in trials if t.user_attrs.get(_RETRY_OF) == number]
+            if all(t.state.is_finished() and _RECORD not in t.user_attrs for t in retries):
                 kept = {k: v for k, v in trials[number].user_attrs.items() if k == _BASELINE}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, _RETRY_OF: number})
 
@@ -204,6 +210,8 @@ def create_study(folder: Path) -> Study:
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(["accuracy_pct", "latency_ms"])
         if "schema" not in study.user_attrs:
+            if study.get_trials(deepcopy=False):
+                raise StorageError(f"{path}: an Optuna study that this program did not make")
             study.set_user_attr("schema", SCHEMA)
     return _checked(Study(folder, storage, study))
 
@@ -228,6 +236,9 @@ def open_study(folder: Path) -> Study:
 
 
 def _checked(study: Study) -> Study:
-    if (schema := study.fact("schema")) != SCHEMA:
+    schema = study.fact("schema")
+    if schema is None:
+        raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
+    if schema != SCHEMA:
         raise StorageError(f"{study.folder}: records of schema {schema}, this version reads {SCHEMA}")
     return study

@@ -20,7 +20,7 @@ def train_epochs(model: nn.Module, split: Split, recipe: Recipe, *, seed: int, d
     """Train `model` in place, pausing after each epoch with its number, from 1.
 
     An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
-    comes again. Deterministic for a seed on one machine.
+    comes again. Deterministic for a seed on one machine's CPU.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -42,12 +42,14 @@ def train_epochs(model: nn.Module, split: Split, recipe: Recipe, *, seed: int, d
 
 
 def accuracy_pct(model: nn.Module, split: Split, *, device: str) -> float:
-    """Top-1 accuracy in percent."""
+    """Top-1 accuracy in percent; raises TrainingError where the network gives no finite numbers."""
     model.eval()
     correct = 0
     with torch.inference_mode():
         for i in range(0, len(split), _TEST_BATCH):
             logits = model(to_input(split.pixels_NSSC[i : i + _TEST_BATCH]).to(device))
+            if not logits.isfinite().all():
+                raise TrainingError("the trained network's outputs are not finite")
             correct += int((logits.argmax(1).cpu().numpy() == split.labels_N[i : i + _TEST_BATCH]).sum())
     return 100 * correct / len(split)
 

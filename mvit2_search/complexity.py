@@ -1,7 +1,7 @@
 """What a network costs, by formula: parameters and multiply-adds of one image. Needs no torch.
 
 Multiply-adds count convolutions, linear layers and matrix products, as the papers do; norms,
-activations and element-wise products are left out. `profile` counts the built network instead.
+activations and element-wise products are left out. `models.profile` counts the built network instead.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _stage(arch: ArchConfig, i: int, side: int) -> tuple[Cost, int]:
 
 def _block(arch: ArchConfig, b: int, channels: int, kernel: int, positions: int) -> Cost:
     dim, ffn_dim = arch.attention_dims[b], arch.ffn_dims[b]
-    layer = _separable(dim, positions) + Cost(params=2 * 2 * dim)  # two norms
+    layer = _MIXERS[arch.attention[b]](dim, positions) + Cost(params=2 * 2 * dim)  # two norms
     layer += _pointwise(dim, ffn_dim, positions) + _pointwise(ffn_dim, dim, positions)
     local = _conv(channels, channels, positions, kernel=kernel, groups=channels)
     to_tokens, norm = Cost(channels * dim, channels * dim * positions), Cost(params=2 * dim)
@@ -69,6 +69,9 @@ def _block(arch: ArchConfig, b: int, channels: int, kernel: int, positions: int)
 def _separable(dim: int, positions: int) -> Cost:
     """Separable self-attention: its two projections, `positions * dim * (3 * dim + 1)` multiply-adds."""
     return _pointwise(dim, 1 + 2 * dim, positions) + _pointwise(dim, dim, positions)
+
+
+_MIXERS = {"separable": _separable}
 
 
 def _conv(inputs: int, outputs: int, positions: int, *, kernel: int = 1, groups: int = 1) -> Cost:
