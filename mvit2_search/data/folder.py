@@ -62,6 +62,7 @@ def load_folder(folder: Path, *, image_size: int, max_train: int) -> Dataset:
     bad = [f"{path}: {image.why}" for path, image in images.items() if isinstance(image, Unreadable)]
     _judge(folder, bad, read=len(paths))
     ignored = [f"{parts.ignored} files that are no images were left out"] if parts.ignored else []
+    skipped = [f"{len(bad)} of {len(paths)} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
     return Dataset(
         name=str(folder),
         classes=parts.classes,
@@ -69,7 +70,7 @@ def load_folder(folder: Path, *, image_size: int, max_train: int) -> Dataset:
         selection=_split(parts.selection, good),
         confirmation=_split(parts.confirmation, good),
         fingerprint=_fingerprint(folder, good),
-        notes=(*ignored, *(f"skipped {line}" for line in bad)),
+        notes=(*ignored, *skipped),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2_search.arch import published
-from mvit2_search.data import load_dataset
+from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.latency import Device, make_device
 from mvit2_search.proxies import Proxy, ShortTrain
@@ -21,7 +21,7 @@ from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.trials import TrialRunner
-from mvit2_search.space import load_space
+from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
@@ -54,41 +54,21 @@ def run_search(
     device.check()
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
-    for blind_spot in proxy.blind_spots(space):
-        listener.note(blind_spot)
+    notes = proxy.blind_spots(space)
     with driver_lock(request.folder):
         recipe = request.recipe
         dataset = load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
-        for note in dataset.notes:
+        for note in [*notes, *dataset.notes]:
             listener.note(note)
         with closing(create_study(request.folder)) as study:
             _open(study, request, inputs_of(request, space, dataset, proxy), listener)
-            if not is_finished(study, request):
-                with _scratch(request.folder) as scratch:
-                    timer = Timer(
-                        device,
-                        latencies=request.results / _LATENCIES,
-                        scratch=scratch,
-                        num_classes=len(dataset.classes),
-                        reference_ms=study.fact("reference_ms"),
-                    )
-                    _keep_scale(study, timer)
-                    _keep_budget(study, request, timer)
-                    listener.opened(study, request)
-                    evaluator = Evaluator(
-                        timer, dataset, proxy=proxy, limits=study.limits, seed=request.seed, listener=listener
-                    )
-                    runner = TrialRunner(
-                        study=study,
-                        space=space,
-                        evaluator=evaluator,
-                        limits=study.limits,
-                        num_classes=len(dataset.classes),
-                        seed=request.seed,
-                        provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
-                        listener=listener,
-                    )
-                    _run(runner, request, interrupt)
+            if is_finished(study, request):
+                return
+            with _scratch(request.folder) as scratch:
+                timer = _timer(study, request, device, dataset, scratch)
+                runner = _runner(study, space, dataset, proxy, timer, listener)
+                listener.opened(study, request)
+                _run(runner, request, interrupt)
 
 
 def is_finished(study: Study, request: Request) -> bool:
@@ -109,6 +89,37 @@ def _open(study: Study, request: Request, inputs: dict[str, Any], listener: List
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
     study.set_fact("request", request.to_json())
+
+
+def _timer(study: Study, request: Request, device: Device, dataset: Dataset, scratch: Path) -> Timer:
+    """A timer on the study's scale; a new study gets its scale and its budget."""
+    timer = Timer(
+        device,
+        latencies=request.results / _LATENCIES,
+        scratch=scratch,
+        num_classes=len(dataset.classes),
+        reference_ms=study.fact("reference_ms"),
+    )
+    _keep_scale(study, timer)
+    _keep_budget(study, request, timer)
+    return timer
+
+
+def _runner(
+    study: Study, space: SearchSpace, dataset: Dataset, proxy: Proxy, timer: Timer, listener: Listener
+) -> TrialRunner:
+    seed = study.fact("inputs")["seed"]
+    evaluator = Evaluator(timer, dataset, proxy=proxy, limits=study.limits, seed=seed, listener=listener)
+    return TrialRunner(
+        study=study,
+        space=space,
+        evaluator=evaluator,
+        limits=study.limits,
+        num_classes=len(dataset.classes),
+        seed=seed,
+        provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
+        listener=listener,
+    )
 
 
 def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
