@@ -1,6 +1,6 @@
 """Runs fake searches in forked processes that die at a chosen write: helper of test_crash.py.
 
-python crash_driver.py FOLDER sweep 7      die at every seventh commit, again soon after, then resume
+python crash_driver.py FOLDER sweep 17     die at every 17th commit, again soon after, then resume
 python crash_driver.py FOLDER run          one slow search, to be killed from outside
 """
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("images"), pytest.mark.t
 
 
 def test_a_search_that_dies_at_a_commit_resumes_to_its_end(tmp_path):
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "sweep", "7"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "sweep", "17"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[-2]) > 100
 

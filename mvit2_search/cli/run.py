@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ def _search(request: Request) -> int:
         with Progress() as progress, Interrupt(progress.stopping) as interrupt:
             run_search(request, progress, interrupt)
             summary = refresh(open_study(request.folder))
+        if interrupt.requested:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing left to stop
     except KeyboardInterrupt:
         return _interrupted("Stopped.", 130)
     except Terminated:
