@@ -1,7 +1,9 @@
 """What a notebook uses: run a study, read it, bring its files up to date, export from it."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -10,7 +12,7 @@ from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import SpecError
 from mvit2_search.files import write_atomically
-from mvit2_search.records import Finished, Trial
+from mvit2_search.records import Finished, FormulationName, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
 
@@ -46,7 +48,7 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """An architecture that a user takes away."""
+    """A file that a user takes away."""
 
     path: Path
     trial: Trial
@@ -67,6 +69,26 @@ def export_architecture(folder: Path, number: int | None = None) -> Exported:
     path = folder / "exports" / trial.arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
     return Exported(path=path, trial=trial)
+
+
+def export_untrained(folder: Path, trial: Trial, *, format: str, formulation: FormulationName) -> Exported:
+    """Write the network of `trial` with random weights, for timing, to `exports/<key>/` in the study.
+
+    Args:
+        format: a key of `export.FORMATS`.
+
+    Raises:
+        MeasurementError: the exporter refuses the network.
+    """
+    from mvit2_search.export import export_model  # imports torch
+
+    classes = len(open_study(folder).fact("inputs")["data"]["classes"])
+    target = folder / "exports" / trial.arch.key / f"untrained-{formulation}.{format}"
+    with TemporaryDirectory(dir=target.parent) as scratch:
+        made = export_model(trial.arch, Path(scratch), format=format, num_classes=classes, formulation=formulation)
+        shutil.rmtree(target, ignore_errors=True)  # a package is a folder
+        made.path.replace(target)
+    return Exported(path=target, trial=trial)
 
 
 def _summary(study: Study) -> Summary:

@@ -1,8 +1,9 @@
 """What a candidate network *is*, as plain data. Never imports torch: see `models.build_model`.
 
-A MobileViTv2 network is a strided stem convolution and five stages. Every stage is a row of inverted
+A MobileViT network is a strided stem convolution and five stages. Every stage is a row of inverted
 residuals; the last three end in a MobileViT block, which holds the attention layers. Numbers and
-rounding rules: Mehta & Rastegari, arXiv:2206.02680, and its reference implementation ml-cvnets.
+rounding rules: Mehta & Rastegari, arXiv:2206.02680 (MobileViTv2) and arXiv:2110.02178 (MobileViT, the
+first version), and their reference implementation ml-cvnets.
 """
 
 import hashlib
@@ -15,18 +16,27 @@ from typing import Any, Literal, Self, get_args
 
 from mvit2_search.errors import SpecError
 
-Attention = Literal["separable"]
+Attention = Literal["separable", "multi_head", "linformer"]
+Family = Literal["mobilevitv2", "mobilevitv1"]
+ChannelOrder = Literal["RGB", "BGR"]
 
 STAGES = 5
 ATTENTION_STAGES = (3, 4, 5)
+ATTENTION_HEADS = 4  # of multi-head attention and Linformer, as in MobileViT
+LINFORMER_TOKENS = 256  # that keys and values are projected to, or all tokens where there are fewer
 PUBLISHED_WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
 _STEM, _STAGE_CHANNELS, _ATTENTION_DIMS = 32, (64, 128, 256, 384, 512), (128, 192, 256)
+_V1_SIZES = {  # expand ratio, stage channels, attention dimensions, channels before the pooling
+    "xxs": (2, (16, 24, 48, 64, 80), (64, 80, 96), 320),
+    "xs": (4, (32, 48, 64, 80, 96), (96, 120, 144), 384),
+    "s": (4, (32, 64, 96, 128, 160), (144, 192, 240), 640),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchConfig:
-    """One network of the MobileViTv2 family, every channel count as it is built.
+    """One network of the MobileViT family, every channel count as it is built.
 
     Counts are stored after the divisor rounding, so two width multipliers that round to the same
     network are equal and have the same key. `ArchConfig.mobilevitv2` does the rounding.
@@ -40,9 +50,12 @@ class ArchConfig:
         attention_layers: layers in the MobileViT block of stages 3 to 5; 0 leaves the block out.
         attention_dims: width of the tokens in stages 3 to 5.
         ffn_dims: inner width of the feed-forward networks in stages 3 to 5.
-        attention: token mixer of stages 3 to 5.
+        attention: token mixer of stages 3 to 5. Linformer's projections are made for `image_size`.
         patch_sizes: side of the patches in stages 3 to 5, in positions of the feature map.
         image_size: side of the square input in pixels, for export and latency.
+        family: which paper's block stages 3 to 5 end in. The first version's has a full convolution
+            before the attention, LayerNorm and a convolution that fuses input and output.
+        final_channels: outputs of a 1x1 convolution before the pooling; 0 where there is none.
 
     A stage without a block has no settings for one: they are stored as 0 or the published value, so
     that equal networks are equal.
@@ -61,9 +74,11 @@ class ArchConfig:
     attention: tuple[Attention, ...] = ("separable", "separable", "separable")
     patch_sizes: tuple[int, ...] = (2,) * len(ATTENTION_STAGES)
     image_size: int = 256
+    family: Family = "mobilevitv2"
+    final_channels: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("stem_channels", "image_size"):
+        for name in ("stem_channels", "image_size", "final_channels"):
             self._set(name, _whole(name, getattr(self, name)))
         for name in _WHOLE_PER_STAGE:
             self._set(name, tuple(_whole(name, v) for v in _sequence(name, getattr(self, name))))
@@ -99,16 +114,26 @@ class ArchConfig:
         positive = [self.stem_channels, *self.stage_channels, *sum(self.expanded_channels, ())]
         for dims in (self.attention_dims, self.ffn_dims):
             positive += [d for d, layers in zip(dims, self.attention_layers, strict=True) if layers]
-        if min(positive) < 1 or min(self.attention_layers) < 0:
-            raise SpecError("channel counts must be at least 1 and attention_layers at least 0")
+        if min(positive) < 1 or min(*self.attention_layers, self.final_channels) < 0:
+            raise SpecError("channel counts must be at least 1, attention_layers and final_channels at least 0")
         if empty := [i + 1 for i, row in enumerate(self.expanded_channels) if not row]:
             raise SpecError(f"expanded_channels: stage {empty[0]} needs at least one inverted residual")
         if odd := [k for k in self.kernel_sizes if k not in (3, 5)]:
             raise SpecError(f"kernel_sizes: expected 3 or 5, found {odd[0]}")
-        if unknown := [a for a in self.attention if a not in get_args(Attention)]:
-            raise SpecError(f"attention: expected one of {', '.join(get_args(Attention))}, found {unknown[0]!r}")
+        self._check_attention()
+        if self.family not in get_args(Family):
+            raise SpecError(f"family: expected one of {', '.join(get_args(Family))}, found {self.family!r}")
         if min(self.patch_sizes) < 1 or self.image_size < 32:
             raise SpecError("patch_sizes must be at least 1 and image_size at least 32")
+
+    def _check_attention(self) -> None:
+        if unknown := [a for a in self.attention if a not in get_args(Attention)]:
+            raise SpecError(f"attention: expected one of {', '.join(get_args(Attention))}, found {unknown[0]!r}")
+        for attention, dim in zip(self.attention, self.attention_dims, strict=True):
+            if attention != "separable" and dim % ATTENTION_HEADS:
+                raise SpecError(
+                    f"attention_dims: {dim} is no multiple of the {ATTENTION_HEADS} heads of {attention} attention"
+                )
 
     @classmethod
     def mobilevitv2(
@@ -153,7 +178,7 @@ class ArchConfig:
         return cls(
             stem_channels=stem,
             stage_channels=tuple(channels),
-            expanded_channels=_expanded(
+            expanded_channels=expanded_channels(
                 stem,
                 channels,
                 _per_stage("inverted_residuals", inverted_residuals, STAGES),
@@ -168,6 +193,28 @@ class ArchConfig:
             image_size=image_size,
         )
 
+    @classmethod
+    def mobilevitv1(cls, size: str) -> Self:
+        """The published network of the first version: `xxs`, `xs` or `s`.
+
+        Raises:
+            SpecError: there is no such size.
+        """
+        if size not in _V1_SIZES:
+            raise SpecError(f"size {size!r}: expected one of {', '.join(_V1_SIZES)}")
+        ratio, channels, dims, final = _V1_SIZES[size]
+        return cls(
+            stem_channels=16,
+            stage_channels=channels,
+            expanded_channels=expanded_channels(16, channels, (1, 3, 1, 1, 1), (ratio,) * STAGES),
+            attention_dims=dims,
+            attention_layers=(2, 4, 3),
+            ffn_dims=tuple(2 * dim for dim in dims),
+            attention=("multi_head", "multi_head", "multi_head"),
+            family="mobilevitv1",
+            final_channels=final,
+        )
+
     @property
     def key(self) -> str:
         """Twelve hex digits naming this network: equal networks, equal keys, on every machine.
@@ -177,6 +224,27 @@ class ArchConfig:
         settings = {k: v for k, v in asdict(self).items() if v != _PUBLISHED.get(k)}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def channel_order(self) -> ChannelOrder:
+        """Of the input: the first version was trained on images as OpenCV reads them."""
+        return "BGR" if self.family == "mobilevitv1" else "RGB"
+
+    @property
+    def input_convention(self) -> str:
+        """What the network takes, in words for exported files."""
+        return f"{self.channel_order}, values in [0, 1], no mean or deviation taken off"
+
+    @property
+    def patch_rows(self) -> tuple[int, ...]:
+        """Rows, and columns, of patches in stages 3 to 5 at `image_size`; 0 where there is no block."""
+        side, found = -(-self.image_size // 4), []
+        for patch, layers in zip(self.patch_sizes, self.attention_layers, strict=True):
+            side = -(-side // 2)
+            found.append(-(-side // patch) if layers else 0)
+            if layers and self.family == "mobilevitv2":  # which leaves a stretched map as it is
+                side = found[-1] * patch
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; `from_json` gives the same architecture back."""
@@ -200,7 +268,7 @@ _WHOLE_PER_STAGE = tuple(name for name in _LENGTHS if name not in ("expanded_cha
 _PUBLISHED = {
     f.name: f.default
     for f in fields(ArchConfig)
-    if f.name in ("kernel_sizes", "attention", "patch_sizes", "image_size")
+    if f.name in ("kernel_sizes", "attention", "patch_sizes", "image_size", "family", "final_channels")
 }
 
 
@@ -210,15 +278,21 @@ def published_name(width: float) -> str:
 
 
 def published(name: str) -> ArchConfig:
-    """The published network called `name`.
+    """The published network called `name`: `mobilevitv2-0.75`, `mobilevitv1-xs`.
 
     Raises:
         SpecError: there is none of that name; the message lists those there are.
     """
-    for width in PUBLISHED_WIDTHS:
-        if name == published_name(width):
-            return ArchConfig.mobilevitv2(width)
-    raise SpecError(f"{name!r}: expected one of {', '.join(map(published_name, PUBLISHED_WIDTHS))}")
+    networks = published_networks()
+    if name not in networks:
+        raise SpecError(f"{name!r}: expected one of {', '.join(networks)}")
+    return networks[name]
+
+
+def published_networks() -> dict[str, ArchConfig]:
+    """All published networks by name, MobileViTv2 first."""
+    second = {published_name(width): ArchConfig.mobilevitv2(width) for width in PUBLISHED_WIDTHS}
+    return second | {f"mobilevitv1-{size}": ArchConfig.mobilevitv1(size) for size in _V1_SIZES}
 
 
 def _round_div(value: float, divisor: int, lowest: int | None = None) -> int:
@@ -227,9 +301,10 @@ def _round_div(value: float, divisor: int, lowest: int | None = None) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def _expanded(
+def expanded_channels(
     stem: int, channels: Sequence[int], counts: Sequence[int], ratios: Sequence[float]
 ) -> tuple[tuple[int, ...], ...]:
+    """Inner widths of the inverted residuals: `counts` of them and one ratio to the input, by stage."""
     rows = []
     for before, own, count, ratio in zip([stem, *channels], channels, counts, ratios, strict=False):
         inputs = [before] + [own] * (_whole("inverted_residuals", count) - 1)

@@ -1,13 +1,16 @@
 """What a network costs, by formula: parameters and multiply-adds of one image. Needs no torch.
 
 Multiply-adds count convolutions, linear layers and matrix products, as the papers do; norms,
-activations and element-wise products are left out. `models.profile` counts the built network instead.
+activations and element-wise products are left out. They are those of the network as published: a
+formulation that needs fewer is not credited. `models.profile` counts the built network instead.
+
+Letters of the formulas: D token width, P pixels of a patch, N patches, p projected tokens.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig
+from mvit2_search.arch import ATTENTION_STAGES, LINFORMER_TOKENS, STAGES, ArchConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,20 @@ def network_cost(arch: ArchConfig, num_classes: int = 1000) -> Cost:
 
 
 def stage_costs(arch: ArchConfig, num_classes: int = 1000) -> Iterator[tuple[str, Cost]]:
-    """`("stem", Cost)`, `("stage1", Cost)` to `("stage5", Cost)`, `("classifier", Cost)`."""
+    """`("stem", Cost)`, `("stage1", Cost)` to `("stage5", Cost)` and `("classifier", Cost)`.
+
+    The classifier's includes the convolution before the pooling.
+    """
     side = _halved(arch.image_size)
     yield "stem", _conv(3, arch.stem_channels, side**2, kernel=3)
     for i in range(STAGES):
         cost, side = _stage(arch, i, side)
         yield f"stage{i + 1}", cost
     inputs = arch.stage_channels[-1]
-    yield "classifier", Cost((inputs + 1) * num_classes, inputs * num_classes)
+    final = Cost()
+    if arch.final_channels:
+        inputs, final = arch.final_channels, _conv(inputs, arch.final_channels, side**2)
+    yield "classifier", final + Cost((inputs + 1) * num_classes, inputs * num_classes)
 
 
 def _stage(arch: ArchConfig, i: int, side: int) -> tuple[Cost, int]:
@@ -51,27 +60,65 @@ def _stage(arch: ArchConfig, i: int, side: int) -> tuple[Cost, int]:
         cost += _conv(hidden, hidden, after**2, kernel=kernel, groups=hidden) + _conv(hidden, outputs, after**2)
         side = after
     if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
-        patch = arch.patch_sizes[i - 2]
-        side = -(-side // patch) * patch
-        cost += _block(arch, i - 2, outputs, kernel, side**2)
+        cost, side = _with_block(arch, i - 2, cost, side)
     return cost, side
 
 
-def _block(arch: ArchConfig, b: int, channels: int, kernel: int, positions: int) -> Cost:
-    dim, ffn_dim = arch.attention_dims[b], arch.ffn_dims[b]
-    layer = _MIXERS[arch.attention[b]](dim, positions) + Cost(params=2 * 2 * dim)  # two norms
-    layer += _pointwise(dim, ffn_dim, positions) + _pointwise(ffn_dim, dim, positions)
+def _with_block(arch: ArchConfig, b: int, cost: Cost, side: int) -> tuple[Cost, int]:
+    """`cost` with that of the MobileViT block on a map of `side`, and the side of the block's output."""
+    layers = _encoder_layer(arch, b) * arch.attention_layers[b]
+    cost += layers + Cost(params=2 * arch.attention_dims[b])  # the norm behind them
+    if arch.family == "mobilevitv1":
+        return cost + _v1_convolutions(arch, b, side**2), side
+    stretched = arch.patch_rows[b] * arch.patch_sizes[b]
+    return cost + _v2_convolutions(arch, b, stretched**2), stretched
+
+
+def _v2_convolutions(arch: ArchConfig, b: int, positions: int) -> Cost:
+    channels, dim, kernel = arch.stage_channels[b + 2], arch.attention_dims[b], arch.kernel_sizes[b + 2]
     local = _conv(channels, channels, positions, kernel=kernel, groups=channels)
-    to_tokens, norm = Cost(channels * dim, channels * dim * positions), Cost(params=2 * dim)
-    return local + to_tokens + layer * arch.attention_layers[b] + norm + _conv(dim, channels, positions)
+    return local + Cost(channels * dim, channels * dim * positions) + _conv(dim, channels, positions)
 
 
-def _separable(dim: int, positions: int) -> Cost:
-    """Separable self-attention: its two projections, `positions * dim * (3 * dim + 1)` multiply-adds."""
+def _v1_convolutions(arch: ArchConfig, b: int, positions: int) -> Cost:
+    """Only the encoder layers see the stretched map."""
+    channels, dim, kernel = arch.stage_channels[b + 2], arch.attention_dims[b], arch.kernel_sizes[b + 2]
+    local = _conv(channels, channels, positions, kernel=kernel)
+    fuse = _conv(2 * channels, channels, positions, kernel=kernel)
+    return local + Cost(channels * dim, channels * dim * positions) + _conv(dim, channels, positions) + fuse
+
+
+def _encoder_layer(arch: ArchConfig, b: int) -> Cost:
+    dim, ffn_dim = arch.attention_dims[b], arch.ffn_dims[b]
+    pixels, patches = arch.patch_sizes[b] ** 2, arch.patch_rows[b] ** 2
+    ffn = _pointwise(dim, ffn_dim, pixels * patches) + _pointwise(ffn_dim, dim, pixels * patches)
+    return MIXER_COSTS[arch.attention[b]](dim, pixels, patches) + ffn + Cost(params=2 * 2 * dim)  # two norms
+
+
+def separable_cost(dim: int, pixels: int, patches: int) -> Cost:
+    """Separable self-attention, linear in N: its two projections, `P N D (3 D + 1)` multiply-adds."""
+    positions = pixels * patches
     return _pointwise(dim, 1 + 2 * dim, positions) + _pointwise(dim, dim, positions)
 
 
-_MIXERS = {"separable": _separable}
+def multi_head_cost(dim: int, pixels: int, patches: int) -> Cost:
+    """Multi-head attention: projections and two products of N x N, `P N (4 D**2 + 2 N D)`."""
+    return _projections(dim, pixels * patches) + Cost(macs=2 * pixels * patches**2 * dim)
+
+
+def linformer_cost(dim: int, pixels: int, patches: int) -> Cost:
+    """Linformer with p = min(256, N): `P N (4 D**2 + 4 p D)`; half of `4 p D` projects keys and values."""
+    projected = min(LINFORMER_TOKENS, patches)
+    mixing = Cost(2 * projected * patches, 4 * pixels * patches * projected * dim)
+    return _projections(dim, pixels * patches) + mixing
+
+
+def _projections(dim: int, positions: int) -> Cost:
+    """To queries, keys and values, and from the heads."""
+    return _pointwise(dim, 3 * dim, positions) + _pointwise(dim, dim, positions)
+
+
+MIXER_COSTS = {"separable": separable_cost, "multi_head": multi_head_cost, "linformer": linformer_cost}
 
 
 def _conv(inputs: int, outputs: int, positions: int, *, kernel: int = 1, groups: int = 1) -> Cost:

@@ -28,7 +28,7 @@ from mvit2_search.space import SearchSpace
 MS_PER_GMAC = 20.0
 
 
-def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int) -> Artifact:
+def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int, formulation: str) -> Artifact:
     """A file that holds the architecture instead of a network."""
     path = folder / f"{arch.key}.{format}"
     path.write_text(json.dumps(arch.to_json()))

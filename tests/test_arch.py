@@ -92,9 +92,18 @@ def test_settings_of_an_absent_block_do_not_count():
         ({"stage_channels": 64}, "stage_channels: expected a list, found 64"),
         ({"expanded_channels": ((64,), (), (8,), (8,), (8,))}, "stage 2 needs at least one inverted residual"),
         ({"kernel_sizes": (3, 3, 4, 3, 3)}, "kernel_sizes: expected 3 or 5, found 4"),
-        ({"attention": ("none",) * 3}, "attention: expected one of separable, found 'none'"),
+        (
+            {"attention": ("none",) * 3},
+            "attention: expected one of separable, multi_head, linformer, found 'none'",
+        ),
         ({"image_size": True}, "image_size: expected a whole number, found True"),
-        ({"attention_layers": (-1, 4, 3)}, "attention_layers at least 0"),
+        ({"attention_layers": (-1, 4, 3)}, "attention_layers and final_channels at least 0"),
+        ({"final_channels": -1}, "attention_layers and final_channels at least 0"),
+        ({"family": "mobilevit"}, "family: expected one of mobilevitv2, mobilevitv1, found 'mobilevit'"),
+        (
+            {"attention": ("separable", "multi_head", "linformer"), "attention_dims": (6, 8, 10)},
+            "attention_dims: 10 is no multiple of the 4 heads of linformer attention",
+        ),
     ],
 )
 def test_impossible_networks_are_refused(changes, message):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import write_images
+from mvit2_search.arch import published_networks
 from mvit2_search.data import Dataset, load_dataset, to_input
 from mvit2_search.data.decode import Decoded, Unreadable, decode
 from mvit2_search.data.fashion_mnist import FOLDER
@@ -242,10 +243,18 @@ def test_random_bytes_never_raise(tmp_path):
 
 def test_inputs_are_rgb_between_zero_and_one():
     pixels = np.array([[[[0], [255]], [[51], [102]]]], np.uint8)
-    x = to_input(pixels)
+    x = to_input(pixels, "RGB")
     assert x.shape == (1, 3, 2, 2)
     for channel in x[0]:
         assert channel.flatten().tolist() == pytest.approx([0.0, 1.0, 0.2, 0.4])
+
+
+def test_the_first_version_takes_bgr():
+    pixels = np.array([[[[10, 20, 30]]]], np.uint8)
+    assert (255 * to_input(pixels, "RGB")).flatten().tolist() == pytest.approx([10, 20, 30])
+    assert (255 * to_input(pixels, "BGR")).flatten().tolist() == pytest.approx([30, 20, 10])
+    orders = {arch.channel_order: name for name, arch in published_networks().items()}
+    assert orders == {"RGB": "mobilevitv2-2.0", "BGR": "mobilevitv1-s"}
 
 
 def test_flips_mirror_the_chosen_images_only():

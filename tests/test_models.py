@@ -1,13 +1,15 @@
-"""The built network against counts and plain formulations from outside this code."""
+"""The built networks against counts and plain formulations from outside this code."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from mvit2_search.arch import ArchConfig
-from mvit2_search.models import build_model
-from mvit2_search.models.attention import SeparableSelfAttention
-from mvit2_search.models.mobilevit import MobileViTBlock, fold, unfold
+from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.models import build_model, for_inference
+from mvit2_search.models.encoder import SampleNorm, fold, unfold
+from mvit2_search.models.layers import PointwiseConv
+from reference import randomised, reference_logits, relative_error
 
 # Independent: arXiv:2206.02680 rounds them, timm's mobilevitv2_050 ... _200 give them exactly; the
 # widths that were never published follow from ml-cvnets' rounding rules.
@@ -28,7 +30,9 @@ PARAMS = {
     2.5: 28_454_961,
     3.0: 40_619_185,
 }
+V1_PARAMS = {"xxs": 1_272_024, "xs": 2_317_848, "s": 5_578_632}  # timm's mobilevit_xxs, _xs, _s
 SMALL = {"width": 0.25, "image_size": 64}
+TOLERANCE = 1e-4
 
 
 def count(model):
@@ -38,6 +42,11 @@ def count(model):
 @pytest.mark.parametrize("width", PARAMS)
 def test_parameters_are_the_published_ones(width):
     assert count(build_model(ArchConfig.mobilevitv2(width))) == PARAMS[width]
+
+
+@pytest.mark.parametrize("size", V1_PARAMS)
+def test_parameters_of_the_first_version_are_the_published_ones(size):
+    assert count(build_model(ArchConfig.mobilevitv1(size))) == V1_PARAMS[size]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +60,7 @@ def test_parameters_are_the_published_ones(width):
         {"inverted_residuals": (2, 1, 3, 1, 2)},
         {"kernel_size": (5, 3, 5, 3, 5)},
         {"patch_size": (4, 1, 2)},
+        {"attention": ("linformer", "multi_head", "separable")},
         {"image_size": 96},
     ],
 )
@@ -63,63 +73,91 @@ def test_every_setting_changes_the_network_and_it_still_runs(setting):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 50), (33, 97)])
-def test_inputs_of_any_shape_go_through(size):
-    model = build_model(ArchConfig.mobilevitv2(0.25), 3).eval()
+@pytest.mark.parametrize("attention", ["separable", "multi_head", "linformer"])
+def test_inputs_of_any_shape_go_through(size, attention):
+    model = build_model(ArchConfig.mobilevitv2(0.25, attention=attention), 3).eval()
     assert model(torch.rand(1, 3, *size)).isfinite().all()
 
 
-def test_separable_attention_is_the_papers_formula():
-    dim, pixels, patches = 6, 4, 5
-    attention = SeparableSelfAttention(dim)
-    x = torch.randn(2, dim, pixels, patches)
-    expected = torch.empty_like(x)
-    weight, bias = attention.qkv.weight[:, :, 0, 0], attention.qkv.bias
-    for b in range(2):
-        for p in range(pixels):
-            tokens = x[b, :, p].T  # [patches, dim]
-            scores = torch.softmax(tokens @ weight[0] + bias[0], dim=0)
-            keys = tokens @ weight[1 : 1 + dim].T + bias[1 : 1 + dim]
-            values = tokens @ weight[1 + dim :].T + bias[1 + dim :]
-            context = sum(scores[n] * keys[n] for n in range(patches))
-            out = (F.relu(values) * context) @ attention.out.weight[:, :, 0, 0].T + attention.out.bias
-            expected[b, :, p] = out.T
-    torch.testing.assert_close(attention(x), expected)
+@pytest.mark.parametrize(
+    "arch",
+    [
+        ArchConfig.mobilevitv2(0.25),
+        ArchConfig.mobilevitv2(
+            0.33, kernel_size=(3, 5, 3, 5, 5), patch_size=(4, 1, 2), attention_layers=(1, 0, 2)
+        ),
+        ArchConfig.mobilevitv2(0.5, inverted_residuals=(2, 1, 3, 1, 2), expand_ratio=(1, 2, 3, 4, 1.5)),
+        ArchConfig.mobilevitv1("xxs"),
+    ],
+    ids=["published block", "other settings", "more residuals", "first version"],
+)
+@pytest.mark.parametrize("size", [(64, 64), (100, 72), (97, 33)])
+@pytest.mark.parametrize("make_ready", [lambda model: model, for_inference], ids=["as built", "folded"])
+def test_outputs_are_those_of_the_reference(arch, size, make_ready):
+    model = randomised(build_model(arch, 5))
+    x = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert relative_error(make_ready(model)(x), reference_logits(model, x)) < TOLERANCE
+
+
+def test_training_computes_what_evaluation_does_not_but_with_the_batch_statistics():
+    """The matrix product that 1x1 convolutions train as is the convolution, and so are its gradients."""
+    torch.manual_seed(0)
+    layer, plain = PointwiseConv(6, 10), nn.Conv2d(6, 10, 1, bias=False)
+    plain.weight.data.copy_(layer.weight)
+    x = torch.randn(2, 6, 5, 3)
+    inputs = [x.clone().contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2)]
+    for module, given in zip((layer, plain), inputs, strict=True):
+        module(given).square().sum().backward()
+    torch.testing.assert_close(layer(inputs[0]), plain(inputs[1]))
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    torch.testing.assert_close(layer.weight.grad, plain.weight.grad)
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
 def test_unfold_is_torchs_unfold_and_fold_its_inverse(patch):
     x = torch.randn(2, 3, 8, 12)
     columns = F.unfold(x, patch, stride=patch).reshape(2, 3, patch * patch, -1)
-    torch.testing.assert_close(unfold(x, patch), columns)
-    torch.testing.assert_close(fold(unfold(x, patch), patch, 8, 12), x)
-
-
-def test_a_block_without_a_transformer_effect_is_position_wise():
-    """Attention mixes patches at the same pixel position only: moving one patch's pixels moves the others."""
-    attention = SeparableSelfAttention(4)
-    x = torch.randn(1, 4, 4, 9)
-    changed = x.clone()
-    changed[:, :, 2, 3] += 1
-    differs = (attention(x) - attention(changed)).abs().amax(dim=(0, 1, 3)) > 1e-6
-    assert differs.tolist() == [False, False, True, False]
+    torch.testing.assert_close(unfold(x, patch), columns.permute(0, 2, 3, 1))
+    torch.testing.assert_close(fold(unfold(x, patch), patch, (8 // patch, 12 // patch)), x)
 
 
 def test_a_map_that_the_patch_does_not_divide_is_stretched_and_stays_so():
-    block = MobileViTBlock(8, 8, 16, layers=1, attention="separable", kernel=3, patch=2).eval()
-    x = torch.randn(1, 8, 5, 6)
+    block = build_model(ArchConfig.mobilevitv2(0.25), 2).eval().stages[2][1]
+    x = torch.randn(1, 64, 5, 6)
     stretched = F.interpolate(x, size=(6, 6), mode="bilinear", align_corners=True)
-    assert block(x).shape == (1, 8, 6, 6)
+    assert block(x).shape == (1, 64, 6, 6)
     torch.testing.assert_close(block(x), block(stretched))
 
 
+def test_the_first_version_shrinks_a_stretched_map_again():
+    block = build_model(ArchConfig.mobilevitv1("xxs"), 2).eval().stages[2][1]
+    assert block(torch.randn(1, 48, 5, 7)).shape == (1, 48, 5, 7)
+
+
 def test_the_encoder_norm_takes_all_channels_and_positions_together():
-    block = MobileViTBlock(8, 8, 16, layers=1, attention="separable", kernel=3, patch=2)
-    norm = block.layers[0].norm1
-    x = torch.randn(2, 8, 4, 9)
+    norm, x = SampleNorm(8), torch.randn(2, 4, 9, 8)
     expected = (x - x.mean((1, 2, 3), keepdim=True)) / (
         x.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5
     ).sqrt()
     torch.testing.assert_close(norm(x), expected)
+
+
+def test_folding_leaves_the_network_itself_alone():
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for_inference(model)(torch.rand(1, 3, 64, 64))
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert model.training
+
+
+@pytest.mark.parametrize("name", ["mobilevitv1-xxs", "mobilevitv2-0.5"])
+def test_dropout_belongs_to_the_first_version(name):
+    model = build_model(published_networks()[name], 2)
+    rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    assert rates == ({0.1} if name == "mobilevitv1-xxs" else {0.0})
 
 
 def test_weights_follow_the_seed():

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
+
 results_option = click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -18,6 +20,13 @@ results_option = click.option(
     help="Folder that holds the studies.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+formulation_option = click.option(
+    "--formulation",
+    type=click.Choice(FORMULATION_NAMES),
+    default=DEFAULT_FORMULATION,
+    show_default=True,
+    help="How the exported network is written down.",
+)
 study_argument = click.argument("study")
 
 

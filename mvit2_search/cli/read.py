@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option, results_option, study_argument, study_folder
+from mvit2_search.cli.options import (
+    echo_json,
+    formulation_option,
+    json_option,
+    results_option,
+    study_argument,
+    study_folder,
+)
 
 if TYPE_CHECKING:
+    from mvit2_search.records import FormulationName
     from mvit2_search.report import Summary
     from mvit2_search.verdict import Confirmed, Difference
 
@@ -68,21 +76,37 @@ def report(study: str, results: Path) -> None:
 @click.command()
 @study_argument
 @click.option("--trial", type=click.IntRange(min=0), help="Number of the trial; default: the study's pick.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["yaml", "onnx", "mlpackage"]),
+    default="yaml",
+    show_default=True,
+    help="The architecture, or its network with random weights, to be timed.",
+)
+@formulation_option
 @results_option
 @json_option
-def export(study: str, trial: int | None, results: Path, as_json: bool) -> None:
-    """Write the architecture of a trial as YAML.
+def export(
+    study: str, trial: int | None, file_format: str, formulation: FormulationName, results: Path, as_json: bool
+) -> None:
+    """Write the architecture of a trial as YAML, or as a network to time on a device.
 
     STUDY is a study's name, or its folder. By default the architecture is the fastest under the budget
-    whose confirmed accuracy is within noise of the best.
+    whose confirmed accuracy is within noise of the best. The formulations of a network compute the same;
+    which is the fastest on a phone is for you to time.
 
     \b
     Example:
         mvit2-search export first
+        mvit2-search export first --format mlpackage --formulation layer_norm
     """
-    from mvit2_search.api import export_architecture
+    from mvit2_search.api import export_architecture, export_untrained
 
-    exported = export_architecture(study_folder(study, results), trial)
+    folder = study_folder(study, results)
+    exported = export_architecture(folder, trial)
+    if file_format != "yaml":
+        exported = export_untrained(folder, exported.trial, format=file_format, formulation=formulation)
     if as_json:
         chosen = exported.trial
         echo_json(

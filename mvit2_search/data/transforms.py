@@ -1,16 +1,20 @@
-"""How pixels become a network's input: the one place that training, evaluation and export share.
+"""How pixels become a network's input: the one place that training and evaluation share.
 
-MobileViTv2 takes RGB in [0, 1] without mean or deviation.
+Every network takes values in [0, 1] without mean or deviation, MobileViTv2 in the order RGB, the first
+version in the order BGR (`ArchConfig.channel_order`, which exported files state too).
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mvit2_search.arch import ChannelOrder
 
-def to_input(pixels_NSSC: np.ndarray) -> Tensor:
+
+def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder) -> Tensor:
     """uint8 grey or RGB images to float [N, 3, S, S] in [0, 1], channels last in memory."""
-    x_NCSS = torch.from_numpy(pixels_NSSC).permute(0, 3, 1, 2).float().div_(255)
+    ordered_NSSC = pixels_NSSC if order == "RGB" else np.ascontiguousarray(pixels_NSSC[..., ::-1])
+    x_NCSS = torch.from_numpy(ordered_NSSC).permute(0, 3, 1, 2).float().div_(255)
     return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 

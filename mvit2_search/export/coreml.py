@@ -20,8 +20,11 @@ from mvit2_search.records import Artifact
 _WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
 
 
-def export_coreml(model: nn.Module, image_size: int, path: Path) -> Artifact:
-    """Write `model` for one RGB image of `image_size` pixels: float16 `image` in, `logits` out.
+def export_coreml(model: nn.Module, path: Path, image_size: int, convention: str) -> Artifact:
+    """Write `model` for one image of `image_size` pixels: float16 `image` in, `logits` out.
+
+    Args:
+        convention: of the input, in words that the package keeps.
 
     Raises:
         MeasurementError: coremltools refuses the network.
@@ -41,6 +44,7 @@ def export_coreml(model: nn.Module, image_size: int, path: Path) -> Artifact:
             )
         except (RuntimeError, TypeError, ValueError) as err:
             raise MeasurementError(f"Core ML conversion failed: {first_line(err)}") from err
+        package.input_description["image"] = convention
         package.save(str(path))
     return Artifact(
         path=path, sha256=content_hash(path), format="mlpackage", input_name="image", input_shape=shape

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 
@@ -13,8 +14,11 @@ from mvit2_search.records import Artifact
 _OPSET = 17
 
 
-def export_onnx(model: nn.Module, image_size: int, path: Path) -> Artifact:
-    """Write `model` for one RGB image of `image_size` pixels, in single precision.
+def export_onnx(model: nn.Module, path: Path, image_size: int, convention: str) -> Artifact:
+    """Write `model` for one image of `image_size` pixels, in single precision.
+
+    Args:
+        convention: of the input, in words that the file keeps.
 
     Raises:
         MeasurementError: the exporter refuses the network.
@@ -33,5 +37,8 @@ def export_onnx(model: nn.Module, image_size: int, path: Path) -> Artifact:
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as err:
             raise MeasurementError(f"ONNX export failed: {first_line(err)}") from err
+    written = onnx.load(path)
+    written.graph.input[0].doc_string = convention
+    onnx.save(written, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Artifact(path=path, sha256=digest, format="onnx", input_name="image", input_shape=shape)

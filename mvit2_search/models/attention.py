@@ -1,37 +1,131 @@
-"""Token mixers of the MobileViT family.
+"""Token mixers of the MobileViT family, behind one signature.
 
-Shape letters: B batch, D channels of a token, P pixels per patch (4 for 2x2), N patches.
-A mixer takes and gives [B, D, P, N]: each of the P pixel positions attends over the N patches.
+Shape letters: B batch, P pixels per patch (4 for 2x2), N patches, D channels of a token, H heads,
+K channels of a head, M tokens that Linformer projects to.
+
+A mixer takes `(x_BPND, grid)` and gives [B, P, N, D]: each of the P pixel positions attends over the N
+patches, which lie in `grid`, rows and columns of patches. `Mixer(dim, grid)` makes one for D channels and
+the patch grid of the architecture's own input size. Formulas of their cost: `complexity.MIXER_COSTS`.
 """
 
+from itertools import pairwise
+
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mvit2_search.arch import ATTENTION_HEADS, LINFORMER_TOKENS
+
+Grid = tuple[int, int]
 
 
 class SeparableSelfAttention(nn.Module):
     """MobileViTv2's attention of linear cost (arXiv:2206.02680, section 3).
 
     One learned score per token replaces the N x N attention matrix: the softmax of the scores over the
-    patches weighs the keys into one context vector, which gates the values.
-
-    Args:
-        dim: D, the same at input and output.
+    patches weighs the keys into one context vector, which gates the values. The weights add up to 1, so
+    weighing the tokens first and projecting their sum to a key gives the same context, for one token
+    instead of N.
 
     Shape:
-        input x_BDPN, any P and N; output the same.
+        input x_BPND, any P and N; output the same.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, grid: Grid) -> None:
         super().__init__()
         self.dim = dim
-        self.qkv = nn.Conv2d(dim, 1 + 2 * dim, kernel_size=1)
-        self.out = nn.Conv2d(dim, dim, kernel_size=1)
+        self.qkv = nn.Linear(dim, 1 + 2 * dim)
+        self.out = nn.Linear(dim, dim)
 
-    def forward(self, x_BDPN: Tensor) -> Tensor:
-        score_B1PN, key_BDPN, value_BDPN = self.qkv(x_BDPN).split([1, self.dim, self.dim], dim=1)
-        weight_B1PN = score_B1PN.softmax(dim=-1)  # over patches, not over pixels
-        context_BDP1 = (key_BDPN * weight_B1PN).sum(dim=-1, keepdim=True)
-        gated_BDPN: Tensor = self.out(value_BDPN.relu() * context_BDP1)
-        return gated_BDPN
+    def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
+        query, key, value = split_qkv(self.qkv, self.dim)
+        weight_BPN1 = F.linear(x_BPND, *query).softmax(dim=2)  # over patches, not over pixels
+        context_BP1D = F.linear(weight_BPN1.transpose(2, 3) @ x_BPND, *key)
+        gated_BPND: Tensor = self.out(F.linear(x_BPND, *value).relu() * context_BP1D)
+        return gated_BPND
 
 
-TOKEN_MIXERS = {"separable": SeparableSelfAttention}
+class MultiHeadAttention(nn.Module):
+    """The transformer's attention, of quadratic cost, as in MobileViT (arXiv:2110.02178).
+
+    Shape:
+        input x_BPND, any P and N; output the same.
+    """
+
+    def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
+        query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
+        mixed_BPND: Tensor = self.out(_attend(query, key, value, self.heads))
+        return mixed_BPND
+
+
+class LinformerAttention(nn.Module):
+    """Multi-head attention on keys and values projected to M tokens (arXiv:2006.04768).
+
+    M is 256, or N where there are fewer patches: more would cost more and hold no more. At 256 pixels N is
+    256, 64 and 16 in the three stages, so nothing is saved there, as in MobileViTv2's table 1, where this
+    is the slowest of the three. The projections are learned for the patch grid of the architecture's
+    input size; on another grid they are resampled over it, so that a network may be trained on smaller
+    images. Heads share them.
+
+    Shape:
+        input x_BPND, any P and N; output the same.
+    """
+
+    def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
+        super().__init__()
+        rows, columns = self.grid = grid
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        projected = min(LINFORMER_TOKENS, rows * columns)
+        self.project_keys = nn.Linear(rows * columns, projected, bias=False)
+        self.project_values = nn.Linear(rows * columns, projected, bias=False)
+
+    def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
+        query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
+        key_BPMD = self._over(grid, self.project_keys.weight) @ key
+        value_BPMD = self._over(grid, self.project_values.weight) @ value
+        mixed_BPND: Tensor = self.out(_attend(query, key_BPMD, value_BPMD, self.heads))
+        return mixed_BPND
+
+    def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
+        """The projection for another patch grid: resampled, its row sums kept."""
+        if grid == self.grid:
+            return weight_MN
+        (rows, columns), (old_rows, old_columns) = grid, self.grid
+        map_1MHW = weight_MN.reshape(1, -1, old_rows, old_columns)
+        maps = F.interpolate(map_1MHW, size=grid, mode="bilinear")
+        return maps[0].flatten(1) * (old_rows * old_columns / (rows * columns))
+
+
+def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of the score, key and value projections of separable self-attention."""
+    ends = (0, 1, 1 + dim, 1 + 2 * dim)
+    return [(qkv.weight[a:b], qkv.bias[a:b]) for a, b in pairwise(ends)]
+
+
+def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int) -> Tensor:
+    """Scaled dot-product attention in `heads` heads; [B, P, N, D]."""
+    query, key, value = (_by_head(t, heads) for t in (query_BPND, key_BPMD, value_BPMD))
+    scale = query.shape[-1] ** -0.5
+    weight_BPHNM = (query * scale @ key.transpose(-1, -2)).softmax(dim=-1)
+    mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
+    return mixed_BPND
+
+
+def _by_head(x_BPND: Tensor, heads: int) -> Tensor:
+    """[B, P, H, N, K]."""
+    batch, pixels, tokens, dim = map(int, x_BPND.shape)
+    return x_BPND.reshape(batch, pixels, tokens, heads, dim // heads).transpose(2, 3)
+
+
+TOKEN_MIXERS = {
+    "separable": SeparableSelfAttention,
+    "multi_head": MultiHeadAttention,
+    "linformer": LinformerAttention,
+}

@@ -1,115 +1,114 @@
-"""MobileViTv2, built from an `ArchConfig`.
+"""MobileViT and MobileViTv2, built from an `ArchConfig`.
 
-Shape letters: B batch, C channels, H and W feature map, D channels of a token, P pixels per patch,
-N patches.
+Shape letters: B batch, C channels, D channels of a token, H and W feature map, K classes.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig
-from mvit2_search.models.attention import TOKEN_MIXERS
+from mvit2_search.models.encoder import Encoder
 from mvit2_search.models.layers import ConvNorm, InvertedResidual
 
 _STRIDES = (1, 2, 2, 2, 2)
+_V1_DROPOUT = 0.1
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm transformer layer: token mixer, then a feed-forward network, each with a residual.
-
-    The norm is GroupNorm with one group: statistics over all channels and positions of a sample.
-
-    Shape:
-        input x_BDPN; output the same.
-    """
-
-    def __init__(self, dim: int, ffn_dim: int, attention: str) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(1, dim)
-        self.mixer = TOKEN_MIXERS[attention](dim)
-        self.norm2 = nn.GroupNorm(1, dim)
-        self.ffn = nn.Sequential(nn.Conv2d(dim, ffn_dim, 1), nn.SiLU(), nn.Conv2d(ffn_dim, dim, 1))
-
-    def forward(self, x_BDPN: Tensor) -> Tensor:
-        x = x_BDPN + self.mixer(self.norm1(x_BDPN))
-        y_BDPN: Tensor = x + self.ffn(self.norm2(x))
-        return y_BDPN
-
-
-class MobileViTBlock(nn.Module):
+class MobileViTv2Block(nn.Module):
     """Depth-wise convolution, then attention between the patches of the map (arXiv:2206.02680).
 
     A map that the patch does not divide is first stretched to the next size that it does, and stays
     so, as in ml-cvnets.
 
     Shape:
-        input x_BCHW; output [B, C, H', W'] with H' and W' rounded up to multiples of `patch`.
+        input x_BCHW; output [B, C, H', W'] with H' and W' rounded up to multiples of the patch.
     """
 
-    def __init__(
-        self, channels: int, dim: int, ffn_dim: int, *, layers: int, attention: str, kernel: int, patch: int
-    ) -> None:
+    def __init__(self, channels: int, dim: int, kernel: int, encoder: Encoder) -> None:
         super().__init__()
-        self.patch = patch
         self.local = ConvNorm(channels, channels, kernel, groups=channels)
         self.to_tokens = nn.Conv2d(channels, dim, 1, bias=False)
-        self.layers = nn.Sequential(*(EncoderLayer(dim, ffn_dim, attention) for _ in range(layers)))
-        self.norm = nn.GroupNorm(1, dim)
-        self.project = ConvNorm(dim, channels, act=False)
+        self.encoder = encoder
+        self.from_tokens = ConvNorm(dim, channels, act=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x = self._stretched(x_BCHW)
-        map_BDHW = self.to_tokens(self.local(x))
-        tokens_BDPN = self.norm(self.layers(unfold(map_BDHW, self.patch)))
-        y_BCHW: Tensor = self.project(fold(tokens_BDPN, self.patch, map_BDHW.shape[-2], map_BDHW.shape[-1]))
+        x = _resized(x_BCHW, _divisible(x_BCHW, self.encoder.patch), align_corners=True)
+        y_BCHW: Tensor = self.from_tokens(self.encoder(self.to_tokens(self.local(x))))
         return y_BCHW
 
-    def _stretched(self, x_BCHW: Tensor) -> Tensor:
-        height, width = map(int, x_BCHW.shape[-2:])
-        size = (-(-height // self.patch) * self.patch, -(-width // self.patch) * self.patch)
-        if size == (height, width):
-            return x_BCHW
-        return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=True)
 
-
-def unfold(x_BCHW: Tensor, patch: int) -> Tensor:
-    """[B, C, H, W] to [B, C, P, N]; pixels row by row inside a patch, patches row by row."""
-    batch, channels = map(int, x_BCHW.shape[:2])
-    return F.pixel_unshuffle(x_BCHW, patch).reshape(batch, channels, patch * patch, -1)
-
-
-def fold(x_BCPN: Tensor, patch: int, height: int, width: int) -> Tensor:
-    """The inverse of `unfold` for a map of `height` by `width`."""
-    batch, channels = map(int, x_BCPN.shape[:2])
-    rows, columns = int(height) // patch, int(width) // patch
-    return F.pixel_shuffle(x_BCPN.reshape(batch, channels * patch * patch, rows, columns), patch)
-
-
-class MobileViTv2(nn.Module):
-    """A classifier for RGB images in [0, 1], without mean or deviation taken off.
+class MobileViTv1Block(nn.Module):
+    """Full convolution, attention between patches, and a convolution over input and output together
+    (arXiv:2110.02178).
 
     Shape:
-        input [B, 3, H, W], any H and W from 32; output [B, num_classes] logits.
+        input x_BCHW, any H and W; output the same: a map stretched for the attention is shrunk again.
+    """
+
+    def __init__(self, channels: int, dim: int, kernel: int, encoder: Encoder) -> None:
+        super().__init__()
+        self.local = ConvNorm(channels, channels, kernel)
+        self.to_tokens = nn.Conv2d(channels, dim, 1, bias=False)
+        self.encoder = encoder
+        self.from_tokens = ConvNorm(dim, channels)
+        self.fuse = ConvNorm(2 * channels, channels, kernel)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        map_BDHW = self.to_tokens(self.local(x_BCHW))
+        stretched = _resized(map_BDHW, _divisible(map_BDHW, self.encoder.patch), align_corners=False)
+        mixed = _resized(self.encoder(stretched), _size(x_BCHW), align_corners=False)
+        y_BCHW: Tensor = self.fuse(torch.cat((x_BCHW, self.from_tokens(mixed)), dim=1))
+        return y_BCHW
+
+
+class Classifier(nn.Module):
+    """Mean over the map, dropout, linear layer.
+
+    Shape:
+        input x_BCHW; output [B, K] logits.
+    """
+
+    def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits_BK: Tensor = self.linear(self.dropout(x_BCHW.mean(dim=(2, 3))))
+        return logits_BK
+
+
+class MobileViT(nn.Module):
+    """A classifier of images as `data.to_input` gives them for `arch`.
+
+    Shape:
+        input [B, 3, H, W], any H and W from 32; output [B, K] logits.
     """
 
     def __init__(self, arch: ArchConfig, num_classes: int) -> None:
         super().__init__()
+        self.arch = arch
+        last = arch.stage_channels[-1]
         self.stem = ConvNorm(3, arch.stem_channels, 3, stride=2)
         self.stages = nn.Sequential(*(_stage(arch, i) for i in range(STAGES)))
-        self.classifier = nn.Linear(arch.stage_channels[-1], num_classes)
+        self.final = ConvNorm(last, arch.final_channels) if arch.final_channels else nn.Identity()
+        dropout = _V1_DROPOUT if arch.family == "mobilevitv1" else 0.0
+        self.classifier = Classifier(arch.final_channels or last, num_classes, dropout)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        logits_BK: Tensor = self.classifier(self.stages(self.stem(x_B3HW)).mean(dim=(2, 3)))
+        logits_BK: Tensor = self.classifier(self.final(self.stages(self.stem(x_B3HW))))
         return logits_BK
 
 
-def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViTv2:
+def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViT:
     """The network of `arch` with fresh random weights, which follow torch's global seed."""
-    model = MobileViTv2(arch, num_classes)
+    model = MobileViT(arch, num_classes)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)  # what acts on tokens, as in transformers
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
     return model
@@ -123,17 +122,36 @@ def _stage(arch: ArchConfig, i: int) -> nn.Sequential:
         stride = 1 if j else _STRIDES[i]
         modules.append(InvertedResidual(outputs if j else inputs, hidden, outputs, kernel=kernel, stride=stride))
     if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
-        modules.append(_block(arch, i - 2, outputs, kernel))
+        block = MobileViTv1Block if arch.family == "mobilevitv1" else MobileViTv2Block
+        modules.append(block(outputs, arch.attention_dims[i - 2], kernel, _encoder(arch, i - 2)))
     return nn.Sequential(*modules)
 
 
-def _block(arch: ArchConfig, b: int, channels: int, kernel: int) -> MobileViTBlock:
-    return MobileViTBlock(
-        channels,
+def _encoder(arch: ArchConfig, b: int) -> Encoder:
+    rows = arch.patch_rows[b]
+    return Encoder(
         arch.attention_dims[b],
         arch.ffn_dims[b],
         layers=arch.attention_layers[b],
         attention=arch.attention[b],
-        kernel=kernel,
         patch=arch.patch_sizes[b],
+        grid=(rows, rows),
+        family=arch.family,
     )
+
+
+def _divisible(x_BCHW: Tensor, patch: int) -> tuple[int, int]:
+    """The size of the map, rounded up to multiples of `patch`."""
+    height, width = _size(x_BCHW)
+    return -(-height // patch) * patch, -(-width // patch) * patch
+
+
+def _size(x_BCHW: Tensor) -> tuple[int, int]:
+    height, width = map(int, x_BCHW.shape[-2:])
+    return height, width
+
+
+def _resized(x_BCHW: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    if size == _size(x_BCHW):
+        return x_BCHW
+    return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=align_corners)

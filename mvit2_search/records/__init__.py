@@ -1,6 +1,7 @@
 """The records this package writes: what was measured, what became of a trial, what was asked for."""
 
 from mvit2_search.records.confirmation import Score
+from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.measurement import Artifact, Measurement, Passport, Samples
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
@@ -8,10 +9,13 @@ from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, St
 SCHEMA = 1
 
 __all__ = [
+    "DEFAULT_FORMULATION",
+    "FORMULATION_NAMES",
     "SCHEMA",
     "Artifact",
     "Failed",
     "Finished",
+    "FormulationName",
     "Infeasible",
     "Measurement",
     "Outcome",

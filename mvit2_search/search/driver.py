@@ -98,6 +98,7 @@ def _timer(study: Study, request: Request, device: Device, dataset: Dataset, scr
         latencies=request.results / _LATENCIES,
         scratch=scratch,
         num_classes=len(dataset.classes),
+        formulation=request.formulation,
         reference_ms=study.fact("reference_ms"),
     )
     _keep_scale(study, timer)

@@ -33,6 +33,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
         },
         "latency_budget": budget_text(parse_budget(request.latency_budget)),
         "max_params": request.max_params,
+        "formulation": request.formulation,
         "seed": request.seed,
         "training": proxy.settings(),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
-from mvit2_search.records import Recipe
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
@@ -26,6 +26,7 @@ class Request:
     latency_budget: str
     study: str
     device: str = "auto"
+    formulation: FormulationName = DEFAULT_FORMULATION
     trials: int = 20
     seed: int = 0
     confirm_seeds: int = 3
@@ -42,6 +43,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+        if self.formulation not in FORMULATION_NAMES:
+            raise SpecError(f"--formulation {self.formulation!r}: expected one of {', '.join(FORMULATION_NAMES)}")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"--max-hours {self.max_hours}: expected more than 0")
         if not 0 <= self.seed < 2**32:

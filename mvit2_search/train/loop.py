@@ -11,12 +11,13 @@ from torch import nn
 from mvit2_search.data import Split, to_input
 from mvit2_search.data.transforms import flipped
 from mvit2_search.errors import TrainingError
+from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
 
 _TEST_BATCH = 128
 
 
-def train_epochs(model: nn.Module, split: Split, recipe: Recipe, *, seed: int, device: str) -> Iterator[int]:
+def train_epochs(model: MobileViT, split: Split, recipe: Recipe, *, seed: int, device: str) -> Iterator[int]:
     """Train `model` in place, pausing after each epoch with its number, from 1.
 
     An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
@@ -41,13 +42,14 @@ def train_epochs(model: nn.Module, split: Split, recipe: Recipe, *, seed: int, d
         yield epoch
 
 
-def accuracy_pct(model: nn.Module, split: Split, *, device: str) -> float:
+def accuracy_pct(model: MobileViT, split: Split, *, device: str) -> float:
     """Top-1 accuracy in percent; raises TrainingError where the network gives no finite numbers."""
-    model.eval()
+    ready = for_inference(model)
     correct = 0
     with torch.inference_mode():
         for i in range(0, len(split), _TEST_BATCH):
-            logits = model(to_input(split.pixels_NSSC[i : i + _TEST_BATCH]).to(device))
+            images = to_input(split.pixels_NSSC[i : i + _TEST_BATCH], model.arch.channel_order)
+            logits = ready(images.to(device))
             if not logits.isfinite().all():
                 raise TrainingError("the trained network's outputs are not finite")
             correct += int((logits.argmax(1).cpu().numpy() == split.labels_N[i : i + _TEST_BATCH]).sum())
@@ -55,7 +57,7 @@ def accuracy_pct(model: nn.Module, split: Split, *, device: str) -> float:
 
 
 def _train_step(
-    model: nn.Module,
+    model: MobileViT,
     optimizer: torch.optim.Optimizer,
     pixels_NSSC: np.ndarray,
     labels_N: np.ndarray,
@@ -64,7 +66,7 @@ def _train_step(
     device: str,
 ) -> torch.Tensor:
     """One step; the loss before it."""
-    logits = model(to_input(pixels_NSSC).to(device))
+    logits = model(to_input(pixels_NSSC, model.arch.channel_order).to(device))
     target = torch.from_numpy(labels_N).to(device)
     loss = F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad()

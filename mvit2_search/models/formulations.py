@@ -1,0 +1,212 @@
+"""Other ways to write down the same network, for runtimes that are faster on one than on another.
+
+Training uses the form that `mobilevit` builds, which is the fastest in torch on a CPU. Exported networks
+use one of these, by name. All have the same weights and, up to rounding, the same outputs.
+
+Shape letters: B batch, D channels of a token, H and W feature map, P pixels per patch, N patches.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvit2_search.models.attention import Grid, SeparableSelfAttention, split_qkv
+from mvit2_search.models.encoder import Encoder, EncoderLayer, SampleNorm, patch_grid
+from mvit2_search.models.layers import PointwiseConv
+from mvit2_search.models.mobilevit import Classifier, MobileViT
+from mvit2_search.records import FormulationName
+
+
+def _unfold_by_permute(map_BDHW: Tensor, patch: int) -> Tensor:
+    (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
+    split = map_BDHW.reshape(batch * dim, rows, patch, columns, patch)
+    return split.permute(0, 2, 4, 1, 3).reshape(batch, dim, patch * patch, rows * columns)
+
+
+def _fold_by_permute(x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
+    (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
+    split = x_BDPN.reshape(batch * dim, patch, patch, rows, columns)
+    return split.permute(0, 3, 1, 4, 2).reshape(batch, dim, rows * patch, columns * patch)
+
+
+def _unfold_by_pixels(map_BDHW: Tensor, patch: int) -> Tensor:
+    (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
+    return F.pixel_unshuffle(map_BDHW, patch).reshape(batch, dim, patch * patch, rows * columns)
+
+
+def _fold_by_pixels(x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
+    (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
+    return F.pixel_shuffle(x_BDPN.reshape(batch, dim * patch * patch, rows, columns), patch)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Formulation:
+    """How a network is written down.
+
+    Attributes:
+        unfold: [B, D, H, W] and the patch size to [B, D, P, N]; `fold` is its inverse.
+        whole_norm: GroupNorm with one group as one layer norm over the sample, then the affine part,
+            where runtimes break GroupNorm up into reshapes, means and squares.
+        sum_first: weigh the tokens and project their sum, instead of projecting every token to a key.
+        conv_head: the classifier as a 1x1 convolution.
+    """
+
+    unfold: Callable[[Tensor, int], Tensor]
+    fold: Callable[[Tensor, int, Grid], Tensor]
+    whole_norm: bool = False
+    sum_first: bool = False
+    conv_head: bool = False
+
+
+FORMULATIONS: dict[FormulationName, Formulation] = {
+    "rank5": Formulation(unfold=_unfold_by_permute, fold=_fold_by_permute),
+    "pixel_unshuffle": Formulation(unfold=_unfold_by_pixels, fold=_fold_by_pixels),
+    "layer_norm": Formulation(unfold=_unfold_by_pixels, fold=_fold_by_pixels, whole_norm=True, conv_head=True),
+    "sum_first": Formulation(
+        unfold=_unfold_by_pixels, fold=_fold_by_pixels, whole_norm=True, sum_first=True, conv_head=True
+    ),
+}
+
+
+def formulated(model: MobileViT, name: FormulationName) -> MobileViT:
+    """A copy of `model`, in evaluation mode, in the formulation called `name`."""
+    formulation = FORMULATIONS[name]
+    written = copy.deepcopy(model).eval()
+    for module in list(written.modules()):
+        for child_name, child in module.named_children():
+            setattr(module, child_name, _rewritten(child, formulation))
+    return written
+
+
+def _rewritten(module: nn.Module, formulation: Formulation) -> nn.Module:
+    match module:
+        case PointwiseConv():
+            return _conv(module.weight, None)
+        case Encoder() if isinstance(module.norm, SampleNorm) and _is_separable(module):
+            return _ChannelsFirstEncoder(module, formulation)
+        case Encoder():
+            return _RowsEncoder(module, formulation)
+        case Classifier() if formulation.conv_head:
+            return _ConvClassifier(module)
+        case _:
+            return module
+
+
+def _is_separable(encoder: Encoder) -> bool:
+    return all(isinstance(layer.mixer, SeparableSelfAttention) for layer in encoder.layers)
+
+
+class _RowsEncoder(nn.Module):
+    """Tokens as rows, for mixers that need them so; only the patches are made differently."""
+
+    def __init__(self, encoder: Encoder, formulation: Formulation) -> None:
+        super().__init__()
+        self.encoder, self.patch, self.formulation = encoder, encoder.patch, formulation
+
+    def forward(self, map_BDHW: Tensor) -> Tensor:
+        grid = patch_grid(map_BDHW, self.patch)
+        x_BPND = self.formulation.unfold(map_BDHW, self.patch).permute(0, 2, 3, 1)
+        for layer in self.encoder.layers:
+            x_BPND = layer(x_BPND, grid)
+        return self.formulation.fold(self.encoder.norm(x_BPND).permute(0, 3, 1, 2), self.patch, grid)
+
+
+class _ChannelsFirstEncoder(nn.Module):
+    """Tokens as [B, D, P, N] and projections as 1x1 convolutions, as in ml-cvnets: no transposition."""
+
+    def __init__(self, encoder: Encoder, formulation: Formulation) -> None:
+        super().__init__()
+        self.patch, self.formulation = encoder.patch, formulation
+        layers = [module for module in encoder.layers if isinstance(module, EncoderLayer)]
+        self.layers = nn.Sequential(*(_ChannelsFirstLayer(layer, formulation) for layer in layers))
+        self.norm = _ChannelsFirstNorm(encoder.norm, whole=formulation.whole_norm)
+
+    def forward(self, map_BDHW: Tensor) -> Tensor:
+        x_BDPN = self.norm(self.layers(self.formulation.unfold(map_BDHW, self.patch)))
+        return self.formulation.fold(x_BDPN, self.patch, patch_grid(map_BDHW, self.patch))
+
+
+class _ChannelsFirstLayer(nn.Module):
+    def __init__(self, layer: EncoderLayer, formulation: Formulation) -> None:
+        super().__init__()
+        attention = _SumFirstAttention if formulation.sum_first else _ChannelsFirstAttention
+        self.norm1 = _ChannelsFirstNorm(layer.norm1, whole=formulation.whole_norm)
+        self.mixer = attention(layer.mixer)
+        self.norm2 = _ChannelsFirstNorm(layer.norm2, whole=formulation.whole_norm)
+        self.ffn = nn.Sequential(*(_as_conv(module) for module in layer.ffn))
+
+    def forward(self, x_BDPN: Tensor) -> Tensor:
+        x = x_BDPN + self.mixer(self.norm1(x_BDPN))
+        y_BDPN: Tensor = x + self.ffn(self.norm2(x))
+        return y_BDPN
+
+
+class _ChannelsFirstAttention(nn.Module):
+    """Separable self-attention as the paper writes it: scores, keys and values of every token."""
+
+    def __init__(self, mixer: SeparableSelfAttention) -> None:
+        super().__init__()
+        self.sizes = [1, mixer.dim, mixer.dim]
+        self.qkv, self.out = _as_conv(mixer.qkv), _as_conv(mixer.out)
+
+    def forward(self, x_BDPN: Tensor) -> Tensor:
+        score_B1PN, key_BDPN, value_BDPN = self.qkv(x_BDPN).split(self.sizes, dim=1)
+        context_BDP1 = (key_BDPN * score_B1PN.softmax(dim=-1)).sum(dim=-1, keepdim=True)
+        gated_BDPN: Tensor = self.out(value_BDPN.relu() * context_BDP1)
+        return gated_BDPN
+
+
+class _SumFirstAttention(nn.Module):
+    """The same with one key per pixel position, of the weighted sum of the tokens."""
+
+    def __init__(self, mixer: SeparableSelfAttention) -> None:
+        super().__init__()
+        score, key, value = split_qkv(mixer.qkv, mixer.dim)
+        self.score, self.key, self.value = _conv(*score), _conv(*key), _conv(*value)
+        self.out = _as_conv(mixer.out)
+
+    def forward(self, x_BDPN: Tensor) -> Tensor:
+        summed_BDP1 = (x_BDPN * self.score(x_BDPN).softmax(dim=-1)).sum(dim=-1, keepdim=True)
+        gated_BDPN: Tensor = self.out(self.value(x_BDPN).relu() * self.key(summed_BDP1))
+        return gated_BDPN
+
+
+class _ChannelsFirstNorm(nn.Module):
+    def __init__(self, norm: nn.Module, *, whole: bool) -> None:
+        super().__init__()
+        assert isinstance(norm, SampleNorm)
+        self.whole, self.weight, self.bias = whole, norm.weight, norm.bias
+
+    def forward(self, x_BDPN: Tensor) -> Tensor:
+        if not self.whole:
+            return F.group_norm(x_BDPN, 1, self.weight, self.bias)
+        normalised = F.layer_norm(x_BDPN, list(map(int, x_BDPN.shape[1:])))
+        return normalised * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class _ConvClassifier(nn.Module):
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.conv = _as_conv(classifier.linear)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits_BK11: Tensor = self.conv(x_BCHW.mean(dim=(2, 3), keepdim=True))
+        return logits_BK11.flatten(1)
+
+
+def _as_conv(module: nn.Module) -> nn.Module:
+    """A linear layer as a 1x1 convolution; anything else as it is."""
+    return _conv(module.weight, module.bias) if isinstance(module, nn.Linear) else module
+
+
+def _conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A linear map of the channels as a 1x1 convolution."""
+    outputs, inputs = weight.shape[:2]
+    conv = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
+    conv.weight = nn.Parameter(weight.detach().reshape(outputs, inputs, 1, 1))
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach())
+    return conv
