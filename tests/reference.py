@@ -141,7 +141,7 @@ def randomised(model, seed=0):
             noise = torch.randn(tensor.shape, generator=generator) if tensor.ndim else tensor
             if name.endswith("running_var"):
                 tensor.copy_(0.5 + noise.abs())
-            elif name.endswith("running_mean") or name.endswith("bias"):
+            elif name.endswith(("running_mean", "bias")):
                 tensor.copy_(0.1 * noise)
             elif tensor.ndim == 1:
                 tensor.copy_(1 + 0.1 * noise)

@@ -23,7 +23,7 @@ OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), 
 def test_onnx_computes_what_torch_computes(tmp_path, arch):
     torch.manual_seed(5)
     model = build_model(arch, 4).eval()
-    artifact = export_onnx(model, tmp_path / "a.onnx", arch.image_size, "RGB")
+    artifact = export_onnx(model, tmp_path / "a.onnx", (1, 3, 64, 64), "RGB")
     x = torch.rand(artifact.input_shape)
     (logits,) = onnxruntime.InferenceSession(artifact.path).run(None, {artifact.input_name: x.numpy()})
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
             return torch.special.bessel_j0(x)
 
     with pytest.raises(MeasurementError, match="ONNX export failed"):
-        export_onnx(Odd(), tmp_path / "a.onnx", 32, "RGB")
+        export_onnx(Odd(), tmp_path / "a.onnx", (1, 3, 32, 32), "RGB")
 
 
 @pytest.fixture(scope="module")

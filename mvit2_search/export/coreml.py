@@ -20,8 +20,8 @@ from mvit2_search.records import Artifact
 _WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
 
 
-def export_coreml(model: nn.Module, path: Path, image_size: int, convention: str) -> Artifact:
-    """Write `model` for one image of `image_size` pixels: float16 `image` in, `logits` out.
+def export_coreml(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
+    """Write `model` for one input of `shape`, in half precision: `image` in, `logits` out.
 
     Args:
         convention: of the input, in words that the package keeps.
@@ -30,7 +30,6 @@ def export_coreml(model: nn.Module, path: Path, image_size: int, convention: str
         MeasurementError: coremltools refuses the network.
     """
     coremltools = _coremltools()
-    shape = (1, 3, image_size, image_size)
     with warnings.catch_warnings(action="ignore"):
         try:
             package = coremltools.convert(

@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.models import build_model, formulated
@@ -33,7 +34,20 @@ def export_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = formulated(build_model(arch, num_classes), formulation)
-    module, function = FORMATS[format].split(":")
-    exporter = getattr(import_module(module), function)
-    artifact: Artifact = exporter(model, folder / f"{arch.key}.{format}", arch.image_size, arch.input_convention)
+    shape = (1, 3, arch.image_size, arch.image_size)
+    return export_module(model, folder / f"{arch.key}.{format}", shape=shape, convention=arch.input_convention)
+
+
+def export_module(module: nn.Module, path: Path, *, shape: tuple[int, ...], convention: str) -> Artifact:
+    """Export any module of one input, in the format that the ending of `path` names.
+
+    Args:
+        convention: of the input, in words that the file keeps.
+
+    Raises:
+        MeasurementError: the exporter refuses the module.
+    """
+    where, function = FORMATS[path.suffix[1:]].split(":")
+    exporter = getattr(import_module(where), function)
+    artifact: Artifact = exporter(module, path, shape, convention)
     return artifact

@@ -14,8 +14,8 @@ from mvit2_search.records import Artifact
 _OPSET = 17
 
 
-def export_onnx(model: nn.Module, path: Path, image_size: int, convention: str) -> Artifact:
-    """Write `model` for one image of `image_size` pixels, in single precision.
+def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
+    """Write `model` for one input of `shape`, in single precision: `image` in, `logits` out.
 
     Args:
         convention: of the input, in words that the file keeps.
@@ -23,7 +23,6 @@ def export_onnx(model: nn.Module, path: Path, image_size: int, convention: str) 
     Raises:
         MeasurementError: the exporter refuses the network.
     """
-    shape = (1, 3, image_size, image_size)
     with warnings.catch_warnings(action="ignore"):  # it is deprecated, and says so in four ways
         try:
             torch.onnx.export(
