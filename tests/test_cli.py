@@ -252,6 +252,9 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     site, empty = tmp_path / "site", tmp_path / "empty"
     subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
     empty.mkdir()
+    assert (site / "mvit2_search" / "published.csv").read_bytes() == (
+        ROOT / "mvit2_search" / "published.csv"
+    ).read_bytes()
     code = (
         "import mvit2_search, sys; from mvit2_search.cli import cli\n"
         "assert mvit2_search.__file__.startswith(sys.argv.pop(1)); cli()"

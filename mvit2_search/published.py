@@ -1,0 +1,66 @@
+"""Published figures of the MobileViT family, each with its source.
+
+All that this program shows are in `published.csv`, and none is typed anywhere else. The first row of a
+network is its authors' headline: the accuracy and, where they print one, the latency. Rows of other
+sources follow, also where they disagree or say that the network did not run.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_FILE = Path(__file__).parent / "published.csv"
+_NUMBERS = {"input_px": int, "params": int, "macs": int, "top1_pct": float, "latency_ms": float}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """Figures that one source gives of one network, or of one token mixer in the family's backbone.
+
+    As printed there, rounding and mistakes included; None where the source has none.
+
+    Attributes:
+        model: a name in `arch.published_networks`; None in a comparison of token mixers.
+        attention: the token mixer, in such a comparison only.
+        top1_pct: of ImageNet-1k's validation images.
+        note: what else must be known to read the figures.
+    """
+
+    model: str | None
+    attention: str | None
+    input_px: int | None
+    params: int | None
+    macs: int | None
+    top1_pct: float | None
+    latency_ms: float | None
+    device: str | None
+    source: str
+    note: str | None
+
+
+def read_published() -> list[Published]:
+    """Every row of the file, in its order."""
+    with _FILE.open(encoding="utf-8", newline="") as file:
+        return [_row(cells) for cells in csv.DictReader(file)]
+
+
+def published_by_network() -> dict[str, list[Published]]:
+    """The rows of each network by its name, the authors' headline first."""
+    rows: dict[str, list[Published]] = {}
+    for row in read_published():
+        if row.model is not None:
+            rows.setdefault(row.model, []).append(row)
+    return rows
+
+
+def published_by_attention() -> dict[str, Published]:
+    """The MobileViTv2 paper's comparison of token mixers, by mixer."""
+    return {row.attention: row for row in read_published() if row.attention is not None}
+
+
+def _row(cells: dict[str, str]) -> Published:
+    known: dict[str, Any] = {name: text or None for name, text in cells.items()}
+    for name, number in _NUMBERS.items():
+        known[name] = known[name] and number(known[name])
+    return Published(**known)
