@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mvit2_search.search.evaluate as evaluate
+import mvit2_search.timer as timer
 from fakes import fake_export
 
 
@@ -31,4 +31,4 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def instant_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches write architectures where they would export networks."""
-    monkeypatch.setattr(evaluate, "export_model", fake_export)
+    monkeypatch.setattr(timer, "export_model", fake_export)

@@ -15,7 +15,7 @@ from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
-from mvit2_search.search.evaluate import Evaluator, Timer
+from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
@@ -23,9 +23,8 @@ from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
+from mvit2_search.timer import Timer
 from mvit2_search.train import keep_freed_memory, resolve_train_device
-
-_LATENCIES = ".latencies"  # measurements shared by the studies of a results folder
 
 
 def run_search(
@@ -95,7 +94,7 @@ def _timer(study: Study, request: Request, device: Device, dataset: Dataset, scr
     """A timer on the study's scale; a new study gets its scale and its budget."""
     timer = Timer(
         device,
-        latencies=request.results / _LATENCIES,
+        results=request.results,
         scratch=scratch,
         num_classes=len(dataset.classes),
         formulation=request.formulation,

@@ -1,74 +1,16 @@
 """What becomes of one architecture: its latency first, then, if it is worth it, its accuracy."""
 
-import shutil
-from pathlib import Path
 from typing import Literal
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
-from mvit2_search.errors import MeasurementError, StorageError, TrainingError
-from mvit2_search.export import export_model
-from mvit2_search.latency import Device, Meter
+from mvit2_search.errors import MeasurementError, TrainingError
 from mvit2_search.proxies import Proxy
-from mvit2_search.records import (
-    DEFAULT_FORMULATION,
-    Artifact,
-    Failed,
-    Finished,
-    FormulationName,
-    Infeasible,
-    Measurement,
-    Outcome,
-)
+from mvit2_search.records import Failed, Finished, Infeasible, Outcome
 from mvit2_search.search.events import Listener
+from mvit2_search.timer import Timer
 from mvit2_search.verdict import Limits
-
-_REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
-_REFERENCE_CLASSES = 1000
-
-
-class Timer:
-    """Latencies of architectures, each with a head for `num_classes`.
-
-    Args:
-        latencies: folder of the measurements that studies share.
-        scratch: folder for exported networks, which are removed once timed.
-        formulation: of the candidates; the reference is the same network for all studies.
-        reference_ms: the scale of the study, where it has one already.
-    """
-
-    def __init__(
-        self,
-        device: Device,
-        *,
-        latencies: Path,
-        scratch: Path,
-        num_classes: int,
-        formulation: FormulationName,
-        reference_ms: float | None,
-    ) -> None:
-        self._format, self._scratch = device.format, scratch
-        self._num_classes, self._formulation = num_classes, formulation
-        reference = self._export(_REFERENCE, "reference", _REFERENCE_CLASSES, DEFAULT_FORMULATION)
-        self.meter = Meter(device, latencies, reference, reference_ms=reference_ms)
-
-    def measure(self, arch: ArchConfig) -> Measurement:
-        """Raises MeasurementError where the network cannot be exported or timed."""
-        try:
-            return self.meter.measure(self._export(arch, "candidate", self._num_classes, self._formulation))
-        finally:
-            shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
-
-    def _export(self, arch: ArchConfig, name: str, num_classes: int, formulation: FormulationName) -> Artifact:
-        folder = self._scratch / name
-        try:
-            folder.mkdir()
-            return export_model(
-                arch, folder, format=self._format, num_classes=num_classes, formulation=formulation
-            )
-        except OSError as err:
-            raise StorageError(f"{self._scratch}: cannot write an exported network: {err}") from err
 
 
 class Evaluator:
