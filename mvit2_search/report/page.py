@@ -1,0 +1,63 @@
+"""The frame of every HTML file this program writes: one file, no network, nothing that runs but Plotly."""
+
+from collections.abc import Iterable
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
+.answer { font-size: 1.1rem; border-left: 4px solid #0072b2; padding-left: 1rem }
+.scroll { overflow-x: auto; max-height: 32rem } table { border-collapse: collapse; font-size: .85rem }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+.inputs td { text-align: left }
+th { position: sticky; top: 0; background: #fff }
+code { background: #f2f2f2; padding: .1rem .3rem }
+"""
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """The whole file. `sections` are HTML; the title, which is also the heading, is text.
+
+    The same sections give the same bytes.
+    """
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
+        f"<script>{get_plotlyjs()}</script>\n</head>\n<body>\n"
+        + "\n".join([f"<h1>{escape(title)}</h1>", *sections])
+        + "\n</body>\n</html>\n"
+    )
+
+
+def heading(text: str) -> str:
+    return f"<h2>{escape(text)}</h2>"
+
+
+def paragraphs(lines: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def drawn(figure: go.Figure, name: str, words: str) -> str:
+    """A figure with the id `name`; `words` say what it shows to those who do not see it."""
+    html = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, default_height="32rem", config={"displaylogo": False}
+    )
+    return f'<div role="img" aria-label="{escape(words)}">{html}</div>'
+
+
+def table(frame: pd.DataFrame) -> str:
+    """A table that scrolls; numbers with two decimals."""
+    html = frame.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0)
+    return f'<div class="scroll">{html}</div>'
+
+
+def key_values(pairs: Iterable[tuple[str, object]]) -> str:
+    """A table of names and values."""
+    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(str(value))}</td></tr>" for key, value in pairs)
+    return f'<div class="scroll inputs"><table>{rows}</table></div>'
