@@ -103,12 +103,17 @@ def v1_block(x, weights, name, patch, layers):
     tokens = unfolded(wide, patch)
     for j in range(layers):
         layer = f"{name}.encoder.layers.{j}"
-        tokens = tokens + multi_head(layer_norm(tokens, weights, f"{layer}.norm1"), weights, f"{layer}.mixer")
+        mix = multi_head if qkv_rows(weights, layer) == 3 * tokens.shape[1] else separable
+        tokens = tokens + mix(layer_norm(tokens, weights, f"{layer}.norm1"), weights, f"{layer}.mixer")
         tokens = tokens + ffn(layer_norm(tokens, weights, f"{layer}.norm2"), weights, layer)
     tokens = layer_norm(tokens, weights, f"{name}.encoder.norm")
     y = F.interpolate(folded(tokens, patch, wide.shape[-2:]), size=x.shape[-2:], mode="bilinear")
     y = conv_norm(y, weights, f"{name}.from_tokens")
     return conv_norm(torch.cat([x, y], dim=1), weights, f"{name}.fuse")
+
+
+def qkv_rows(weights, layer):
+    return len(weights[f"{layer}.mixer.qkv.bias"])
 
 
 def layer_norm(tokens, weights, name):

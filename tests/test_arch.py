@@ -40,6 +40,7 @@ archs = st.builds(
     inverted_residuals=st.tuples(*[st.integers(1, 3)] * 5),
     kernel_size=st.tuples(*[st.sampled_from([3, 5])] * 5),
     patch_size=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
+    attention=st.tuples(*[st.sampled_from(["separable", "multi_head", "linformer"])] * 3),
     image_size=st.sampled_from([96, 160, 224, 256]),
 )
 
@@ -119,6 +120,29 @@ def test_a_setting_takes_one_value_or_one_per_stage():
 @pytest.mark.parametrize("width", PUBLISHED_WIDTHS)
 def test_published_networks_have_names(width):
     assert published(published_name(width)) == ArchConfig.mobilevitv2(width)
+
+
+@pytest.mark.parametrize(("size", "key"), [("xxs", "c30cd13b5b1c"), ("xs", "e858ced41e20"), ("s", "acfc5089c479")])
+def test_the_first_version_is_published_too(size, key):
+    assert published(f"mobilevitv1-{size}") == ArchConfig.mobilevitv1(size)
+    assert published(f"mobilevitv1-{size}").key == key  # frozen like those of the second
+
+
+def test_the_first_version_has_no_other_sizes():
+    with pytest.raises(SpecError, match="size 'm': expected one of xxs, xs, s"):
+        ArchConfig.mobilevitv1("m")
+
+
+def test_patch_rows_follow_what_each_version_does_with_odd_maps():
+    """At 200 pixels stage 3 has a map of 25: stretched to 26, which the second version keeps."""
+    second = ArchConfig.mobilevitv2(0.5, image_size=200, patch_size=(2, 2, 4))
+    first = replace(ArchConfig.mobilevitv1("xxs"), image_size=200, patch_sizes=(2, 2, 4))
+    assert second.patch_rows == (13, 7, 2)
+    assert first.patch_rows == (13, 7, 2)
+    second = ArchConfig.mobilevitv2(0.5, image_size=136, attention_layers=(2, 0, 3))
+    assert second.patch_rows == (9, 0, 3)  # 17 to 18, 9, 5 to 6
+    first = replace(ArchConfig.mobilevitv1("xxs"), image_size=132)
+    assert first.patch_rows == (9, 5, 3)  # 17, 9, 5, each stretched for itself
 
 
 def test_an_unknown_published_network_lists_those_there_are():

@@ -1,8 +1,11 @@
 """Costs by formula against costs counted on the built network, and both against the paper."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
@@ -10,7 +13,7 @@ from mvit2_search.complexity import network_cost, stage_costs
 from mvit2_search.models import profile as profile_module
 from mvit2_search.models.profile import profile
 from test_arch import archs
-from test_models import PARAMS
+from test_models import PARAMS, V1_PARAMS
 
 # arXiv:2206.02680, table 6, worked out to four digits; in thousand million multiply-adds at 256 pixels
 GMACS = {0.5: 0.4646, 0.75: 1.0280, 1.0: 1.8121, 1.25: 2.8169, 1.5: 4.0425, 1.75: 5.4888, 2.0: 7.1558}
@@ -23,13 +26,35 @@ def test_multiply_adds_are_the_published_ones(width):
     assert round(profile(arch)[-1].macs / 1e9, 4) == GMACS[width]
 
 
+# timm's mobilevit_xxs, _xs and _s with their attention's matrix products
+V1_GMACS = {"xxs": 0.407, "xs": 1.026, "s": 2.001}
+
+
+@pytest.mark.parametrize("size", V1_GMACS)
+def test_costs_of_the_first_version_are_the_published_ones(size):
+    arch = ArchConfig.mobilevitv1(size)
+    assert network_cost(arch).params == V1_PARAMS[size]
+    assert round(network_cost(arch).macs / 1e9, 3) == V1_GMACS[size]
+    assert round(profile(arch)[-1].macs / 1e9, 3) == V1_GMACS[size]
+
+
 @pytest.mark.parametrize("width", PARAMS)
 def test_parameters_by_formula_are_the_published_ones(width):
     assert network_cost(ArchConfig.mobilevitv2(width)).params == PARAMS[width]
 
 
+first_version = st.builds(
+    lambda size, **changes: replace(ArchConfig.mobilevitv1(size), **changes),
+    st.sampled_from(["xxs", "xs"]),
+    image_size=st.sampled_from([132, 200, 256]),
+    patch_sizes=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
+    attention_layers=st.tuples(*[st.integers(0, 2)] * 3),
+    attention=st.tuples(*[st.sampled_from(["separable", "multi_head", "linformer"])] * 3),
+)
+
+
 @settings(max_examples=15, deadline=None)
-@given(archs)
+@given(archs | first_version)
 def test_the_formula_agrees_with_counting_in_every_stage(arch):
     *parts, total = profile(arch, 10)
     formula = dict(stage_costs(arch, 10))

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -13,7 +14,8 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export import export_model
 from mvit2_search.export.onnx import export_onnx
-from mvit2_search.models import build_model
+from mvit2_search.models import build_model, formulated
+from reference import randomised
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
 OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), kernel_size=5)
@@ -41,6 +43,29 @@ def test_the_hash_is_of_the_content(tmp_path):
     other = export_model(OTHER, tmp_path / "b", format="onnx", num_classes=3)
     assert first.sha256 == again.sha256
     assert len({first.sha256, more.sha256, other.sha256}) == 3
+
+
+def test_the_untrained_network_has_the_operators_of_a_trained_one(tmp_path):
+    """A norm that scales by 1 and shifts by 0 would be optimised away, and the network timed too fast."""
+    untrained = export_model(SMALL, tmp_path, format="onnx", num_classes=4)
+    trained = formulated(randomised(build_model(SMALL, 4)), "pixel_unshuffle")
+    exported = export_onnx(trained, tmp_path / "trained.onnx", (1, 3, 64, 64), "RGB")
+    operators = []
+    for artifact in (untrained, exported):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+        operators.append(Counter(node.op_type for node in nodes))
+    assert operators[0] == operators[1]
+
+
+@pytest.mark.parametrize("arch", [SMALL, ArchConfig.mobilevitv1("xxs")], ids=["v2", "v1"])
+def test_the_file_states_the_order_of_the_channels(tmp_path, arch):
+    artifact = export_model(arch, tmp_path, format="onnx", num_classes=4)
+    (image,) = onnx.load(artifact.path).graph.input
+    assert image.doc_string.startswith("RGB, values in" if arch is SMALL else "BGR, values in")
 
 
 def test_exporting_leaves_the_random_state_alone(tmp_path):
@@ -92,6 +117,7 @@ class TestCoreML:
 
         spec = coremltools.utils.load_spec(str(packages[0].path))
         (given,), (returned,) = spec.description.input, spec.description.output
+        assert given.shortDescription == "RGB, values in [0, 1], no mean or deviation taken off"
         half = coremltools.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT16
         assert (given.name, returned.name) == ("image", "logits")
         assert list(given.type.multiArrayType.shape) == [1, 3, 64, 64]

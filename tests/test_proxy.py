@@ -92,7 +92,7 @@ def test_one_token_is_what_the_network_really_sees():
     model = build_model(ArchConfig.mobilevitv2(0.25), 2).eval()
     patches = {}
     for i in (3, 4):
-        mixer = model.stages[i][-1].layers[0].mixer
-        mixer.register_forward_hook(lambda _, args, out, i=i: patches.__setitem__(i + 1, args[0].shape[-1]))
+        mixer = model.stages[i][-1].encoder.layers[0].mixer
+        mixer.register_forward_hook(lambda _, args, out, i=i: patches.__setitem__(i + 1, args[0].shape[2]))
     model(torch.rand(1, 3, 48, 48))
     assert patches == {4: 4, 5: 1}

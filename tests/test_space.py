@@ -20,7 +20,7 @@ def space_file(tmp_path, text):
 
 
 def test_the_shipped_spaces_are_these():
-    assert set(shipped_spaces()) == {"width", "blocks"}
+    assert set(shipped_spaces()) == {"width", "blocks", "attention"}
 
 
 @pytest.mark.parametrize("width", PUBLISHED_WIDTHS)

@@ -44,7 +44,7 @@ def test_it_learns_what_is_easy():
 
 def test_a_seed_fixes_the_result_and_another_changes_it():
     def weights(seed):
-        return trained(seed=seed)[0].classifier.weight
+        return trained(seed=seed)[0].classifier.linear.weight
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -87,21 +87,18 @@ def test_norms_and_biases_do_not_decay():
 
 
 def test_accuracy_is_the_share_of_right_answers():
-    class AlwaysOne(nn.Module):
-        def forward(self, x):
-            return torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
-
-    split = Split(pixels_NSSC=np.zeros((200, 8, 8, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
-    assert accuracy_pct(AlwaysOne(), split, device="cpu") == 75.0
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    nn.init.zeros_(model.classifier.linear.weight)
+    model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0]))  # always answers 1
+    split = Split(pixels_NSSC=np.zeros((200, 32, 32, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
+    assert accuracy_pct(model, split, device="cpu") == 75.0
 
 
 def test_outputs_that_are_not_finite_are_no_answers():
-    class Broken(nn.Module):
-        def forward(self, x):
-            return torch.full((len(x), 2), torch.nan)
-
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    nn.init.constant_(model.classifier.linear.bias, torch.nan)
     with pytest.raises(TrainingError, match="outputs are not finite"):
-        accuracy_pct(Broken(), colours(), device="cpu")
+        accuracy_pct(model, colours(), device="cpu")
 
 
 def test_an_epoch_is_whole_batches_of_at_least_the_images_asked_for():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.models import build_model, formulated
+from mvit2_search.models import MobileViT, build_model, formulated
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName
 
 FORMATS = {
@@ -31,11 +31,20 @@ def export_model(
     Raises:
         MeasurementError: the exporter refuses the network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = formulated(build_model(arch, num_classes), formulation)
+    model = formulated(_untrained(arch, num_classes), formulation)
     shape = (1, 3, arch.image_size, arch.image_size)
     return export_module(model, folder / f"{arch.key}.{format}", shape=shape, convention=arch.input_convention)
+
+
+def _untrained(arch: ArchConfig, num_classes: int) -> MobileViT:
+    """A network as heavy as a trained one: a norm's scale of 1 and shift of 0 would be optimised away."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(arch, num_classes)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
+    return model
 
 
 def export_module(module: nn.Module, path: Path, *, shape: tuple[int, ...], convention: str) -> Artifact:

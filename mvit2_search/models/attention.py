@@ -112,7 +112,7 @@ def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
 def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int) -> Tensor:
     """Scaled dot-product attention in `heads` heads; [B, P, N, D]."""
     query, key, value = (_by_head(t, heads) for t in (query_BPND, key_BPMD, value_BPMD))
-    scale = query.shape[-1] ** -0.5
+    scale = int(query.shape[-1]) ** -0.5
     weight_BPHNM = (query * scale @ key.transpose(-1, -2)).softmax(dim=-1)
     mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
     return mixed_BPND

@@ -7,13 +7,20 @@ Shape letters: B batch, D channels of a token, H and W feature map, P pixels per
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvit2_search.models.attention import Grid, SeparableSelfAttention, split_qkv
+from mvit2_search.models.attention import (
+    Grid,
+    LinformerAttention,
+    MultiHeadAttention,
+    SeparableSelfAttention,
+    split_qkv,
+)
 from mvit2_search.models.encoder import Encoder, EncoderLayer, SampleNorm, patch_grid
 from mvit2_search.models.layers import PointwiseConv
 from mvit2_search.models.mobilevit import Classifier, MobileViT
@@ -81,11 +88,25 @@ def formulated(model: MobileViT, name: FormulationName) -> MobileViT:
     return written
 
 
+def mixer_for_export(
+    mixer: SeparableSelfAttention | MultiHeadAttention | LinformerAttention, grid: Grid, name: FormulationName
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """A token mixer alone, as it is written inside a network, and the shape of its one input.
+
+    The input is one image's tokens with one pixel per patch: [1, D, 1, N] for separable self-attention,
+    rows, [1, 1, N, D], for the others. The output has the same shape.
+    """
+    tokens, dim = math.prod(grid), mixer.out.in_features
+    if isinstance(mixer, SeparableSelfAttention):
+        return _channels_first(mixer, FORMULATIONS[name]).eval(), (1, dim, 1, tokens)
+    return _RowsMixer(mixer, grid).eval(), (1, 1, tokens, dim)
+
+
 def _rewritten(module: nn.Module, formulation: Formulation) -> nn.Module:
     match module:
         case PointwiseConv():
             return _conv(module.weight, None)
-        case Encoder() if isinstance(module.norm, SampleNorm) and _is_separable(module):
+        case Encoder() if _is_separable(module):
             return _ChannelsFirstEncoder(module, formulation)
         case Encoder():
             return _RowsEncoder(module, formulation)
@@ -122,7 +143,7 @@ class _ChannelsFirstEncoder(nn.Module):
         self.patch, self.formulation = encoder.patch, formulation
         layers = [module for module in encoder.layers if isinstance(module, EncoderLayer)]
         self.layers = nn.Sequential(*(_ChannelsFirstLayer(layer, formulation) for layer in layers))
-        self.norm = _ChannelsFirstNorm(encoder.norm, whole=formulation.whole_norm)
+        self.norm = _channels_first_norm(encoder.norm, formulation)
 
     def forward(self, map_BDHW: Tensor) -> Tensor:
         x_BDPN = self.norm(self.layers(self.formulation.unfold(map_BDHW, self.patch)))
@@ -132,16 +153,31 @@ class _ChannelsFirstEncoder(nn.Module):
 class _ChannelsFirstLayer(nn.Module):
     def __init__(self, layer: EncoderLayer, formulation: Formulation) -> None:
         super().__init__()
-        attention = _SumFirstAttention if formulation.sum_first else _ChannelsFirstAttention
-        self.norm1 = _ChannelsFirstNorm(layer.norm1, whole=formulation.whole_norm)
-        self.mixer = attention(layer.mixer)
-        self.norm2 = _ChannelsFirstNorm(layer.norm2, whole=formulation.whole_norm)
+        self.norm1 = _channels_first_norm(layer.norm1, formulation)
+        self.mixer = _channels_first(layer.mixer, formulation)
+        self.norm2 = _channels_first_norm(layer.norm2, formulation)
         self.ffn = nn.Sequential(*(_as_conv(module) for module in layer.ffn))
 
     def forward(self, x_BDPN: Tensor) -> Tensor:
         x = x_BDPN + self.mixer(self.norm1(x_BDPN))
         y_BDPN: Tensor = x + self.ffn(self.norm2(x))
         return y_BDPN
+
+
+def _channels_first(mixer: SeparableSelfAttention, formulation: Formulation) -> nn.Module:
+    return _SumFirstAttention(mixer) if formulation.sum_first else _ChannelsFirstAttention(mixer)
+
+
+class _RowsMixer(nn.Module):
+    """A mixer on one patch grid."""
+
+    def __init__(self, mixer: nn.Module, grid: Grid) -> None:
+        super().__init__()
+        self.mixer, self.grid = mixer, grid
+
+    def forward(self, x_BPND: Tensor) -> Tensor:
+        mixed_BPND: Tensor = self.mixer(x_BPND, self.grid)
+        return mixed_BPND
 
 
 class _ChannelsFirstAttention(nn.Module):
@@ -174,10 +210,18 @@ class _SumFirstAttention(nn.Module):
         return gated_BDPN
 
 
+def _channels_first_norm(norm: nn.Module, formulation: Formulation) -> nn.Module:
+    if isinstance(norm, nn.LayerNorm):
+        return _TokenNorm(norm)
+    assert isinstance(norm, SampleNorm)
+    return _ChannelsFirstNorm(norm, whole=formulation.whole_norm)
+
+
 class _ChannelsFirstNorm(nn.Module):
-    def __init__(self, norm: nn.Module, *, whole: bool) -> None:
+    """GroupNorm with one group."""
+
+    def __init__(self, norm: SampleNorm, *, whole: bool) -> None:
         super().__init__()
-        assert isinstance(norm, SampleNorm)
         self.whole, self.weight, self.bias = whole, norm.weight, norm.bias
 
     def forward(self, x_BDPN: Tensor) -> Tensor:
@@ -185,6 +229,18 @@ class _ChannelsFirstNorm(nn.Module):
             return F.group_norm(x_BDPN, 1, self.weight, self.bias)
         normalised = F.layer_norm(x_BDPN, list(map(int, x_BDPN.shape[1:])))
         return normalised * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class _TokenNorm(nn.Module):
+    """LayerNorm of the channels of every token."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x_BDPN: Tensor) -> Tensor:
+        x_BPND: Tensor = self.norm(x_BDPN.permute(0, 2, 3, 1))
+        return x_BPND.permute(0, 3, 1, 2)
 
 
 class _ConvClassifier(nn.Module):
@@ -205,7 +261,7 @@ def _as_conv(module: nn.Module) -> nn.Module:
 def _conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """A linear map of the channels as a 1x1 convolution."""
     outputs, inputs = weight.shape[:2]
-    conv = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
+    conv = nn.Conv2d(inputs, outputs, 1, bias=bias is not None, device="meta")  # draws no weights
     conv.weight = nn.Parameter(weight.detach().reshape(outputs, inputs, 1, 1))
     if bias is not None:
         conv.bias = nn.Parameter(bias.detach())

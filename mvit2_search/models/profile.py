@@ -99,7 +99,7 @@ def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
 
 # the last row: what fvcore by itself passes over without a word, though it computes
 _ELEMENT_WISE = (
-    *("add", "add_", "mul", "silu", "silu_", "upsample_bilinear2d"),
+    *("add", "add_", "addcmul", "mul", "silu", "silu_", "upsample_bilinear2d"),
     *(
         "relu",
         "relu_",
@@ -118,6 +118,8 @@ _ELEMENT_WISE = (
 _OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
     **dict.fromkeys([f"aten::{name}" for name in _ELEMENT_WISE], _per_output),
     **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
-    **dict.fromkeys(("aten::softmax", "aten::group_norm", "aten::batch_norm"), _twice_per_input),
+    **dict.fromkeys(
+        ("aten::softmax", "aten::group_norm", "aten::layer_norm", "aten::batch_norm"), _twice_per_input
+    ),
     **dict.fromkeys(("aten::pixel_shuffle", "aten::pixel_unshuffle"), None),  # they move values only
 }

@@ -20,6 +20,8 @@ from mvit2_search.models.elsewhere import stretches, timm_network, transformers_
 from mvit2_search.models.mobilevit import MobileViT
 from mvit2_search.models.names import SCHEMES, Scheme, foreign_names
 
+_FIRST = ("family", "attention", "attention_layers")  # settings that explain differences in others
+
 
 def load_state_dict(model: MobileViT, state_dict: Mapping[str, Tensor]) -> None:
     """Copy `state_dict` into `model`; its keys may be ours or those of ml-cvnets, timm or transformers.
@@ -131,10 +133,11 @@ def _preprocessing(arch: ArchConfig) -> dict[str, Any]:
 
 
 def _refuse_differences(library: str, arch: ArchConfig, theirs: ArchConfig) -> None:
-    for field in fields(arch):
-        ours, nearest = getattr(arch, field.name), getattr(theirs, field.name)
+    names = [*_FIRST, *(field.name for field in fields(arch) if field.name not in _FIRST)]
+    for name in names:
+        ours, nearest = getattr(arch, name), getattr(theirs, name)
         if ours != nearest:
-            raise SpecError(f"{library} cannot express {field.name} {ours}; the nearest that it has is {nearest}")
+            raise SpecError(f"{library} cannot express {name} {ours}; the nearest that it has is {nearest}")
 
 
 def _some(keys: list[str]) -> str:
