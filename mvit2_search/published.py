@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 _FILE = Path(__file__).parent / "published.csv"
-_NUMBERS = {"input_px": int, "params": int, "macs": int, "top1_pct": float, "latency_ms": float}
+_NUMBERS = {
+    "width": float,
+    "input_px": int,
+    "params": int,
+    "macs": int,
+    "top1_pct": float,
+    "latency_ms": float,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,12 +29,14 @@ class Published:
 
     Attributes:
         model: a name in `arch.published_networks`; None in a comparison of token mixers.
+        width: the multiplier, of MobileViTv2.
         attention: the token mixer, in such a comparison only.
         top1_pct: of ImageNet-1k's validation images.
         note: what else must be known to read the figures.
     """
 
     model: str | None
+    width: float | None
     attention: str | None
     input_px: int | None
     params: int | None

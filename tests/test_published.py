@@ -33,12 +33,15 @@ def test_the_networks_are_those_of_the_program():
     assert published_by_attention().keys() == MIXER_COSTS.keys()
     for row in ROWS:
         assert row.input_px in (None, 256)
+        second = row.model is not None and row.model.startswith("mobilevitv2")
+        assert (published_name(row.width) == row.model) if second else row.width is None
 
 
 def test_empty_cells_are_none():
     failed = next(row for row in ROWS if row.note == "Failed")
     assert failed == Published(
         model="mobilevitv2-1.0",
+        width=1.0,
         attention=None,
         input_px=None,
         params=None,
