@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -40,11 +41,25 @@ def study(tmp_path, images, instant_export):
     return asked.folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def command_names(command=cli, prefix=""):
+    """Every command as it is typed, those of groups too."""
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        yield f"{prefix}{name}"
+        inner = command.get_command(context, name)
+        if isinstance(inner, click.Group):
+            yield from command_names(inner, f"{prefix}{name} ")
+
+
+@pytest.mark.parametrize("name", list(command_names()))
 def test_every_command_has_an_example(name):
-    printed = invoke(name, "--help").output
+    printed = invoke(*name.split(), "--help").output
     assert "Example:" in printed
     assert f"mvit2-search {name}" in printed
+
+
+def test_the_commands_of_groups_are_found():
+    assert {*COMMANDS, "bench models", "bench attention"} == set(command_names())
 
 
 def test_the_reference_is_what_help_says():
@@ -54,7 +69,7 @@ def test_the_reference_is_what_help_says():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, mvit2_search.cli, mvit2_search.cli.run\n"
+        "import sys, mvit2_search.cli, mvit2_search.cli.run, mvit2_search.cli.bench\n"
         "heavy = {'torch', 'optuna', 'plotly', 'pandas', 'coremltools', 'scipy', 'numpy'}\n"
         "sys.exit(str(heavy & sys.modules.keys()))"
     )

@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "mvit2_search.cli.read:export",
     "profile": "mvit2_search.cli.check:profile",
     "validate": "mvit2_search.cli.check:validate",
+    "bench": "mvit2_search.cli.bench:bench",
 }
 
 

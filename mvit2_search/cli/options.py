@@ -19,6 +19,9 @@ results_option = click.option(
     show_default=True,
     help="Folder that holds the studies.",
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="Where to time: host, coreml or auto."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 formulation_option = click.option(
     "--formulation",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import formulation_option, program, results_option
+from mvit2_search.cli.options import device_option, formulation_option, program, results_option
 from mvit2_search.records import Recipe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 )
 @click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
 @click.option("--study", required=True, help="Name of the study; the same name resumes it.")
-@click.option("--device", default="auto", show_default=True, help="Where to time: host, coreml or auto.")
+@device_option
 @formulation_option
 @click.option(
     "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."

@@ -8,9 +8,9 @@ from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary
 from mvit2_search.verdict import sampling_error_pct
 
-_GREY, _BLUE, _ORANGE, _RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
+GREY, BLUE, ORANGE, RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
 MANY = 1_000  # trials that a page shows; pareto.csv has all
-_LAYOUT = {
+LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
     "legend": {"orientation": "h", "y": -0.2},
@@ -26,18 +26,18 @@ def front_figure(summary: Summary) -> go.Figure:
     others = sorted(others, key=_accuracy, reverse=True)[:MANY]
     front = sorted(summary.front, key=_latency)
     groups = [
-        (others, "candidates", {"color": _GREY, "symbol": "circle-open", "size": 9}, None),
-        (published, "published widths", {"color": _ORANGE, "symbol": "diamond", "size": 10}, "linear"),
-        (front, "front under the budget", {"color": _BLUE, "symbol": "circle", "size": 9}, "hv"),
+        (others, "candidates", {"color": GREY, "symbol": "circle-open", "size": 9}, None),
+        (published, "published widths", {"color": ORANGE, "symbol": "diamond", "size": 10}, "linear"),
+        (front, "front under the budget", {"color": BLUE, "symbol": "circle", "size": 9}, "hv"),
     ]
-    figure = go.Figure(layout={**_LAYOUT, "hoverlabel": {"align": "left"}})
+    figure = go.Figure(layout={**LAYOUT, "hoverlabel": {"align": "left"}})
     images = summary.inputs["data"]["selection"]
     for trials, name, marker, line in groups:
         figure.add_trace(_points(trials, images, name=name, marker=marker, line=line))
     figure.add_vline(
         x=summary.limits.latency_ms,
-        line={"dash": "dash", "color": _RED},
-        annotation={"text": f"budget {summary.budget}", "font": {"color": _RED}},
+        line={"dash": "dash", "color": RED},
+        annotation={"text": f"budget {summary.budget}", "font": {"color": RED}},
     )
     figure.update_xaxes(title="latency in ms, measured (bars: 95 % interval)", rangemode="tozero")
     figure.update_yaxes(title="top-1 in % after the short training (bars: 95 % sampling error)")
@@ -46,7 +46,7 @@ def front_figure(summary: Summary) -> go.Figure:
 
 def confirmation_figure(summary: Summary) -> go.Figure:
     """Each finalist's accuracy for each fresh seed, and their mean."""
-    figure = go.Figure(layout={**_LAYOUT, "height": 320})
+    figure = go.Figure(layout={**LAYOUT, "height": 320})
     names = [c.trial.name for c in summary.confirmed]
     dots = [(n, pct) for n, c in zip(names, summary.confirmed, strict=True) for pct in c.accuracy_pct.values()]
     figure.add_trace(
@@ -55,7 +55,7 @@ def confirmation_figure(summary: Summary) -> go.Figure:
             y=[pct for _, pct in dots],
             mode="markers",
             name="one seed",
-            marker={"color": _BLUE, "symbol": "circle-open", "size": 9},
+            marker={"color": BLUE, "symbol": "circle-open", "size": 9},
         )
     )
     figure.add_trace(
@@ -64,7 +64,7 @@ def confirmation_figure(summary: Summary) -> go.Figure:
             y=[c.mean_pct for c in summary.confirmed],
             mode="markers",
             name="mean",
-            marker={"color": _ORANGE, "symbol": "line-ew-open", "size": 30, "line": {"width": 3}},
+            marker={"color": ORANGE, "symbol": "line-ew-open", "size": 30, "line": {"width": 3}},
         )
     )
     figure.update_yaxes(title="top-1 in % on unseen images")

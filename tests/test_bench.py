@@ -1,0 +1,361 @@
+"""Benchmarks on a device that says what a script tells it, so that every number is known beforehand."""
+
+import io
+import json
+import math
+import platform
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from scipy.stats import linregress, t
+
+import mvit2_search.bench.attention as attention_bench
+from fakes import macs_device, measurement
+from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.bench import bench_attention, bench_models, write_attention, write_models
+from mvit2_search.bench.attention import MIXERS, TOKENS, AttentionBench, MixerTiming
+from mvit2_search.bench.figures import mixers_figure, models_figure
+from mvit2_search.bench.mixers import _mixer, export_mixer
+from mvit2_search.bench.rows import backbone_rows, mixer_rows, network_rows, published_rows, slope_rows
+from mvit2_search.bench.slope import log_log_slope
+from mvit2_search.bench.tables import backbones_table, mixers_table, models_table, published_table, slopes_table
+from mvit2_search.bench.timings import open_timer
+from mvit2_search.cli import cli
+from mvit2_search.complexity import network_cost
+from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.latency import make_device
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.records import Artifact
+
+EXPONENTS = {"multi_head": 2.0, "linformer": 1.0, "separable": 0.5}
+PASSPORT = ScriptedDevice(script=lambda a, i: 1.0).passport()
+
+
+def silent(_):
+    pass
+
+
+def models(device, folder):
+    return bench_models(device, results=folder, formulation="pixel_unshuffle", tell=silent)
+
+
+def attention(device, folder):
+    return bench_attention(device, results=folder, tell=silent)
+
+
+def fails_for(device, name, message="does not load"):
+    """`device`, but what is called `name`, a key or a mixer at some number of tokens, cannot be timed."""
+    script = device.script
+
+    def failing(artifact, i):
+        if artifact.path.stem == name:
+            raise MeasurementError(message)
+        return script(artifact, i)
+
+    device.script = failing
+    return device
+
+
+@pytest.fixture
+def instant_mixers(monkeypatch):
+    """Mixers are written as their name alone."""
+
+    def export(attention, tokens, folder, *, format):
+        path = folder / f"{attention}-{tokens}.{format}"
+        path.write_text(json.dumps({"attention": attention, "tokens": tokens}))
+        shape = (1, 1, tokens, 512)
+        return Artifact(path=path, sha256=path.stem, format=format, input_name="image", input_shape=shape)
+
+    monkeypatch.setattr(attention_bench, "export_mixer", export)
+
+
+def power_device():
+    """Mixers take 5 ms below 1,024 tokens and (tokens / 1024) ** exponent ms from there on."""
+    networks = macs_device()
+
+    def script(artifact, i):
+        what = json.loads(artifact.path.read_text())
+        if "tokens" not in what:
+            return networks.script(artifact, i)
+        return (what["tokens"] / 1024) ** EXPONENTS[what["attention"]] if what["tokens"] >= 1024 else 5.0
+
+    return ScriptedDevice(script=script)
+
+
+class TestSlope:
+    @pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 1.0, 2.0])
+    def test_a_power_law_gives_its_exponent(self, exponent):
+        x = [1024, 1448, 2048, 2896, 4096]
+        slope = log_log_slope(x, [3.7 * value**exponent for value in x])
+        assert slope.value == pytest.approx(exponent, abs=1e-12)
+        assert slope.high - slope.low == pytest.approx(0, abs=1e-12)
+        assert slope.points == 5
+
+    def test_three_points_by_hand(self):
+        slope = log_log_slope([1, math.e, math.e**2], [1, 1, math.e**3])
+        assert slope.value == pytest.approx(1.5)  # residuals 0.5, -1, 0.5; spread 2; one degree of freedom
+        assert slope.high - slope.value == pytest.approx(12.7062047 * math.sqrt(1.5 / 1 / 2))
+        assert slope.value - slope.low == pytest.approx(slope.high - slope.value)
+
+    @pytest.mark.parametrize("points", [3, 5, 12])
+    def test_it_is_scipys_regression_of_the_logarithms(self, points):
+        rng = np.random.default_rng(points)
+        x = rng.uniform(1, 100, points)
+        y = 2 * x**1.3 * rng.lognormal(0, 0.2, points)
+        slope, theirs = log_log_slope(x, y), linregress(np.log(x), np.log(y))
+        assert slope.value == pytest.approx(theirs.slope)
+        margin = t.ppf(0.975, points - 2) * theirs.stderr
+        assert (slope.low, slope.high) == pytest.approx((theirs.slope - margin, theirs.slope + margin))
+
+    def test_two_points_have_no_interval(self):
+        with pytest.raises(ValueError, match="2 points: an interval needs 3"):
+            log_log_slope([1, 2], [1, 2])
+
+
+@pytest.mark.usefixtures("instant_export")
+class TestModels:
+    def test_measured_is_the_device_and_published_is_the_papers(self, tmp_path):
+        rows = {row["network"]: row for row in network_rows(models(macs_device(), tmp_path))}
+        assert list(rows) == list(published_networks())
+        for name, arch in published_networks().items():
+            assert rows[name]["latency_ms"] == pytest.approx(20 * network_cost(arch).macs / 1e9)
+        assert rows["mobilevitv2-1.0"] == {
+            "network": "mobilevitv2-1.0",
+            "params": 4901841,
+            "macs": 1812090880,
+            "latency_ms": pytest.approx(36.2418176),
+            "latency_low_ms": pytest.approx(36.2418176),
+            "latency_high_ms": pytest.approx(36.2418176),
+            "pairs": 20,
+            "flags": "",
+            "error": None,
+            "published_top1_pct": 78.1,
+            "published_latency_ms": 3.4,
+            "published_device": "iPhone 12",
+            "published_source": "arXiv:2206.02680, tables 2 and 6",
+            "published_note": None,
+            "published_elsewhere": (
+                "78.088 % (timm 1.0.31 mobilevitv2_100, results/results-imagenet.csv); "
+                "1.7 ms on iPhone 14 (arXiv:2303.15446); 3.8 ms on iPhone 12 (arXiv:2401.16456); "
+                "Failed on iPhone 13 (arXiv:2501.15369, table 18); "
+                "78.09 %, 1.38 ms on iPhone 14 Pro (coremltools documentation, opt-quantization-perf: float16, "
+                "all compute units, median); "
+                "78.09 %, 1.36 ms on iPhone 15 Pro (coremltools documentation, opt-quantization-perf: float16, "
+                "all compute units, median)"
+            ),
+        }
+
+    def test_what_was_measured_is_not_measured_again(self, tmp_path):
+        device = macs_device()
+        first = models(device, tmp_path)
+        passes = device.passes
+        assert models(device, tmp_path) == first
+        assert device.passes == passes
+        assert [path.name for path in tmp_path.iterdir()] == [".latencies"]
+
+    def test_a_network_that_cannot_be_timed_is_a_row_with_the_reason(self, tmp_path):
+        device = fails_for(macs_device(), ArchConfig.mobilevitv1("xs").key)
+        told = []
+        done = bench_models(device, results=tmp_path, formulation="rank5", tell=told.append)
+        rows = {row["network"]: row for row in network_rows(done)}
+        failed = rows.pop("mobilevitv1-xs")
+        assert (failed["latency_ms"], failed["pairs"], failed["error"]) == (None, None, "does not load")
+        assert failed["published_latency_ms"] == 7.28
+        assert all(row["error"] is None for row in rows.values())
+        assert told[0] == "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]"
+        assert told[-2] == "mobilevitv1-xs: does not load"
+        shown = next(row for row in models_table(done) if row["network"] == "mobilevitv1-xs")
+        assert (shown["ms here"], shown["95 % interval"], shown["remarks"]) == ("", "", "does not load")
+        assert [len(trace.x) for trace in models_figure(done).data] == [7, 2]
+
+    def test_the_figure_has_measured_latency_and_published_accuracy(self, tmp_path):
+        first, second = models_figure(models(macs_device(), tmp_path)).data
+        assert first.x[2] == pytest.approx(36.2418176)
+        assert list(first.y) == [70.2, 75.6, 78.1, 79.6, 80.4, 80.8, 81.2]
+        assert list(second.y) == [69.0, 74.8, 78.4]
+
+    def test_every_published_row_is_shown(self):
+        assert len(published_table()) == len(published_rows())
+        failed = [row for row in published_table() if row["note"] == "Failed"]
+        assert [(row["network"], row["device"], row["latency ms"]) for row in failed] == [
+            ("mobilevitv2-1.0", "iPhone 13", "")
+        ]
+
+    def test_the_files_hold_the_rows_and_the_device(self, tmp_path):
+        done = models(macs_device(chip="<b>chip</b>"), tmp_path)
+        csv, html = write_models(done, tmp_path)
+        assert (csv, html) == (tmp_path / "bench" / "models.csv", tmp_path / "bench" / "models.html")
+        frame = pd.read_csv(io.StringIO(csv.read_text()))
+        assert list(frame["params"]) == [network_cost(arch).params for arch in published_networks().values()]
+        assert set(frame["chip"]) == {"<b>chip</b>"}
+        assert set(frame["formulation"]) == {"pixel_unshuffle"}
+        page = html.read_text()
+        assert "default-src 'none'" in page
+        assert "&lt;b&gt;chip&lt;/b&gt;" in page
+        assert "<b>chip" not in page
+        assert "<td>36.242</td>" in page
+        assert "arXiv:2501.15369, table 18" in page
+
+
+@pytest.mark.usefixtures("instant_export", "instant_mixers")
+class TestAttention:
+    def test_the_backbones_differ_in_the_mixer_alone(self, tmp_path):
+        rows = backbone_rows(attention(power_device(), tmp_path))
+        for row in rows:
+            cost = network_cost(ArchConfig.mobilevitv2(1.0, attention=row["attention"]))
+            assert (row["params"], row["macs"]) == (cost.params, cost.macs)
+            assert row["latency_ms"] == pytest.approx(20 * cost.macs / 1e9)
+        published = [(row["attention"], row["published_latency_ms"], row["published_top1_pct"]) for row in rows]
+        assert published == [("multi_head", 9.9, 78.4), ("linformer", 10.2, 78.2), ("separable", 3.4, 78.1)]
+
+    def test_mixers_are_timed_over_octaves_and_half_octaves(self, tmp_path):
+        rows = mixer_rows(attention(power_device(), tmp_path))
+        assert [row["tokens"] for row in rows] == 3 * [64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096]
+        by_tokens = {row["tokens"]: row for row in rows if row["attention"] == "multi_head"}
+        assert by_tokens[64]["latency_ms"] == pytest.approx(5)
+        assert by_tokens[4096]["latency_ms"] == pytest.approx(16)
+        assert by_tokens[1024]["macs"] == 1024 * (4 * 512**2 + 2 * 1024 * 512)
+
+    def test_slopes_are_those_from_1024_tokens_on(self, tmp_path):
+        rows = slope_rows(attention(power_device(), tmp_path))
+        assert {row["attention"]: row["slope"] for row in rows} == pytest.approx(EXPONENTS)
+        assert {row["points"] for row in rows} == {5}
+        assert all(row["slope_high"] - row["slope_low"] < 1e-6 for row in rows)
+
+    def test_points_that_fail_are_left_out_and_too_few_give_no_slope(self, tmp_path):
+        device = fails_for(power_device(), "multi_head-4096", "no memory left")
+        done = attention(device, tmp_path / "a")
+        assert done.slope("multi_head").points == 4
+        assert done.slope("multi_head").value == pytest.approx(2)
+        for tokens in (1448, 2048):
+            device = fails_for(device, f"multi_head-{tokens}")
+        done = attention(device, tmp_path / "b")
+        assert done.slope("multi_head") is None
+        assert done.slope("separable").points == 5
+        assert slopes_table(done)[0] == {
+            "attention": "multi_head",
+            "from tokens": "1,024",
+            "log-log slope": "",
+            "95 % interval": "",
+            "points": "too few",
+        }
+        assert mixers_table(done)[8]["remarks"] == "no memory left"
+        assert [len(trace.x) for trace in mixers_figure(done).data] == [6, 9, 9]
+
+    def test_the_files_hold_the_rows_and_the_device(self, tmp_path):
+        done = attention(power_device(), tmp_path)
+        *tables, html = write_attention(done, tmp_path)
+        names = ["attention-networks.csv", "attention-mixers.csv", "attention-slopes.csv"]
+        assert tables == [tmp_path / "bench" / name for name in names]
+        frames = [pd.read_csv(path) for path in tables]
+        assert [len(frame) for frame in frames] == [3, 27, 3]
+        assert all(set(frame["device"]) == {"a script, not a device"} for frame in frames)
+        assert list(frames[2]["slope"]) == pytest.approx([2, 1, 0.5])
+        assert "default-src 'none'" in html.read_text()
+        assert backbones_table(done)[0]["published in"] == "arXiv:2206.02680, table 1"
+
+
+def test_flags_are_shown():
+    flagged = measurement(2.0, flags=("unsettled", "slow"))
+    row = MixerTiming(attention="separable", tokens=64, macs=1, timing=flagged)
+    (shown,) = mixers_table(AttentionBench(passport=PASSPORT, networks=[], mixers=[row]))
+    assert shown["remarks"] == "unsettled slow"
+    assert (shown["ms here"], shown["95 % interval"]) == ("2.000", "1.980 to 2.020")
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_an_exported_mixer_computes_what_the_mixer_does(tmp_path, name):
+    artifact = export_mixer(name, 64, tmp_path, format="onnx")
+    torch.manual_seed(0)
+    mixer = _mixer(name, (1, 64)).eval()
+    rows_BPND = torch.rand(1, 1, 64, 512)
+    first = name == "separable"
+    given = rows_BPND.permute(0, 3, 1, 2) if first else rows_BPND
+    assert artifact.input_shape == tuple(given.shape)
+    session = onnxruntime.InferenceSession(artifact.path)
+    (found,) = session.run(None, {artifact.input_name: given.numpy()})
+    with torch.inference_mode():
+        expected = mixer(rows_BPND, (1, 64))
+    found = torch.from_numpy(found)
+    torch.testing.assert_close(found.permute(0, 2, 3, 1) if first else found, expected, atol=1e-5, rtol=1e-5)
+    assert expected.std() > 1e-3
+    (tmp_path / "again").mkdir()
+    assert export_mixer(name, 64, tmp_path / "again", format="onnx").sha256 == artifact.sha256
+
+
+def test_the_mixers_are_those_of_the_papers_figure():
+    multi_head, linformer = _mixer("multi_head", (1, 4096)), _mixer("linformer", (1, 4096))
+    assert multi_head.heads == linformer.heads == 8
+    assert multi_head.qkv.in_features == 512
+    assert linformer.project_keys.weight.shape == (256, 4096)
+    assert (min(TOKENS), max(TOKENS)) == (64, 4096)
+
+
+@pytest.mark.slow
+def test_this_machine_times_mixers_and_keeps_the_times(tmp_path):
+    with open_timer(make_device("host"), results=tmp_path, formulation="pixel_unshuffle") as timer:
+        few, many = (attention_bench._time_mixer(timer, "separable", n, silent) for n in (64, 1024))
+        assert attention_bench._time_mixer(timer, "separable", 64, silent) == few
+    assert 0 < few.timing.latency_ms < many.timing.latency_ms
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, ["bench", *map(str, args)])
+
+
+@pytest.mark.usefixtures("instant_export", "instant_mixers")
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def device(self, monkeypatch):
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: power_device())
+
+    def test_models_prints_both_tables_the_device_and_the_files(self, tmp_path):
+        result = invoke("models", "--results", tmp_path)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        (head,) = [line for line in lines if line.startswith("network") and "ms here" in line]
+        row = lines[lines.index(head) + 3]
+        assert row.split()[:4] == ["mobilevitv2-1.0", "4,901,841", "1,812,090,880", "36.242"]
+        assert row.index("78.1") == head.index("published top-1 %") + len("published top-1 %") - len("78.1")
+        assert any("9.47" in line and "iPhone 13" in line for line in lines)
+        assert "Latencies were measured with a script, not a device" in result.stdout
+        assert lines[-2:] == [str(tmp_path / "bench" / name) for name in ("models.csv", "models.html")]
+        assert "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]" in result.stderr
+
+    def test_json_is_nothing_but_json(self, tmp_path):
+        found = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)
+        assert found["passport"]["chip"] == "scripted chip"
+        assert [row["network"] for row in found["networks"]] == list(published_networks())
+        assert len(found["published"]) == len(published_rows())
+        found = json.loads(invoke("attention", "--json", "--results", tmp_path).stdout)
+        assert [row["slope"] for row in found["slopes"]] == pytest.approx([2, 1, 0.5])
+        assert len(found["mixers"]) == 27
+        assert len(found["files"]) == 4
+
+    def test_attention_prints_its_three_tables(self, tmp_path):
+        lines = invoke("attention", "--results", tmp_path).stdout.splitlines()
+        slopes = lines[next(i for i, line in enumerate(lines) if "log-log slope" in line) :]
+        assert slopes[1].split() == ["multi_head", "1,024", "2.00", "2.00", "to", "2.00", "5"]
+        assert any(line.startswith("linformer") and "10.2" in line for line in lines)
+
+    def test_a_device_that_is_not_there_exits_4(self, tmp_path, monkeypatch):
+        class Gone(ScriptedDevice):
+            def check(self):
+                raise BackendUnavailable("the cable is out")
+
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: Gone(script=lambda a, i: 1.0))
+        for command in ("models", "attention"):
+            result = invoke(command, "--results", tmp_path)
+            assert (result.exit_code, result.stderr) == (4, "error: the cable is out\n")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML")
+def test_core_ml_elsewhere_exits_4(tmp_path):
+    result = invoke("models", "--device", "coreml", "--results", tmp_path)
+    assert result.exit_code == 4
+    assert "only on macOS" in result.stderr
