@@ -66,6 +66,7 @@ def write_attention(bench: AttentionBench, results: Path) -> list[Path]:
         heading("Each mixer alone"),
         paragraphs([MIXERS_NOTE]) + drawn(mixers_figure(bench), "mixers", "The figures of the last table."),
         paragraphs([SLOPES_NOTE]) + _table(slopes_table(bench)),
+        heading("Each mixer at each number of tokens"),
         _table(mixers_table(bench)),
         heading("Device"),
         key_values(_conditions(bench.passport, DEFAULT_FORMULATION).items()),

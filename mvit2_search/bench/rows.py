@@ -94,8 +94,8 @@ def _in_words(row: Published) -> str:
     """`3.8 ms on iPhone 12 (arXiv:2401.16456)`, `Failed on iPhone 13 (...)`, `78.088 % (...)`."""
     parts = []
     if row.top1_pct is not None:
-        parts.append(f"{row.top1_pct:g} %")
+        parts.append(f"{row.top1_pct} %")
     if row.device is not None:
-        parts.append(f"{'Failed' if row.latency_ms is None else f'{row.latency_ms:g} ms'} on {row.device}")
+        parts.append(f"{'Failed' if row.latency_ms is None else f'{row.latency_ms} ms'} on {row.device}")
     source = f"{row.source}: {row.note}" if row.note and row.latency_ms is not None else row.source
     return f"{', '.join(parts)} ({source})"

@@ -47,7 +47,7 @@ def published_table() -> Table:
             "parameters": _number(row["params"], ","),
             "multiply-adds": _number(row["macs"], ","),
             "top-1 %": _number(row["top1_pct"]),
-            "latency ms": _number(row["latency_ms"]),
+            "latency ms": _number(row["latency_ms"]) or (row["device"] and row["note"]) or "",
             "device": row["device"] or "",
             "source": row["source"],
             "note": row["note"] or "",
@@ -109,7 +109,8 @@ def _published(row: Row) -> dict[str, str]:
     }
 
 
-def _number(value: float | None, form: str = "g") -> str:
+def _number(value: float | None, form: str = "") -> str:
+    """Without `form` as it was printed: 69.0 stays 69.0."""
     return "" if value is None else format(value, form)
 
 

@@ -127,15 +127,12 @@ def _echo_tables(files: list[Path], passport: Passport, tables: list[tuple[str, 
 
 
 def _lines(table: Table) -> list[str]:
-    """Columns as wide as their widest cell; those of numbers stand to the right."""
-    names = list(table[0])
-    cells = [names, *([row[name] for name in names] for row in table)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [all(cell[:1].isdigit() or not cell for cell in column[1:]) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
+    """Columns as wide as their widest cell; those that begin with a number stand to the right."""
+    columns = [[name, *(row[name] for row in table)] for name in table[0]]
+    return [line.rstrip() for line in map("  ".join, zip(*map(_aligned, columns), strict=True))]
+
+
+def _aligned(column: list[str]) -> list[str]:
+    width = max(map(len, column))
+    first = next((cell for cell in column[1:] if cell), "")
+    return [cell.rjust(width) if first[:1].isdigit() else cell.ljust(width) for cell in column]
