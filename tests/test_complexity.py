@@ -73,6 +73,6 @@ def test_an_operator_without_a_handler_is_an_error(monkeypatch):
         def forward(self, x):
             return torch.erfinv(x)
 
-    monkeypatch.setattr(profile_module, "build_model", lambda *_: Odd())
+    monkeypatch.setattr(profile_module, "formulated", lambda *_: Odd())
     with pytest.raises(NotImplementedError, match="no handler counts aten::erfinv"):
         profile(ArchConfig.mobilevitv2(0.25))

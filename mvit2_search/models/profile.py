@@ -15,7 +15,7 @@ from torch import nn
 
 from mvit2_search.arch import STAGES, ArchConfig
 from mvit2_search.models.formulations import formulated
-from mvit2_search.models.mobilevit import build_model
+from mvit2_search.models.mobilevit import MobileViT
 
 with warnings.catch_warnings(action="ignore"):  # it compiles losses with what torch calls deprecated
     from fvcore.nn import FlopCountAnalysis
@@ -40,7 +40,9 @@ class PartCost:
 
 def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
     """Stem, five stages, classifier, and last the sum, counted on the built network."""
-    model = formulated(build_model(arch, num_classes), "pixel_unshuffle")
+    with torch.device("meta"):  # what the weights are makes no difference
+        model = formulated(MobileViT(arch, num_classes), "pixel_unshuffle")
+    model = model.to_empty(device="cpu")
     counts = _counts(model, arch.image_size)
     parts: list[tuple[str, nn.Module, str]] = [("stem", model.stem, "stem")]
     parts += [(f"stage{i + 1}", model.stages[i], f"stages.{i}") for i in range(STAGES)]
@@ -52,7 +54,7 @@ def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
 def _counts(model: nn.Module, image_size: int) -> dict[str, Counter[str]]:
     """Operator counts by module; raises NotImplementedError if any operator has no handler."""
     analysis = FlopCountAnalysis(model, (torch.zeros(1, 3, image_size, image_size),))
-    analysis.set_op_handle(**_OTHER_HANDLERS)
+    analysis.set_op_handle(**_HANDLERS)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     with warnings.catch_warnings(action="ignore"):
         counts: dict[str, Counter[str]] = analysis.by_module_and_operator()
@@ -97,6 +99,11 @@ def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
     return 2 * _elements(inputs)
 
 
+def _product(inputs: list[Any], outputs: list[Any]) -> int:
+    """fvcore's own handler leaves out the batch where a matrix multiplies a batch of matrices."""
+    return _elements(outputs) * int(inputs[0].type().sizes()[-1])
+
+
 # the last row: what fvcore by itself passes over without a word, though it computes
 _ELEMENT_WISE = (
     *("add", "add_", "addcmul", "mul", "silu", "silu_", "upsample_bilinear2d"),
@@ -115,7 +122,8 @@ _ELEMENT_WISE = (
         "gt",
     ),
 )
-_OTHER_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
+_HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
+    "aten::matmul": _product,
     **dict.fromkeys([f"aten::{name}" for name in _ELEMENT_WISE], _per_output),
     **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
     **dict.fromkeys(
