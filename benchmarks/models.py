@@ -9,7 +9,7 @@ Three tables, each with medians over the rounds and the median of the ratios, ro
 - infer: one batch through each in one process, as each library offers it: timm's network in evaluation
   mode, ours as `for_inference` makes it. Both hold the same weights; their outputs are compared.
 - worker: a plain timm loop in a process of its own against our training in another, images as uint8 to
-  begin with. Only one of the two runs at a time.
+  begin with. Only one of the two runs at a time. A round is four steps at 64 pixels, one at 256.
 
 Needs timm: pip install -e '.[dev]'
 """
@@ -47,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from others import of_timm  # with the stubs that timm needs beside a torch for the CPU alone
 
 CLASSES, WARMUP, SMOOTHING = 10, 3, 0.1
+WORKER_STEPS = {64: 4, 256: 1}  # in a round, which is an epoch of our training
 BATCHES = {"train": {64: (32,), 256: (8,)}, "infer": {64: (32,), 256: (1, 8)}, "worker": {64: (32,), 256: (8,)}}
 
 
@@ -176,26 +177,26 @@ def in_turn(
 
 @contextmanager
 def worker(which: str, case: Case) -> Iterator[Callable[[], float]]:
-    """A process that trains one step whenever it is asked to, and says how long that took."""
+    """A process that trains a round whenever it is asked to, and says how long a step took."""
     command = [sys.executable, __file__, "--worker", which, "--case", json.dumps(asdict(case))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         requests, answers = process.stdin, process.stdout
 
-        def step() -> float:
-            requests.write("step\n")
+        def step_ms() -> float:
+            requests.write("go\n")
             requests.flush()
             return float(answers.readline())
 
-        yield step
+        yield step_ms
         requests.close()
 
 
 def serve(which: str, case: Case) -> None:
-    step = timed(plain_timm_loop(case) if which == "timm" else our_training(case))
+    round_ms = timed(plain_timm_loop(case) if which == "timm" else our_training(case))
     for _ in sys.stdin:
-        print(step(), flush=True)
+        print(round_ms() / WORKER_STEPS[case.size], flush=True)
 
 
 def plain_timm_loop(case: Case) -> Callable[[], None]:
@@ -204,26 +205,26 @@ def plain_timm_loop(case: Case) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-3, fused=True)
     split = some_images(case)
 
-    def step() -> None:
-        x = torch.from_numpy(split.pixels_NSSC).permute(0, 3, 1, 2).float().div(255)
-        labels = torch.from_numpy(split.labels_N)
-        loss = F.cross_entropy(
-            model(x.contiguous(memory_format=torch.channels_last)), labels, label_smoothing=SMOOTHING
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def some_steps() -> None:
+        for _ in range(WORKER_STEPS[case.size]):
+            x = torch.from_numpy(split.pixels_NSSC).permute(0, 3, 1, 2).float().div(255)
+            x = x.contiguous(memory_format=torch.channels_last)
+            labels = torch.from_numpy(split.labels_N)
+            loss = F.cross_entropy(model(x), labels, label_smoothing=SMOOTHING)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
-    return step
+    return some_steps
 
 
 def our_training(case: Case) -> Callable[[], None]:
-    """What a search does: `train_epochs`, in epochs of one step; it clips gradients besides."""
+    """What a search does: `train_epochs`, which flips images and clips gradients besides."""
     keep_freed_memory()
     recipe = Recipe(
         epochs=10**6,
         image_size=case.size,
-        images_per_epoch=case.batch,
+        images_per_epoch=case.batch * WORKER_STEPS[case.size],
         batch_size=case.batch,
         learning_rate=1e-3,
         label_smoothing=SMOOTHING,
