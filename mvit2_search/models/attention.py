@@ -5,7 +5,8 @@ K channels of a head, M tokens that Linformer projects to.
 
 A mixer takes `(x_BPND, grid)` and gives [B, P, N, D]: each of the P pixel positions attends over the N
 patches, which lie in `grid`, rows and columns of patches. `Mixer(dim, grid)` makes one for D channels and
-the patch grid of the architecture's own input size. Formulas of their cost: `complexity.MIXER_COSTS`.
+the patch grid of the architecture's own input size. `complexity.MIXER_COSTS` computes the costs that stand
+with each.
 """
 
 from itertools import pairwise
@@ -25,6 +26,8 @@ class SeparableSelfAttention(nn.Module):
     patches weighs the keys into one context vector, which gates the values. The weights add up to 1, so
     weighing the tokens first and projecting their sum to a key gives the same context, for one token
     instead of N.
+
+    As published `P N D (3 D + 1)` multiply-adds; here `P (N D (2 D + 2) + D**2)`.
 
     Shape:
         input x_BPND, any P and N; output the same.
@@ -46,6 +49,8 @@ class SeparableSelfAttention(nn.Module):
 
 class MultiHeadAttention(nn.Module):
     """The transformer's attention, of quadratic cost, as in MobileViT (arXiv:2110.02178).
+
+    `P N (4 D**2 + 2 N D)` multiply-adds.
 
     Shape:
         input x_BPND, any P and N; output the same.
@@ -71,6 +76,8 @@ class LinformerAttention(nn.Module):
     is the slowest of the three. The projections are learned for the patch grid of the architecture's
     input size; on another grid they are resampled over it, so that a network may be trained on smaller
     images. Heads share them.
+
+    `P N (4 D**2 + 4 M D)` multiply-adds.
 
     Shape:
         input x_BPND, any P and N; output the same.
