@@ -11,6 +11,7 @@ with each.
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -89,14 +90,14 @@ class LinformerAttention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        projected = min(LINFORMER_TOKENS, rows * columns)
-        self.project_keys = nn.Linear(rows * columns, projected, bias=False)
-        self.project_values = nn.Linear(rows * columns, projected, bias=False)
+        shape = min(LINFORMER_TOKENS, rows * columns), rows * columns
+        self.project_keys = nn.Parameter(torch.randn(shape) / shape[1] ** 0.5)  # keeps the keys' variance
+        self.project_values = nn.Parameter(torch.randn(shape) / shape[1] ** 0.5)
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
-        key_BPMD = self._over(grid, self.project_keys.weight) @ key
-        value_BPMD = self._over(grid, self.project_values.weight) @ value
+        key_BPMD = self._over(grid, self.project_keys) @ key
+        value_BPMD = self._over(grid, self.project_values) @ value
         mixed_BPND: Tensor = self.out(_attend(query, key_BPMD, value_BPMD, self.heads))
         return mixed_BPND
 
