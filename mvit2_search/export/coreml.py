@@ -7,6 +7,8 @@ depend on how the network was captured, and latencies would differ by a hidden c
 import hashlib
 import logging
 import warnings
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def export_coreml(model: nn.Module, path: Path, shape: tuple[int, ...], conventi
         MeasurementError: coremltools refuses the network.
     """
     coremltools = _coremltools()
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()):  # it draws progress bars
         try:
             package = coremltools.convert(
                 torch.jit.trace(model, torch.zeros(shape)),  # type: ignore[no-untyped-call]
