@@ -10,7 +10,7 @@ import yaml
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
-from mvit2_search.errors import SpecError
+from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import Finished, FormulationName, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
@@ -79,15 +79,22 @@ def export_untrained(folder: Path, trial: Trial, *, format: str, formulation: Fo
 
     Raises:
         MeasurementError: the exporter refuses the network.
+        StorageError: the file cannot be written.
     """
     from mvit2_search.export import export_model  # imports torch
 
     classes = len(open_study(folder).fact("inputs")["data"]["classes"])
     target = folder / "exports" / trial.arch.key / f"untrained-{formulation}.{format}"
-    with TemporaryDirectory(dir=target.parent) as scratch:
-        made = export_model(trial.arch, Path(scratch), format=format, num_classes=classes, formulation=formulation)
-        shutil.rmtree(target, ignore_errors=True)  # a package is a folder
-        made.path.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent) as scratch:
+            made = export_model(
+                trial.arch, Path(scratch), format=format, num_classes=classes, formulation=formulation
+            )
+            shutil.rmtree(target, ignore_errors=True)  # a package is a folder
+            made.path.replace(target)
+    except OSError as err:
+        raise StorageError(f"{target}: cannot be written: {err}") from err
     return Exported(path=target, trial=trial)
 
 

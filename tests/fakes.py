@@ -34,7 +34,11 @@ def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int
     path.write_text(json.dumps(arch.to_json()))
     shape = (1, 3, arch.image_size, arch.image_size)
     return Artifact(
-        path=path, sha256=f"{arch.key}-{num_classes}", format=format, input_name="image", input_shape=shape
+        path=path,
+        sha256=f"{arch.key}-{num_classes}-{formulation}",
+        format=format,
+        input_name="image",
+        input_shape=shape,
     )
 
 

@@ -15,13 +15,14 @@ import transformers
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.models.elsewhere import transformers_config
-from mvit2_search.models.weights import timm_name
+from mvit2_search.models.weights import timm_arguments
 
 __all__ = ["from_transformers", "of_timm", "of_transformers", "transformers_logits"]
 
 
 def of_timm(arch: ArchConfig, num_classes: int) -> torch.nn.Module:
-    return timm.create_model(timm_name(arch), num_classes=num_classes)
+    name, settings = timm_arguments(arch)
+    return timm.create_model(name, num_classes=num_classes, **settings)
 
 
 def of_transformers(arch: ArchConfig, num_classes: int) -> torch.nn.Module:

@@ -83,16 +83,15 @@ def test_linformer_that_projects_to_the_tokens_themselves_is_multi_head_attentio
     torch.testing.assert_close(linformer(x, GRID), plain(x, GRID))
 
 
-def test_linformers_projections_follow_the_image_to_another_size():
-    """An average over all patches stays one, whatever their number; a smooth map stays smooth."""
-    linformer = LinformerAttention(8, (4, 4))
-    torch.nn.init.constant_(linformer.project_keys, 1 / 16)
-    averaged = linformer._over((6, 3), linformer.project_keys)
-    torch.testing.assert_close(averaged, torch.full((16, 18), 1 / 18))
-    ramp = torch.arange(4.0).repeat(4, 1).reshape(1, 16)
-    resampled = linformer._over((8, 8), ramp).reshape(8, 8)
-    torch.testing.assert_close(resampled, resampled[:1].expand(8, 8))
-    torch.testing.assert_close(resampled[0, 2:6] * 4, torch.tensor([0.75, 1.25, 1.75, 2.25]))
+@pytest.mark.parametrize("grid", [(3, 3), (5, 7), (32, 32)])  # 3 x 3: a proxy at 48 pixels
+def test_linformer_stretches_the_tokens_of_another_grid_over_its_own(grid):
+    torch.manual_seed(1)
+    linformer, tokens = LinformerAttention(8, (16, 16)), torch.randn(1, 8, *grid)
+    stretched = F.interpolate(tokens, size=(16, 16), mode="bilinear").flatten(2)
+    expected = torch.einsum("mn,bdn->bdm", linformer.project_keys, stretched)
+    projection = linformer._over(grid, linformer.project_keys)
+    torch.testing.assert_close(torch.einsum("mn,bdn->bdm", projection, tokens.flatten(2)), expected)
+    torch.testing.assert_close(projection.sum(1), linformer.project_keys.sum(1), atol=1e-5, rtol=1e-4)
 
 
 def test_heads_divide_the_channels_in_order():

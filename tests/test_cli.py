@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import click
+import onnx
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -137,6 +138,28 @@ def test_status_report_and_export_read_a_study(study):
     assert Path(exported["path"]).is_file()
     assert Path(invoke("report", study).output.strip()).read_text().startswith("<!doctype html>")
     assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
+
+
+def test_a_network_is_exported_in_the_formulation_asked_for(study):
+    convolutions = []
+    for formulation in ("layer_norm", "sum_first"):
+        command = ("export", study, "--trial", 0, "--format", "onnx", "--formulation", formulation)
+        path = Path(invoke(*command).output.strip())
+        assert path.name == f"untrained-{formulation}.onnx"
+        nodes = onnx.load(path).graph.node
+        convolutions.append(sum(node.op_type == "Conv" for node in nodes))
+    assert convolutions[1] - convolutions[0] == 2 * 9  # score, key and value apart, in nine layers
+    assert {entry.name for entry in path.parent.iterdir()} == {
+        "architecture.yaml",
+        "untrained-layer_norm.onnx",
+        "untrained-sum_first.onnx",
+    }
+
+
+def test_a_formulation_is_for_networks(study):
+    result = invoke("export", study, "--formulation", "rank5")
+    assert result.exit_code == 2
+    assert "--formulation goes with --format onnx or mlpackage" in result.stderr
 
 
 def test_one_seed_is_still_json(tmp_path, images, instant_export):

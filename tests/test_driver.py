@@ -121,6 +121,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
         ({"seed": 1}, "seed: was 0, now 1"),
         ({"latency_budget": "12ms"}, "latency_budget: was mobilevitv2-0.75, now 12ms"),
         ({"max_params": 10**6}, "max_params: was None, now 1000000"),
+        ({"formulation": "rank5"}, "formulation: was pixel_unshuffle, now rank5"),
         ({"space": "width"}, "space.axes.stage1.width.low: was 0.5, now None"),
     ],
 )
@@ -129,6 +130,13 @@ def test_other_inputs_are_refused_by_name(tmp_path, change, named):
     with pytest.raises(StudyConflict) as error:
         search(request(tmp_path, **change))
     assert named in str(error.value)
+
+
+def test_candidates_are_timed_in_the_formulation_asked_for(tmp_path):
+    study = search(request(tmp_path, formulation="layer_norm"))
+    timed = [t.outcome.measurement.artifact_sha256 for t in study.trials()]
+    assert timed
+    assert all(artifact.endswith("-layer_norm") for artifact in timed)
 
 
 def test_names_and_spellings_are_no_inputs(tmp_path):

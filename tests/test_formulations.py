@@ -4,11 +4,13 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.export import export_model
+from mvit2_search.export import export_model, export_module
 from mvit2_search.models import FORMULATIONS, build_model, formulated
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
 from reference import randomised, reference_logits, relative_error
@@ -88,6 +90,36 @@ def test_a_formulation_leaves_the_network_itself_alone():
     formulated(model, "sum_first")
     assert [type(module) for module in model.modules()] == before
     assert model.training
+
+
+MIXED = {
+    "v2": ArchConfig.mobilevitv2(0.25, attention=("separable", "multi_head", "linformer"), image_size=64),
+    "v1": replace(
+        ArchConfig.mobilevitv1("xxs"), attention=("multi_head", "linformer", "separable"), image_size=64
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMULATIONS)
+@pytest.mark.parametrize("arch", MIXED.values(), ids=MIXED)
+def test_every_formulation_runs_on_onnx_runtime(name, arch, tmp_path):
+    model = randomised(build_model(arch, 4))
+    artifact = export_module(formulated(model, name), tmp_path / "a.onnx", shape=(1, 3, 64, 64), convention="RGB")
+    session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+    x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = [session.run(None, {"image": image[None].numpy()})[0] for image in x]
+    with torch.inference_mode():
+        assert relative_error(torch.from_numpy(np.concatenate(found)), model(x)) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", FORMULATIONS)
+@pytest.mark.parametrize("arch", MIXED.values(), ids=MIXED)
+def test_every_formulation_converts_to_core_ml(name, arch, tmp_path):
+    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=4, formulation=name)
+    assert artifact.path.is_dir()
 
 
 @pytest.mark.slow

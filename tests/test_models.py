@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.models import build_model, for_inference
+from mvit2_search.models import build_model, for_inference, formulated
 from mvit2_search.models.encoder import SampleNorm, fold, unfold
 from mvit2_search.models.layers import PointwiseConv
 from reference import randomised, reference_logits, relative_error
@@ -100,7 +100,7 @@ def test_outputs_are_those_of_the_reference(arch, size, make_ready):
         assert relative_error(make_ready(model)(x), reference_logits(model, x)) < TOLERANCE
 
 
-def test_training_computes_what_evaluation_does_not_but_with_the_batch_statistics():
+def test_pointwise_convolutions_train_as_convolutions():
     """The matrix product that 1x1 convolutions train as is the convolution, and so are its gradients."""
     torch.manual_seed(0)
     layer, plain = PointwiseConv(6, 10), nn.Conv2d(6, 10, 1, bias=False)
@@ -153,11 +153,33 @@ def test_folding_leaves_the_network_itself_alone():
     assert model.training
 
 
+@torch.inference_mode()
+def test_a_folded_network_may_be_formulated_and_trained_on():
+    model = randomised(build_model(ArchConfig.mobilevitv2(0.25), 5))
+    x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for again in (formulated(for_inference(model), "rank5"), for_inference(model).train()):
+        assert relative_error(again(x), model(x)) < TOLERANCE
+
+
 @pytest.mark.parametrize("name", ["mobilevitv1-xxs", "mobilevitv2-0.5"])
 def test_dropout_belongs_to_the_first_version(name):
+    """Behind the mixer and the feed-forward network, which share it, and before the classifier."""
     model = build_model(published_networks()[name], 2)
-    rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    assert rates == ({0.1} if name == "mobilevitv1-xxs" else {0.0})
+    rate = 0.1 if name == "mobilevitv1-xxs" else 0.0
+    layer = model.stages[2][1].encoder.layers[0]
+    assert (layer.dropout.p, model.classifier.dropout.p) == (rate, rate)
+    dropped = []
+    layer.dropout.register_forward_hook(lambda *_: dropped.append(1))
+    layer(torch.rand(1, 4, 4, model.arch.attention_dims[0]), (2, 2))
+    assert len(dropped) == 2
+
+
+def test_layers_on_tokens_start_small():
+    model = build_model(ArchConfig.mobilevitv2(0.5), 10)
+    layer = model.stages[2][1].encoder.layers[0]
+    for linear in (layer.mixer.qkv, layer.ffn[0], model.classifier.linear):
+        assert float(linear.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+        assert not linear.bias.any()
 
 
 def test_weights_follow_the_seed():

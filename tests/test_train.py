@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import Split
+from mvit2_search.data import Split, to_input
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
-from mvit2_search.train import accuracy_pct, resolve_train_device, train_epochs
+from mvit2_search.train import accuracy_pct, loop, resolve_train_device, train_epochs
 from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
@@ -92,6 +92,24 @@ def test_accuracy_is_the_share_of_right_answers():
     model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0]))  # always answers 1
     split = Split(pixels_NSSC=np.zeros((200, 32, 32, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
     assert accuracy_pct(model, split, device="cpu") == 75.0
+
+
+def test_images_reach_each_version_in_its_order(monkeypatch):
+    orders = []
+
+    def spy(pixels, order):
+        orders.append(order)
+        return to_input(pixels, order)
+
+    monkeypatch.setattr(loop, "to_input", spy)
+    recipe = Recipe(epochs=1, image_size=32, images_per_epoch=2, batch_size=2)
+    for arch, order in ((ArchConfig.mobilevitv1("xxs"), "BGR"), (ArchConfig.mobilevitv2(0.25), "RGB")):
+        model = build_model(arch, 2)
+        list(train_epochs(model, colours(4), recipe, seed=0, device="cpu"))
+        accuracy_pct(model, colours(4), device="cpu")
+        assert set(orders) == {order}
+        assert len(orders) == 2
+        orders.clear()
 
 
 def test_outputs_that_are_not_finite_are_no_answers():

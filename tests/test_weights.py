@@ -13,7 +13,7 @@ from mvit2_search.errors import SpecError
 from mvit2_search.models import build_model, for_inference
 from mvit2_search.models.elsewhere import transformers_config, transformers_network
 from mvit2_search.models.names import foreign_names
-from mvit2_search.models.weights import load_state_dict, save_pretrained, timm_name, timm_state_dict
+from mvit2_search.models.weights import load_state_dict, save_pretrained, timm_arguments, timm_state_dict
 from others import from_transformers, of_timm, of_transformers, transformers_logits
 from reference import randomised, relative_error
 
@@ -93,7 +93,20 @@ def test_a_training_step_equals_timms(name):
         torch.testing.assert_close(ours_after[key], theirs_after[key], msg=key)
 
 
-@pytest.mark.parametrize("arch", [WIDTH_05, XXS, PUBLISHED["mobilevitv2-2.0"]], ids=["0.5", "xxs", "2.0"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        WIDTH_05,
+        XXS,
+        PUBLISHED["mobilevitv2-2.0"],
+        ArchConfig.mobilevitv2(0.6, attention_layers=(1, 0, 2), patch_size=(2, 2, 1), kernel_size=(3, 5, 3, 5, 5)),
+        ArchConfig.mobilevitv2(
+            0.4, ffn_multiplier=(1, 2, 3), expand_ratio=(1, 2.2, 3, 1.7, 2), inverted_residuals=(2, 1, 1, 3, 1)
+        ),
+        replace(XXS, attention_layers=(1, 2, 1), ffn_dims=(96, 160, 250), kernel_sizes=(3, 3, 5, 3, 3)),
+    ],
+    ids=["0.5", "xxs", "2.0", "0.6 blocks", "0.4 ratios", "xxs blocks"],
+)
 def test_timm_loads_what_we_write(arch):
     model, theirs = ours(arch), of_timm(arch, 7)
     theirs.load_state_dict(timm_state_dict(model))
@@ -112,8 +125,10 @@ def test_timm_loads_what_we_write(arch):
         ArchConfig.mobilevitv2(1.1, attention_layers=(1, 5, 2)),
         ArchConfig.mobilevitv2(0.33, ffn_multiplier=3, expand_ratio=1.5),
         ArchConfig.mobilevitv2(0.7, attention_width=0.9, image_size=128),
+        ArchConfig.mobilevitv2(0.5, expand_ratio=1.7),
+        replace(XXS, ffn_dims=(83, 104, 124)),
     ],
-    ids=["0.5", "xxs", "0.6", "1.1 layers", "0.33 ratios", "0.7 dims"],
+    ids=["0.5", "xxs", "0.6", "1.1 layers", "0.33 ratios", "0.7 dims", "0.5 x 1.7", "xxs ffn"],
 )
 def test_transformers_loads_what_we_write(arch, tmp_path):
     model = ours(arch)
@@ -129,8 +144,16 @@ def test_transformers_loads_what_we_write(arch, tmp_path):
 def test_images_reach_transformers_in_the_order_that_the_network_takes(arch, tmp_path):
     save_pretrained(build_model(arch, 2), tmp_path)
     written = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    assert written["do_flip_channel_order"] is (arch is XXS)
-    assert written["rescale_factor"] == 1 / 255
+    assert written == {
+        "image_processor_type": "MobileViTImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": 256},
+        "do_center_crop": True,
+        "crop_size": {"height": 256, "width": 256},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_flip_channel_order": arch is XXS,
+    }
 
 
 def test_the_names_and_shapes_are_those_of_an_ml_cvnets_checkpoint():
@@ -229,8 +252,6 @@ def test_weights_of_no_known_scheme_are_refused(weights):
 )
 def test_a_network_that_they_do_not_have_is_refused_by_the_setting(setting, named, tmp_path):
     model = build_model(ArchConfig.mobilevitv2(**{"width": 0.5} | setting), 2)
-    with pytest.raises(SpecError, match=r"timm cannot express \w+ .*the nearest that it has is"):
-        timm_state_dict(model)
     with pytest.raises(SpecError, match=f"transformers cannot express {named} "):
         save_pretrained(model, tmp_path / "made")
     assert not (tmp_path / "made").exists()
@@ -241,14 +262,74 @@ def test_transformers_cannot_stretch_maps(tmp_path):
         save_pretrained(build_model(ArchConfig.mobilevitv2(0.5, image_size=208), 2), tmp_path)
 
 
-def test_timm_has_the_published_widths_only():
-    assert [timm_name(arch) for arch in PUBLISHED.values()] == [
-        *(f"mobilevitv2_{width}" for width in ("050", "075", "100", "125", "150", "175", "200")),
-        *(f"mobilevit_{size}" for size in ("xxs", "xs", "s")),
+def test_timm_has_names_for_the_published_networks():
+    assert [timm_arguments(arch) for arch in PUBLISHED.values()] == [
+        *((f"mobilevitv2_{width}", {}) for width in ("050", "075", "100", "125", "150", "175", "200")),
+        *((f"mobilevit_{size}", {}) for size in ("xxs", "xs", "s")),
     ]
-    assert timm_name(replace(WIDTH_05, image_size=384)) == "mobilevitv2_050"
-    with pytest.raises(SpecError, match=r"timm cannot express stem_channels 24; the nearest that it has is 16"):
-        timm_name(ArchConfig.mobilevitv2(0.6))
+    assert timm_arguments(replace(WIDTH_05, image_size=384)) == ("mobilevitv2_050", {})
+
+
+@pytest.mark.parametrize(
+    ("arch", "usual"),
+    [
+        (ArchConfig.mobilevitv2(0.25, attention=("separable", "linformer", "separable")), "separable"),
+        (replace(XXS, attention=("multi_head", "separable", "multi_head")), "multi_head"),
+    ],
+)
+def test_timm_has_no_other_mixers(arch, usual):
+    with pytest.raises(SpecError, match=rf"timm cannot express attention \(.*it has {usual} in"):
+        timm_state_dict(build_model(arch, 2))
+
+
+def test_transformers_cannot_do_without_the_last_convolution_of_the_first_version(tmp_path):
+    with pytest.raises(SpecError, match="transformers cannot express final_channels 0"):
+        save_pretrained(build_model(replace(XXS, final_channels=0), 2), tmp_path)
+
+
+def test_the_names_of_the_first_version_in_ml_cvnets():
+    """Its modules as its source defines them, in stage 3, which has two encoder layers."""
+    keys = [key for key in build_model(XXS, 2).state_dict() if key.startswith(("stages.2.1.", "classifier"))]
+    found = {name for key in keys for name in foreign_names(key, XXS, "ml-cvnets")}
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    conv_norm = ("block.conv.weight", *(f"block.norm.{leaf}" for leaf in norm))
+    block = {f"{place}.{leaf}" for place in ("local_rep.conv_3x3", "conv_proj", "fusion") for leaf in conv_norm}
+    block |= {"local_rep.conv_1x1.block.conv.weight"}
+    linear = ("pre_norm_mha.0", "pre_norm_mha.1.qkv_proj", "pre_norm_mha.1.out_proj")
+    linear += ("pre_norm_ffn.0", "pre_norm_ffn.1", "pre_norm_ffn.4")
+    places = [f"global_rep.{j}.{place}" for j in (0, 1) for place in linear] + ["global_rep.2"]
+    block |= {f"{place}.{leaf}" for place in places for leaf in ("weight", "bias")}
+    assert found == {f"layer_3.1.{name}" for name in block} | {"classifier.fc.weight", "classifier.fc.bias"}
+    (final,) = foreign_names("final.0.weight", XXS, "ml-cvnets")
+    assert final == "conv_1x1_exp.block.conv.weight"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(16, dtype=torch.int8), "expected a tensor of torch.float32, found torch.int8"),
+        (torch.zeros(16, dtype=torch.complex64), "expected a tensor of torch.float32, found torch.complex64"),
+        (torch.zeros(16, 1, 1), r"expected the shape \[16\], found \[16, 1, 1\]"),
+        ([0.0] * 16, "expected a tensor of torch.float32, found list"),
+    ],
+)
+def test_what_only_looks_like_a_weight_is_refused(value, message):
+    weights = {**of_timm(WIDTH_05, 7).state_dict(), "stem.bn.bias": value}
+    with pytest.raises(SpecError, match=rf"stem\.bn\.bias: {message}"):
+        load_state_dict(build_model(WIDTH_05, 7), weights)
+
+
+def test_half_precision_weights_are_loaded():
+    model, other = ours(WIDTH_05), build_model(WIDTH_05, 7)
+    load_state_dict(other, {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()})
+    torch.testing.assert_close(other.state_dict(), model.state_dict(), atol=1e-3, rtol=1e-3)
+
+
+def test_a_folded_network_is_not_written(tmp_path):
+    folded = for_inference(build_model(WIDTH_05, 2))
+    for write in (timm_state_dict, lambda model: save_pretrained(model, tmp_path)):
+        with pytest.raises(SpecError, match="folded for inference"):
+            write(folded)
 
 
 @pytest.mark.parametrize("hundredths", range(30, 301, 7))

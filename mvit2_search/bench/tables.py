@@ -18,8 +18,9 @@ MODELS_NOTE = (
     "Published latencies are of other devices, runtimes and protocols: compare them within one source."
 )
 BACKBONES_NOTE = (
-    "Measured: MobileViTv2-1.0 with each of the mixers, nothing else differs. The backbones of the paper's rows "
-    "differ: by its figures the multi-head row is MobileViT-S, the separable one MobileViTv2-1.0."
+    "Measured: MobileViTv2-1.0 with each of the mixers. Multi-head attention and Linformer take tokens as rows, "
+    "with transpositions, separable attention channels first. The backbones of the paper's rows differ: "
+    "by its figures the multi-head row is MobileViT-S, the separable one MobileViTv2-1.0."
 )
 MIXERS_NOTE = (
     "One mixer of 512 channels with random weights, 8 heads, one pixel per patch; Linformer projects to 256 "

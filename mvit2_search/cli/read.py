@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mvit2_search.cli.options import (
     echo_json,
@@ -103,6 +104,9 @@ def export(
     """
     from mvit2_search.api import export_architecture, export_untrained
 
+    given = click.get_current_context().get_parameter_source("formulation")
+    if file_format == "yaml" and given is not ParameterSource.DEFAULT:
+        raise click.UsageError("--formulation goes with --format onnx or mlpackage")
     folder = study_folder(study, results)
     exported = export_architecture(folder, trial)
     if file_format != "yaml":

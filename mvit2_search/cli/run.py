@@ -22,7 +22,7 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 
 
 @click.command()
-@click.option("--space", required=True, help="A shipped space (width, blocks) or a YAML file.")
+@click.option("--space", required=True, help="A shipped space (width, blocks, attention) or a YAML file.")
 @click.option(
     "--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class."
 )

@@ -75,7 +75,7 @@ class LinformerAttention(nn.Module):
     M is 256, or N where there are fewer patches: more would cost more and hold no more. At 256 pixels N is
     256, 64 and 16 in the three stages, so nothing is saved there, as in MobileViTv2's table 1, where this
     is the slowest of the three. The projections are learned for the patch grid of the architecture's
-    input size; on another grid they are resampled over it, so that a network may be trained on smaller
+    input size; tokens of another grid are stretched over it, so that a network may be trained on smaller
     images. Heads share them.
 
     `P N (4 D**2 + 4 M D)` multiply-adds.
@@ -102,13 +102,16 @@ class LinformerAttention(nn.Module):
         return mixed_BPND
 
     def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
-        """The projection for another patch grid: resampled, its row sums kept."""
+        """The projection for the tokens of another patch grid: they are stretched over the learned one.
+
+        Stretching is linear, so it is done to the projection; sums of its rows stay as they are.
+        """
         if grid == self.grid:
             return weight_MN
-        (rows, columns), (old_rows, old_columns) = grid, self.grid
-        map_1MHW = weight_MN.reshape(1, -1, old_rows, old_columns)
-        maps = F.interpolate(map_1MHW, size=grid, mode="bilinear")
-        return maps[0].flatten(1) * (old_rows * old_columns / (rows * columns))
+        rows, columns = grid
+        each = torch.eye(rows * columns, device=weight_MN.device).reshape(1, -1, rows, columns)
+        stretched_LN = F.interpolate(each, size=self.grid, mode="bilinear")[0].flatten(1)
+        return weight_MN @ stretched_LN.T
 
 
 def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:

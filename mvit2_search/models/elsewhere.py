@@ -1,29 +1,88 @@
 """Which of these networks timm and transformers have, and how they are asked for them.
 
-Each answer is the nearest network that the library has, so that whoever writes weights for it can say
-which setting is in the way.
+transformers is asked by a configuration. The one given is that of its nearest network, so that whoever
+writes weights can say which setting is in the way.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from mvit2_search.arch import ATTENTION_STAGES, PUBLISHED_WIDTHS, ArchConfig, expanded_channels, published_networks
+from mvit2_search.arch import (
+    ATTENTION_STAGES,
+    PUBLISHED_WIDTHS,
+    STAGES,
+    ArchConfig,
+    expanded_channels,
+    published_networks,
+)
+from mvit2_search.errors import BackendUnavailable, SpecError
 
 _V2_CHANNELS, _V2_DIMS = 512, (128, 192, 256)  # of stage 5 and of the tokens, at width 1
 _TRANSFORMERS_V1_LAYERS = (2, 4, 3)  # not in its configuration
-_EXPAND_RATIOS = (2.0, 4.0, *(i / 8 for i in range(4, 65)))
+_EXPAND_RATIOS = (2.0, 4.0, *(i / 100 for i in range(5, 2001)))
 
 
-def timm_network(arch: ArchConfig) -> tuple[str, ArchConfig]:
-    """The name of timm's nearest network, and what it is."""
-    family = arch.family
-    nearest = min(
-        (name for name in published_networks() if name.startswith(family)),
-        key=lambda name: abs(published_networks()[name].stage_channels[-1] - arch.stage_channels[-1]),
-    )
-    version, _, size = nearest.partition("-")
-    name = f"mobilevit_{size}" if family == "mobilevitv1" else f"{version}_{round(100 * float(size)):03}"
-    return name, replace(published_networks()[nearest], image_size=arch.image_size)
+def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
+    """Name and further arguments with which `timm.create_model` makes this network.
+
+    A published network has a name there and needs no arguments. Others are a published one with other
+    blocks, which are made with timm.
+
+    Raises:
+        SpecError: timm has no such token mixer.
+        BackendUnavailable: the network has no name in timm, and timm is not installed.
+    """
+    refuse_mixers("timm", arch)
+    for name, network in published_networks().items():
+        if replace(network, image_size=arch.image_size) == arch:
+            version, _, size = name.partition("-")
+            first = arch.family == "mobilevitv1"
+            return f"mobilevit_{size}" if first else f"{version}_{round(100 * float(size)):03}", {}
+    name = "mobilevit_s" if arch.family == "mobilevitv1" else "mobilevitv2_100"
+    stages = tuple(tuple(_timm_stage(arch, i)) for i in range(STAGES))
+    return name, {"stem_chs": arch.stem_channels, "blocks": stages, "num_features": arch.final_channels}
+
+
+def refuse_mixers(library: str, arch: ArchConfig) -> None:
+    """Raise SpecError unless every stage has the mixer of its paper, which is all that timm has."""
+    usual = "multi_head" if arch.family == "mobilevitv1" else "separable"
+    stages = zip(arch.attention, arch.attention_layers, strict=True)
+    if any(attention != usual for attention, layers in stages if layers):
+        raise SpecError(f"{library} cannot express attention {arch.attention}; it has {usual} in {arch.family}")
+
+
+def _timm_stage(arch: ArchConfig, i: int) -> Iterator[Any]:
+    """The blocks of stage i (from 0) as timm's configurations."""
+    try:
+        from timm.models.byobnet import ByoBlockCfg
+    except ImportError as err:
+        raise BackendUnavailable("timm has no name for this network: pip install timm to describe it") from err
+    channels, kernel = arch.stage_channels[i], arch.kernel_sizes[i]
+    inputs = arch.stage_channels[i - 1] if i else arch.stem_channels
+    for j, hidden in enumerate(arch.expanded_channels[i]):
+        yield ByoBlockCfg(
+            type="bottle",
+            d=1,
+            c=channels,
+            s=2 if i and not j else 1,
+            gs=1,
+            br=hidden / (channels if j else inputs),
+            block_kwargs={"bottle_in": True, "linear_out": True, "kernel_size": kernel},
+        )
+    b = i + 1 - ATTENTION_STAGES[0]
+    if b >= 0 and arch.attention_layers[b]:
+        first = arch.family == "mobilevitv1"
+        settings = {
+            "transformer_dim": arch.attention_dims[b],
+            "transformer_depth": arch.attention_layers[b],
+            "mlp_ratio": (arch.ffn_dims[b] + 0.5) / arch.attention_dims[b],  # timm rounds down
+            "patch_size": arch.patch_sizes[b],
+            "kernel_size": kernel,
+        }
+        kind, groups = ("mobilevit", None) if first else ("mobilevit2", 1)
+        yield ByoBlockCfg(type=kind, d=1, c=channels, s=1, gs=groups, block_kwargs=settings)
 
 
 def transformers_config(arch: ArchConfig, num_classes: int) -> dict[str, Any]:
@@ -33,7 +92,6 @@ def transformers_config(arch: ArchConfig, num_classes: int) -> dict[str, Any]:
     config = {
         "image_size": arch.image_size,
         "patch_size": arch.patch_sizes[blocks[0]] if blocks else 2,
-        "conv_kernel_size": arch.kernel_sizes[-1],
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
     }
@@ -98,13 +156,15 @@ def _v2_settings(arch: ArchConfig) -> dict[str, Any]:
 
 
 def _v1_settings(arch: ArchConfig) -> dict[str, Any]:
-    ratios = [ffn / dim for ffn, dim in zip(arch.ffn_dims, arch.attention_dims, strict=True) if dim]
+    pairs = [(ffn / dim, ffn, dim) for ffn, dim in zip(arch.ffn_dims, arch.attention_dims, strict=True) if dim]
+    ratio, ffn, dim = max(pairs, default=(2.0, 2, 1))
+    final = arch.final_channels or 4 * arch.stage_channels[-1]  # it cannot do without
     return {
         "architectures": ["MobileViTForImageClassification"],
         "model_type": "mobilevit",
-        "hidden_sizes": [max(4, dim) for dim in arch.attention_dims],
-        "neck_hidden_sizes": [arch.stem_channels, *arch.stage_channels, arch.final_channels],
-        "mlp_ratio": ratios[0] if ratios else 2.0,
+        "hidden_sizes": [max(4, own) for own in arch.attention_dims],
+        "neck_hidden_sizes": [arch.stem_channels, *arch.stage_channels, final],
+        "mlp_ratio": ratio if int(dim * ratio) == ffn else math.nextafter(ratio, math.inf),
     }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mvit2_search.models.attention import TOKEN_MIXERS, Grid
 
-_V1_DROPOUT = 0.1
+V1_DROPOUT = 0.1
 
 
 class SampleNorm(nn.Module):
@@ -45,7 +45,7 @@ class EncoderLayer(nn.Module):
         self.mixer = TOKEN_MIXERS[attention](dim, grid)
         self.norm2 = _norm(dim, family)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.SiLU(), nn.Linear(ffn_dim, dim))
-        self.dropout = nn.Dropout(_V1_DROPOUT if family == "mobilevitv1" else 0.0)
+        self.dropout = nn.Dropout(V1_DROPOUT if family == "mobilevitv1" else 0.0)
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         x = x_BPND + self.dropout(self.mixer(self.norm1(x_BPND), grid))

@@ -105,7 +105,7 @@ def mixer_for_export(
 def _rewritten(module: nn.Module, formulation: Formulation) -> nn.Module:
     match module:
         case PointwiseConv():
-            return _conv(module.weight, None)
+            return _conv(module.weight, module.bias)
         case Encoder() if _is_separable(module):
             return _ChannelsFirstEncoder(module, formulation)
         case Encoder():
@@ -121,11 +121,15 @@ def _is_separable(encoder: Encoder) -> bool:
 
 
 class _RowsEncoder(nn.Module):
-    """Tokens as rows, for mixers that need them so; only the patches are made differently."""
+    """Tokens as rows, for mixers that need them so: only the patches differ between formulations."""
 
     def __init__(self, encoder: Encoder, formulation: Formulation) -> None:
         super().__init__()
         self.encoder, self.patch, self.formulation = encoder, encoder.patch, formulation
+        for module in list(encoder.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, SampleNorm):
+                    setattr(module, name, _RowsNorm(child))
 
     def forward(self, map_BDHW: Tensor) -> Tensor:
         grid = patch_grid(map_BDHW, self.patch)
@@ -133,6 +137,17 @@ class _RowsEncoder(nn.Module):
         for layer in self.encoder.layers:
             x_BPND = layer(x_BPND, grid)
         return self.formulation.fold(self.encoder.norm(x_BPND).permute(0, 3, 1, 2), self.patch, grid)
+
+
+class _RowsNorm(nn.Module):
+    """`SampleNorm` in operators that every converter knows."""
+
+    def __init__(self, norm: SampleNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x_BPND: Tensor) -> Tensor:
+        return F.layer_norm(x_BPND, list(map(int, x_BPND.shape[1:]))) * self.weight + self.bias
 
 
 class _ChannelsFirstEncoder(nn.Module):

@@ -9,7 +9,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class PointwiseConv(nn.Conv2d):
-    """A 1x1 convolution without bias. On a CPU it trains as a matrix product of channels-last rows.
+    """A 1x1 convolution. On a CPU it trains as a matrix product of channels-last rows.
+
+    It has no bias until a normalisation is folded into it.
 
     A training step of MobileViTv2-0.5 takes a tenth less time so than through the convolution.
 
@@ -23,7 +25,7 @@ class PointwiseConv(nn.Conv2d):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if x_BCHW.device.type != "cpu" or not self.training:
             return super().forward(x_BCHW)
-        return F.linear(x_BCHW.permute(0, 2, 3, 1), self.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+        return F.linear(x_BCHW.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Sequential):

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig
-from mvit2_search.models.encoder import Encoder
+from mvit2_search.models.encoder import V1_DROPOUT, Encoder
 from mvit2_search.models.layers import ConvNorm, InvertedResidual
 
 _STRIDES = (1, 2, 2, 2, 2)
-_V1_DROPOUT = 0.1
 
 
 class MobileViTv2Block(nn.Module):
@@ -93,7 +92,7 @@ class MobileViT(nn.Module):
         self.stem = ConvNorm(3, arch.stem_channels, 3, stride=2)
         self.stages = nn.Sequential(*(_stage(arch, i) for i in range(STAGES)))
         self.final = ConvNorm(last, arch.final_channels) if arch.final_channels else nn.Identity()
-        dropout = _V1_DROPOUT if arch.family == "mobilevitv1" else 0.0
+        dropout = V1_DROPOUT if arch.family == "mobilevitv1" else 0.0
         self.classifier = Classifier(arch.final_channels or last, num_classes, dropout)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:

@@ -104,24 +104,7 @@ def _product(inputs: list[Any], outputs: list[Any]) -> int:
     return _elements(outputs) * int(inputs[0].type().sizes()[-1])
 
 
-# the last row: what fvcore by itself passes over without a word, though it computes
-_ELEMENT_WISE = (
-    *("add", "add_", "addcmul", "mul", "silu", "silu_", "upsample_bilinear2d"),
-    *(
-        "relu",
-        "relu_",
-        "clamp",
-        "clamp_",
-        "floor",
-        "floor_divide",
-        "remainder",
-        "masked_fill",
-        "max",
-        "eq",
-        "ge",
-        "gt",
-    ),
-)
+_ELEMENT_WISE = ("add", "add_", "mul", "relu", "silu", "silu_", "upsample_bilinear2d")
 _HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
     "aten::matmul": _product,
     **dict.fromkeys([f"aten::{name}" for name in _ELEMENT_WISE], _per_output),

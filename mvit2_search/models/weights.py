@@ -16,9 +16,17 @@ from torch import Tensor
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.models.elsewhere import stretches, timm_network, transformers_config, transformers_network
+from mvit2_search.models.elsewhere import (
+    refuse_mixers,
+    stretches,
+    timm_arguments,
+    transformers_config,
+    transformers_network,
+)
 from mvit2_search.models.mobilevit import MobileViT
 from mvit2_search.models.names import SCHEMES, Scheme, foreign_names
+
+__all__ = ["load_state_dict", "save_pretrained", "timm_arguments", "timm_state_dict"]
 
 _FIRST = ("family", "attention", "attention_layers")  # settings that explain differences in others
 
@@ -40,20 +48,13 @@ def load_state_dict(model: MobileViT, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def timm_state_dict(model: MobileViT) -> dict[str, Tensor]:
-    """The weights for `timm.create_model(timm_name(model.arch), num_classes=...)`.
+    """The weights for `timm.create_model(name, num_classes=..., **settings)`, which `timm_arguments` gives.
 
     Raises:
         SpecError: timm has no such network; the message names the setting.
     """
-    timm_name(model.arch)
+    refuse_mixers("timm", model.arch)
     return _translated(model, "timm")
-
-
-def timm_name(arch: ArchConfig) -> str:
-    """What timm calls the network, for instance `mobilevitv2_075`. Raises SpecError like `timm_state_dict`."""
-    name, theirs = timm_network(arch)
-    _refuse_differences("timm", arch, theirs)
-    return name
 
 
 def save_pretrained(model: MobileViT, folder: Path) -> None:
@@ -88,7 +89,8 @@ def _recognised(model: MobileViT, state_dict: Mapping[str, Tensor]) -> dict[str,
     best = max(schemes, key=lambda names: sum(n in state_dict for parts in names.values() for n in parts))
     if not any(name in state_dict for parts in best.values() for name in parts):
         raise SpecError(
-            f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(sorted(state_dict))}"
+            f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(list(state_dict))}; give "
+            "the state dict of a classifier itself, without a prefix such as module. before its names"
         )
     return best
 
@@ -100,14 +102,20 @@ def _names(key: str, arch: ArchConfig, scheme: Scheme) -> list[str]:
 def _joined(names: list[str], state_dict: Mapping[str, Tensor], own: Tensor) -> Tensor:
     """The tensor in our shape; a linear map may come as a 1x1 convolution."""
     shape = [own.shape[0] // len(names), *own.shape[1:]] if own.ndim else []
+    as_convolution = [*shape, 1, 1] if own.ndim == 2 else shape
     for name in names:
-        found = list(state_dict[name].shape)
-        if found not in (shape, [*shape, 1, 1]):
-            raise SpecError(f"{name}: expected the shape {shape}, found {found}")
+        tensor = state_dict[name]
+        if not isinstance(tensor, Tensor) or (own.is_floating_point() and not tensor.is_floating_point()):
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise SpecError(f"{name}: expected a tensor of {own.dtype}, found {kind}")
+        if list(tensor.shape) not in (shape, as_convolution):
+            raise SpecError(f"{name}: expected the shape {shape}, found {list(tensor.shape)}")
     return torch.cat([state_dict[name].reshape(shape) for name in names]) if shape else state_dict[names[0]]
 
 
 def _translated(model: MobileViT, scheme: Scheme) -> dict[str, Tensor]:
+    if "stem.1.running_mean" not in model.state_dict():
+        raise SpecError("this network was folded for inference; write the one that it was made from")
     translated: dict[str, Tensor] = {}
     for key, tensor in model.state_dict().items():
         names = foreign_names(key, model.arch, scheme)
