@@ -282,6 +282,12 @@ def test_timm_has_no_other_mixers(arch, usual):
         timm_state_dict(build_model(arch, 2))
 
 
+def test_timm_has_inner_widths_in_multiples_of_8():
+    arch = replace(WIDTH_05, expanded_channels=((30,), *WIDTH_05.expanded_channels[1:]))
+    with pytest.raises(SpecError, match=r"timm cannot express expanded_channels \(\(30,\).*multiples of 8"):
+        timm_state_dict(build_model(arch, 2))
+
+
 def test_transformers_cannot_do_without_the_last_convolution_of_the_first_version(tmp_path):
     with pytest.raises(SpecError, match="transformers cannot express final_channels 0"):
         save_pretrained(build_model(replace(XXS, final_channels=0), 2), tmp_path)

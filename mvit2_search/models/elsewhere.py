@@ -31,10 +31,10 @@ def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
     blocks, which are made with timm.
 
     Raises:
-        SpecError: timm has no such token mixer.
+        SpecError: timm has no such network.
         BackendUnavailable: the network has no name in timm, and timm is not installed.
     """
-    refuse_mixers("timm", arch)
+    refuse_for_timm(arch)
     for name, network in published_networks().items():
         if replace(network, image_size=arch.image_size) == arch:
             version, _, size = name.partition("-")
@@ -45,12 +45,14 @@ def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
     return name, {"stem_chs": arch.stem_channels, "blocks": stages, "num_features": arch.final_channels}
 
 
-def refuse_mixers(library: str, arch: ArchConfig) -> None:
-    """Raise SpecError unless every stage has the mixer of its paper, which is all that timm has."""
+def refuse_for_timm(arch: ArchConfig) -> None:
+    """Raise SpecError for what timm cannot make: another mixer than the paper's, uneven inner widths."""
     usual = "multi_head" if arch.family == "mobilevitv1" else "separable"
     stages = zip(arch.attention, arch.attention_layers, strict=True)
     if any(attention != usual for attention, layers in stages if layers):
-        raise SpecError(f"{library} cannot express attention {arch.attention}; it has {usual} in {arch.family}")
+        raise SpecError(f"timm cannot express attention {arch.attention}; it has {usual} in {arch.family}")
+    if any(hidden % 8 for row in arch.expanded_channels for hidden in row):
+        raise SpecError(f"timm cannot express expanded_channels {arch.expanded_channels}; it has multiples of 8")
 
 
 def _timm_stage(arch: ArchConfig, i: int) -> Iterator[Any]:

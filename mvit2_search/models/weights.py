@@ -17,7 +17,7 @@ from torch import Tensor
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
 from mvit2_search.models.elsewhere import (
-    refuse_mixers,
+    refuse_for_timm,
     stretches,
     timm_arguments,
     transformers_config,
@@ -53,7 +53,7 @@ def timm_state_dict(model: MobileViT) -> dict[str, Tensor]:
     Raises:
         SpecError: timm has no such network; the message names the setting.
     """
-    refuse_mixers("timm", model.arch)
+    refuse_for_timm(model.arch)
     return _translated(model, "timm")
 
 
