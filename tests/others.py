@@ -1,14 +1,13 @@
 """timm and transformers, against which our networks are held. Only the tests need them."""
 
 import torch
+from torch import library
 
 try:
     import torchvision  # noqa: F401  # timm imports it
 except RuntimeError:  # it does not load beside a torch that was built for the CPU alone
     for operator in ("nms", "qnms"):
-        torch.library.define(
-            f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import timm
 import transformers

@@ -37,7 +37,7 @@ def export_model(
 
 
 def _untrained(arch: ArchConfig, num_classes: int) -> MobileViT:
-    """A network as heavy as a trained one: a norm's scale of 1 and shift of 0 would be optimised away."""
+    """A network as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(arch, num_classes)
