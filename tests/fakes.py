@@ -37,8 +37,10 @@ def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int
         path=path,
         sha256=f"{arch.key}-{num_classes}-{formulation}",
         format=format,
+        precision="float32",
         input_name="image",
         input_shape=shape,
+        output_shape=(1, num_classes),
     )
 
 

@@ -68,7 +68,15 @@ def instant_mixers(monkeypatch):
         path = folder / f"{attention}-{tokens}.{format}"
         path.write_text(json.dumps({"attention": attention, "tokens": tokens}))
         shape = (1, 1, tokens, 512)
-        return Artifact(path=path, sha256=path.stem, format=format, input_name="image", input_shape=shape)
+        return Artifact(
+            path=path,
+            sha256=path.stem,
+            format=format,
+            precision="float32",
+            input_name="image",
+            input_shape=shape,
+            output_shape=(1, 1000),
+        )
 
     monkeypatch.setattr(attention_bench, "export_mixer", export)
 

@@ -22,7 +22,15 @@ from mvit2_search.records import Artifact, Measurement, Samples
 
 
 def artifact(name, **changes):
-    whole = Artifact(path=Path(name), sha256=name, format="onnx", input_name="x", input_shape=(1,))
+    whole = Artifact(
+        path=Path(name),
+        sha256=name,
+        format="onnx",
+        precision="float32",
+        input_name="x",
+        input_shape=(1,),
+        output_shape=(1,),
+    )
     return replace(whole, **changes)
 
 

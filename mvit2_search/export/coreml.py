@@ -48,7 +48,13 @@ def export_coreml(model: nn.Module, path: Path, shape: tuple[int, ...], conventi
         package.input_description["image"] = convention
         package.save(str(path))
     return Artifact(
-        path=path, sha256=content_hash(path), format="mlpackage", input_name="image", input_shape=shape
+        path=path,
+        sha256=content_hash(path),
+        format="mlpackage",
+        precision="float16",
+        input_name="image",
+        input_shape=shape,
+        output_shape=tuple(package.get_spec().description.output[0].type.multiArrayType.shape),
     )
 
 

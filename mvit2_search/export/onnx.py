@@ -40,4 +40,12 @@ def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention
     written.graph.input[0].doc_string = convention
     onnx.save(written, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Artifact(path=path, sha256=digest, format="onnx", input_name="image", input_shape=shape)
+    return Artifact(
+        path=path,
+        sha256=digest,
+        format="onnx",
+        precision="float32",
+        input_name="image",
+        input_shape=shape,
+        output_shape=tuple(d.dim_value for d in written.graph.output[0].type.tensor_type.shape.dim),
+    )

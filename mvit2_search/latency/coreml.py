@@ -8,15 +8,18 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import TimingPlan
+from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 
 class CoreMLDevice:
-    """Half precision, batch 1, on whatever compute units Core ML chooses."""
+    """Half precision, batch 1, on the compute units that `units` allows."""
 
     format = "mlpackage"
+
+    def __init__(self, units: str) -> None:
+        self._units = units
 
     def check(self) -> None:
         if platform.system() != "Darwin":
@@ -34,7 +37,7 @@ class CoreMLDevice:
             precision="float16",
             batch=1,
             threads=0,
-            protocol=1,
+            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

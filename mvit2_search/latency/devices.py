@@ -1,15 +1,35 @@
-"""Devices, by the name that the command line and the records use."""
+"""Devices, by the name that the command line and the records use: `host`, `coreml`, `coreml:ne`."""
 
 import platform
+from dataclasses import dataclass
 from importlib import import_module
 
 from mvit2_search.errors import SpecError
 from mvit2_search.latency.protocol import Device
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """Where a device's class is, and the compute units that may follow its name after a colon.
+
+    The class is called with one of `units`, the first where none is named, or with nothing where it has none.
+    """
+
+    where: str
+    units: tuple[str, ...] = ()
+
+
 DEVICES = {
-    "host": "mvit2_search.latency.host:HostDevice",
-    "coreml": "mvit2_search.latency.coreml:CoreMLDevice",
+    "host": Entry(where="mvit2_search.latency.host:HostDevice"),
+    "executorch": Entry(where="mvit2_search.latency.executorch:ExecuTorchDevice"),
+    "coreml": Entry(where="mvit2_search.latency.coreml:CoreMLDevice", units=("all", "cpu", "gpu", "ne")),
+    "coreai": Entry(where="mvit2_search.latency.coreai:CoreAIDevice"),
 }
+
+
+def device_names() -> list[str]:
+    """Every name that `make_device` takes besides `auto`."""
+    return [name for key, entry in DEVICES.items() for name in (key, *(f"{key}:{unit}" for unit in entry.units))]
 
 
 def default_device() -> str:
@@ -24,8 +44,10 @@ def make_device(name: str) -> Device:
         SpecError: there is none of that name.
     """
     name = default_device() if name == "auto" else name
-    if name not in DEVICES:
-        raise SpecError(f"--device {name!r}: expected auto, {' or '.join(DEVICES)}")
-    module, cls = DEVICES[name].split(":")
-    device: Device = getattr(import_module(module), cls)()
+    if name not in device_names():
+        raise SpecError(f"--device {name!r}: expected auto, {', '.join(device_names())}")
+    key, _, unit = name.partition(":")
+    entry = DEVICES[key]
+    module, cls = entry.where.split(":")
+    device: Device = getattr(import_module(module), cls)(*(entry.units and (unit or entry.units[0],)))
     return device

@@ -9,7 +9,7 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import TimingPlan
+from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
@@ -34,7 +34,7 @@ class HostDevice:
             precision="float32",
             batch=1,
             threads=1,
-            protocol=1,
+            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

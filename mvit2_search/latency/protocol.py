@@ -6,13 +6,22 @@ from typing import Protocol
 from mvit2_search.records import Artifact, Passport, Samples
 
 
+PROTOCOL = 2  # stands in passports: latencies of different protocols are never compared
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimingPlan:
-    """How often to run what. One visit loads both networks, warms up and takes `pairs_per_visit`."""
+    """How often to run what. One visit loads both networks, warms up and takes `pairs_per_visit`.
+
+    A pair is a burst of `unit` passes of the candidate and one of the reference, next to each other.
+    """
 
     warmup: int = 3
-    pairs_per_visit: int = 20
-    max_visits: int = 5
+    unit: int = 1
+    pairs_per_visit: int = 10
+    min_visits: int = 2
+    max_visits: int = 6
+    pause_s: float = 1.0  # between visits
     settled_pct: float = 2.0  # stop when the interval of the paired median is within this, both ways
 
 
@@ -40,7 +49,7 @@ class Device(Protocol):
         """What latencies of this device hold for; after `check`."""
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-        """Milliseconds of single forward passes, candidate and reference in turn.
+        """One visit: milliseconds of single forward passes, candidate and reference in turn.
 
         Raises:
             BackendUnavailable: the device went away.

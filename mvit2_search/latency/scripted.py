@@ -6,7 +6,7 @@ It is not among `DEVICES`, so no study can be made with it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mvit2_search.latency.protocol import TimingPlan
+from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
@@ -33,7 +33,7 @@ class ScriptedDevice:
             precision="none",
             batch=1,
             threads=0,
-            protocol=1,
+            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

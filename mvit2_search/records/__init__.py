@@ -2,7 +2,7 @@
 
 from mvit2_search.records.confirmation import Score
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
-from mvit2_search.records.measurement import Artifact, Measurement, Passport, Samples
+from mvit2_search.records.measurement import Artifact, Measurement, Passport, Precision, Samples
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
 
@@ -20,6 +20,7 @@ __all__ = [
     "Measurement",
     "Outcome",
     "Passport",
+    "Precision",
     "Recipe",
     "Samples",
     "Score",

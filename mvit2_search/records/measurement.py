@@ -4,18 +4,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """An exported network, ready for a device."""
+    """An exported network of one input and one output, ready for a device."""
 
     path: Path
     sha256: str  # of the content: equal for equal networks and weights
-    format: str  # "onnx" or "mlpackage"
+    format: str  # a key of `export.FORMATS`
+    precision: Precision
     input_name: str
     input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    input_kind: Literal["tensor", "image"] = "tensor"  # an image is given in 8 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +50,17 @@ class Passport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Samples:
-    """Milliseconds of single forward passes, the i-th of both taken next to each other."""
+    """Milliseconds of single forward passes in one visit.
+
+    They were taken in bursts of `unit` passes, candidate and reference in turn: the i-th burst of one
+    stands next to the i-th of the other.
+    """
 
     candidate_ms: tuple[float, ...]
     reference_ms: tuple[float, ...]
+    unit: int
     load_ms: float  # of the candidate, cold
+    placement: tuple[tuple[str, float], ...] = ()  # share of the operators planned for each compute device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
