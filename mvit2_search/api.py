@@ -1,4 +1,4 @@
-"""What a notebook uses: run a study, read it, bring its files up to date, export from it."""
+"""What a notebook uses: run a study, read it, bring its files up to date, export from it, measure."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import yaml
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
-from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
-from mvit2_search.records import Finished, FormulationName, Trial
+from mvit2_search.latency import device_names, make_device
+from mvit2_search.records import Finished, FormulationName, Measurement, Passport, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
 
@@ -96,6 +97,79 @@ def export_untrained(folder: Path, trial: Trial, *, format: str, formulation: Fo
     except OSError as err:
         raise StorageError(f"{target}: cannot be written: {err}") from err
     return Exported(path=target, trial=trial)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Available:
+    """A device by name; `about` says what it is, or what it needs."""
+
+    name: str
+    ready: bool
+    about: str
+
+
+def list_devices() -> list[Available]:
+    """Every device that `--device` may name."""
+    return [_available(name) for name in device_names()]
+
+
+def _available(name: str) -> Available:
+    device = make_device(name)
+    try:
+        device.check()
+    except BackendUnavailable as err:
+        return Available(name=name, ready=False, about=str(err))
+    passport = device.passport()
+    about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
+    return Available(name=name, ready=True, about=about)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """The latency of one architecture; `samples` is the file with every pass."""
+
+    name: str
+    key: str
+    num_classes: int
+    latency: Measurement
+    passport: Passport
+    samples: Path
+
+
+def measure_architecture(
+    name_or_path: str,
+    device: str,
+    *,
+    results: Path,
+    num_classes: int,
+    formulation: FormulationName,
+    again: bool = False,
+) -> Measured:
+    """Time an architecture, or read what was measured of it in `results` before.
+
+    Args:
+        again: time it all the same.
+
+    Raises:
+        SpecError: there is no such architecture or device.
+        BackendUnavailable: the device cannot be used from here, or went away.
+        MeasurementError: the network cannot be exported or timed.
+        StorageError: `results` cannot be read or written.
+    """
+    from mvit2_search.timer import open_timer  # imports torch
+
+    arch = load_arch(name_or_path)
+    where = make_device(device)
+    with open_timer(where, results=results, num_classes=num_classes, formulation=formulation) as timer:
+        latency = timer.measure(arch, again=again)
+        return Measured(
+            name=Path(name_or_path).name,
+            key=arch.key,
+            num_classes=num_classes,
+            latency=latency,
+            passport=timer.meter.passport,
+            samples=timer.meter.path(latency.artifact_sha256),
+        )
 
 
 def _summary(study: Study) -> Summary:

@@ -1,8 +1,11 @@
 """Timing networks by one protocol, for searches and benchmarks alike: export, measure, remove the export."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
@@ -13,6 +16,23 @@ from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName,
 _REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
 _LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
+
+
+@contextmanager
+def open_timer(
+    device: Device, *, results: Path, num_classes: int, formulation: FormulationName
+) -> Iterator["Timer"]:
+    """A timer with a scratch folder of its own, whose measurements are shared with the studies in `results`.
+
+    Raises:
+        BackendUnavailable: the device cannot be used from here.
+        MeasurementError: the reference cannot be timed.
+    """
+    device.check()
+    with TemporaryDirectory(prefix="mvit2-search-") as scratch:
+        yield Timer(
+            device, results=results, scratch=Path(scratch), num_classes=num_classes, formulation=formulation
+        )
 
 
 class Timer:
@@ -38,21 +58,34 @@ class Timer:
         self.format, self._scratch = device.format, scratch
         self._num_classes, self._formulation = num_classes, formulation
         reference = self._written("reference", self._exporter(_REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
-        self.meter = Meter(device, results / _LATENCIES, reference, reference_ms=reference_ms)
+        self.meter = Meter(device, results / _LATENCIES, reference, scale_ms=reference_ms)
 
-    def measure(self, arch: ArchConfig) -> Measurement:
-        """Raises MeasurementError where the network cannot be exported or timed."""
-        return self.measure_export(self._exporter(arch, self._num_classes, self._formulation))
+    def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:
+        """The latency of `arch`: from earlier, if it has been measured and nothing was wrong with it.
 
-    def measure_export(self, export: Callable[[Path], Artifact]) -> Measurement:
-        """The latency of whatever `export` writes, in `self.format`, to the empty folder that it is given.
+        Args:
+            again: measure it all the same, and keep that instead.
 
         Raises:
             MeasurementError: it cannot be exported or timed.
             StorageError: it cannot be written.
         """
+        about = {"arch": arch.to_json(), "num_classes": self._num_classes, "formulation": self._formulation}
+        export = self._exporter(arch, self._num_classes, self._formulation)
+        return self.measure_export(export, about=about, again=again)
+
+    def measure_export(
+        self, export: Callable[[Path], Artifact], *, about: dict[str, Any], again: bool = False
+    ) -> Measurement:
+        """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
+
+        Args:
+            about: what it is, kept beside the measurement.
+        """
         try:
-            return self.meter.measure(self._written("candidate", export))
+            artifact = self._written("candidate", export)
+            known = None if again else self.meter.earlier(artifact)
+            return known or self.meter.measure(artifact, about=about)
         finally:
             shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
 

@@ -23,13 +23,14 @@ from mvit2_search.bench.mixers import _mixer, export_mixer
 from mvit2_search.bench.rows import backbone_rows, mixer_rows, network_rows, published_rows, slope_rows
 from mvit2_search.bench.slope import log_log_slope
 from mvit2_search.bench.tables import backbones_table, mixers_table, models_table, published_table, slopes_table
-from mvit2_search.bench.timings import open_timer
+from mvit2_search.bench.timings import CLASSES
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.latency import make_device
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.records import Artifact
+from mvit2_search.timer import open_timer
 
 EXPONENTS = {"multi_head": 2.0, "linformer": 1.0, "separable": 0.5}
 PASSPORT = ScriptedDevice(script=lambda a, i: 1.0).passport()
@@ -308,7 +309,9 @@ def test_the_mixers_are_those_of_the_papers_figure():
 
 @pytest.mark.slow
 def test_this_machine_times_mixers_and_keeps_the_times(tmp_path):
-    with open_timer(make_device("host"), results=tmp_path, formulation="pixel_unshuffle") as timer:
+    with open_timer(
+        make_device("host"), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
+    ) as timer:
         few, many = (attention_bench._time_mixer(timer, "separable", n, silent) for n in (64, 1024))
         assert attention_bench._time_mixer(timer, "separable", 64, silent) == few
     assert 0 < few.timing.latency_ms < many.timing.latency_ms

@@ -195,7 +195,7 @@ def run_arguments(tmp_path, **changes):
         ({"space": "block"}, 2, "did you mean 'blocks'?"),
         ({"latency-budget": "quick"}, 2, "--latency-budget: expected a time such as 12ms"),
         ({"study": "../up"}, 2, "expected up to 64 letters"),
-        ({"device": "tpu"}, 2, "expected auto, host or coreml"),
+        ({"device": "tpu"}, 2, "expected auto, host, executorch, coreml"),
         ({"train-on": "tpu"}, 2, "expected auto, cpu, mps, cuda"),
         ({"data": "nowhere"}, 4, "nowhere: no such folder"),
         ({"seed": "x"}, 2, "Invalid value for '--seed'"),

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timing_plan
 from scipy.stats import binom
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError, SpecError, StorageError
 from mvit2_search.export import export_model
-from mvit2_search.latency import Meter, TimingPlan, default_device, make_device
+from mvit2_search.latency import Meter, TimingPlan, default_device, device_names, make_device
 from mvit2_search.latency.coreml import CoreMLDevice
 from mvit2_search.latency.host import HostDevice
 from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.latency.timing import paired_ratio
 from mvit2_search.latency.turns import take_turns
+from mvit2_search.latency.visits import drifts, pair_ratios, paired_ratio
 from mvit2_search.records import Artifact, Measurement, Samples
 
 
@@ -35,12 +36,12 @@ def artifact(name, **changes):
 
 
 CANDIDATE, REFERENCE = artifact("candidate"), artifact("reference")
+TRUTH_MS = {"candidate": 30.0, "reference": 10.0}
 
 
-def scripted(shape, candidate_ms=30.0, reference_ms=10.0):
+def scripted(shape=lambda i: 1.0, **settings):
     """A device whose truth is known, times `shape(i)` at the i-th pass."""
-    truth = {"candidate": candidate_ms, "reference": reference_ms}
-    return ScriptedDevice(script=lambda a, i: truth[a.sha256] * shape(i))
+    return ScriptedDevice(script=lambda a, i: TRUTH_MS[a.sha256] * shape(i), **settings)
 
 
 def noise(percent, seed=0):
@@ -52,30 +53,104 @@ def measure(device, folder):
     return Meter(device, folder, REFERENCE).measure(CANDIDATE)
 
 
-def test_a_quiet_device_is_settled_at_once(tmp_path):
+def known(device, folder):
+    """A meter that knows the device from quiet times."""
+    return Meter(device, folder, REFERENCE)
+
+
+def test_a_quiet_device_is_settled_in_two_visits(tmp_path):
     result = measure(scripted(noise(1)), tmp_path)
     assert result.latency_ms == pytest.approx(30, rel=0.01)
     assert result.low_ms <= result.latency_ms <= result.high_ms
-    assert (result.pairs, result.flags) == (20, ())
+    assert (result.pairs, result.visits, result.set_aside, result.flags) == (20, 2, 0, ())
 
 
-def test_a_machine_that_changes_its_speed_does_not_change_the_result(tmp_path):
-    regimes = lambda i: 1.55 if (i // 40) % 2 else 1.0  # noqa: E731
-    wobble = noise(1)
-    device = scripted(lambda i: regimes(i) * wobble(i))
-    result = measure(device, tmp_path)
-    truth = result.reference_ms * 3
-    assert result.latency_ms == pytest.approx(truth, rel=0.02)
-
-
-def test_a_slow_spell_is_flagged_and_the_result_stays(tmp_path):
+def test_visits_are_separated(tmp_path):
     device = scripted(noise(1))
-    meter = Meter(device, tmp_path, REFERENCE)
-    device.script = scripted(lambda i: 1.55).script
+    meter = known(device, tmp_path)
+    idle = device.idle_s
+    meter.measure(CANDIDATE)
+    assert device.idle_s - idle == pytest.approx(2 * device.load_s + TimingPlan().pause_s)
+
+
+def test_visits_at_another_speed_are_set_aside_and_made_again(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    first = device.visits + 1
+    slow = lambda device, one: (1.55 if one is REFERENCE else 1.7) if device.visits == first else 1.0  # noqa: E731
+    device.weather = slow
+    result = meter.measure(CANDIDATE)
+    assert (result.visits, result.set_aside, result.flags) == (2, 1, ())
+    assert result.latency_ms == pytest.approx(30, rel=0.01)
+    assert result.reference_now_ms == pytest.approx(10, rel=0.02)
+    visits = json.loads(meter.path(CANDIDATE.sha256).read_text())["visits"]
+    assert len(visits) == 3
+    assert min(visits[0]["candidate_ms"]) > 40
+
+
+def test_pauses_grow_after_disturbed_visits(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    pauses = []
+    device.pause = pauses.append
+    device.weather = lambda *_: 1.55
+    meter.measure(CANDIDATE)
+    waits = [seconds for seconds in pauses if seconds != device.load_s]
+    assert waits == [2.0, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_a_slow_spell_that_stays_is_flagged_and_the_ratio_holds(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    device.weather = lambda *_: 1.55
     result = meter.measure(CANDIDATE)
     assert result.latency_ms == pytest.approx(30, rel=0.02)
     assert result.reference_now_ms == pytest.approx(15.5, rel=0.02)
     assert result.flags == ("slow",)
+
+
+def test_what_was_flagged_is_measured_again_when_it_is_asked_for(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    device.weather = lambda *_: 1.55
+    meter.measure(CANDIDATE)
+    assert meter.earlier(CANDIDATE) is None
+    device.weather = lambda *_: 1.0
+    meter.measure(CANDIDATE)
+    assert meter.earlier(CANDIDATE).flags == ()
+
+
+def test_throttling_within_visits_is_flagged(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    start = device.passes
+    device.weather = lambda device, _: 1 + 0.004 * (device.passes - start)
+    result = meter.measure(CANDIDATE)
+    assert "drift" in result.flags
+    assert result.latency_ms == pytest.approx(30, rel=0.02)
+
+
+def test_a_device_that_was_slow_when_first_used_is_known_better_later(tmp_path):
+    device = scripted(noise(1), weather=lambda *_: 1.55)
+    meter = known(device, tmp_path)
+    assert meter.known.reference_ms == pytest.approx(15.5, rel=0.02)
+    slow = meter.measure(CANDIDATE)
+    device.weather = lambda *_: 1.0
+    other = artifact("other")
+    device.script = scripted().script
+    device.script = lambda a, i: 20.0 if a is other else TRUTH_MS[a.sha256]
+    assert meter.measure(other).flags == ()
+    assert meter.known.reference_ms == pytest.approx(10, rel=0.02)
+    assert known(device, tmp_path).known == meter.known
+    assert slow.flags == ()
+    assert meter.earlier(CANDIDATE) is None  # it was made at the slow speed
+    assert meter.reference_ms == pytest.approx(15.5, rel=0.02)  # a study keeps its scale
+
+
+def test_the_first_use_finds_the_fast_speed_among_two(tmp_path):
+    wobble = noise(1)
+    device = scripted(wobble, weather=lambda device, _: 1.55 if device.seconds % 12 < 6 else 1.0)
+    assert known(device, tmp_path).known.reference_ms == pytest.approx(10, rel=0.02)
 
 
 def test_outliers_do_not_move_the_median(tmp_path):
@@ -86,95 +161,246 @@ def test_outliers_do_not_move_the_median(tmp_path):
 
 def test_what_does_not_settle_is_flagged_after_more_pairs(tmp_path):
     result = measure(scripted(noise(30)), tmp_path)
-    assert result.pairs == TimingPlan().pairs_per_visit * TimingPlan().max_visits
+    assert result.pairs + result.set_aside * TimingPlan().pairs_per_visit == 60
     assert "unsettled" in result.flags
 
 
-def test_the_interval_covers_the_median_as_often_as_it_says():
+def samples(candidate, reference, unit=1):
+    return Samples(candidate_ms=tuple(candidate), reference_ms=tuple(reference), unit=unit, load_ms=0.0)
+
+
+@pytest.mark.parametrize("between", [0.0, 0.01])
+def test_the_interval_covers_the_median_about_as_often_as_it_says(between):
+    """Visits that differ among each other included: three here, as two tell little of it."""
     rng, truth, hits = np.random.default_rng(3), 3.0, 0
     for _ in range(400):
-        candidate = truth * rng.lognormal(0, 0.1, 20)
-        _, low, high = paired_ratio(Samples(candidate_ms=tuple(candidate), reference_ms=(1.0,) * 20, load_ms=0))
-        hits += low <= truth <= high
-    assert hits >= binom.ppf(0.001, 400, 0.95)
+        visits = [
+            samples(truth * rng.lognormal(0, between) * rng.lognormal(0, 0.03, 10), [1.0] * 10) for _ in range(3)
+        ]
+        ratio = paired_ratio(visits)
+        hits += ratio.low <= truth <= ratio.high
+    assert hits >= binom.ppf(0.001, 400, 0.9)
     assert hits < 400
+
+
+def test_the_interval_takes_in_the_scatter_of_visits():
+    alike = paired_ratio([samples([2.0] * 10, [1.0] * 10)] * 2)
+    apart = paired_ratio([samples([ms] * 10, [1.0] * 10) for ms in (2.0, 2.2)])
+    assert (alike.low, alike.high) == (2.0, 2.0)
+    assert apart.high - apart.value == pytest.approx(1.96 * 0.1)
+
+
+def test_pairs_of_bursts_are_of_their_medians():
+    visit = samples([3, 9, 3, 4, 4, 40], [1, 1, 7, 2, 2, 2], unit=3)
+    assert list(pair_ratios(visit)) == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("bursts", "expected"),
+    [
+        ([1.0] * 10, False),
+        (list(np.linspace(1, 1.2, 10)), True),
+        (list(np.linspace(1, 1.02, 10)), False),  # too little to matter
+        ([1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3], False),  # no trend
+    ],
+)
+def test_drift_is_a_trend_of_the_reference(bursts, expected):
+    assert drifts(samples([3.0] * 10, bursts)) is expected
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_times_that_are_none_are_refused(tmp_path, bad):
-    meter = Meter(scripted(noise(1)), tmp_path, REFERENCE)
-    meter._device.script = lambda a, i: bad
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    device.script = lambda a, i: bad
     with pytest.raises(MeasurementError, match="the device gave a time of"):
         meter.measure(CANDIDATE)
 
 
-def test_every_timed_pass_follows_an_untimed_one_of_the_same_network():
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"candidate_ms": (1.0,)}, "no pairs"), ({"unit": 3}, "no whole bursts of 3")],
+)
+def test_samples_that_are_no_pairs_are_refused(tmp_path, changes, message):
+    device = scripted()
+    meter = known(device, tmp_path)
+    whole = device.time
+    device.time = lambda *given: replace(whole(*given), **changes)
+    with pytest.raises(MeasurementError, match=message):
+        meter.measure(CANDIDATE)
+
+
+def order(plan):
     passes = []
 
     def run(name):
         return lambda: passes.append(name) or float(len(passes))
 
-    samples = take_turns(run("c"), run("r"), plan=TimingPlan(warmup=0, pairs_per_visit=2), load_ms=0.0)
-    assert "".join(passes) == "ccrrccrr"
-    assert samples.candidate_ms == (2.0, 6.0)
-    assert samples.reference_ms == (4.0, 8.0)
+    return take_turns(run("c"), run("r"), plan=plan, load_ms=0.0), "".join(passes)
 
 
-def test_a_measurement_is_made_once_and_shared(tmp_path):
+def test_every_timed_pass_follows_an_untimed_one_of_the_same_network():
+    taken, passes = order(TimingPlan(warmup=0, pairs_per_visit=2))
+    assert passes == "ccrrccrr"
+    assert taken.candidate_ms == (2.0, 6.0)
+    assert taken.reference_ms == (4.0, 8.0)
+
+
+def test_bursts_leave_out_their_first_pass():
+    taken, passes = order(TimingPlan(warmup=1, pairs_per_visit=2, unit=2))
+    assert passes == "cr" + "cccrrr" * 2
+    assert taken.candidate_ms == (4.0, 5.0, 10.0, 11.0)
+    assert (len(taken.reference_ms), taken.unit) == (4, 2)
+
+
+def swapping(cost):
+    """A device on which the first passes after a change of network are slower."""
+    device = scripted(noise(0.5))
+    recent = {"copy": 0, "since": 0}
+
+    def time(candidate, reference, plan):
+        def run(copy):
+            def one():
+                recent["since"] = recent["since"] + 1 if recent["copy"] == copy else 0
+                recent["copy"] = copy
+                return device.run(REFERENCE) * (cost if recent["since"] < 3 else 1.0)
+
+            return one
+
+        return take_turns(run(1), run(2), plan=plan, load_ms=0.0)
+
+    device.time = time
+    return device
+
+
+def test_single_passes_where_changing_networks_costs_nothing(tmp_path):
+    meter = known(scripted(noise(2)), tmp_path)
+    assert meter.known.unit == 1
+    assert [trial.unit for trial in meter.known.aa_test] == [1, 5, 20]
+    assert all(trial.ratio == pytest.approx(1, abs=0.02) for trial in meter.known.aa_test)
+
+
+def test_bursts_where_changing_networks_slows_the_next_passes(tmp_path):
+    meter = known(swapping(1.4), tmp_path)
+    first, second, third = meter.known.aa_test
+    assert first.pass_ms == pytest.approx(14, rel=0.02)  # at 1 pass, all are slowed
+    assert second.pass_ms == pytest.approx(10, rel=0.02)  # at 5, two of five
+    assert third.pass_ms == pytest.approx(10, rel=0.02)
+    assert meter.known.unit == 5
+
+
+def test_the_unit_goes_into_the_measurement(tmp_path):
     device = scripted(noise(1))
-    first = measure(device, tmp_path)
+    path = tmp_path / "reference.json"
+    meter = known(device, tmp_path)
+    path = meter.path(CANDIDATE.sha256).with_name("reference.json")
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"known": saved["known"] | {"unit": 5}}))
+    result = known(device, tmp_path).measure(CANDIDATE)
+    assert (result.unit, result.pairs) == (5, 20)
+    assert len(json.loads(meter.path(CANDIDATE.sha256).read_text())["visits"][0]["candidate_ms"]) == 50
+
+
+def test_a_measurement_is_kept_with_its_samples_and_what_it_is_of(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    first = meter.measure(CANDIDATE, about={"arch": "a"})
     made = device.passes
-    assert measure(device, tmp_path) == first
+    assert known(device, tmp_path).earlier(CANDIDATE) == first
     assert device.passes == made
-    saved = json.loads(next(tmp_path.glob("*/candidate.json")).read_text())
-    assert len(saved["samples"]["candidate_ms"]) == first.pairs
+    saved = json.loads(meter.path(CANDIDATE.sha256).read_text())
+    assert sum(len(visit["candidate_ms"]) for visit in saved["visits"]) == first.pairs
     assert Measurement.from_json(saved["measurement"]) == first
+    assert saved["about"] == {"arch": "a"}
 
 
 def test_another_passport_or_reference_measures_anew(tmp_path):
-    first = Meter(scripted(noise(1)), tmp_path, REFERENCE)
-    other_chip = scripted(noise(1))
-    other_chip.chip = "another"
-    assert first.passport.differences(Meter(other_chip, tmp_path, REFERENCE).passport) == [
-        "chip: scripted chip here, another there"
-    ]
-    Meter(scripted(noise(1)), tmp_path, replace(REFERENCE, sha256="reference", path=Path("x")))
-    other = scripted(noise(1))
-    other.script = lambda a, i: 1.0
+    first = known(scripted(noise(1)), tmp_path)
+    other_chip = known(scripted(noise(1), chip="another"), tmp_path)
+    assert first.passport.differences(other_chip.passport) == ["chip: scripted chip here, another there"]
+    Meter(scripted(noise(1)), tmp_path, replace(REFERENCE, path=Path("x")))
+    other = ScriptedDevice(script=lambda a, i: 1.0)
     Meter(other, tmp_path, artifact("another"))
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_study_keeps_its_scale_whatever_the_machine_does_later(tmp_path):
     first = measure(scripted(noise(1)), tmp_path / "a")
-    slow = scripted(lambda i: 1.55)
-    meter = Meter(slow, tmp_path / "b", REFERENCE, reference_ms=first.reference_ms)
+    meter = Meter(scripted(lambda i: 1.55), tmp_path / "b", REFERENCE, scale_ms=first.reference_ms)
     assert meter.measure(CANDIDATE).latency_ms == pytest.approx(first.latency_ms, rel=0.02)
 
 
 def test_a_shared_measurement_is_put_on_the_scale_of_the_study(tmp_path):
     first = measure(scripted(noise(1)), tmp_path)
-    again = Meter(scripted(noise(1)), tmp_path, REFERENCE, reference_ms=2 * first.reference_ms).measure(CANDIDATE)
+    again = Meter(scripted(noise(1)), tmp_path, REFERENCE, scale_ms=2 * first.reference_ms).earlier(CANDIDATE)
     assert again.latency_ms == pytest.approx(2 * first.latency_ms)
     assert (again.high_ms - again.low_ms) == pytest.approx(2 * (first.high_ms - first.low_ms))
     assert (again.reference_now_ms, again.pairs) == (first.reference_now_ms, first.pairs)
 
 
-def test_a_damaged_measurement_is_named(tmp_path):
-    device = scripted(noise(1))
-    measure(device, tmp_path)
-    path = next(tmp_path.glob("*/candidate.json"))
-    path.write_text("{")
+@pytest.mark.parametrize("text", ["{", "{}", '{"measurement": {"flags": []}}', "[]"])
+def test_a_damaged_measurement_is_named(tmp_path, text):
+    meter = known(scripted(noise(1)), tmp_path)
+    meter.path(CANDIDATE.sha256).write_text(text)
     with pytest.raises(StorageError, match=r"candidate.json: cannot be read .* delete it"):
-        measure(device, tmp_path)
+        meter.earlier(CANDIDATE)
+
+
+@pytest.mark.parametrize("text", ["{", '{"known": {}}'])
+def test_a_damaged_reference_is_named(tmp_path, text):
+    meter = known(scripted(noise(1)), tmp_path)
+    meter.path(CANDIDATE.sha256).with_name("reference.json").write_text(text)
+    with pytest.raises(StorageError, match=r"reference.json: cannot be read .* delete it"):
+        known(scripted(noise(1)), tmp_path)
+
+
+def test_measurements_from_before_visits_still_load():
+    old = {
+        "artifact_sha256": "a", "passport": "b", "latency_ms": 3.0, "low_ms": 2.9, "high_ms": 3.1, "p10_ms": 2.8,
+        "p90_ms": 3.2, "pairs": 20, "reference_ms": 1.0, "reference_now_ms": 1.0, "load_ms": 5.0,
+        "measured_at": "2026-01-01T00:00:00+00:00", "flags": ["slow"],
+    }  # fmt: skip
+    read = Measurement.from_json(old)
+    assert (read.latency_ms, read.visits, read.unit, read.set_aside) == (3.0, 1, 1, 0)
+    assert (read.placement, read.flags) == ((), ("slow",))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "within_pct"),
+    [("calm", 3), ("drift", 4), ("two regimes", 4), ("outliers", 3), ("throttling", 5)],
+)
+def test_the_plan_finds_the_truth_where_the_plain_median_does_not(scenario, within_pct):
+    """The benchmark's scenarios, a few times each; its table says the same with more tries."""
+    rows = [timing_plan.try_once(scenario, seed) for seed in range(8)]
+    found = timing_plan.summary(rows)
+    assert found["plan"] < within_pct
+    if scenario in ("drift", "two regimes", "throttling"):
+        assert found["median"] > 3 * found["plan"]
+    else:
+        assert found["minimum"] > found["plan"]
 
 
 def test_devices_have_names():
     assert isinstance(make_device("host"), HostDevice)
     assert isinstance(make_device("auto"), CoreMLDevice if platform.system() == "Darwin" else HostDevice)
+    assert make_device("coreml:ne").passport
     assert default_device() in ("host", "coreml")
-    with pytest.raises(SpecError, match=r"'scripted': expected auto, host or coreml"):
-        make_device("scripted")
+    assert {
+        "host",
+        "executorch",
+        "coreml",
+        "coreml:cpu",
+        "coreml:gpu",
+        "coreml:ne",
+        "coreml:all",
+        "coreai",
+    } == set(device_names())
+
+
+@pytest.mark.parametrize("name", ["scripted", "coreml:tpu", "host:cpu", "", ":"])
+def test_an_unknown_device_is_refused_with_those_that_exist(name):
+    with pytest.raises(SpecError, match=r"expected auto, host, executorch, coreml, coreml:all, .*coreai"):
+        make_device(name)
 
 
 @pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML")

@@ -6,11 +6,11 @@ from pathlib import Path
 from mvit2_search.arch import ArchConfig, Attention
 from mvit2_search.bench.mixers import DIM, export_mixer
 from mvit2_search.bench.slope import LEAST_POINTS, Slope, log_log_slope
-from mvit2_search.bench.timings import NetworkTiming, Tell, Timing, open_timer, time_network, told
+from mvit2_search.bench.timings import CLASSES, NetworkTiming, Tell, Timing, time_network, told
 from mvit2_search.complexity import MIXER_COSTS
 from mvit2_search.latency import Device
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
-from mvit2_search.timer import Timer
+from mvit2_search.timer import Timer, open_timer
 
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
 TOKENS = (64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096)  # octaves, half octaves where the slope is fitted
@@ -57,7 +57,7 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(device, results=results, formulation=DEFAULT_FORMULATION) as timer:
+    with open_timer(device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
         networks = [
             time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]
@@ -68,7 +68,10 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
 def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
     timing = told(
         f"{attention}, {tokens} tokens",
-        lambda: timer.measure_export(lambda folder: export_mixer(attention, tokens, folder, format=timer.format)),
+        lambda: timer.measure_export(
+            lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
+            about={"mixer": attention, "tokens": tokens, "channels": DIM},
+        ),
         tell,
     )
     macs = MIXER_COSTS[attention](DIM, 1, tokens).macs

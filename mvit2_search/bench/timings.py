@@ -1,16 +1,12 @@
 """What benchmarks measure: latencies by the protocol of the searches, kept beside theirs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import Cost, network_cost
 from mvit2_search.errors import MeasurementError
-from mvit2_search.latency import Device
-from mvit2_search.records import Failed, FormulationName, Measurement
+from mvit2_search.records import Failed, Measurement
 from mvit2_search.timer import Timer
 
 CLASSES = 1000  # of the published networks
@@ -26,19 +22,6 @@ class NetworkTiming:
     name: str
     cost: Cost
     timing: Timing
-
-
-@contextmanager
-def open_timer(device: Device, *, results: Path, formulation: FormulationName) -> Iterator[Timer]:
-    """A timer whose measurements are shared with the studies in `results`.
-
-    Raises:
-        BackendUnavailable: the device cannot be used from here.
-        MeasurementError: the reference cannot be timed.
-    """
-    device.check()
-    with TemporaryDirectory(prefix="mvit2-search-") as scratch:
-        yield Timer(device, results=results, scratch=Path(scratch), num_classes=CLASSES, formulation=formulation)
 
 
 def time_network(timer: Timer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:

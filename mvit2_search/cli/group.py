@@ -13,6 +13,8 @@ COMMANDS = {
     "status": "mvit2_search.cli.read:status",
     "report": "mvit2_search.cli.read:report",
     "export": "mvit2_search.cli.read:export",
+    "devices": "mvit2_search.cli.measure:devices",
+    "measure": "mvit2_search.cli.measure:measure",
     "profile": "mvit2_search.cli.check:profile",
     "validate": "mvit2_search.cli.check:validate",
     "bench": "mvit2_search.cli.bench:bench",

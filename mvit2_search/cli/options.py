@@ -20,7 +20,7 @@ results_option = click.option(
     help="Folder that holds the studies.",
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="Where to time: host, coreml or auto."
+    "--device", default="auto", show_default=True, help="Where to time; `mvit2-search devices` lists them."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 formulation_option = click.option(

@@ -29,6 +29,11 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
 @click.option("--study", required=True, help="Name of the study; the same name resumes it.")
 @device_option
+@click.option(
+    "--allow-device-change",
+    is_flag=True,
+    help="Set a study aside that was begun on another device, and start anew.",
+)
 @formulation_option
 @click.option(
     "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."

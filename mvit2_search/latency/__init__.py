@@ -1,7 +1,7 @@
 """Latencies: devices behind one seam, and the protocol that turns samples into a number."""
 
-from mvit2_search.latency.devices import DEVICES, default_device, make_device
+from mvit2_search.latency.devices import DEVICES, default_device, device_names, make_device
 from mvit2_search.latency.meter import Meter
 from mvit2_search.latency.protocol import Device, TimingPlan
 
-__all__ = ["DEVICES", "Device", "Meter", "TimingPlan", "default_device", "make_device"]
+__all__ = ["DEVICES", "Device", "Meter", "TimingPlan", "default_device", "device_names", "make_device"]

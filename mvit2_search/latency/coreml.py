@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import version
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ class CoreMLDevice:
     """Half precision, batch 1, on the compute units that `units` allows."""
 
     format = "mlpackage"
+    pause = staticmethod(sleep)
 
     def __init__(self, units: str) -> None:
         self._units = units

@@ -2,7 +2,7 @@
 
 import importlib.util
 from importlib.metadata import version
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ class HostDevice:
     each other then."""
 
     format = "onnx"
+    pause = staticmethod(sleep)
 
     def check(self) -> None:
         if importlib.util.find_spec("onnxruntime") is None:

@@ -1,17 +1,20 @@
 """Measuring artifacts on one device, each once: results are kept and shared by all studies beside."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from mvit2_search.errors import StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.latency.protocol import Device, TimingPlan
+from mvit2_search.latency.reference import KnownReference, first_reference
 from mvit2_search.latency.timing import collect, to_measurement
+from mvit2_search.latency.visits import counted, reference_ms, speed
 from mvit2_search.records import Artifact, Measurement, Passport
+
+_Parsed = TypeVar("_Parsed")
 
 
 class Meter:
@@ -20,8 +23,8 @@ class Meter:
     Args:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
-        reference_ms: what the reference took when the study began; by default what it took when this
-            device was first used. All latencies are multiples of it.
+        scale_ms: what the reference took when the study began; by default what it is known to take. All
+            latencies are multiples of it.
     """
 
     def __init__(
@@ -30,55 +33,87 @@ class Meter:
         folder: Path,
         reference: Artifact,
         *,
-        reference_ms: float | None = None,
+        scale_ms: float | None = None,
         plan: TimingPlan | None = None,
     ) -> None:
         device.check()
         self.passport: Passport = device.passport()
-        self._plan = plan or TimingPlan()
         self._device = device
         self._reference = reference
         self._folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
-        self.reference_ms = reference_ms or self._first_reference_ms()
+        self.known = self._known(plan or TimingPlan())
+        self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
+        self.reference_ms = scale_ms or self.known.reference_ms
 
-    def measure(self, artifact: Artifact) -> Measurement:
-        """The latency of `artifact`, from earlier if it has been measured under this passport.
+    def path(self, sha256: str) -> Path:
+        """Where the measurement of that artifact and all its samples are, or will be."""
+        return self._folder / f"{sha256}.json"
+
+    def earlier(self, artifact: Artifact) -> Measurement | None:
+        """What was measured before, if there is nothing wrong with it: else it is to be measured again."""
+        measurement = _read(self.path(artifact.sha256), lambda saved: Measurement.from_json(saved["measurement"]))
+        if measurement is None or measurement.flags or self.known.is_slow(measurement.reference_now_ms):
+            return None
+        return measurement.on_scale_of(self.reference_ms)
+
+    def measure(self, artifact: Artifact, *, about: dict[str, Any] | None = None) -> Measurement:
+        """Measure `artifact` now, and keep it instead of what was measured before.
+
+        Args:
+            about: kept beside the measurement, as JSON.
 
         Raises:
             MeasurementError: it does not run, or the device gave no times.
             BackendUnavailable: the device went away.
         """
-        path = self._folder / f"{artifact.sha256}.json"
-        if (known := _read(path)) is not None:
-            return Measurement.from_json(known["measurement"]).on_scale_of(self.reference_ms)
-        samples = collect(self._device, artifact, self._reference, self._plan)
+        visits = collect(self._device, artifact, self._reference, self._plan, known_ms=self.known.reference_ms)
+        used = counted(visits, self._plan, self.known.reference_ms)
+        if all(speed(reference_ms(visit), self.known.reference_ms) == "fast" for visit in used):
+            self._learn(reference_ms(*used))
         measurement = to_measurement(
-            samples,
+            visits,
             artifact=artifact,
             passport=self.passport.digest,
-            reference_ms=self.reference_ms,
+            scale_ms=self.reference_ms,
+            known_ms=self.known.reference_ms,
             plan=self._plan,
         )
-        _write(path, {"measurement": asdict(measurement), "samples": asdict(samples)})
+        _write(
+            self.path(artifact.sha256),
+            {"measurement": asdict(measurement), "about": about, "visits": [asdict(visit) for visit in visits]},
+        )
         return measurement
 
-    def _first_reference_ms(self) -> float:
+    def _known(self, plan: TimingPlan) -> KnownReference:
         path = self._folder / "reference.json"
-        if (known := _read(path)) is None:
-            samples = collect(self._device, self._reference, self._reference, self._plan)
-            median = float(np.median(samples.candidate_ms + samples.reference_ms))
-            known = {"reference_ms": median, "passport": asdict(self.passport), "samples": asdict(samples)}
-            _write(path, known)
-        return float(known["reference_ms"])
+        if (saved := _read(path, lambda saved: KnownReference.from_json(saved["known"]))) is not None:
+            return saved
+        known, visits = first_reference(self._device, self._reference, plan)
+        _write(
+            path,
+            {
+                "known": asdict(known),
+                "passport": asdict(self.passport),
+                "visits": [asdict(visit) for visit in visits],
+            },
+        )
+        return known
+
+    def _learn(self, faster_ms: float) -> None:
+        """The machine was slow when the reference was first timed: what it takes is less."""
+        path = self._folder / "reference.json"
+        self.known = replace(self.known, reference_ms=faster_ms)
+        saved = _read(path, dict)
+        _write(path, (saved or {}) | {"known": asdict(self.known)})
 
 
-def _read(path: Path) -> Any:
-    """The JSON in `path`, or None where there is no such file."""
+def _read(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed | None:
+    """What `parse` makes of the JSON in `path`; None where there is no such file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise StorageError(f"{path}: cannot be read ({err}); delete it to measure again") from err
 
 

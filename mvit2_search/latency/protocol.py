@@ -1,10 +1,10 @@
 """The one seam every latency passes through."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from mvit2_search.records import Artifact, Passport, Samples
-
 
 PROTOCOL = 2  # stands in passports: latencies of different protocols are never compared
 
@@ -34,9 +34,11 @@ class Device(Protocol):
     - `time` knows artifacts, never architectures, and needs no torch.
     - `time` raises `MeasurementError` rather than return a doubtful number, and may be called again.
     - Everything else that a latency depends on stands in the passport.
+    - `pause` leaves it alone for so many seconds.
     """
 
     format: str  # of the artifacts it runs, a key of `export.FORMATS`
+    pause: Callable[[float], None]
 
     def check(self) -> None:
         """Return if this device can be used from here.

@@ -1,4 +1,4 @@
-"""A device that says what a script tells it: for tests, and never for results.
+"""A device that says what a script tells it: for tests and for trying the protocol, never for results.
 
 It is not among `DEVICES`, so no study can be made with it.
 """
@@ -13,15 +13,29 @@ from mvit2_search.records import Artifact, Passport, Samples
 
 @dataclass(kw_only=True)
 class ScriptedDevice:
-    """`script(artifact, i)` is the latency in ms of the i-th forward pass since the device was made."""
+    """`script(artifact, i)` is the latency in ms of the i-th forward pass since the device was made.
+
+    Its clock moves with every pass, with every load and with `pause`; `weather` is a factor on every pass of
+    an artifact, on the device as it then is.
+    """
 
     script: Callable[[Artifact, int], float]
+    weather: "Callable[[ScriptedDevice, Artifact], float]" = lambda device, artifact: 1.0
     format: str = "onnx"
     chip: str = "scripted chip"
+    load_s: float = 0.5
     passes: int = 0
+    visits: int = 0
+    seconds: float = 0.0  # on its clock
+    idle_s: float = 0.0  # of them without passes
 
     def check(self) -> None:
         """Always there."""
+
+    def pause(self, seconds: float) -> None:
+        """Let its clock run, instead of waiting."""
+        self.seconds += seconds
+        self.idle_s += seconds
 
     def passport(self) -> Passport:
         return Passport(
@@ -37,8 +51,15 @@ class ScriptedDevice:
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-        return take_turns(lambda: self._pass(candidate), lambda: self._pass(reference), plan=plan, load_ms=0.0)
+        self.visits += 1
+        self.pause(self.load_s)
+        return take_turns(
+            lambda: self.run(candidate), lambda: self.run(reference), plan=plan, load_ms=1e3 * self.load_s
+        )
 
-    def _pass(self, artifact: Artifact) -> float:
+    def run(self, artifact: Artifact) -> float:
+        """One pass."""
         self.passes += 1
-        return self.script(artifact, self.passes - 1)
+        milliseconds = self.script(artifact, self.passes - 1) * self.weather(self, artifact)
+        self.seconds += milliseconds / 1e3
+        return milliseconds

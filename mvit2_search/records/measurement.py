@@ -75,16 +75,20 @@ class Measurement:
     artifact_sha256: str
     passport: str  # digest
     latency_ms: float
-    low_ms: float  # 95 % interval of the paired median
+    low_ms: float  # 95 % interval of the paired median, widened to the median of every visit
     high_ms: float
     p10_ms: float  # spread of single pairs
     p90_ms: float
-    pairs: int
+    pairs: int  # of bursts
+    unit: int  # passes in a burst
+    visits: int
+    set_aside: int  # visits in which the machine ran at another speed, or changed it
     reference_ms: float
     reference_now_ms: float  # median of the reference beside these samples
-    load_ms: float
+    load_ms: float  # of the first visit
+    placement: tuple[tuple[str, float], ...]  # share of the operators planned for each compute device
     measured_at: str  # UTC, a label only
-    flags: tuple[str, ...]  # "unsettled", "slow", "fast"
+    flags: tuple[str, ...]  # "drift", "fast", "slow", "unsettled"
 
     def on_scale_of(self, reference_ms: float) -> Self:
         """The same measurement for a study whose reference took `reference_ms`."""
@@ -98,4 +102,8 @@ class Measurement:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(**row | {"flags": tuple(row["flags"])})
+        """Also of rows from before a measurement was made in several visits."""
+        since: dict[str, Any] = {"unit": 1, "visits": 1, "set_aside": 0, "placement": ()}
+        whole = since | row
+        placement = tuple((unit, share) for unit, share in whole["placement"])
+        return cls(**whole | {"flags": tuple(whole["flags"]), "placement": placement})

@@ -1,8 +1,15 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
-from mvit2_search.records import Passport
+from mvit2_search.records import Measurement, Passport
 from mvit2_search.report.tables import Summary
 from mvit2_search.verdict import Confirmed, Difference, Verdict
+
+_FLAGS = {
+    "drift": "the device became slower or faster while it was timed, and did so again",
+    "fast": "the device ran faster than when it was first used",
+    "slow": "the device ran slower than it can, throughout; latencies are ratios and may be a few percent off",
+    "unsettled": "the interval stayed wider than 2 % each way",
+}
 
 
 def device_sentence(passport: Passport) -> str:
@@ -13,6 +20,11 @@ def device_sentence(passport: Passport) -> str:
         f"{passport.runtime}, {passport.precision}, batch {passport.batch}{threads}). "
         "On other devices they differ, and so may their order."
     )
+
+
+def flag_sentences(measurement: Measurement) -> list[str]:
+    """What is wrong with a latency, if anything is."""
+    return [f"Flagged {flag}: {_FLAGS[flag]}." for flag in measurement.flags]
 
 
 def budget_sentence(summary: Summary) -> str:

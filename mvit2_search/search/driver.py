@@ -9,12 +9,13 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.errors import StorageError
 from mvit2_search.latency import Device, make_device
 from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
+from mvit2_search.search.device_change import refuse_other_device, set_aside
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
@@ -54,6 +55,8 @@ def run_search(
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
     notes = proxy.blind_spots(space)
+    if request.allow_device_change and (old := set_aside(request.folder, device.passport())):
+        listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
     with driver_lock(request.folder):
         recipe = request.recipe
         dataset = load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
@@ -138,11 +141,7 @@ def _keep_scale(study: Study, timer: Timer) -> None:
     if study.fact("passport") is None:
         study.set_fact("reference_ms", meter.reference_ms)
         study.set_fact("passport", asdict(meter.passport))
-    if differences := meter.passport.differences(study.passport):
-        raise StudyConflict(
-            f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; "
-            "go on where it was started, or use another --study name"
-        )
+    refuse_other_device(study, meter.passport)
 
 
 def _keep_budget(study: Study, request: Request, timer: Timer) -> None:

@@ -26,6 +26,7 @@ class Request:
     latency_budget: str
     study: str
     device: str = "auto"
+    allow_device_change: bool = False
     formulation: FormulationName = DEFAULT_FORMULATION
     trials: int = 20
     seed: int = 0

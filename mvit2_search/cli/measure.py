@@ -1,0 +1,100 @@
+"""Commands about devices: which there are, and what one architecture takes on one of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mvit2_search.cli.options import (
+    device_option,
+    echo_json,
+    formulation_option,
+    json_option,
+    results_option,
+)
+
+if TYPE_CHECKING:
+    from mvit2_search.api import Measured
+    from mvit2_search.records import FormulationName
+
+
+@click.command()
+@json_option
+def devices(as_json: bool) -> None:
+    """List what `--device` may name, each ready or with what it needs.
+
+    \b
+    Example:
+        mvit2-search devices
+    """
+    from mvit2_search.api import list_devices
+
+    found = list_devices()
+    if as_json:
+        echo_json([asdict(one) for one in found])
+        return
+    width = max(len(one.name) for one in found)
+    for one in found:
+        click.echo(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
+
+
+@click.command()
+@click.argument("arch")
+@device_option
+@click.option(
+    "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
+)
+@formulation_option
+@click.option("--again", is_flag=True, help="Measure even if it has been measured before, and keep that instead.")
+@results_option
+@json_option
+def measure(
+    arch: str,
+    device: str,
+    classes: int,
+    formulation: FormulationName,
+    again: bool,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """The latency of one architecture on one device.
+
+    ARCH is an architecture's YAML or a published network. Measured as in a search: against MobileViTv2-0.5 in
+    turn, in two visits or more, until the 95 % interval is within 2 % each way; what does not get there is
+    flagged. The raw samples are kept in the results, and what is there already is not measured again.
+
+    \b
+    Example:
+        mvit2-search measure mobilevitv2-0.75 --device host
+        mvit2-search measure mine.yaml --device coreml:ne --json
+    """
+    from mvit2_search.api import measure_architecture
+
+    done = measure_architecture(
+        arch, device, results=results, num_classes=classes, formulation=formulation, again=again
+    )
+    if as_json:
+        echo_json({**asdict(done), "samples": str(done.samples)})
+        return
+    for line in _lines(done):
+        click.echo(line)
+
+
+def _lines(done: Measured) -> list[str]:
+    from mvit2_search.report.sentences import device_sentence, flag_sentences
+
+    latency = done.latency
+    passes = "single passes" if latency.unit == 1 else f"bursts of {latency.unit} passes"
+    aside = f", {latency.set_aside} more set aside" if latency.set_aside else ""
+    lines = [
+        f"{done.name} ({done.key}): {latency} measured",
+        f"{latency.pairs} pairs of {passes} in {latency.visits} visits{aside}; "
+        f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; load {latency.load_ms:.0f} ms",
+        f"MobileViTv2-0.5 beside it took {latency.reference_now_ms:.2f} ms; known are {latency.reference_ms:.2f} ms.",
+    ]
+    if latency.placement:
+        lines.append("Planned for " + ", ".join(f"{unit}: {share:.0%}" for unit, share in latency.placement))
+    return [*lines, *flag_sentences(latency), device_sentence(done.passport), f"Samples: {done.samples}"]

@@ -1,0 +1,51 @@
+"""A study that was begun on another device: refused, or set aside for one that starts anew."""
+
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.records import Passport
+from mvit2_search.store import Study, driver_lock, open_study
+
+_SET_ASIDE = "other-devices"  # folder in the results
+
+
+def refuse_other_device(study: Study, here: Passport) -> None:
+    """Raises StudyConflict, with each difference, where the study's latencies are of another device."""
+    if differences := here.differences(study.passport):
+        raise StudyConflict(
+            f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; go on where it was "
+            "started, use another --study name, or start it anew with --allow-device-change"
+        )
+
+
+def set_aside(folder: Path, here: Passport) -> Path | None:
+    """Move the study in `folder` away if it was begun on another device.
+
+    Returns:
+        Where it is now, under its own name so that every command still reads it; None where nothing was moved.
+
+    Raises:
+        StudyConflict: a driver holds it.
+        StorageError: it cannot be moved.
+    """
+    if not (folder / "study.db").is_file():
+        return None
+    with driver_lock(folder):
+        with closing(open_study(folder)) as study:
+            known = study.fact("passport") is not None
+            if not known or not here.differences(study.passport):
+                return None
+            target = _free_folder(folder.parent / _SET_ASIDE / study.passport.digest) / folder.name
+        try:
+            target.parent.mkdir(parents=True)
+            folder.rename(target)
+        except OSError as err:
+            raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
+    return target
+
+
+def _free_folder(folder: Path) -> Path:
+    names = (folder.with_name(f"{folder.name}-{i}") if i > 1 else folder for i in count(1))
+    return next(name for name in names if not name.exists())
