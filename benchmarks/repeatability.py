@@ -123,7 +123,8 @@ def main() -> None:
     for row in rows:
         times = " ".join(f"{ms:.2f}" for ms in row["ms"])
         print(
-            f"{row['network']:<17} {times} ms: {row['worst_ms_pct']:.1f} % off, ratios {row['worst_ratio_pct']:.1f} %"
+            f"{row['network']:<17} {times} ms: {row['worst_ms_pct']:.1f} % off, "
+            f"ratios {row['worst_ratio_pct']:.1f} %"
         )
     ordered = order(options.device, options.tries)
     low, high = ordered["interval"]

@@ -93,7 +93,7 @@ def _lines(done: Measured) -> list[str]:
         f"{done.name} ({done.key}): {latency} measured",
         f"{latency.pairs} pairs of {passes} in {latency.visits} visits{aside}; "
         f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; load {latency.load_ms:.0f} ms",
-        f"MobileViTv2-0.5 took {latency.reference_now_ms:.2f} ms beside it, of {latency.reference_ms:.2f} ms known.",
+        f"MobileViTv2-0.5 beside it: {latency.reference_now_ms:.2f} ms, of {latency.reference_ms:.2f} ms known.",
     ]
     if latency.placement:
         lines.append("Planned for " + ", ".join(f"{unit}: {share:.0%}" for unit, share in latency.placement))
