@@ -16,6 +16,7 @@ from mvit2_search.bench.predict_tables import (
     held_out_table,
     hits_rows,
     hits_table,
+    left_out_sentence,
 )
 from mvit2_search.bench.rank import RankBench
 from mvit2_search.bench.rank_tables import (
@@ -107,7 +108,7 @@ def write_predict(bench: PredictBench, results: Path) -> list[Path]:
     sections = [
         paragraphs([device_sentence(bench.passport), f"Predictor: {bench.predictor}."]),
         heading("How often predictions are right"),
-        paragraphs([HITS_NOTE]) + _table(hits_table(bench)),
+        paragraphs([HITS_NOTE, left_out_sentence(bench)]) + _table(hits_table(bench)),
         heading("Held-out networks"),
         drawn(predict_figure(bench), "predicted", "The figures of the table below."),
         paragraphs([HELD_OUT_NOTE]) + _table(held_out_table(bench)),

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.bench.timings import CLASSES, Tell, open_timer, told
-from mvit2_search.errors import SpecError
+from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.latency import Device
 from mvit2_search.predict import HITS_PCT, LEAST_MEASURED, LatencyPredictor, Share, covered, within
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
 from mvit2_search.space import draw_networks, load_space
 
 REPEATS = 10
+UNSETTLED = "unsettled"  # a flag of measurements
 _FEWER = (25, 50, 100, 200)  # networks measured, on the way to all
 
 Measured = tuple[ArchConfig, Measurement]
@@ -45,7 +46,13 @@ class Hits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictBench:
-    """`hits` by number of measured networks, the last being all; `repeats` of the labels themselves."""
+    """Of measurements that settled: one that did not is no truth to compare with.
+
+    Attributes:
+        hits: by number of measured networks, the last being all.
+        repeats: of the measurements themselves.
+        left_out: networks that failed or whose measurement did not settle.
+    """
 
     passport: Passport
     space: str
@@ -54,6 +61,7 @@ class PredictBench:
     held_out: list[HeldOut]
     hits: list[Hits]
     repeats: Hits | None
+    left_out: int
 
 
 def bench_predict(
@@ -62,10 +70,12 @@ def bench_predict(
     """Measure networks drawn from `space`, fit to the first `measured`, and predict the `held_out` others.
 
     What `results` holds already is not measured again, but for ten of the held-out networks, which say how well
-    measurements agree with themselves. A network that cannot be timed is left out.
+    measurements agree with themselves. A network that cannot be timed is left out, and one whose measurement
+    does not settle.
 
     Raises:
-        SpecError: the space is not known or too small, or fewer than 20 networks could be measured.
+        SpecError: the space is not known or too small, or fewer than 20 networks are left to fit to.
+        MeasurementError: no held-out network is left.
         BackendUnavailable: the device cannot be used from here, or went away.
     """
     if measured < LEAST_MEASURED or held_out < 1:
@@ -77,7 +87,7 @@ def bench_predict(
         again = _timed([arch for arch, _ in test[:REPEATS]], partial(timer.measure, again=True), "again", tell)
         passport = timer.meter.passport
     if not test:
-        raise SpecError("none of the held-out networks could be measured")
+        raise MeasurementError("the measurement of no held-out network settled; is the machine busy?")
     sizes = [n for n in _FEWER if n < len(train)] + [len(train)]
     fitted = [_held_out(train[:n], test) for n in sizes]
     return PredictBench(
@@ -88,6 +98,7 @@ def bench_predict(
         held_out=fitted[-1],
         hits=[_hits(n, rows) for n, rows in zip(sizes, fitted, strict=True)],
         repeats=_repeatability(test, again) if again else None,
+        left_out=len(archs) - len(train) - len(test),
     )
 
 
@@ -97,7 +108,7 @@ def _timed(
     found = []
     for i, arch in enumerate(archs):
         timing = told(f"{what}, {i + 1} of {len(archs)}, {arch.key}", partial(measure, arch), tell)
-        if isinstance(timing, Measurement):
+        if isinstance(timing, Measurement) and UNSETTLED not in timing.flags:
             found.append((arch, timing))
     return found
 

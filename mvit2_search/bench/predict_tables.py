@@ -24,6 +24,10 @@ def held_out_rows(bench: PredictBench) -> list[Row]:
     return [_held_out_row(row) for row in bench.held_out]
 
 
+def left_out_sentence(bench: PredictBench) -> str:
+    return f"{bench.left_out} of the drawn networks are left out: not timed, or the measurement did not settle."
+
+
 def hits_table(bench: PredictBench) -> Table:
     every = [*bench.hits, *([bench.repeats] if bench.repeats else [])]
     return [

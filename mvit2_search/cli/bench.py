@@ -160,7 +160,8 @@ def predict(
         ("Held-out networks", shown.HELD_OUT_NOTE, shown.held_out_table(done)),
         ("How often predictions are right", shown.HITS_NOTE, shown.hits_table(done)),
     ]
-    _echo_tables(files, [f"Predictor: {done.predictor}.", _device(done.passport)], tables)
+    sentences = [f"Predictor: {done.predictor}.", shown.left_out_sentence(done), _device(done.passport)]
+    _echo_tables(files, sentences, tables)
 
 
 @bench.command()
