@@ -4,6 +4,8 @@ import plotly.graph_objects as go
 
 from mvit2_search.bench.attention import MIXERS, SLOPE_FROM, AttentionBench
 from mvit2_search.bench.models import ModelsBench
+from mvit2_search.bench.predict import PredictBench
+from mvit2_search.bench.rank import RankBench
 from mvit2_search.published import published_by_network
 from mvit2_search.records import Measurement
 from mvit2_search.report.figures import BLUE, GREY, LAYOUT, ORANGE
@@ -53,6 +55,38 @@ def mixers_figure(bench: AttentionBench) -> go.Figure:
     figure.add_vline(x=SLOPE_FROM, line=line, label=label)
     figure.update_xaxes(title="tokens", type="log")
     figure.update_yaxes(title="latency of one mixer in ms, measured (bars: 95 % interval)", type="log")
+    return figure
+
+
+def predict_figure(bench: PredictBench) -> go.Figure:
+    """Predicted over measured, of the held-out networks, and where they would be equal."""
+    measured = [row.measurement.latency_ms for row in bench.held_out]
+    predicted = [row.prediction for row in bench.held_out]
+    bars = {
+        "array": [p.high_ms - p.latency_ms for p in predicted],
+        "arrayminus": [p.latency_ms - p.low_ms for p in predicted],
+        "thickness": 1,
+    }
+    figure = go.Figure(layout=LAYOUT)
+    ends = [min(measured), max(measured)]
+    figure.add_scatter(x=ends, y=ends, name="equal", mode="lines", line={"dash": "dot", "color": GREY})
+    trace = _line(measured, [p.latency_ms for p in predicted], "held-out networks", BLUE, "circle")
+    figure.add_trace(trace.update(mode="markers", text=[row.arch.key for row in bench.held_out], error_y=bars))
+    figure.update_xaxes(title="latency in ms, measured")
+    figure.update_yaxes(title="latency in ms, predicted (bars: 95 % interval)")
+    return figure
+
+
+def rank_figure(bench: RankBench) -> go.Figure:
+    """The second source over the first, both logarithmic."""
+    styles = [(BLUE, "circle"), (ORANGE, "diamond"), (GREY, "square")]
+    figure = go.Figure(layout=LAYOUT)
+    for comparison, style in zip(bench.comparisons, styles, strict=True):
+        a_ms, b_ms = [p.a_ms for p in comparison.pairs], [p.b_ms for p in comparison.pairs]
+        trace = _line(a_ms, list(b_ms), comparison.networks, *style)
+        figure.add_trace(trace.update(mode="markers", text=[p.network for p in comparison.pairs]))
+    figure.update_xaxes(title=f"latency in ms, {bench.a.kind}: {bench.a.name}", type="log")
+    figure.update_yaxes(title=f"latency in ms, {bench.b.kind}: {bench.b.name}", type="log")
     return figure
 
 

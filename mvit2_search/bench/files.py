@@ -6,8 +6,28 @@ from pathlib import Path
 import pandas as pd
 
 from mvit2_search.bench.attention import AttentionBench
-from mvit2_search.bench.figures import mixers_figure, models_figure
+from mvit2_search.bench.figures import mixers_figure, models_figure, predict_figure, rank_figure
 from mvit2_search.bench.models import ModelsBench
+from mvit2_search.bench.predict import PredictBench
+from mvit2_search.bench.predict_tables import (
+    HELD_OUT_NOTE,
+    HITS_NOTE,
+    held_out_rows,
+    held_out_table,
+    hits_rows,
+    hits_table,
+    left_out_sentence,
+)
+from mvit2_search.bench.rank import RankBench
+from mvit2_search.bench.rank_tables import (
+    PHONES_NOTE,
+    RANK_NOTE,
+    correlation_rows,
+    pair_rows,
+    pairs_table,
+    phones_table,
+    rank_table,
+)
 from mvit2_search.bench.rows import Row, backbone_rows, mixer_rows, network_rows, slope_rows
 from mvit2_search.bench.tables import (
     BACKBONES_NOTE,
@@ -76,6 +96,60 @@ def write_attention(bench: AttentionBench, results: Path) -> list[Path]:
         f"attention-{name}.csv": _csv(rows, bench.passport, DEFAULT_FORMULATION) for name, rows in rows.items()
     }
     return _write(results, texts | {"attention.html": page("Token mixers", sections)})
+
+
+def write_predict(bench: PredictBench, results: Path) -> list[Path]:
+    """Write `predict-hits.csv`, `predict-networks.csv` and `predict.html`.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    drawn_from = {"space": bench.space, "seed": bench.seed}
+    sections = [
+        paragraphs([device_sentence(bench.passport), f"Predictor: {bench.predictor}."]),
+        heading("How often predictions are right"),
+        paragraphs([HITS_NOTE, left_out_sentence(bench)]) + _table(hits_table(bench)),
+        heading("Held-out networks"),
+        drawn(predict_figure(bench), "predicted", "The figures of the table below."),
+        paragraphs([HELD_OUT_NOTE]) + _table(held_out_table(bench)),
+        heading("Device"),
+        key_values((drawn_from | _conditions(bench.passport, DEFAULT_FORMULATION)).items()),
+    ]
+    rows = {"hits": hits_rows(bench), "networks": held_out_rows(bench)}
+    texts = {
+        f"predict-{name}.csv": _csv([row | drawn_from for row in found], bench.passport, DEFAULT_FORMULATION)
+        for name, found in rows.items()
+    }
+    return _write(results, texts | {"predict.html": page("Predicted latencies", sections)})
+
+
+def write_rank(bench: RankBench, results: Path) -> list[Path]:
+    """Write `rank.csv`, `rank-networks.csv` and `rank.html`, with the two sources in the names.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    sections = [
+        paragraphs([f"{source.name}: {source.words}" for source in (bench.a, bench.b)]),
+        heading("Whether they order networks alike"),
+        paragraphs([RANK_NOTE]) + _table(rank_table(bench)),
+        drawn(rank_figure(bench), "rank", "The figures of the next table."),
+        _table(pairs_table(bench)),
+        heading("Published for phones"),
+        paragraphs([PHONES_NOTE]) + _table(phones_table()),
+    ]
+    name = f"rank-{bench.a.name}-{bench.b.name}".replace(":", "-")
+    passports = {source.name: source.passport for source in (bench.a, bench.b) if source.passport}
+    conditions = {f"passport of {key}": passport.digest for key, passport in passports.items()}
+    drawn_from = {"space": bench.space, "seed": bench.seed}
+    rows = {name: correlation_rows(bench), f"{name}-networks": pair_rows(bench)}
+    texts = {
+        f"{file}.csv": pd.DataFrame([row | drawn_from | conditions for row in found], dtype=object).to_csv(
+            index=False
+        )
+        for file, found in rows.items()
+    }
+    return _write(results, texts | {f"{name}.html": page("Two orders of networks", sections)})
 
 
 def _write(results: Path, texts: dict[str, str]) -> list[Path]:

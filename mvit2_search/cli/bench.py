@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def bench() -> None:
-    """Time the published networks here, beside what is published of them.
+    """Time networks here, beside what is published or predicted of them.
 
     Latencies are measured as in a search and shared with the studies in the same folder of results: what
     is there already is not measured again.
@@ -32,6 +32,8 @@ def bench() -> None:
     Example:
         mvit2-search bench models
         mvit2-search bench attention
+        mvit2-search bench predict --device host
+        mvit2-search bench rank --device host --against estimate:iphone12
     """
 
 
@@ -63,7 +65,7 @@ def models(device: str, formulation: FormulationName, results: Path, as_json: bo
         return
     _echo_tables(
         files,
-        done.passport,
+        [_device(done.passport)],
         [("Measured here", MODELS_NOTE, models_table(done)), ("Published", "", published_table())],
     )
 
@@ -96,13 +98,115 @@ def attention(device: str, results: Path, as_json: bool) -> None:
         return
     _echo_tables(
         files,
-        done.passport,
+        [_device(done.passport)],
         [
             ("The same backbone with each mixer", shown.BACKBONES_NOTE, shown.backbones_table(done)),
             ("Each mixer alone", shown.MIXERS_NOTE, shown.mixers_table(done)),
             ("Growth with the number of tokens", shown.SLOPES_NOTE, shown.slopes_table(done)),
         ],
     )
+
+
+_space_option = click.option(
+    "--space",
+    default="blocks",
+    show_default=True,
+    help="Where networks are drawn from: a shipped space or a file.",
+)
+_seed_option = click.option("--seed", default=0, show_default=True, help="Of the networks that are drawn.")
+
+
+@bench.command()
+@device_option
+@_space_option
+@click.option("--measured", default=100, show_default=True, help="Networks that the predictor is fitted to.")
+@click.option("--held-out", default=50, show_default=True, help="Networks that it has to predict.")
+@_seed_option
+@results_option
+@json_option
+def predict(
+    device: str, space: str, measured: int, held_out: int, seed: int, results: Path, as_json: bool
+) -> None:
+    """How well latencies on a device can be predicted.
+
+    Measures networks of a space, fits a predictor to some and predicts the others: how many are within 5 and
+    10 %, beside how well measurements agree when they are repeated. Takes about five seconds per network that
+    has not been measured. Writes two tables and predict.html to the folder bench in the results.
+
+    \b
+    Example:
+        mvit2-search bench predict --device host
+        mvit2-search bench predict --space width --measured 40 --held-out 20 --json
+    """
+    from mvit2_search.bench import bench_predict, write_predict
+    from mvit2_search.bench import predict_tables as shown
+    from mvit2_search.latency import make_device
+
+    done = bench_predict(
+        make_device(device),
+        results=results,
+        space=space,
+        measured=measured,
+        held_out=held_out,
+        seed=seed,
+        tell=_tell,
+    )
+    files = write_predict(done, results)
+    if as_json:
+        rows = {"hits": shown.hits_rows(done), "networks": shown.held_out_rows(done)}
+        _echo_json(files, done.passport, **rows)
+        return
+    tables = [
+        ("Held-out networks", shown.HELD_OUT_NOTE, shown.held_out_table(done)),
+        ("How often predictions are right", shown.HITS_NOTE, shown.hits_table(done)),
+    ]
+    sentences = [f"Predictor: {done.predictor}.", shown.left_out_sentence(done), _device(done.passport)]
+    _echo_tables(files, sentences, tables)
+
+
+@bench.command()
+@device_option
+@click.option("--against", required=True, help="What to compare with; takes the same as --device.")
+@_space_option
+@click.option("--networks", default=50, show_default=True, help="Networks to draw.")
+@_seed_option
+@results_option
+@json_option
+def rank(device: str, against: str, space: str, networks: int, seed: int, results: Path, as_json: bool) -> None:
+    """Whether one device orders networks as another does.
+
+    Rank correlations over the published networks and over networks of a space, also of what multiply-adds do not
+    explain. Either side is a device here, or estimate:iphone12, or published:iphone12 and other phones with
+    published figures, or cache:DIGEST, what the results hold of a device that is not here. Writes two tables and
+    a page to the folder bench in the results.
+
+    \b
+    Example:
+        mvit2-search bench rank --device host --against published:iphone12
+        mvit2-search bench rank --device host --against executorch --networks 30
+    """
+    from mvit2_search.bench import bench_rank, write_rank
+    from mvit2_search.bench import rank_tables as shown
+
+    done = bench_rank(device, against, results=results, space=space, networks=networks, seed=seed, tell=_tell)
+    files = write_rank(done, results)
+    if as_json:
+        rows = {"correlations": shown.correlation_rows(done), "networks": shown.pair_rows(done)}
+        sources = {side.name: side.words for side in (done.a, done.b)}
+        echo_json({"sources": sources, **rows, "phones": shown.phones_table(), "files": list(map(str, files))})
+        return
+    tables = [
+        ("The networks", "", shown.pairs_table(done)),
+        ("Published for phones", shown.PHONES_NOTE, shown.phones_table()),
+        ("Whether they order networks alike", shown.RANK_NOTE, shown.rank_table(done)),
+    ]
+    _echo_tables(files, [f"{side.name}: {side.words}" for side in (done.a, done.b)], tables)
+
+
+def _device(passport: Passport) -> str:
+    from mvit2_search.report.sentences import device_sentence
+
+    return device_sentence(passport)
 
 
 def _tell(text: str) -> None:
@@ -114,14 +218,12 @@ def _echo_json(files: list[Path], passport: Passport, **rows: list[dict[str, obj
     echo_json({"passport": asdict(passport), **rows, "files": [str(path) for path in files]})
 
 
-def _echo_tables(files: list[Path], passport: Passport, tables: list[tuple[str, str, Table]]) -> None:
-    from mvit2_search.report.sentences import device_sentence
-
+def _echo_tables(files: list[Path], sentences: list[str], tables: list[tuple[str, str, Table]]) -> None:
     for title, note, table in tables:
         click.echo(f"\n{title}\n" + (f"{note}\n" if note else ""))
         for line in _lines(table):
             click.echo(line)
-    click.echo(f"\n{device_sentence(passport)}")
+    click.echo("\n" + "\n".join(sentences))
     for path in files:
         click.echo(str(path))
 

@@ -1,8 +1,9 @@
-"""The records this package writes: what was measured, what became of a trial, what was asked for."""
+"""The records this package writes: what was measured or predicted, what became of a trial, what was asked for."""
 
 from mvit2_search.records.confirmation import Score
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.measurement import Artifact, Measurement, Passport, Precision, Samples
+from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
 
@@ -21,6 +22,7 @@ __all__ = [
     "Outcome",
     "Passport",
     "Precision",
+    "Prediction",
     "Recipe",
     "Samples",
     "Score",

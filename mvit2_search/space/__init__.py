@@ -1,6 +1,17 @@
 """Search spaces: what may vary, read from YAML, and the architectures that come out."""
 
+from mvit2_search.space.draw import draw_networks
 from mvit2_search.space.files import find_space, load_space, shipped_spaces
 from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
 
-__all__ = ["Axis", "Choices", "Params", "Range", "SearchSpace", "find_space", "load_space", "shipped_spaces"]
+__all__ = [
+    "Axis",
+    "Choices",
+    "Params",
+    "Range",
+    "SearchSpace",
+    "draw_networks",
+    "find_space",
+    "load_space",
+    "shipped_spaces",
+]

@@ -1,0 +1,145 @@
+"""Whether one device orders networks as another does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.bench.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
+from mvit2_search.bench.sources import Source, open_source
+from mvit2_search.bench.timings import CLASSES, Tell
+from mvit2_search.complexity import network_cost
+from mvit2_search.space import draw_networks, load_space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One network with its latency from either source."""
+
+    network: str
+    arch: ArchConfig
+    macs: int
+    a_ms: float
+    b_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The networks of one kind that both sources have.
+
+    Attributes:
+        plain: of the latencies; None with fewer than three networks, as the others.
+        beyond_macs: of what the multiply-adds leave unexplained in either (a straight line of logarithms).
+        macs_alone: of the multiply-adds and the second source: what a count gives without any device.
+    """
+
+    networks: str
+    pairs: list[Pair]
+    width_alone: bool
+    plain: RankCorrelation | None
+    beyond_macs: RankCorrelation | None
+    macs_alone: RankCorrelation | None
+
+    @property
+    def remark(self) -> str:
+        """What the correlation is evidence of, in words."""
+        if self.plain is None:
+            return f"both have {len(self.pairs)} of these networks; {LEAST_NETWORKS} are needed"
+        if self.width_alone:
+            return (
+                "no evidence: they differ in width alone, and whatever takes longer for more work orders them so"
+            )
+        if self.beyond_macs is not None and self.beyond_macs.low <= 0 <= self.beyond_macs.high:
+            return "no evidence of agreement beyond what the multiply-adds order"
+        return "agreement also beyond the multiply-adds"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankBench:
+    a: Source
+    b: Source
+    space: str
+    seed: int
+    comparisons: list[Comparison]
+
+
+def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed: int, tell: Tell) -> RankBench:
+    """Compare two sources over the published networks and over `networks` drawn from `space`.
+
+    Where a source only has what was measured earlier, those networks take the place of drawn ones.
+
+    Raises:
+        SpecError: a source or the space is not known.
+        BackendUnavailable: a device cannot be used from here.
+    """
+    with open_source(a, results=results, tell=tell) as first, open_source(b, results=results, tell=tell) as second:
+        published = _pairs(published_networks(), first, second)
+        second_version = [pair for pair in published if pair.network.startswith("mobilevitv2")]
+        drawn = _drawn(first, second, space, networks, seed)
+        comparisons = [
+            compare("published, both versions", published),
+            compare("published, MobileViTv2 only", second_version),
+            compare("drawn at random", _pairs(drawn, first, second)),
+        ]
+        return RankBench(a=first, b=second, space=space, seed=seed, comparisons=comparisons)
+
+
+def compare(networks: str, pairs: list[Pair]) -> Comparison:
+    """The three correlations of `pairs`."""
+    if len(pairs) < LEAST_NETWORKS:
+        return Comparison(
+            networks=networks, pairs=pairs, width_alone=False, plain=None, beyond_macs=None, macs_alone=None
+        )
+    macs, a, b = ([getattr(pair, name) for pair in pairs] for name in ("macs", "a_ms", "b_ms"))
+    return Comparison(
+        networks=networks,
+        pairs=pairs,
+        width_alone=differ_in_width_alone([pair.arch for pair in pairs]),
+        plain=rank_correlation(a, b),
+        beyond_macs=rank_correlation(residuals(a, macs), residuals(b, macs)) if len(set(macs)) > 1 else None,
+        macs_alone=rank_correlation(macs, b),
+    )
+
+
+def differ_in_width_alone(archs: Sequence[ArchConfig]) -> bool:
+    """Whether no network has a channel count below that of a cheaper one, and all else is equal."""
+    ordered = sorted(archs, key=lambda arch: network_cost(arch).macs)
+    rest = {(*_not_channels(arch), tuple(map(len, arch.expanded_channels))) for arch in archs}
+    counts = [_channels(arch) for arch in ordered]
+    if len(rest) > 1:
+        return False
+    return all(
+        low <= high for smaller, larger in pairwise(counts) for low, high in zip(smaller, larger, strict=True)
+    )
+
+
+def _channels(arch: ArchConfig) -> tuple[int, ...]:
+    wide = (arch.stem_channels, *arch.stage_channels, *sum(arch.expanded_channels, ()))
+    return (*wide, *arch.attention_dims, *arch.ffn_dims, arch.final_channels)
+
+
+def _not_channels(arch: ArchConfig) -> tuple[object, ...]:
+    return arch.attention_layers, arch.kernel_sizes, arch.attention, arch.patch_sizes, arch.image_size, arch.family
+
+
+def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:
+    known = [source.known for source in (a, b) if source.known is not None]
+    if not known:
+        found: Sequence[ArchConfig] = draw_networks(load_space(space), networks, seed=seed)
+    else:
+        published = {arch.key for arch in published_networks().values()}
+        found = [arch for arch in min(known, key=len) if arch.key not in published][:networks]
+    return {arch.key: arch for arch in found}
+
+
+def _pairs(networks: dict[str, ArchConfig], a: Source, b: Source) -> list[Pair]:
+    """The networks that both have; the second is not asked for what the first has not."""
+    pairs = []
+    for name, arch in networks.items():
+        first = a.latency_ms(name, arch)
+        second = None if first is None else b.latency_ms(name, arch)
+        if first is not None and second is not None:
+            macs = network_cost(arch, CLASSES).macs
+            pairs.append(Pair(network=name, arch=arch, macs=macs, a_ms=first, b_ms=second))
+    return pairs

@@ -1,0 +1,67 @@
+"""Architectures as the numbers that a latency follows from."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.predict.operators import BLOCKS, KINDS, network_operators
+
+WORK = (
+    "networks",
+    "operators",
+    *(f"{kind} GMACs" for kind in KINDS[:-1]),
+    *(f"{block} Melements" for block in BLOCKS),
+)
+
+
+def work(archs: Sequence[ArchConfig], lanes: int, num_classes: int) -> np.ndarray:
+    """Amounts that cost time each, one row per architecture and one column per name in `WORK`.
+
+    Args:
+        lanes: channel counts are taken as the next multiple of it. Runtimes that compute so many channels at once
+            pay for a started group as for a full one.
+    """
+    return np.array([_work(_padded(arch, lanes), num_classes) for arch in archs])
+
+
+def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
+    """Channel counts and depths, one row per architecture: where two networks are alike."""
+    return np.array([_shape(arch) for arch in archs], dtype=float)
+
+
+def _work(arch: ArchConfig, num_classes: int) -> list[float]:
+    macs: Counter[str] = Counter()
+    elements: Counter[str] = Counter()
+    operators = network_operators(arch, num_classes)
+    for operator in operators:
+        macs[operator.kind] += operator.macs
+        elements[operator.block] += operator.elements
+    arithmetic = [macs[kind] / 1e9 for kind in KINDS[:-1]]
+    return [1.0, float(len(operators)), *arithmetic, *(elements[block] / 1e6 for block in BLOCKS)]
+
+
+def _shape(arch: ArchConfig) -> list[float]:
+    hidden = [sum(row) / len(row) for row in arch.expanded_channels]
+    depths = [len(row) for row in arch.expanded_channels]
+    blocks = (*arch.attention_dims, *arch.ffn_dims, *arch.attention_layers)
+    return [arch.stem_channels, *arch.stage_channels, *hidden, *depths, *blocks]
+
+
+def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
+    def up(counts: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(-(-count // lanes) * lanes for count in counts)
+
+    if lanes == 1:
+        return arch
+    return replace(
+        arch,
+        stem_channels=up((arch.stem_channels,))[0],
+        stage_channels=up(arch.stage_channels),
+        expanded_channels=tuple(map(up, arch.expanded_channels)),
+        attention_dims=up(arch.attention_dims),
+        ffn_dims=up(arch.ffn_dims),
+        final_channels=up((arch.final_channels,))[0],
+    )

@@ -1,0 +1,34 @@
+"""Networks drawn from a search space at random."""
+
+import random
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import SpecError
+from mvit2_search.space.settings import Value
+from mvit2_search.space.space import Axis, Range, SearchSpace
+
+_TRIES = 100  # draws for one network that has not been drawn yet
+
+
+def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
+    """`count` different networks, every axis drawn evenly by itself. A larger `count` goes on after a smaller.
+
+    Raises:
+        SpecError: the space holds too few networks.
+    """
+    generator = random.Random(seed)
+    found: dict[str, ArchConfig] = {}
+    for _ in range(count * _TRIES):
+        if len(found) == count:
+            break
+        arch = space.decode({axis.name: _value(axis, generator) for axis in space.axes})
+        found.setdefault(arch.key, arch)
+    if len(found) < count:
+        raise SpecError(f"space {space.name!r}: {count} different networks asked for, only {len(found)} found")
+    return list(found.values())
+
+
+def _value(axis: Axis, generator: random.Random) -> Value:
+    if isinstance(axis.domain, Range) and axis.domain.step is None:
+        return generator.uniform(axis.domain.low, axis.domain.high)
+    return generator.choice(axis.domain.grid())

@@ -1,0 +1,366 @@
+"""Rank correlations with a known truth, and the benchmarks of orders and predictions on scripted devices."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from scipy.stats import kendalltau, linregress, spearmanr
+
+import mvit2_search.bench.predict as predict_bench
+import mvit2_search.bench.sources as sources
+from fakes import measurement
+from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.bench import bench_predict, bench_rank, write_predict, write_rank
+from mvit2_search.bench.correlation import agreeing_share, rank_correlation, residuals, share_interval
+from mvit2_search.bench.predict_tables import held_out_rows, hits_rows, hits_table
+from mvit2_search.bench.rank import differ_in_width_alone
+from mvit2_search.bench.rank_tables import correlation_rows, pair_rows, phones_table, rank_table
+from mvit2_search.cli import cli
+from mvit2_search.complexity import network_cost
+from mvit2_search.errors import MeasurementError, SpecError
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.predict.operators import network_operators
+from mvit2_search.space import draw_networks, load_space
+
+PASSPORT = ScriptedDevice(script=lambda a, i: 1.0).passport()
+NETWORKS = 12
+
+
+def silent(_):
+    pass
+
+
+class TestCorrelation:
+    def test_four_networks_by_hand(self):
+        found = rank_correlation([1, 2, 3, 4], [10, 30, 20, 40])  # five of six pairs agree
+        assert found.kendall == pytest.approx(2 * 5 / 6 - 1)
+        assert found.spearman == pytest.approx(1 - 6 * 2 / (4 * 15))
+        assert found.p_value == pytest.approx(8 / 24)  # of 24 orders, 4 have at most one pair swapped, either way
+
+    @pytest.mark.parametrize("n", [3, 8, 40])
+    def test_it_is_scipys(self, n):
+        rng = np.random.default_rng(n)
+        x = rng.normal(size=n)
+        y = x + rng.normal(size=n)
+        found = rank_correlation(x, y)
+        assert found.kendall == pytest.approx(kendalltau(x, y).statistic)
+        assert found.spearman == pytest.approx(spearmanr(x, y).statistic)
+        assert found.low <= found.kendall <= found.high
+
+    def test_ties_count_half(self):
+        assert agreeing_share([1, 1, 2], [1, 2, 3]) == pytest.approx(2.5 / 3)
+
+    @pytest.mark.parametrize("pairs", [1, 5, 25])
+    def test_where_all_pairs_agree_the_interval_is_the_exact_one(self, pairs):
+        low, high = share_interval(1.0, pairs)
+        assert low == pytest.approx(0.025 ** (1 / pairs))  # Clopper and Pearson's
+        assert high == 1
+        assert share_interval(0.0, pairs) == pytest.approx((0, 1 - low))
+
+    def test_the_interval_is_where_the_chernoff_bound_is_a_fortieth(self):
+        low, high = share_interval(0.8, 20)
+        for p in (low, high):
+            bound = (p / 0.8) ** (0.8 * 20) * ((1 - p) / 0.2) ** (0.2 * 20)
+            assert bound == pytest.approx(0.025)
+        assert low < 0.8 < high
+
+    @pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
+    @pytest.mark.parametrize("n", [7, 30])
+    def test_it_covers_the_truth_of_normal_pairs(self, rho, n):
+        truth = 2 / np.pi * np.arcsin(rho)  # Kendall's tau of the bivariate normal distribution
+        rng = np.random.default_rng(0)
+        inside = 0
+        for _ in range(300):
+            x, e = rng.normal(size=(2, n))
+            low, high = share_interval(agreeing_share(x, rho * x + (1 - rho**2) ** 0.5 * e), n // 2)
+            inside += 2 * low - 1 <= truth <= 2 * high - 1
+        assert inside >= 285
+
+    def test_two_networks_have_no_order_to_speak_of(self):
+        with pytest.raises(ValueError, match="2 networks: a rank correlation needs 3"):
+            rank_correlation([1, 2], [1, 2])
+
+    def test_residuals_are_those_of_scipys_line(self):
+        rng = np.random.default_rng(2)
+        x = rng.uniform(1, 9, 20)
+        y = 3 * x**0.7 * rng.lognormal(0, 0.1, 20)
+        line = linregress(np.log(x), np.log(y))
+        assert residuals(y, x) == pytest.approx(np.log(y) - line.slope * np.log(x) - line.intercept)
+
+
+class TestWidthAlone:
+    def test_published_widths_differ_in_nothing_else(self):
+        second = [arch for name, arch in published_networks().items() if name.startswith("mobilevitv2")]
+        assert differ_in_width_alone(second)
+        assert differ_in_width_alone(second[::-1])
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            ArchConfig.mobilevitv1("s"),
+            ArchConfig.mobilevitv2(0.8, attention_layers=3),
+            ArchConfig.mobilevitv2((0.6, 0.6, 0.6, 0.6, 1.6)),
+            ArchConfig.mobilevitv2(0.8, inverted_residuals=2),
+        ],
+        ids=["version", "layers", "one stage", "depth"],
+    )
+    def test_others_differ_in_more(self, other):
+        assert not differ_in_width_alone([ArchConfig.mobilevitv2(0.75), other, ArchConfig.mobilevitv2(1.0)])
+
+
+def macs_ms(arch):
+    return network_cost(arch).macs / 1e8
+
+
+def elements_ms(arch):
+    return sum(o.elements for o in network_operators(arch)) / 1e6
+
+
+def mixed_ms(arch):
+    return elements_ms(arch) + macs_ms(arch)
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Timers of devices by name, each a formula; a network called as in `fails` cannot be timed."""
+    laws = {"macs": macs_ms, "elements": elements_ms, "mixed": mixed_ms}
+    rig = SimpleNamespace(laws=laws, fails=set(), flags={}, asked=[], again_factor=1.0)
+
+    @contextmanager
+    def open_timer(device, *, results, formulation):
+        def measure(arch, *, again=False):
+            rig.asked.append((arch.key, again))
+            if arch.key in rig.fails:
+                raise MeasurementError("does not load")
+            factor = rig.again_factor if again else 1.0
+            return measurement(laws[device](arch) * factor, flags=rig.flags.get(arch.key, ()))
+
+        yield SimpleNamespace(measure=measure, meter=SimpleNamespace(passport=PASSPORT))
+
+    monkeypatch.setattr(sources, "open_timer", open_timer)
+    monkeypatch.setattr(sources, "make_device", lambda name: name)
+    monkeypatch.setattr(predict_bench, "open_timer", open_timer)
+    return rig
+
+
+def ranked(a, b, folder, **changes):
+    settings = {"space": "blocks", "networks": NETWORKS, "seed": 0} | changes
+    return bench_rank(a, b, results=folder, tell=silent, **settings)
+
+
+class TestRank:
+    def test_a_device_orders_as_itself(self, devices, tmp_path):
+        for comparison in ranked("mixed", "mixed", tmp_path).comparisons:
+            assert comparison.plain.kendall == 1
+            assert comparison.plain.spearman == pytest.approx(1)
+            assert comparison.beyond_macs.kendall == 1
+
+    def test_width_alone_is_called_no_evidence(self, devices, tmp_path):
+        both, second, drawn = ranked("macs", "elements", tmp_path).comparisons
+        assert (len(both.pairs), len(second.pairs), len(drawn.pairs)) == (10, 7, NETWORKS)
+        assert second.width_alone
+        assert second.plain.kendall == 1
+        assert "no evidence: they differ in width alone" in second.remark
+        assert not both.width_alone
+        assert not drawn.width_alone
+
+    def test_correlations_are_those_of_the_networks(self, devices, tmp_path):
+        drawn = ranked("elements", "mixed", tmp_path).comparisons[2]
+        archs = draw_networks(load_space("blocks"), NETWORKS, seed=0)
+        a, b, macs = ([law(arch) for arch in archs] for law in (elements_ms, mixed_ms, macs_ms))
+        assert drawn.plain.kendall == pytest.approx(kendalltau(a, b).statistic)
+        assert drawn.macs_alone.kendall == pytest.approx(kendalltau(macs, b).statistic)
+        rest = [np.log(y) - np.polyval(np.polyfit(np.log(macs), np.log(y), 1), np.log(macs)) for y in (a, b)]
+        assert drawn.beyond_macs.kendall == pytest.approx(kendalltau(*rest).statistic)
+
+    def test_published_figures_of_a_phone(self, devices, tmp_path):
+        bench = ranked("macs", "published:iphone12", tmp_path)
+        both, second, drawn = bench.comparisons
+        figures = {pair.network: pair.b_ms for pair in both.pairs}
+        assert figures["mobilevitv2-1.0"] == 3.4  # the authors', not the later 3.8 of another source
+        assert figures["mobilevitv1-s"] == 9.85
+        assert (len(figures), len(second.pairs), drawn.pairs) == (7, 4, [])
+        archs = published_networks()
+        swapped = [
+            (x, y)
+            for x, y in combinations(figures, 2)
+            if (figures[x] < figures[y]) != (network_cost(archs[x]).macs < network_cost(archs[y]).macs)
+        ]
+        assert both.plain.kendall == pytest.approx(1 - 2 * len(swapped) / 21)
+        assert drawn.remark == "both have 0 of these networks; 3 are needed"
+
+    def test_an_estimate_has_only_networks_of_its_kind(self, devices, tmp_path):
+        both, second, drawn = ranked("elements", "estimate:iphone12", tmp_path, networks=40).comparisons
+        assert len(both.pairs) == len(second.pairs) == 7
+        assert 30 <= len(drawn.pairs) <= 40
+
+    def test_kept_measurements_take_the_place_of_drawn_networks(self, devices, tmp_path):
+        folder = tmp_path / ".latencies" / "0123456789ab-ffff"
+        folder.mkdir(parents=True)
+        archs = draw_networks(load_space("blocks"), 5, seed=9)
+        named = [(arch, "pixel_unshuffle") for arch in archs] + [(ArchConfig.mobilevitv2(1.1), "rank5")]
+        for arch, formulation in named:
+            about = {"arch": arch.to_json(), "num_classes": 1000, "formulation": formulation}
+            row = {"about": about, "measurement": asdict(measurement(mixed_ms(arch)))}
+            (folder / f"{arch.key}.json").write_text(json.dumps(row))
+        bench = ranked("cache:0123", "macs", tmp_path)
+        assert {pair.network for pair in bench.comparisons[2].pairs} == {arch.key for arch in archs}
+        assert bench.a.kind == "measured"
+        assert {key for key, _ in devices.asked} == {arch.key for arch in archs}
+
+    def test_a_network_that_fails_is_left_out(self, devices, tmp_path):
+        devices.fails.add(ArchConfig.mobilevitv2(1.0).key)
+        assert len(ranked("macs", "mixed", tmp_path).comparisons[1].pairs) == 6
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("cache:77", "expected the passport of one device in .*: none"),
+            ("cache:", "expected the passport of one device"),
+            ("estimate:pixel", "expected one of iphone12"),
+            ("published:nokia", "nothing is published for 'nokia'; devices are iphone12, iphone13"),
+        ],
+    )
+    def test_unknown_sources_are_named(self, devices, tmp_path, name, words):
+        with pytest.raises(SpecError, match=words):
+            ranked("macs", name, tmp_path)
+
+
+class TestRankTables:
+    def test_kinds_never_share_a_column(self, devices, tmp_path):
+        rows = pair_rows(ranked("macs", "estimate:iphone12", tmp_path))
+        assert all(row["a_measured_ms"] and row["b_predicted_ms"] for row in rows)
+        assert all(row["b_measured_ms"] is None and row["a_predicted_ms"] is None for row in rows)
+
+    def test_every_comparison_has_its_rows_and_says_what_it_is_worth(self, devices, tmp_path):
+        bench = ranked("macs", "published:iphone12", tmp_path)
+        rows, table = correlation_rows(bench), rank_table(bench)
+        assert [row["n"] for row in rows] == [7, 7, 7, 4, 4, 4, 0]
+        assert table[3]["remark"].startswith("no evidence: they differ in width alone")
+        assert table[-1]["Kendall's tau"] == ""
+
+    def test_phones_disagree_beside(self):
+        rows = phones_table()
+        assert {"9.47", "Failed"} <= {row["latency ms"] for row in rows}
+        assert all(row["device"] and row["source"] for row in rows)
+
+    def test_files(self, devices, tmp_path):
+        bench = ranked("macs", "estimate:iphone12", tmp_path)
+        table, pairs, html = write_rank(bench, tmp_path)
+        assert table.name == "rank-macs-estimate-iphone12.csv"
+        assert list(pd.read_csv(table)["n"]) == [row["n"] for row in correlation_rows(bench)]
+        assert set(pd.read_csv(pairs)["seed"]) == {0}
+        text = html.read_text()
+        assert "Predicted, never measured" in text
+        assert "Failed" in text
+        assert write_rank(bench, tmp_path)[2].read_text() == text
+
+    def test_command(self, devices, tmp_path):
+        asked = ["bench", "rank", "--device", "macs", "--against", "elements", "--networks", "8"]
+        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path)])
+        assert ran.exit_code == 0, ran.output
+        assert "they differ in width alone" in ran.output
+        assert "9.47" in ran.output
+        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), "--json"])
+        found = json.loads(ran.stdout)
+        assert {row["networks"] for row in found["correlations"]} == {
+            row["networks"] for row in found["networks"]
+        } | {"published, MobileViTv2 only"}
+        assert len(found["files"]) == 3
+
+
+def predicted(folder, **changes):
+    settings = {"space": "blocks", "measured": 30, "held_out": 12, "seed": 0} | changes
+    return bench_predict("mixed", results=folder, tell=silent, **settings)
+
+
+class TestPredict:
+    def test_a_lawful_device_is_predicted_and_repeated(self, devices, tmp_path):
+        devices.again_factor = 1.07
+        bench = predicted(tmp_path)
+        assert [hits.measured for hits in bench.hits] == [25, 30]
+        assert bench.hits[-1].within[5].hits == 12
+        assert (bench.repeats.within[5].hits, bench.repeats.within[10].hits, bench.repeats.within[10].n) == (
+            0,
+            10,
+            10,
+        )
+        assert [again for _, again in devices.asked] == [False] * 42 + [True] * 10
+
+    def test_the_held_out_are_not_the_measured(self, devices, tmp_path):
+        bench = predicted(tmp_path)
+        drawn = draw_networks(load_space("blocks"), 42, seed=0)
+        assert [row.arch for row in bench.held_out] == drawn[30:]
+        for row in bench.held_out:
+            assert row.measurement.latency_ms == pytest.approx(mixed_ms(row.arch))
+
+    def test_failed_and_unsettled_networks_are_left_out_and_counted(self, devices, tmp_path):
+        drawn = draw_networks(load_space("blocks"), 42, seed=0)
+        devices.fails.add(drawn[0].key)
+        devices.flags = {drawn[1].key: ("unsettled",), drawn[40].key: ("unsettled",), drawn[2].key: ("slow",)}
+        bench = predicted(tmp_path)
+        assert bench.left_out == 3
+        assert bench.hits[-1].measured == 28
+        assert len(bench.held_out) == 11
+
+    def test_nothing_settled(self, devices, tmp_path):
+        devices.flags = {arch.key: ("unsettled",) for arch in draw_networks(load_space("blocks"), 42, seed=0)[30:]}
+        with pytest.raises(MeasurementError, match="no held-out network settled"):
+            predicted(tmp_path)
+
+    @pytest.mark.parametrize("changes", [{"measured": 19}, {"held_out": 0}])
+    def test_too_few_are_refused(self, devices, tmp_path, changes):
+        with pytest.raises(SpecError, match="at least 20 measured networks and 1 held out"):
+            predicted(tmp_path, **changes)
+
+    def test_rows(self, devices, tmp_path):
+        bench = predicted(tmp_path)
+        *_, fitted, repeated = hits_rows(bench)
+        assert (fitted["of"], fitted["measured"], fitted["within_5_pct_n"]) == ("predictions", 30, 12)
+        assert (repeated["of"], repeated["measured"], repeated["covered_n"]) == (
+            "repeated measurements",
+            None,
+            None,
+        )
+        assert hits_table(bench)[-1]["within 5 %"].startswith("10 of 10 (100 %")
+        row, held = held_out_rows(bench)[0], bench.held_out[0]
+        assert row["error_pct"] == pytest.approx(
+            100 * (held.prediction.latency_ms / held.measurement.latency_ms - 1)
+        )
+
+    def test_files_and_command(self, devices, tmp_path, monkeypatch):
+        hits, found, html = write_predict(predicted(tmp_path), tmp_path)
+        assert len(pd.read_csv(found)) == 12
+        assert set(pd.read_csv(hits)["chip"]) == {"scripted chip"}
+        assert "95 % interval" in html.read_text()
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: name)
+        asked = ["bench", "predict", "--device", "mixed", "--measured", "20", "--held-out", "5"]
+        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path)])
+        assert ran.exit_code == 0, ran.output
+        assert "5 of 5 (100 %" in ran.output
+        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), "--json"])
+        assert len(json.loads(ran.stdout)["networks"]) == 5
+
+
+class TestDraw:
+    def test_a_longer_draw_goes_on_after_a_shorter(self):
+        space = load_space("blocks")
+        assert draw_networks(space, 9, seed=4)[:5] == draw_networks(space, 5, seed=4)
+        assert draw_networks(space, 5, seed=4) != draw_networks(space, 5, seed=5)
+
+    def test_every_network_is_of_the_space_and_different(self):
+        archs = draw_networks(load_space("blocks"), 60, seed=0)
+        assert len({arch.key for arch in archs}) == 60
+        assert {layers for arch in archs for layers in arch.attention_layers} == {0, 1, 2, 3, 4}
+
+    def test_a_small_space_runs_out(self, tmp_path):
+        path = tmp_path / "small.yaml"
+        path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 2.0]}\n")
+        with pytest.raises(SpecError, match="space 'small': 3 different networks asked for, only 2 found"):
+            draw_networks(load_space(str(path)), 3, seed=0)
