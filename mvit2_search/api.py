@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +13,7 @@ from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
-from mvit2_search.latency import device_names, make_device
-from mvit2_search.records import Finished, FormulationName, Measurement, Passport, Trial
+from mvit2_search.records import Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
 
@@ -110,30 +110,34 @@ class Available:
 
 def list_devices() -> list[Available]:
     """Every device that `--device` may name."""
-    return [_available(name) for name in device_names()]
+    from mvit2_search.latencies import source_names  # imports torch
+
+    return [_available(name) for name in source_names()]
 
 
 def _available(name: str) -> Available:
-    device = make_device(name)
+    from mvit2_search.latencies import find_source, passport_of
+
     try:
-        device.check()
+        passport = passport_of(find_source(name))
     except BackendUnavailable as err:
         return Available(name=name, ready=False, about=str(err))
-    passport = device.passport()
+    if passport.kind == "predicted":
+        return Available(name=name, ready=True, about=f"{passport.device}, predicted: {passport.runtime}")
     about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
     return Available(name=name, ready=True, about=about)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """The latency of one architecture; `samples` is the file with every pass."""
+    """The latency of one architecture; `samples` is the file with every pass of a measurement."""
 
     name: str
     key: str
     num_classes: int
-    latency: Measurement
+    latency: Latency
     passport: Passport
-    samples: Path
+    samples: Path | None
 
 
 def measure_architecture(
@@ -145,7 +149,7 @@ def measure_architecture(
     formulation: FormulationName,
     again: bool = False,
 ) -> Measured:
-    """Time an architecture, or read what was measured of it in `results` before.
+    """Time an architecture, read what was measured of it in `results` before, or predict it by an estimate.
 
     Args:
         again: time it all the same.
@@ -156,20 +160,17 @@ def measure_architecture(
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.timer import open_timer  # imports torch
+    from mvit2_search.latencies import Estimate, find_source, passport_of  # imports torch
+    from mvit2_search.timer import open_timer
 
-    arch = load_arch(name_or_path)
-    where = make_device(device)
-    with open_timer(where, results=results, num_classes=num_classes, formulation=formulation) as timer:
+    arch, source = load_arch(name_or_path), find_source(device)
+    about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=num_classes)
+    if isinstance(source, Estimate):
+        return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
+    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation) as timer:
         latency = timer.measure(arch, again=again)
-        return Measured(
-            name=Path(name_or_path).name,
-            key=arch.key,
-            num_classes=num_classes,
-            latency=latency,
-            passport=timer.meter.passport,
-            samples=timer.meter.path(latency.artifact_sha256),
-        )
+        samples = timer.meter.path(latency.artifact_sha256)
+        return about(latency=latency, passport=timer.meter.passport, samples=samples)
 
 
 def _summary(study: Study) -> Summary:
@@ -208,8 +209,8 @@ def _origin(summary: Summary, trial: Trial) -> list[str]:
     """Where an exported architecture comes from and what it costs, for the head of its file."""
     classes = len(summary.inputs["data"]["classes"])
     lines = [f"Trial {trial.number} of study {summary.name}: {trial.baseline or 'found by the search'}."]
-    if trial.measurement is not None:
-        lines.append(f"{trial.measurement.latency_ms:.2f} ms measured with {summary.passport.device}.")
+    if trial.latency is not None:
+        lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):
         lines.append(f"{trial.outcome.accuracy_pct:.2f} % top-1 on the selection images after a short training.")
     imagenet = network_cost(trial.arch, 1000)

@@ -13,7 +13,7 @@ from mvit2_search.export import export_model
 from mvit2_search.latency import Device, Meter
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName, Measurement
 
-_REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
+REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
 _LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
 
@@ -57,7 +57,7 @@ class Timer:
     ) -> None:
         self.format, self._scratch = device.format, scratch
         self._num_classes, self._formulation = num_classes, formulation
-        reference = self._written("reference", self._exporter(_REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
+        reference = self._written("reference", self._exporter(REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
         self.meter = Meter(device, results / _LATENCIES, reference, scale_ms=reference_ms)
 
     def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:

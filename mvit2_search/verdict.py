@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, published_name
 from mvit2_search.pareto import front_mask
-from mvit2_search.records import Failed, Finished, Measurement, Score, Trial
+from mvit2_search.records import Failed, Finished, Latency, Score, Trial, latency_kind
 
 FINALISTS = 2
 _WIDTH_NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]
@@ -26,13 +26,13 @@ class Limits:
     latency_ms: float
     max_params: int | None
 
-    def allow(self, measurement: Measurement, params: int) -> bool:
+    def allow(self, latency: Latency, params: int) -> bool:
         """Whether a network of this latency and so many parameters is within."""
-        return measurement.latency_ms <= self.latency_ms and (self.max_params is None or params <= self.max_params)
+        return latency.latency_ms <= self.latency_ms and (self.max_params is None or params <= self.max_params)
 
     def allow_trial(self, trial: Trial) -> bool:
         """Whether a trial was timed and is within."""
-        return trial.measurement is not None and self.allow(trial.measurement, trial.params)
+        return trial.latency is not None and self.allow(trial.latency, trial.params)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +67,18 @@ class Confirmed:
 
     @property
     def latency_ms(self) -> float:
-        assert self.trial.measurement is not None  # only finished trials are confirmed
-        return self.trial.measurement.latency_ms
+        return self._latency.latency_ms
+
+    @property
+    def latency_text(self) -> str:
+        """`12.30 ms`, or `12.30 ms (predicted)`."""
+        predicted = " (predicted)" if latency_kind(self._latency) == "predicted" else ""
+        return f"{self.latency_ms:.2f} ms{predicted}"
+
+    @property
+    def _latency(self) -> Latency:
+        assert self.trial.latency is not None  # only finished trials are confirmed
+        return self.trial.latency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +122,7 @@ def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The finished trials within the limits that no other of them dominates."""
     finished = [t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t)]
     outcomes = [t.outcome for t in finished if isinstance(t.outcome, Finished)]
-    mask = front_mask([o.accuracy_pct for o in outcomes], [o.measurement.latency_ms for o in outcomes])
+    mask = front_mask([o.accuracy_pct for o in outcomes], [o.latency.latency_ms for o in outcomes])
     return [trial for trial, on_front in zip(finished, mask, strict=True) if on_front]
 
 

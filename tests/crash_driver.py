@@ -35,7 +35,7 @@ class SlowProxy(FormulaProxy):
 
 
 def search(asked, proxy=None):
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=proxy or FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=proxy or FormulaProxy())
 
 
 def in_fork(work) -> int:

@@ -120,7 +120,7 @@ def measurement(latency_ms: float = 10.0, **changes: Any) -> Measurement:
 
 def finished(accuracy_pct: float, latency_ms: float) -> Finished:
     return Finished(
-        accuracy_pct=accuracy_pct, curve_pct=(accuracy_pct / 2, accuracy_pct), measurement=measurement(latency_ms)
+        accuracy_pct=accuracy_pct, curve_pct=(accuracy_pct / 2, accuracy_pct), latency=measurement(latency_ms)
     )
 
 
@@ -141,6 +141,6 @@ def trial(number: int, outcome: Outcome | None = None, **changes: Any) -> Trial:
 
 OUTCOMES: list[Outcome] = [
     finished(71.5, 12.0),
-    Infeasible(measurement=measurement(40.0, flags=("unsettled", "slow"))),
+    Infeasible(latency=measurement(40.0, flags=("unsettled", "slow"))),
     Failed(reason="training", message="the loss is not finite in epoch 1"),
 ]

@@ -38,7 +38,7 @@ def invoke(*args):
 @pytest.fixture
 def study(tmp_path, images, instant_export):
     asked = request(tmp_path)
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     return asked.folder
 
 
@@ -164,7 +164,7 @@ def test_a_formulation_is_for_networks(study):
 
 def test_one_seed_is_still_json(tmp_path, images, instant_export):
     asked = request(tmp_path, confirm_seeds=1)
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     text = invoke("status", asked.folder, "--json").output
     gain = json.loads(text, parse_constant=pytest.fail)["gain_points"]
     assert (gain["low"], gain["high"], gain["seeds"]) == (None, None, 1)

@@ -24,7 +24,7 @@ def search(asked, *, device=None, proxy=None, listener=None, interrupt=None):
         asked,
         listener or Silent(),
         interrupt or Interrupt(),
-        device=device or macs_device(),
+        source=device or macs_device(),
         proxy=proxy or FormulaProxy(),
     )
     return open_study(asked.folder)
@@ -70,7 +70,7 @@ def test_the_published_widths_are_all_timed_and_trained_up_to_the_first_beyond(t
 def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
     study = search(request(tmp_path))
     quarter = next(t for t in study.trials() if t.baseline == "mobilevitv2-0.75")
-    assert study.fact("budget_ms") == quarter.measurement.latency_ms
+    assert study.fact("budget_ms") == quarter.latency.latency_ms
 
 
 def test_what_is_over_the_budget_is_never_trained(tmp_path):
@@ -134,7 +134,7 @@ def test_other_inputs_are_refused_by_name(tmp_path, change, named):
 
 def test_candidates_are_timed_in_the_formulation_asked_for(tmp_path):
     study = search(request(tmp_path, formulation="layer_norm"))
-    timed = [t.outcome.measurement.artifact_sha256 for t in study.trials()]
+    timed = [t.outcome.latency.artifact_sha256 for t in study.trials()]
     assert timed
     assert all(artifact.endswith("-layer_norm") for artifact in timed)
 
@@ -204,7 +204,7 @@ def test_a_small_space_ends_when_it_is_exhausted(tmp_path):
 
 def test_the_width_space_ends_with_all_44_networks_up_to_three_quarters(tmp_path):
     study = search(request(tmp_path, space="width", trials=100))
-    assert sum(isinstance(t.outcome, Finished) and t.measurement.latency_ms <= study.fact("budget_ms")
+    assert sum(isinstance(t.outcome, Finished) and t.latency.latency_ms <= study.fact("budget_ms")
                for t in study.trials()) == 44  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def test_the_scratch_folder_is_gone_afterwards(tmp_path):
 def test_the_study_is_one_file_for_whoever_copies_it(tmp_path):
     interrupt = Interrupt()
     asked = request(tmp_path)
-    run_search(asked, StopAfter(interrupt, 3), interrupt, device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, StopAfter(interrupt, 3), interrupt, source=macs_device(), proxy=FormulaProxy())
     assert {path.name for path in asked.folder.iterdir()} == {"study.db", "driver.lock"}
 
 

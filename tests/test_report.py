@@ -35,7 +35,7 @@ PASSPORT = Passport(
 TRIALS = [
     trial(0, finished(70, 10), baseline="mobilevitv2-0.5"),
     trial(1, finished(75, 20), baseline="mobilevitv2-0.75"),
-    trial(2, Infeasible(measurement=measurement(60, flags=("unsettled",))), baseline="mobilevitv2-1.5"),
+    trial(2, Infeasible(latency=measurement(60, flags=("unsettled",))), baseline="mobilevitv2-1.5"),
     trial(3, finished(76, 15)),
     trial(4, finished(74, 18)),
     trial(5, Failed(reason="training", message='=1+1 </script> "quoted"\nand more')),
@@ -98,7 +98,7 @@ def test_every_trial_is_one_row():
 def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export):
     """By the definition, from nothing but the file."""
     asked = request(tmp_path, trials=8)
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     refresh(open_study(asked.folder))
     frame = pd.read_csv(asked.folder / "pareto.csv")
     rows = frame[(frame.outcome == "finished") & (frame.within_budget == True)]  # noqa: E712
@@ -117,7 +117,7 @@ def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     asked = request(tmp_path, space=str(path))
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     frame = trials_frame(read_study(asked.folder))
     assert frame[(frame.trial == -1) & (frame.baseline == "mobilevitv2-0.5")].on_front.all()
 
@@ -241,7 +241,7 @@ def test_a_report_can_be_made_before_anything_is_finished():
 @pytest.fixture
 def study(tmp_path, images, instant_export):
     asked = request(tmp_path)
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     return asked.folder
 
 
@@ -266,7 +266,7 @@ def test_any_trial_can_be_exported_and_another_is_an_error(study):
 
 def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images, instant_export):
     asked = request(tmp_path, latency_budget="0.5ms")
-    run_search(asked, Silent(), Interrupt(), device=macs_device(), proxy=FormulaProxy())
+    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
     with pytest.raises(SpecError, match="name one with --trial"):
         export_architecture(asked.folder)
 

@@ -23,7 +23,7 @@ STATES = {
     Stopped: TrialState.PRUNED,
     Failed: TrialState.FAIL,
 }
-ALL = [*OUTCOMES, Stopped(curve_pct=(20.0, 30.0), measurement=OUTCOMES[1].measurement)]
+ALL = [*OUTCOMES, Stopped(curve_pct=(20.0, 30.0), latency=OUTCOMES[1].latency)]
 
 
 @pytest.fixture

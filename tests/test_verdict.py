@@ -88,7 +88,7 @@ def test_the_sampling_error_is_that_of_a_share():
 def widths(*latencies):
     names = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv2-1.25")
     rows = [trial(i, finished(70 + i, ms), baseline=names[i]) for i, ms in enumerate(latencies)]
-    return [*rows, trial(4, Infeasible(measurement=measurement(60)), baseline="mobilevitv2-2.0")]
+    return [*rows, trial(4, Infeasible(latency=measurement(60)), baseline="mobilevitv2-2.0")]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.bench.timings import CLASSES, Tell, open_timer, told
+from mvit2_search.bench.timings import CLASSES, Tell, told
 from mvit2_search.errors import SpecError
 from mvit2_search.latency import make_device
 from mvit2_search.predict import make_estimate, read_labels
 from mvit2_search.published import Published, published_by_network
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
 from mvit2_search.report.sentences import device_sentence
+from mvit2_search.timer import open_timer
 
 _CACHE = ".latencies"
 
@@ -53,7 +54,9 @@ def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
     elif kind == "cache":
         yield _cache(name, rest, results)
     else:
-        with open_timer(make_device(name), results=results, formulation=DEFAULT_FORMULATION) as timer:
+        with open_timer(
+            make_device(name), results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION
+        ) as timer:
 
             def latency_ms(network: str, arch: ArchConfig) -> float | None:
                 timing = told(f"{name}, {network}", lambda: timer.measure(arch), tell)

@@ -18,7 +18,7 @@ from mvit2_search.cli.options import (
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
-    from mvit2_search.records import FormulationName
+    from mvit2_search.records import FormulationName, Measurement
 
 
 @click.command()
@@ -64,12 +64,14 @@ def measure(
 
     ARCH is an architecture's YAML or a published network. Measured as in a search: against MobileViTv2-0.5 in
     turn, in two visits or more, until the 95 % interval is within 2 % each way; what does not get there is
-    flagged. The raw samples are kept in the results, and what is there already is not measured again.
+    flagged. The raw samples are kept in the results, and what is there already is not measured again. An estimate
+    predicts, and says so.
 
     \b
     Example:
         mvit2-search measure mobilevitv2-0.75 --device host
         mvit2-search measure mine.yaml --device coreml:ne --json
+        mvit2-search measure mobilevitv2-1.0 --device estimate:iphone12
     """
     from mvit2_search.api import measure_architecture
 
@@ -77,24 +79,38 @@ def measure(
         arch, device, results=results, num_classes=classes, formulation=formulation, again=again
     )
     if as_json:
-        echo_json({**asdict(done), "samples": str(done.samples)})
+        samples = None if done.samples is None else str(done.samples)
+        echo_json({**asdict(done), "latency_kind": done.passport.kind, "samples": samples})
         return
     for line in _lines(done):
         click.echo(line)
 
 
 def _lines(done: Measured) -> list[str]:
-    from mvit2_search.report.sentences import device_sentence, flag_sentences
+    from mvit2_search.records import Prediction
+    from mvit2_search.report.sentences import device_sentence
 
-    latency = done.latency
+    head = f"{done.name} ({done.key}): {done.latency}"
+    if isinstance(done.latency, Prediction):
+        return [head, device_sentence(done.passport)]
+    return [
+        f"{head} measured",
+        *_measured(done.latency),
+        device_sentence(done.passport),
+        f"Samples: {done.samples}",
+    ]
+
+
+def _measured(latency: Measurement) -> list[str]:
+    from mvit2_search.report.sentences import flag_sentences
+
     passes = "single passes" if latency.unit == 1 else f"bursts of {latency.unit} passes"
     aside = f", {latency.set_aside} more set aside" if latency.set_aside else ""
     lines = [
-        f"{done.name} ({done.key}): {latency} measured",
         f"{latency.pairs} pairs of {passes} in {latency.visits} visits{aside}; "
         f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; load {latency.load_ms:.0f} ms",
         f"MobileViTv2-0.5 beside it: {latency.reference_now_ms:.2f} ms, of {latency.reference_ms:.2f} ms known.",
     ]
     if latency.placement:
         lines.append("Planned for " + ", ".join(f"{unit}: {share:.0%}" for unit, share in latency.placement))
-    return [*lines, *flag_sentences(latency), device_sentence(done.passport), f"Samples: {done.samples}"]
+    return [*lines, *flag_sentences(latency)]

@@ -54,11 +54,11 @@ class Progress:
         classes, shown = data["classes"], 10
         names = ", ".join(classes[:shown]) + (", ..." if len(classes) > shown else "")
         images = f"{data['train']} + {data['selection']} + {data['confirmation']} images"
+        passport = study.passport
+        where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
         self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}")
         self._print(f"Data {data['name']}: {images} of {len(classes)} classes: {names}")
-        self._print(
-            f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms on {study.passport.device}"
-        )
+        self._print(f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms {where}")
         self._refresh(study)
 
     def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
@@ -97,11 +97,11 @@ class Progress:
 
 def _outcome(outcome: Outcome) -> str:
     match outcome:
-        case Finished(accuracy_pct=accuracy, measurement=measured):
+        case Finished(accuracy_pct=accuracy, latency=measured):
             return f"{accuracy:6.2f} %  {measured}"
-        case Infeasible(measurement=measured):
+        case Infeasible(latency=measured):
             return f"over      {measured}"
-        case Stopped(curve_pct=curve, measurement=measured):
+        case Stopped(curve_pct=curve, latency=measured):
             return f"stopped   {measured} after {len(curve)} epochs"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"

@@ -129,6 +129,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "trials": len(summary.trials),
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
+        "latencies_are": summary.passport.kind,
         "front": [t.number for t in summary.front],
         "best": _confirmed_json(verdict.best if verdict else None),
         "searched": _confirmed_json(verdict.searched if verdict else None),

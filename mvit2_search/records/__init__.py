@@ -2,6 +2,7 @@
 
 from mvit2_search.records.confirmation import Score
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
+from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
 from mvit2_search.records.measurement import Artifact, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
@@ -18,6 +19,8 @@ __all__ = [
     "Finished",
     "FormulationName",
     "Infeasible",
+    "Latency",
+    "LatencyKind",
     "Measurement",
     "Outcome",
     "Passport",
@@ -28,5 +31,6 @@ __all__ = [
     "Score",
     "Stopped",
     "Trial",
+    "latency_kind",
     "outcome_name",
 ]

@@ -35,7 +35,12 @@ class Passport:
     precision: str
     batch: int
     threads: int
-    protocol: int
+    protocol: int  # 0 where nothing is measured
+
+    @property
+    def kind(self) -> Literal["measured", "predicted"]:
+        """What latencies with this passport are."""
+        return "measured" if self.protocol else "predicted"
 
     @property
     def digest(self) -> str:

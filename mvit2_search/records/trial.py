@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records.measurement import Measurement
+from mvit2_search.records.latency import Latency, latency_from_json, latency_to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,14 +13,14 @@ class Finished:
 
     accuracy_pct: float  # top-1 on all selection images, 0-100
     curve_pct: tuple[float, ...]  # after each epoch; all but the last on fewer images
-    measurement: Measurement
+    latency: Latency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Infeasible:
     """Over the budget: timed, never trained."""
 
-    measurement: Measurement
+    latency: Latency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class Stopped:
     """Training ended early: it could no longer enter the front at its latency."""
 
     curve_pct: tuple[float, ...]
-    measurement: Measurement
+    latency: Latency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +89,15 @@ class Trial:
         return isinstance(self.outcome, Finished | Stopped) and self.baseline is None and self.repeats is None
 
     @property
-    def measurement(self) -> Measurement | None:
+    def latency(self) -> Latency | None:
         """The latency, which all but a failed trial have."""
-        return None if isinstance(self.outcome, Failed) else self.outcome.measurement
+        return None if isinstance(self.outcome, Failed) else self.outcome.latency
 
     def to_json(self) -> dict[str, Any]:
         outcome = {"kind": outcome_name(self.outcome), **asdict(self.outcome)}
+        if not isinstance(self.outcome, Failed):
+            del outcome["latency"]
+            outcome |= latency_to_json(self.outcome.latency)
         return asdict(self) | {"arch": self.arch.to_json(), "outcome": outcome}
 
     @classmethod
@@ -103,9 +106,9 @@ class Trial:
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:
-    values = {k: v for k, v in row.items() if k != "kind"}
-    if "measurement" in values:
-        values["measurement"] = Measurement.from_json(values["measurement"])
+    values = {k: v for k, v in row.items() if k not in ("kind", "measurement", "prediction")}
+    if (latency := latency_from_json(row)) is not None:
+        values["latency"] = latency
     if "curve_pct" in values:
         values["curve_pct"] = tuple(values["curve_pct"])
     return _KINDS[row["kind"]](**values)

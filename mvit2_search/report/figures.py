@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from mvit2_search.records import Finished, Trial
+from mvit2_search.records import Finished, Measurement, Trial
 from mvit2_search.report.tables import Summary
 from mvit2_search.verdict import sampling_error_pct
 
@@ -39,7 +39,7 @@ def front_figure(summary: Summary) -> go.Figure:
         line={"dash": "dash", "color": RED},
         annotation={"text": f"budget {summary.budget}", "font": {"color": RED}},
     )
-    figure.update_xaxes(title="latency in ms, measured (bars: 95 % interval)", rangemode="tozero")
+    figure.update_xaxes(title=f"latency in ms, {summary.passport.kind} (bars: 95 % interval)", rangemode="tozero")
     figure.update_yaxes(title="top-1 in % after the short training (bars: 95 % sampling error)")
     return figure
 
@@ -74,14 +74,13 @@ def confirmation_figure(summary: Summary) -> go.Figure:
 def _points(
     trials: Sequence[Trial], images: int, *, name: str, marker: dict[str, object], line: str | None
 ) -> go.Scatter:
-    latency = [_latency(t) for t in trials]
-    measured = [t.measurement for t in trials if t.measurement is not None]
+    latencies = [t.latency for t in trials if t.latency is not None]
     return go.Scatter(
-        x=latency,
+        x=[_latency(t) for t in trials],
         y=[_accuracy(t) for t in trials],
         error_x={
-            "array": [m.high_ms - m.latency_ms for m in measured],
-            "arrayminus": [m.latency_ms - m.low_ms for m in measured],
+            "array": [one.high_ms - one.latency_ms for one in latencies],
+            "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
             "thickness": 1,
         },
         error_y={"array": [sampling_error_pct(_accuracy(t), images) for t in trials], "thickness": 1},
@@ -95,24 +94,25 @@ def _points(
 
 
 def _hover(trial: Trial) -> str:
-    arch, measured = trial.arch, trial.measurement
-    assert measured is not None
+    arch, latency = trial.arch, trial.latency
+    assert latency is not None
+    flags = latency.flags if isinstance(latency, Measurement) else ()
     return "<br>".join(
         [
             f"<b>{trial.name}</b> {arch.key}",
-            f"{_accuracy(trial):.2f} %, {measured}",
+            f"{_accuracy(trial):.2f} %, {latency}",
             f"{trial.params:,} parameters, {trial.macs / 1e9:.3f} G multiply-adds",
             f"stages {arch.stage_channels}, stem {arch.stem_channels}",
             f"expanded {arch.expanded_channels}",
             f"attention layers {arch.attention_layers}, dims {arch.attention_dims}, ffn {arch.ffn_dims}",
-            *([f"<i>{', '.join(measured.flags)}</i>"] if measured.flags else []),
+            *([f"<i>{', '.join(flags)}</i>"] if flags else []),
         ]
     )
 
 
 def _latency(trial: Trial) -> float:
-    assert trial.measurement is not None
-    return trial.measurement.latency_ms
+    assert trial.latency is not None
+    return trial.latency.latency_ms
 
 
 def _accuracy(trial: Trial) -> float:

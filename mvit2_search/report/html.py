@@ -50,10 +50,11 @@ def report_html(summary: Summary) -> str:
 
 
 def _front_words(summary: Summary) -> str:
-    points = [t.measurement.latency_ms for t in summary.front if t.measurement is not None]
+    points = [t.latency.latency_ms for t in summary.front if t.latency is not None]
     if not points:
         return "No trial is within the budget yet."
-    return f"{len(points)} trials on the front, from {min(points):.2f} to {max(points):.2f} ms; the table has all."
+    span = f"from {min(points):.2f} to {max(points):.2f} ms, {summary.passport.kind}"
+    return f"{len(points)} trials on the front, {span}; the table has all."
 
 
 def _confirmation(summary: Summary) -> str:
@@ -68,7 +69,8 @@ def _confirmation(summary: Summary) -> str:
 
 
 def _trials(summary: Summary) -> str:
-    frame = trials_frame(summary)[list(_COLUMNS)].rename(columns=_COLUMNS)
+    names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
+    frame = trials_frame(summary)[list(names)].rename(columns=names)
     if len(frame) <= MANY:
         return table(frame)
     note = f"The {MANY:,} most accurate of {len(frame):,} trials; pareto.csv has all."

@@ -13,7 +13,12 @@ _FLAGS = {
 
 
 def device_sentence(passport: Passport) -> str:
-    """What the latencies were measured on."""
+    """What the latencies were measured on, or predicted for."""
+    if passport.kind == "predicted":
+        return (
+            f"Latencies are predicted for {passport.device}, and nothing was measured: {passport.runtime}. "
+            "`mvit2-search measure` times an exported architecture where a device is at hand."
+        )
     threads = f", {passport.threads} thread" if passport.threads == 1 else ""
     return (
         f"Latencies were measured with {passport.device} ({passport.chip}, {passport.system}; "
@@ -31,7 +36,8 @@ def budget_sentence(summary: Summary) -> str:
     """The budget as it was asked for and in milliseconds."""
     limits = summary.limits
     params = f" and {limits.max_params:,} parameters" if limits.max_params is not None else ""
-    resolved = "" if summary.budget.endswith("ms") else f" = {limits.latency_ms:.2f} ms"
+    predicted = " (predicted)" if summary.passport.kind == "predicted" else ""
+    resolved = "" if summary.budget.endswith("ms") else f" = {limits.latency_ms:.2f} ms{predicted}"
     return f"Budget: {summary.budget}{resolved}{params}."
 
 
@@ -52,7 +58,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
     found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
     lines = [
         f"Best under the budget: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search never "
-        f"saw, {best.latency_ms:.2f} ms, {best.trial.params:,} parameters."
+        f"saw, {best.latency_text}, {best.trial.params:,} parameters."
     ]
     if verdict.gain and verdict.searched and verdict.published:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published))
@@ -78,5 +84,5 @@ def _pick_sentence(verdict: Verdict) -> str:
         return "To export: the same; nothing faster is within noise of the best confirmed accuracy."
     return (
         f"To export: {pick.trial.name} ({pick.trial.arch.key}), the fastest within noise of the best confirmed "
-        f"accuracy: {pick.mean_pct:.2f} %, {pick.latency_ms:.2f} ms."
+        f"accuracy: {pick.mean_pct:.2f} %, {pick.latency_text}."
     )

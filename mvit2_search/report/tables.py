@@ -6,7 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Passport, Stopped, Trial, outcome_name
+from mvit2_search.records import (
+    Failed,
+    Finished,
+    Infeasible,
+    Measurement,
+    Outcome,
+    Passport,
+    Stopped,
+    Trial,
+    latency_kind,
+    outcome_name,
+)
 from mvit2_search.store import Study
 from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
 
@@ -78,14 +89,16 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
-    return frame.astype(dict.fromkeys(("trial", "params", "macs", "pairs", "repeats", "confirmed_seeds"), "Int64"))
+    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 _COLUMNS = [
-    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "latency_ms", "latency_low_ms"),
-    *("latency_high_ms", "pairs", "flags", "within_budget", "on_front", "params", "macs", "confirmed_pct"),
-    *("confirmed_seeds", "curve_pct", "seconds", "seed", "reason", "message", "architecture"),
+    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "latency_kind", "latency_ms"),
+    *("latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front", "params"),
+    *("macs", "confirmed_pct", "confirmed_seeds", "curve_pct", "seconds", "seed", "reason", "message"),
+    "architecture",
 ]
+_WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
 
 
 def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | None) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | No
         "baseline": trial.baseline,
         "repeats": trial.repeats,
         "key": trial.arch.key,
-        **_measured(trial, limits),
+        **_timed(trial, limits),
         **_result(trial.outcome),
         "on_front": on_front,
         "params": trial.params,
@@ -108,18 +121,20 @@ def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | No
     }
 
 
-def _measured(trial: Trial, limits: Limits) -> dict[str, Any]:
-    measured = trial.measurement
-    if measured is None:
+def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
+    latency = trial.latency
+    if latency is None:
         return {}
-    return {
-        "latency_ms": measured.latency_ms,
-        "latency_low_ms": measured.low_ms,
-        "latency_high_ms": measured.high_ms,
-        "pairs": measured.pairs,
-        "flags": " ".join(measured.flags),
+    row: dict[str, Any] = {
+        "latency_kind": latency_kind(latency),
+        "latency_ms": latency.latency_ms,
+        "latency_low_ms": latency.low_ms,
+        "latency_high_ms": latency.high_ms,
         "within_budget": limits.allow_trial(trial),
     }
+    if isinstance(latency, Measurement):
+        row |= {"pairs": latency.pairs, "visits": latency.visits, "flags": " ".join(latency.flags)}
+    return row
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

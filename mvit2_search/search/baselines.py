@@ -34,9 +34,9 @@ def _run_queued(runner: TrialRunner, interrupt: Interrupt) -> None:
 def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
     """Whether a published width is trained even if it is beyond the limits: no smaller one is."""
     return name is not None and all(
-        runner.limits.allow(trial.measurement, trial.params)
+        runner.limits.allow(trial.latency, trial.params)
         for trial in _baselines(runner)
-        if trial.measurement is not None and _width(trial.baseline) < _width(name)
+        if trial.latency is not None and _width(trial.baseline) < _width(name)
     )
 
 

@@ -40,7 +40,7 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
 
 def _guess(runner: TrialRunner) -> Guess:
     trials = [*runner.trials, *runner.study.outside()]
-    timed = [(t.macs, t.measurement.latency_ms) for t in trials if t.measurement is not None]
+    timed = [(t.macs, t.latency.latency_ms) for t in trials if t.latency is not None]
     if not timed:
         outcome = trials[0].outcome
         message = outcome.message if isinstance(outcome, Failed) else ""
@@ -55,7 +55,7 @@ def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | No
         return "every network of the space that may fit the budget has been tried"
     cheapest = runner.known.get(networks.cheapest.key)
     if cheapest is not None and isinstance(cheapest.outcome, Infeasible):
-        took = f"{cheapest.outcome.measurement.latency_ms:.2f} ms and has {cheapest.params:,} parameters"
+        took = f"{cheapest.outcome.latency.latency_ms:.2f} ms and has {cheapest.params:,} parameters"
         return f"even the network at the low end of the space takes {took}"
     last = [t for t in runner.trials if t.baseline is None][-_MAX_BARREN:]
     if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):

@@ -10,7 +10,7 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import StorageError
-from mvit2_search.latency import Device, make_device
+from mvit2_search.latencies import Latencies, Source, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
@@ -24,7 +24,6 @@ from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
-from mvit2_search.timer import Timer
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 
@@ -33,7 +32,7 @@ def run_search(
     listener: Listener,
     interrupt: Interrupt,
     *,
-    device: Device | None = None,
+    source: Source | None = None,
     proxy: Proxy | None = None,
 ) -> None:
     """Start or resume a study and run it to its end, or until `interrupt` is requested.
@@ -42,7 +41,7 @@ def run_search(
     `request.folder`; `store.open_study` reads them.
 
     Args:
-        device, proxy: to be used instead of those that `request` names.
+        source, proxy: to be used instead of those that `request` names.
 
     Raises:
         SpecError: the request contradicts itself.
@@ -50,12 +49,11 @@ def run_search(
         DataError, StorageError, BackendUnavailable: see `errors`.
     """
     space = load_space(request.space)
-    device = device or make_device(request.device)
-    device.check()
+    source = source or find_source(request.device)
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
     notes = proxy.blind_spots(space)
-    if request.allow_device_change and (old := set_aside(request.folder, device.passport())):
+    if request.allow_device_change and (old := set_aside(request.folder, passport_of(source))):
         listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
     with driver_lock(request.folder):
         recipe = request.recipe
@@ -67,8 +65,8 @@ def run_search(
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                timer = _timer(study, request, device, dataset, scratch)
-                runner = _runner(study, space, dataset, proxy, timer, listener)
+                latencies = _latencies(study, request, source, dataset, scratch)
+                runner = _runner(study, space, dataset, proxy, latencies, listener)
                 listener.opened(study, request)
                 _run(runner, request, interrupt)
 
@@ -93,26 +91,26 @@ def _open(study: Study, request: Request, inputs: dict[str, Any], listener: List
     study.set_fact("request", request.to_json())
 
 
-def _timer(study: Study, request: Request, device: Device, dataset: Dataset, scratch: Path) -> Timer:
-    """A timer on the study's scale; a new study gets its scale and its budget."""
-    timer = Timer(
-        device,
+def _latencies(study: Study, request: Request, source: Source, dataset: Dataset, scratch: Path) -> Latencies:
+    """Latencies on the study's scale; a new study gets its scale and its budget."""
+    latencies = open_latencies(
+        source,
         results=request.results,
         scratch=scratch,
         num_classes=len(dataset.classes),
         formulation=request.formulation,
         reference_ms=study.fact("reference_ms"),
     )
-    _keep_scale(study, timer)
-    _keep_budget(study, request, timer)
-    return timer
+    _keep_scale(study, latencies)
+    _keep_budget(study, request, latencies)
+    return latencies
 
 
 def _runner(
-    study: Study, space: SearchSpace, dataset: Dataset, proxy: Proxy, timer: Timer, listener: Listener
+    study: Study, space: SearchSpace, dataset: Dataset, proxy: Proxy, latencies: Latencies, listener: Listener
 ) -> TrialRunner:
     seed = study.fact("inputs")["seed"]
-    evaluator = Evaluator(timer, dataset, proxy=proxy, limits=study.limits, seed=seed, listener=listener)
+    evaluator = Evaluator(latencies, dataset, proxy=proxy, limits=study.limits, seed=seed, listener=listener)
     return TrialRunner(
         study=study,
         space=space,
@@ -135,20 +133,19 @@ def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
         study.set_fact("ended", {"why": why, "trials": request.trials, "confirm_seeds": request.confirm_seeds})
 
 
-def _keep_scale(study: Study, timer: Timer) -> None:
+def _keep_scale(study: Study, latencies: Latencies) -> None:
     """All latencies of a study are of one device and multiples of one reference time."""
-    meter = timer.meter
     if study.fact("passport") is None:
-        study.set_fact("reference_ms", meter.reference_ms)
-        study.set_fact("passport", asdict(meter.passport))
-    refuse_other_device(study, meter.passport)
+        study.set_fact("reference_ms", latencies.reference_ms)
+        study.set_fact("passport", asdict(latencies.passport))
+    refuse_other_device(study, latencies.passport)
 
 
-def _keep_budget(study: Study, request: Request, timer: Timer) -> None:
+def _keep_budget(study: Study, request: Request, latencies: Latencies) -> None:
     """The budget in milliseconds, once: a later measurement would move the goal."""
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
-        milliseconds = budget if isinstance(budget, float) else timer.measure(published(budget)).latency_ms
+        milliseconds = budget if isinstance(budget, float) else latencies.of(published(budget)).latency_ms
         study.set_fact("budget_ms", milliseconds)
 
 

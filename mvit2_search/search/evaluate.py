@@ -6,10 +6,10 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
+from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome
 from mvit2_search.search.events import Listener
-from mvit2_search.timer import Timer
 from mvit2_search.verdict import Limits
 
 
@@ -17,9 +17,16 @@ class Evaluator:
     """Turns architectures into outcomes."""
 
     def __init__(
-        self, timer: Timer, dataset: Dataset, *, proxy: Proxy, limits: Limits, seed: int, listener: Listener
+        self,
+        latencies: Latencies,
+        dataset: Dataset,
+        *,
+        proxy: Proxy,
+        limits: Limits,
+        seed: int,
+        listener: Listener,
     ) -> None:
-        self._timer = timer
+        self._latencies = latencies
         self._dataset = dataset
         self._proxy = proxy
         self._limits = limits
@@ -28,19 +35,19 @@ class Evaluator:
 
     def outcome(self, arch: ArchConfig, *, train_anyway: bool = False) -> Outcome:
         """Time `arch` and, within the limits or where `train_anyway`, train it with the search's seed."""
-        self._listener.working("measuring the latency")
+        self._listener.working("finding the latency")
         try:
-            measurement = self._timer.measure(arch)
+            latency = self._latencies.of(arch)
         except MeasurementError as err:
             return Failed(reason="measurement", message=str(err))
         params = network_cost(arch, len(self._dataset.classes)).params
-        if not (train_anyway or self._limits.allow(measurement, params)):
-            return Infeasible(measurement=measurement)
+        if not (train_anyway or self._limits.allow(latency, params)):
+            return Infeasible(latency=latency)
         try:
             curve = self.train(arch, self._seed, "selection")
         except TrainingError as err:
             return Failed(reason="training", message=str(err))
-        return Finished(accuracy_pct=curve[-1], curve_pct=curve, measurement=measurement)
+        return Finished(accuracy_pct=curve[-1], curve_pct=curve, latency=latency)
 
     def train(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]

@@ -135,9 +135,9 @@ class TrialRunner:
             self.known[trial.arch.key] = trial
 
     def _violations(self, trial: Trial) -> dict[str, float]:
-        if trial.measurement is None:
+        if trial.latency is None:
             return {}
-        over = {"latency_ms": trial.measurement.latency_ms - self.limits.latency_ms}
+        over = {"latency_ms": trial.latency.latency_ms - self.limits.latency_ms}
         if self.limits.max_params is not None:
             over["params"] = float(trial.params - self.limits.max_params)
         return over

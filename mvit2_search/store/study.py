@@ -175,7 +175,7 @@ class Study:
     def _finish(self, trial: Trial) -> None:
         values = None
         if isinstance(trial.outcome, Finished):
-            values = (trial.outcome.accuracy_pct, trial.outcome.measurement.latency_ms)
+            values = (trial.outcome.accuracy_pct, trial.outcome.latency.latency_ms)
         self._study.tell(trial.number, values, state=_STATES[type(trial.outcome)])
 
     def _frozen(self) -> list[FrozenTrial]:
