@@ -160,7 +160,8 @@ def measure_architecture(
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.latencies import Estimate, find_source, passport_of  # imports torch
+    from mvit2_search.latencies import find_source, passport_of  # imports torch
+    from mvit2_search.predict import Estimate
     from mvit2_search.timer import open_timer
 
     arch, source = load_arch(name_or_path), find_source(device)
