@@ -317,6 +317,19 @@ class TestPredict:
         )
         assert [again for _, again in devices.asked] == [False] * 42 + [True] * 10
 
+    def test_each_step_is_fitted_to_so_many(self, devices, tmp_path, monkeypatch):
+        fitted = []
+
+        class Recorder(predict_bench.LatencyPredictor):
+            def __init__(self, archs, latencies_ms, *, num_classes):
+                fitted.append(list(archs))
+                super().__init__(archs, latencies_ms, num_classes=num_classes)
+
+        monkeypatch.setattr(predict_bench, "LatencyPredictor", Recorder)
+        predicted(tmp_path)
+        drawn = draw_networks(load_space("blocks"), 30, seed=0)
+        assert fitted == [drawn[:25], drawn]
+
     def test_the_held_out_are_not_the_measured(self, devices, tmp_path):
         bench = predicted(tmp_path)
         drawn = draw_networks(load_space("blocks"), 42, seed=0)
