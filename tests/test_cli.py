@@ -60,7 +60,8 @@ def test_every_command_has_an_example(name):
 
 
 def test_the_commands_of_groups_are_found():
-    assert {*COMMANDS, "bench models", "bench attention"} == set(command_names())
+    benches = {"bench models", "bench attention", "bench predict", "bench rank"}
+    assert {*COMMANDS, *benches} == set(command_names())
 
 
 def test_the_reference_is_what_help_says():

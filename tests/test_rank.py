@@ -19,7 +19,7 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.bench import bench_predict, bench_rank, write_predict, write_rank
 from mvit2_search.bench.correlation import agreeing_share, rank_correlation, residuals, share_interval
 from mvit2_search.bench.predict_tables import held_out_rows, hits_rows, hits_table
-from mvit2_search.bench.rank import differ_in_width_alone
+from mvit2_search.bench.rank import Pair, compare, differ_in_width_alone
 from mvit2_search.bench.rank_tables import correlation_rows, pair_rows, phones_table, rank_table
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
@@ -81,6 +81,12 @@ class TestCorrelation:
             low, high = share_interval(agreeing_share(x, rho * x + (1 - rho**2) ** 0.5 * e), n // 2)
             inside += 2 * low - 1 <= truth <= 2 * high - 1
         assert inside >= 285
+
+    @pytest.mark.parametrize(("n", "pairs"), [(8, 4), (9, 4)])
+    def test_networks_make_half_as_many_independent_pairs(self, n, pairs):
+        found = rank_correlation(range(n), range(n))
+        assert found.low == pytest.approx(2 * 0.025 ** (1 / pairs) - 1)
+        assert found.high == 1
 
     def test_two_networks_have_no_order_to_speak_of(self):
         with pytest.raises(ValueError, match="2 networks: a rank correlation needs 3"):
@@ -232,6 +238,24 @@ class TestRank:
             ranked("macs", name, tmp_path)
 
 
+class TestRemark:
+    @pytest.mark.parametrize(
+        ("sign", "words"),
+        [(1, "agreement also beyond"), (-1, "disagreement also beyond"), (0, "no evidence of agree")],
+    )
+    def test_it_says_what_is_left_beyond_multiply_adds(self, sign, words):
+        rng = np.random.default_rng(0)
+        archs = draw_networks(load_space("blocks"), 40, seed=1)
+        pairs = []
+        for arch, a, noise in zip(archs, rng.normal(size=40), rng.normal(size=40), strict=True):
+            macs = network_cost(arch).macs
+            b = sign * a if sign else noise
+            pairs.append(
+                Pair(network=arch.key, arch=arch, macs=macs, a_ms=macs * np.exp(a), b_ms=macs * np.exp(b))
+            )
+        assert compare("drawn", pairs).remark.startswith(words)
+
+
 class TestRankTables:
     def test_kinds_never_share_a_column(self, devices, tmp_path):
         rows = pair_rows(ranked("macs", "estimate:iphone12", tmp_path))
@@ -292,6 +316,19 @@ class TestPredict:
             10,
         )
         assert [again for _, again in devices.asked] == [False] * 42 + [True] * 10
+
+    def test_each_step_is_fitted_to_so_many(self, devices, tmp_path, monkeypatch):
+        fitted = []
+
+        class Recorder(predict_bench.LatencyPredictor):
+            def __init__(self, archs, latencies_ms, *, num_classes):
+                fitted.append(list(archs))
+                super().__init__(archs, latencies_ms, num_classes=num_classes)
+
+        monkeypatch.setattr(predict_bench, "LatencyPredictor", Recorder)
+        predicted(tmp_path)
+        drawn = draw_networks(load_space("blocks"), 30, seed=0)
+        assert fitted == [drawn[:25], drawn]
 
     def test_the_held_out_are_not_the_measured(self, devices, tmp_path):
         bench = predicted(tmp_path)

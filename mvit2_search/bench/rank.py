@@ -50,9 +50,10 @@ class Comparison:
             return (
                 "no evidence: they differ in width alone, and whatever takes longer for more work orders them so"
             )
-        if self.beyond_macs is not None and self.beyond_macs.low <= 0 <= self.beyond_macs.high:
+        beyond = self.beyond_macs
+        if beyond is None or beyond.low <= 0 <= beyond.high:
             return "no evidence of agreement beyond what the multiply-adds order"
-        return "agreement also beyond the multiply-adds"
+        return f"{'agreement' if beyond.low > 0 else 'disagreement'} also beyond the multiply-adds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
