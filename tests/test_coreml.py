@@ -332,6 +332,7 @@ class TestCoreMLDevice(DeviceContract):
     @pytest.fixture(scope="class")
     @staticmethod
     def exported(tmp_path_factory):
+        require_device("coreml")  # before the long exports
         folder = tmp_path_factory.mktemp("coreml")
         return [
             export_model(ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="mlpackage", num_classes=2)
