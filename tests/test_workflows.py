@@ -16,9 +16,7 @@ WORKFLOWS = {
     path.name: yaml.safe_load(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / ".github/workflows").glob("*.yml"))
 }
-STEPS = [
-    (name, step) for name, flow in WORKFLOWS.items() for job in flow["jobs"].values() for step in job["steps"]
-]
+STEPS = [step for flow in WORKFLOWS.values() for job in flow["jobs"].values() for step in job["steps"]]
 
 
 def commands(step):
