@@ -314,19 +314,6 @@ def test_the_real_worker_starts_and_says_what_is_missing(pair, temporary):
     assert left(temporary) == []
 
 
-def test_a_missing_device_is_skipped_or_fails_where_it_is_required(monkeypatch):
-    def unavailable(self):
-        raise BackendUnavailable("coreml: not here")
-
-    monkeypatch.setattr(coreml.CoreMLDevice, "check", unavailable)
-    monkeypatch.delenv("MVIT2_REQUIRE_DEVICES", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="not here"):
-        require_device("coreml:ne")
-    monkeypatch.setenv("MVIT2_REQUIRE_DEVICES", "host, coreml")
-    with pytest.raises(pytest.fail.Exception, match="MVIT2_REQUIRE_DEVICES lists it: coreml: not here"):
-        require_device("coreml:ne")
-
-
 @pytest.mark.mac
 class TestCoreMLDevice(DeviceContract):
     """Skipped elsewhere, by the fixture `device`."""
