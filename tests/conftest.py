@@ -1,5 +1,9 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use.
 
+`MVIT2_REQUIRE_DEVICES=host,coreml` names devices that must be there: their tests fail instead of being skipped.
+"""
+
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,8 @@ from PIL import Image
 
 import mvit2_search.timer as timer
 from fakes import fake_export
+from mvit2_search.errors import BackendUnavailable
+from mvit2_search.latency import DEVICES, Device, make_device
 
 
 def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, ending: str = "png") -> Path:
@@ -20,6 +26,28 @@ def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, endin
             pixels[..., label % 3] += 180
             Image.fromarray(pixels).save(folder / name / f"{i:04}.{ending}")
     return folder
+
+
+def required_devices() -> set[str]:
+    """What MVIT2_REQUIRE_DEVICES lists: keys of `DEVICES`."""
+    return {name.strip() for name in os.environ.get("MVIT2_REQUIRE_DEVICES", "").split(",") if name.strip()}
+
+
+def require_device(name: str) -> Device:
+    """The device `name`; where it is not there, the test is skipped, or fails if the device is required."""
+    device = make_device(name)
+    try:
+        device.check()
+    except BackendUnavailable as err:
+        if name.partition(":")[0] in required_devices():
+            pytest.fail(f"MVIT2_REQUIRE_DEVICES lists it: {err}")
+        pytest.skip(str(err))
+    return device
+
+
+def pytest_configure() -> None:
+    if unknown := sorted(required_devices() - DEVICES.keys()):
+        raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import timing_plan
 from scipy.stats import binom
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.errors import BackendUnavailable, MeasurementError, SpecError, StorageError
+from mvit2_search.errors import MeasurementError, SpecError, StorageError
 from mvit2_search.export import export_model
 from mvit2_search.latency import Meter, TimingPlan, default_device, device_names, make_device
 from mvit2_search.latency.coreml import CoreMLDevice
@@ -403,12 +403,6 @@ def test_an_unknown_device_is_refused_with_those_that_exist(name):
         make_device(name)
 
 
-@pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML")
-def test_core_ml_elsewhere_says_what_to_use_instead():
-    with pytest.raises(BackendUnavailable, match="only on macOS; use --device host"):
-        make_device("coreml").check()
-
-
 class DeviceContract:
     """What every device promises; a subclass gives `device`, `candidate`, `reference` and `broken`."""
 
@@ -431,24 +425,6 @@ class DeviceContract:
         with pytest.raises(MeasurementError):
             device.time(broken, reference, self.plan)
         assert device.time(candidate, reference, self.plan).candidate_ms
-
-
-@pytest.mark.mac
-@pytest.mark.skipif(platform.system() != "Darwin", reason="Core ML runs models only on macOS")
-class TestCoreMLDevice(DeviceContract):
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def exported(tmp_path_factory):
-        folder = tmp_path_factory.mktemp("coreml")
-        return [
-            export_model(ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="mlpackage", num_classes=2)
-            for s in (96, 32)
-        ]
-
-    candidate = pytest.fixture(lambda self, exported: exported[0])
-    reference = pytest.fixture(lambda self, exported: exported[1])
-    broken = pytest.fixture(lambda self, tmp_path: artifact("broken", path=tmp_path / "broken.mlpackage"))
-    device = pytest.fixture(lambda self: make_device("coreml"))
 
 
 class TestScriptedDevice(DeviceContract):
@@ -494,18 +470,3 @@ class TestHostDevice(DeviceContract):
     def test_an_input_of_another_name_is_a_measurement_error(self, device, candidate, reference):
         with pytest.raises(MeasurementError, match="cannot run the network"):
             device.time(replace(candidate, input_name="other"), reference, self.plan)
-
-
-def test_what_core_ml_timing_uses_is_in_the_installed_coremltools():
-    """The Mac's path cannot run here; its names at least are those of the package."""
-    import inspect
-
-    from mvit2_search.export.coreml import _coremltools
-
-    coremltools = _coremltools()
-    model = coremltools.models.MLModel
-    assert {"model", "compute_units"} <= inspect.signature(model.__init__).parameters.keys()
-    assert "data" in inspect.signature(model.predict).parameters
-    assert isinstance(inspect.getattr_static(model, "load_duration_in_nano_seconds"), property)
-    assert isinstance(inspect.getattr_static(model, "last_predict_duration_in_nano_seconds"), property)
-    assert coremltools.ComputeUnit.ALL.name == "ALL"

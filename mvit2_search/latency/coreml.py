@@ -1,32 +1,41 @@
-"""A Mac, by Core ML. Everything that decides anything is in `timing` and `turns`, which run anywhere."""
+"""A Mac, by Core ML. Everything that decides anything runs anywhere; see `coreml_visit`."""
 
+import importlib.util
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from time import sleep
-from typing import Any
 
-import numpy as np
-
-from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.errors import BackendUnavailable
+from mvit2_search.latency.coreml_visit import visit
 from mvit2_search.latency.machine import chip, system
 from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
-from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
+
+COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
 
 
 class CoreMLDevice:
-    """Half precision, batch 1, on the compute units that `units` allows."""
+    """Half precision, batch 1, on the compute units that `units`, a key of `COMPUTE_UNITS`, allows."""
 
     format = "mlpackage"
     pause = staticmethod(sleep)
 
     def __init__(self, units: str) -> None:
-        self._units = units
+        self._units = COMPUTE_UNITS[units]
 
     def check(self) -> None:
         if platform.system() != "Darwin":
             raise BackendUnavailable(
                 "coreml: Core ML runs models only on macOS; use --device host here, which times ONNX Runtime"
+            )
+        found = importlib.util.find_spec("coremltools")
+        if found is None or found.origin is None:
+            raise BackendUnavailable("coreml: coremltools is missing: pip install coremltools")
+        if not Path(found.origin).with_name("libcoremlpython.so").is_file():  # as in its source distribution
+            raise BackendUnavailable(
+                "coreml: this coremltools cannot reach Core ML: pip install --force-reinstall "
+                "--only-binary=coremltools coremltools (in a Python that it has macOS wheels for, such as 3.11)"
             )
 
     def passport(self) -> Passport:
@@ -35,7 +44,7 @@ class CoreMLDevice:
             chip=chip(),
             system=system(),
             runtime=f"coremltools {version('coremltools')}",
-            compute_units="ALL",
+            compute_units=self._units,
             precision="float16",
             batch=1,
             threads=0,
@@ -44,30 +53,4 @@ class CoreMLDevice:
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self.check()
-        model, other = _load(candidate), _load(reference)
-        load_ms = (model.load_duration_in_nano_seconds or 0) / 1e6
-        inputs = [{a.input_name: np.zeros(a.input_shape, np.float16)} for a in (candidate, reference)]
-        return take_turns(
-            lambda: _pass_ms(model, inputs[0]), lambda: _pass_ms(other, inputs[1]), plan=plan, load_ms=load_ms
-        )
-
-
-def _load(artifact: Artifact) -> Any:
-    import coremltools
-
-    try:
-        return coremltools.models.MLModel(str(artifact.path), compute_units=coremltools.ComputeUnit.ALL)
-    except Exception as err:  # compilation raises RuntimeError or NSError's stand-ins
-        raise MeasurementError(f"{artifact.path.name}: Core ML cannot load it: {err}") from err
-
-
-def _pass_ms(model: Any, inputs: dict[str, np.ndarray]) -> float:
-    """One prediction as Core ML itself times it, the conversion of the inputs left out."""
-    try:
-        model.predict(inputs)
-    except RuntimeError as err:
-        raise MeasurementError(f"Core ML cannot run the network: {err}") from err
-    nanoseconds = model.last_predict_duration_in_nano_seconds
-    if nanoseconds is None:
-        raise MeasurementError("Core ML gave no duration for the prediction")
-    return float(nanoseconds) / 1e6
+        return visit(candidate, reference, plan, units=self._units)
