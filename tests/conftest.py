@@ -1,5 +1,7 @@
 """Fixtures that several test files use."""
 
+import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,15 @@ def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, endin
             pixels[..., label % 3] += 180
             Image.fromarray(pixels).save(folder / name / f"{i:04}.{ending}")
     return folder
+
+
+def need_device(name: str, *modules: str) -> None:
+    """Skip a test file where a package is missing; fail it if MVIT2_REQUIRE_DEVICES names the device."""
+    if absent := [module for module in modules if importlib.util.find_spec(module) is None]:
+        why = f"{name}: not installed: {', '.join(absent)}"
+        if name in os.environ.get("MVIT2_REQUIRE_DEVICES", "").split(","):
+            raise ImportError(why)
+        pytest.skip(why, allow_module_level=True)
 
 
 @pytest.fixture
