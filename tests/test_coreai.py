@@ -189,7 +189,8 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.export import export_model
 from mvit2_search.export.coreai import run_aimodel
 import numpy as np
-made = export_model(ArchConfig.mobilevitv2(0.25, image_size=64), Path(sys.argv[1]), format="aimodel", num_classes=3)
+arch = ArchConfig.mobilevitv2(0.25, image_size=64)
+made = export_model(arch, Path(sys.argv[1]), format="aimodel", num_classes=3)
 run_aimodel(made, np.zeros((1, 3, 64, 64), np.float32))
 print(made.sha256)
 """
@@ -230,7 +231,7 @@ def on_macos(monkeypatch, release):
 
 @pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac may have Core AI")
 def test_the_device_is_refused_off_macos_27_with_the_remedy(monkeypatch, tiny):
-    with pytest.raises(BackendUnavailable, match="from macOS 27 on; use --device coreml .* --device host"):
+    with pytest.raises(BackendUnavailable, match=r"from macOS 27 on; use --device coreml .* --device host"):
         make_device("coreai").check()
     with pytest.raises(BackendUnavailable, match="from macOS 27 on"):
         make_device("coreai").time(tiny, tiny, DeviceContract.plan)

@@ -22,7 +22,7 @@ FUNCTION = "main"
 NOTES = ("ODIE [default]: Loading function", "torchao", "KernelPreference")
 
 _PRECISIONS: dict[str, Precision] = {"Float16": "float16", "Float32": "float32"}
-_SIGNATURE = re.compile(r"NDArray \((\w+), (\d+(?: × \d+)*)\)")
+_SIGNATURE = re.compile(r"NDArray \((\w+), (\d+(?: \u00d7 \d+)*)\)")
 _ARBITRARY = re.compile(r"\bresource_\d+\b|@\w+")  # names drawn anew by every conversion
 
 
@@ -63,7 +63,7 @@ def describe(path: Path) -> Artifact:
 def opened(path: Path) -> tuple[Any, Any]:
     """The asset in `path` and its summary. Raises like `describe`.
 
-    Apple's compiler ends the whole process on a program that it cannot parse, where the summary only fails.
+    Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
     """
     check_installed("coreai")
     from coreai.authoring import AIModelAsset
@@ -74,7 +74,7 @@ def opened(path: Path) -> tuple[Any, Any]:
         summary = asset.summary(include_statistics=False)
     except Exception as err:  # whatever its Swift side makes of it
         raise _unreadable(path, err) from err
-    if summary is None:
+    if summary is None or FUNCTION not in summary.function_names:
         raise MeasurementError(f"{path.name}: Core AI finds no program in it")
     return asset, summary
 
@@ -127,11 +127,11 @@ def _content_hash(program: str) -> str:
 
 
 def _signature(path: Path, described: str) -> tuple[Precision, tuple[int, ...]]:
-    """`NDArray (Float16, 1 × 3 × 64 × 64)` taken apart."""
+    """Taken apart: `NDArray (Float16, 1 x 3 x 64 x 64)`, with multiplication signs."""
     found = _SIGNATURE.fullmatch(described)
     if found is None or found[1] not in _PRECISIONS:
         raise MeasurementError(f"{path.name}: expected an array of floats, found {described}")
-    return _PRECISIONS[found[1]], tuple(map(int, found[2].split(" × ")))
+    return _PRECISIONS[found[1]], tuple(map(int, re.findall(r"\d+", found[2])))
 
 
 def _unreadable(path: Path, err: Exception) -> MeasurementError:
