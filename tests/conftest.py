@@ -3,6 +3,7 @@
 `MVIT2_REQUIRE_DEVICES=host,coreml` names devices that must be there: their tests fail instead of being skipped.
 """
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def require_device(name: str) -> Device:
 def pytest_configure() -> None:
     if unknown := sorted(required_devices() - DEVICES.keys()):
         raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
+
+
+def need_device(name: str, *modules: str) -> None:
+    """Skip a test file where a package is missing; fail it if MVIT2_REQUIRE_DEVICES names the device."""
+    if absent := [module for module in modules if importlib.util.find_spec(module) is None]:
+        why = f"{name}: not installed: {', '.join(absent)}"
+        if name in required_devices():
+            raise ImportError(why)
+        pytest.skip(why, allow_module_level=True)
 
 
 @pytest.fixture

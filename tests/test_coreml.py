@@ -23,7 +23,7 @@ from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageErr
 from mvit2_search.export import export_model
 from mvit2_search.latency import TimingPlan, coreml, make_device, worker
 from mvit2_search.latency.coreml_visit import visit
-from mvit2_search.latency.coreml_worker import random_input, work
+from mvit2_search.latency.coreml_worker import _input, work
 from mvit2_search.latency.placement import planned_shares
 from mvit2_search.records import Artifact
 from test_latency import DeviceContract
@@ -245,9 +245,9 @@ def test_coremltools_itself_takes_the_image(pair):
     model = coremltools.models.MLModel.__new__(coremltools.models.MLModel)
     model._spec = spec
     network = asdict(replace(pair[0], input_kind="image"))
-    model._verify_pil_image_modes({"image": random_input(network)})
+    model._verify_pil_image_modes(_input(network))
     with pytest.raises(TypeError, match="must be of type PIL"):
-        model._verify_pil_image_modes({"image": random_input(asdict(pair[0]))})
+        model._verify_pil_image_modes(_input(asdict(pair[0])))
 
 
 def test_the_placement_counts_operators_with_a_device():

@@ -13,6 +13,8 @@ from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName
 FORMATS = {
     "onnx": "mvit2_search.export.onnx:export_onnx",
     "mlpackage": "mvit2_search.export.coreml:export_coreml",
+    "aimodel": "mvit2_search.export.coreai:export_coreai",
+    "pte": "mvit2_search.export.executorch:export_executorch",
 }
 
 

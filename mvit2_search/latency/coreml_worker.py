@@ -12,11 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.latency.coreml_types import MLComputePlan, MLModel
+from mvit2_search.latency.inputs import random_input
 from mvit2_search.latency.placement import planned_shares
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
@@ -41,7 +39,7 @@ def work(folder: Path, load_model: LoadModel, load_plan: LoadPlan) -> None:
 def _visit(task: dict[str, Any], load_model: LoadModel, load_plan: LoadPlan) -> Samples:
     networks = [task["candidate"], task["reference"]]
     candidate, reference = (_loaded(load_model, network, task["units"]) for network in networks)
-    inputs = [{network["input_name"]: random_input(network)} for network in networks]
+    inputs = [_input(network) for network in networks]
     samples = take_turns(
         lambda: _pass_ms(candidate, inputs[0]),
         lambda: _pass_ms(reference, inputs[1]),
@@ -68,16 +66,11 @@ def _loaded(load_model: LoadModel, network: dict[str, Any], units: str) -> MLMod
     return model
 
 
-def random_input(network: dict[str, Any]) -> Any:
-    """Values drawn evenly from an input's range, the same every time: `x_1CHW`, or an image.
-
-    Never zeros: with them, every feature map is constant and the arithmetic draws less power.
-    """
-    rng = np.random.default_rng(0)
-    if network["input_kind"] == "image":
-        _, channels, height, width = network["input_shape"]
-        return Image.fromarray(rng.integers(0, 256, (height, width, channels), dtype=np.uint8))
-    return rng.random(network["input_shape"], dtype=np.float32).astype(network["precision"])
+def _input(network: dict[str, Any]) -> dict[str, Any]:
+    value = random_input(
+        shape=tuple(network["input_shape"]), precision=network["precision"], kind=network["input_kind"]
+    )
+    return {network["input_name"]: value}
 
 
 def _pass_ms(model: MLModel, inputs: dict[str, Any]) -> float:

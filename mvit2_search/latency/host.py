@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
+from mvit2_search.latency.inputs import random_input
 from mvit2_search.latency.machine import chip, system
 from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
 from mvit2_search.latency.turns import take_turns
@@ -43,10 +44,14 @@ class HostDevice:
         session = _session(candidate)
         load_ms = 1e3 * (perf_counter() - start)
         other = _session(reference)
-        inputs = [{a.input_name: np.zeros(a.input_shape, np.float32)} for a in (candidate, reference)]
+        inputs = [_inputs(one) for one in (candidate, reference)]
         return take_turns(
             lambda: _pass_ms(session, inputs[0]), lambda: _pass_ms(other, inputs[1]), plan=plan, load_ms=load_ms
         )
+
+
+def _inputs(artifact: Artifact) -> dict[str, np.ndarray]:
+    return {artifact.input_name: random_input(shape=artifact.input_shape, precision=artifact.precision)}
 
 
 def _session(artifact: Artifact) -> Any:

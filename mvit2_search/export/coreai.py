@@ -1,0 +1,73 @@
+"""Core AI assets (`.aimodel`), by coreai-torch. They are for macOS and iOS 27 and later."""
+
+import copy
+import warnings
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.hushed import hushed
+from mvit2_search.records import Artifact, Precision
+from mvit2_search.runtimes.coreai import NOTES, check_installed, describe, run
+
+
+def export_coreai(
+    model: nn.Module, path: Path, shape: tuple[int, ...], convention: str, precision: Precision = "float16"
+) -> Artifact:
+    """Write `model` for one input of `shape`: `image` in, `logits` out, both in `precision` as the weights.
+
+    Args:
+        convention: of the input, in words that the asset keeps in its metadata, under `image`.
+
+    Raises:
+        BackendUnavailable: Core AI's packages are not installed.
+        MeasurementError: coreai-torch refuses the network.
+    """
+    check_installed("coreai", "coreai_torch")
+    dtype = getattr(torch, precision)
+    with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):  # it says that it converts
+        try:
+            program = _converted(copy.deepcopy(model).to(dtype), torch.zeros(shape, dtype=dtype))
+            program.save_asset(path, _metadata(convention))
+        except Exception as err:  # of torch.export, the converter and its bindings
+            raise MeasurementError(f"Core AI export failed: {first_line(err)}") from err
+    return describe(path)
+
+
+def run_aimodel(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
+    """What the saved asset returns for each image, [N, classes], executed by Apple's Core AI runtime.
+
+    Raises:
+        BackendUnavailable: Core AI's packages are not installed.
+        MeasurementError: the asset cannot be read or does not take the inputs.
+    """
+    return run(artifact, inputs_NCHW)
+
+
+def read_aimodel(path: Path) -> Artifact:
+    """What a saved asset is, as the file says. Raises like `run_aimodel`."""
+    return describe(path)
+
+
+def _converted(model: nn.Module, x: torch.Tensor) -> Any:
+    with hushed(*NOTES):
+        from coreai_torch import TorchConverter, get_decomp_table
+
+    program = torch.export.export(model, (x,)).run_decompositions(get_decomp_table())
+    converter = TorchConverter(mode=TorchConverter.Mode.RELEASE)  # no stack traces in the file
+    converter.add_exported_program(program, input_names=["image"], output_names=["logits"])
+    return converter.to_coreai()
+
+
+def _metadata(convention: str) -> Any:
+    from coreai.runtime import AIModelAssetMetadata
+
+    metadata = AIModelAssetMetadata()
+    metadata.set_custom("image", convention)
+    return metadata

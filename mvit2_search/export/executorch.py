@@ -1,0 +1,65 @@
+"""ExecuTorch programs for XNNPACK, in single precision. What XNNPACK does not know stays beside it."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.hushed import hushed
+from mvit2_search.records import Artifact
+from mvit2_search.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
+
+
+def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
+    """Write `model` for one input of `shape`, in single precision. Takes a minute at 256 pixels.
+
+    Args:
+        convention: of the input, in words that the file keeps as the method `input_convention`.
+
+    Raises:
+        BackendUnavailable: ExecuTorch is not installed.
+        MeasurementError: ExecuTorch refuses the network.
+    """
+    check_installed()
+    with warnings.catch_warnings(action="ignore"):  # of torch, about what ExecuTorch calls
+        try:
+            path.write_bytes(_lowered(model, shape, convention))
+        except OSError:
+            raise
+        except Exception as err:  # its passes raise whatever they meet
+            raise MeasurementError(f"ExecuTorch export failed: {first_line(err)}") from err
+    return describe(path)
+
+
+def run_executorch(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
+    """What the saved program returns for each image, [N, classes].
+
+    Raises:
+        BackendUnavailable: ExecuTorch is not installed.
+        MeasurementError: the file cannot be loaded or does not take the inputs.
+    """
+    network = Network(artifact.path)
+    images_NCHW = np.ascontiguousarray(inputs_NCHW, np.float32)
+    return np.concatenate([network.run(x_CHW[None]) for x_CHW in images_NCHW])
+
+
+def read_executorch(path: Path) -> Artifact:
+    """What a saved program is, as the file says. Raises like `run_executorch`."""
+    return describe(path)
+
+
+def _lowered(model: nn.Module, shape: tuple[int, ...], convention: str) -> bytes:
+    with hushed(*NOTES):
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+    program = to_edge_transform_and_lower(
+        torch.export.export(model, (torch.zeros(shape),)),
+        partitioner=[XnnpackPartitioner()],
+        constant_methods={CONVENTION: convention},
+    )
+    buffer: bytes = program.to_executorch().buffer
+    return buffer

@@ -1,0 +1,333 @@
+"""Core AI assets: Apple's runtime computes from the saved file what torch computes from the network."""
+
+import ast
+import asyncio
+import hashlib
+import importlib
+import inspect
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import mvit2_search
+from conftest import need_device
+from coreai_wheel import COMPILED, USED, missing
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.export import export_model
+from mvit2_search.export.coreai import export_coreai, read_aimodel, run_aimodel
+from mvit2_search.export.formats import _untrained
+from mvit2_search.latency import make_device
+from mvit2_search.latency.coreai import CoreAIDevice
+from mvit2_search.models import formulated
+from mvit2_search.records import FORMULATION_NAMES, Artifact
+from test_latency import DeviceContract
+
+need_device("coreai", "coreai", "coreai_torch")
+
+SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
+MIXED = replace(SMALL, attention=("separable", "linformer", "multi_head"))
+V1 = replace(ArchConfig.mobilevitv1("xxs"), image_size=64)
+GATES = {"float32": 1e-4, "float16": 1e-2}
+
+
+class Tiny(nn.Module):
+    """One convolution and one norm; `scale` tells one from another."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, 2), nn.GroupNorm(1, 8)
+        for parameter in self.parameters():
+            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, x_BCHW):
+        return self.norm(self.conv(x_BCHW)).mean(dim=(2, 3))
+
+
+def images(size, count=2):
+    return np.random.default_rng(7).random((count, 3, size, size), np.float32)
+
+
+def worst(artifact, model, size):
+    """Largest difference between the saved file and torch; more than 0.1 between logits shows that both speak."""
+    x = images(size)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(x)).numpy()
+    got = run_aimodel(artifact, x)
+    assert got.shape == expected.shape
+    assert np.ptp(expected, axis=1).min() > 0.1
+    return np.abs(got.astype(np.float32) - expected).max()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aimodel")
+    return export_coreai(Tiny(), folder / "a.aimodel", (1, 3, 16, 16), "RGB, as it comes", "float32")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_saved_asset_computes_what_torch_computes(tmp_path, precision):
+    artifact = export_coreai(Tiny(), tmp_path / "a.aimodel", (1, 3, 16, 16), "RGB", precision)
+    assert artifact.precision == precision
+    assert worst(artifact, Tiny(), 16) < GATES[precision]
+    assert worst(artifact, Tiny(1.1), 16) > GATES[precision]
+
+
+def test_the_file_says_what_it_is(tiny):
+    assert read_aimodel(tiny.path) == tiny
+    assert (tiny.format, tiny.precision, tiny.input_name) == ("aimodel", "float32", "image")
+    assert (tiny.input_shape, tiny.output_shape) == ((1, 3, 16, 16), (1, 8))
+    assert '"image" : "RGB, as it comes"' in (tiny.path / "metadata.json").read_text()
+
+
+def test_the_hash_is_of_the_content(tmp_path, tiny):
+    again = export_coreai(Tiny(), tmp_path / "b.aimodel", (1, 3, 16, 16), "BGR", "float32")
+    assert (again.path / "main.mlirb").read_bytes() != (tiny.path / "main.mlirb").read_bytes()
+    others = [
+        export_coreai(Tiny(1.0001), tmp_path / "c.aimodel", (1, 3, 16, 16), "RGB", "float32"),
+        export_coreai(Tiny(), tmp_path / "d.aimodel", (1, 3, 20, 20), "RGB", "float32"),
+        export_coreai(Tiny(), tmp_path / "e.aimodel", (1, 3, 16, 16), "RGB", "float16"),
+    ]
+    assert again.sha256 == tiny.sha256
+    assert len({tiny.sha256, *(other.sha256 for other in others)}) == 4
+
+
+def test_the_network_that_is_exported_stays_as_it_is(tmp_path):
+    model = Tiny()
+    export_coreai(model, tmp_path / "a.aimodel", (1, 3, 16, 16), "RGB", "float16")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def nothing_is_there(path):
+    shutil.rmtree(path)
+
+
+def the_program_is_missing(path):
+    (path / "main.mlirb").unlink()
+
+
+def the_program_is_cut_short(path):
+    program = path / "main.mlirb"
+    program.write_bytes(program.read_bytes()[:1000])
+
+
+def one_bit_is_wrong(path):
+    program = bytearray((path / "main.mlirb").read_bytes())
+    program[len(program) // 2] ^= 1
+    (path / "main.mlirb").write_bytes(program)
+
+
+def the_program_is_no_program(path):
+    (path / "main.mlirb").write_bytes(b"no program")
+    (path / "main.hash").write_bytes(hashlib.sha256(b"no program").digest())
+
+
+def the_metadata_is_damaged(path):
+    (path / "metadata.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        nothing_is_there,
+        the_program_is_missing,
+        the_program_is_cut_short,
+        one_bit_is_wrong,
+        the_program_is_no_program,
+        the_metadata_is_damaged,
+    ],
+)
+def test_a_damaged_asset_is_refused(tmp_path, tiny, damage):
+    path = tmp_path / "damaged.aimodel"
+    shutil.copytree(tiny.path, path)
+    damage(path)
+    with pytest.raises(MeasurementError, match=r"damaged\.aimodel: "):
+        read_aimodel(path)
+    with pytest.raises(MeasurementError, match=r"damaged\.aimodel: "):
+        run_aimodel(replace(tiny, path=path), images(16))
+
+
+def test_inputs_of_another_shape_or_name_are_refused(tiny):
+    with pytest.raises(MeasurementError, match="cannot run it"):
+        run_aimodel(tiny, images(20))
+    with pytest.raises(MeasurementError, match="other"):
+        run_aimodel(replace(tiny, input_name="other"), images(16))
+
+
+def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    with pytest.raises(MeasurementError, match="Core AI export failed"):
+        export_coreai(Odd(), tmp_path / "a.aimodel", (1, 3, 16, 16), "RGB")
+
+
+def test_a_missing_package_is_named(monkeypatch, tiny):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for use in (lambda: read_aimodel(tiny.path), lambda: run_aimodel(tiny, images(16))):
+        with pytest.raises(BackendUnavailable, match=r"pip install 'mvit2-search\[coreai\]'"):
+            use()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mvit2_search.arch import ArchConfig
+from mvit2_search.export import export_model
+from mvit2_search.export.coreai import run_aimodel
+import numpy as np
+arch = ArchConfig.mobilevitv2(0.25, image_size=64)
+made = export_model(arch, Path(sys.argv[1]), format="aimodel", num_classes=3)
+run_aimodel(made, np.zeros((1, 3, 64, 64), np.float32))
+print(made.sha256)
+"""
+
+
+@pytest.mark.slow
+def test_other_processes_export_the_same_and_are_quiet(tmp_path):
+    here = export_model(SMALL, tmp_path, format="aimodel", num_classes=3)
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT, folder], env=environment, capture_output=True, text=True, check=True
+        )
+        assert (run.stdout.split(), run.stderr) == ([here.sha256], "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "formulation", "precision"),
+    [
+        *((SMALL, name, "float32") for name in FORMULATION_NAMES),
+        (MIXED, "pixel_unshuffle", "float32"),
+        (V1, "pixel_unshuffle", "float32"),
+        (SMALL, "pixel_unshuffle", "float16"),
+    ],
+    ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],
+)
+def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation, precision):
+    model = _untrained(arch, 10).eval()
+    artifact = export_coreai(
+        formulated(model, formulation).eval(), tmp_path / "a.aimodel", (1, 3, 64, 64), "RGB", precision
+    )
+    assert worst(artifact, model, 64) < GATES[precision]
+
+
+def on_macos(monkeypatch, release):
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "mac_ver", lambda: (release, ("", "", ""), "arm64"))
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac may have Core AI")
+def test_the_device_is_refused_off_macos_27_with_the_remedy(monkeypatch, tiny):
+    with pytest.raises(BackendUnavailable, match=r"from macOS 27 on; use --device coreml .* --device host"):
+        make_device("coreai").check()
+    with pytest.raises(BackendUnavailable, match="from macOS 27 on"):
+        make_device("coreai").time(tiny, tiny, DeviceContract.plan)
+    on_macos(monkeypatch, "26.4")
+    with pytest.raises(BackendUnavailable, match="from macOS 27 on"):
+        make_device("coreai").check()
+    on_macos(monkeypatch, "27.0")  # and Core AI's packages, which see what system it is, use their own runtime
+    with pytest.raises(BackendUnavailable, match="unset USE_LOCAL_COREAI"):
+        make_device("coreai").check()
+
+
+class TestCoreAIDevice(DeviceContract):
+    """Everything but the choice of compute units: the package's own runtime stands in for the system's."""
+
+    @pytest.fixture
+    def device(self, monkeypatch):
+        if platform.system() != "Darwin":
+            monkeypatch.setattr(CoreAIDevice, "check", lambda self: None)
+        return make_device("coreai")
+
+    candidate = pytest.fixture(lambda self, tiny: tiny)
+    reference = pytest.fixture(lambda self, tiny: tiny)
+    broken = pytest.fixture(lambda self, tiny, tmp_path: replace(tiny, path=tmp_path / "broken.aimodel"))
+
+    def test_an_input_of_another_name_is_a_measurement_error(self, device, tiny):
+        with pytest.raises(MeasurementError, match="cannot run the network"):
+            device.time(replace(tiny, input_name="other"), tiny, self.plan)
+
+    def test_it_runs_where_an_event_loop_runs(self, device, tiny):
+        async def notebook() -> Artifact:
+            return device.time(tiny, tiny, self.plan)
+
+        assert len(asyncio.run(notebook()).candidate_ms) == 3
+
+
+def test_the_installed_packages_have_what_is_used():
+    for module, members in USED.items():
+        for member, parameters in members.items():
+            cls, _, name = member.partition(".")
+            found = inspect.getattr_static(getattr(importlib.import_module(module), cls), name)
+            if cls not in COMPILED and not isinstance(found, property):
+                method = getattr(found, "__func__", found)
+                names = [p for p in inspect.signature(method).parameters if p not in ("self", "cls")]
+                assert tuple(names[: len(parameters)]) == parameters, member
+
+
+def test_nothing_is_imported_that_is_not_checked():
+    checked = {member.partition(".")[0] for members in USED.values() for member in members}
+    for path in Path(mvit2_search.__file__).parent.glob("*/coreai.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coreai."):
+                assert node.module in USED
+                assert {alias.name for alias in node.names} <= checked, path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The macOS wheel of the installed version."""
+    folder = tmp_path_factory.mktemp("wheel")
+    what = f"coreai-core=={version('coreai-core')}"
+    options = ["--no-deps", "--only-binary=:all:", "--platform=macosx_26_0_arm64", "--python-version=3.11"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pip", "download", *options, "--dest", folder, what], capture_output=True, text=True
+    )
+    if run.returncode:
+        why = f"pip cannot download {what} for macOS: {run.stderr.strip().splitlines()[-1]}"
+        pytest.fail(why) if os.environ.get("MVIT2_REQUIRE_MAC_WHEELS") else pytest.skip(why)
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.mark.slow
+def test_the_macos_wheel_has_what_is_used(wheel):
+    assert missing(wheel) == []
+
+
+@pytest.mark.slow
+def test_what_a_wheel_lacks_is_seen(wheel, tmp_path):
+    """The same wheel with one method, one parameter and one compiled name less."""
+    edits = {
+        "coreai/authoring/asset.py": (b"def executable(", b"def executables("),
+        "coreai/runtime/_inference_function.py": (b"inputs: dict[str, NDArray", b"given: dict[str, NDArray"),
+        "coreai/runtime/_coreai_runtime_os": (b"function_outputs", b"function_outpost"),
+    }
+    with zipfile.ZipFile(wheel) as files, zipfile.ZipFile(tmp_path / "less.whl", "w") as less:
+        for name in files.namelist():
+            content = files.read(name)
+            for start, (old, new) in edits.items():
+                content = content.replace(old, new) if name.startswith(start) else content
+            less.writestr(name, content)
+    assert missing(tmp_path / "less.whl") == [
+        "coreai.authoring.AIModelAsset.executable(specialization_options)",
+        "coreai.runtime.AIModelAssetSummary.function_outputs(function_name)",
+        "coreai.runtime.InferenceFunction.__call__(inputs)",
+    ]
