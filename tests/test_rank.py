@@ -139,7 +139,7 @@ def devices(monkeypatch):
     rig = SimpleNamespace(laws=laws, fails=set(), flags={}, asked=[], again_factor=1.0)
 
     @contextmanager
-    def open_timer(device, *, results, formulation):
+    def open_timer(device, *, results, num_classes, formulation):
         def measure(arch, *, again=False):
             rig.asked.append((arch.key, again))
             if arch.key in rig.fails:

@@ -32,12 +32,12 @@ CALLS = [call for step in STEPS for call in commands(step)]
 @pytest.mark.parametrize("call", CALLS)
 def test_each_call_has_a_command_and_its_options(call):
     command, words = cli, shlex.split(call)
-    with click.Context(cli) as context:
+    with click.Context(cli, help_option_names=["-h", "--help"]) as context:  # click remembers them
         while isinstance(command, click.Group):
             name = words.pop(0)
             command = command.get_command(context, name)
             assert command is not None, f"there is no command {name}"
-        command.make_context(name, words)  # parses and does not run
+        command.make_context(name, words, parent=context)  # parses and does not run
 
 
 def test_calls_are_found():
