@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "mvit2_search.cli.read:report",
     "export": "mvit2_search.cli.read:export",
     "profile": "mvit2_search.cli.check:profile",
+    "verify": "mvit2_search.cli.verify:verify",
     "validate": "mvit2_search.cli.check:validate",
     "bench": "mvit2_search.cli.bench:bench",
 }

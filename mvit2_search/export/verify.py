@@ -7,7 +7,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -154,10 +153,10 @@ def _halved(model: nn.Module) -> nn.Module:
     return rounded
 
 
-@torch.inference_mode()
 def _outputs(model: nn.Module, images_NCHW: np.ndarray) -> np.ndarray:
     samples: Tensor = torch.from_numpy(np.ascontiguousarray(images_NCHW, np.float32))
-    return torch.cat([model(sample[None]) for sample in samples]).numpy()
+    with torch.inference_mode():
+        return torch.cat([model(sample[None]) for sample in samples]).numpy()
 
 
 def _same_shape(artifact: Artifact, expected: np.ndarray, found: np.ndarray) -> None:

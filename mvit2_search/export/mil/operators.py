@@ -149,7 +149,7 @@ def expand_dims(*, x: Tensor, axes: list[int]) -> Tensor:
 
 def split(*, x: Tensor, axis: int, split_sizes: list[int] | None = None, num_splits: int = 0) -> list[Tensor]:
     sizes = split_sizes or [x.shape[axis] // num_splits] * num_splits
-    return list(x.split(sizes, axis))
+    return list(torch.split(x, sizes, axis))
 
 
 def concat(*, values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:

@@ -57,7 +57,9 @@ class WeightFile:
 
     def _record(self, place: int, name: str) -> tuple[int, int, int, int]:
         if place % _ALIGNMENT or not _HEADER.size <= place <= len(self._data) - _RECORD.size:
-            raise MeasurementError(f"weight.bin: {name}: byte {place} lies outside of the file, or between tensors")
+            raise MeasurementError(
+                f"weight.bin: {name}: byte {place} lies outside of the file, or between tensors"
+            )
         self._seen.add(place)
         if len(self._seen) > self._count:
             raise MeasurementError(f"weight.bin: the file holds {self._count} tensors and more are used")
