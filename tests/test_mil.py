@@ -4,8 +4,12 @@ Each operator is tried on a program made by coremltools' builder, against NumPy 
 package is in these programs.
 """
 
+import gc
 import json
 import shutil
+import warnings
+from contextlib import redirect_stderr
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -115,15 +119,18 @@ def saved(build, path):
     def program(x):
         return mb.identity(x=build(x), name="y")
 
-    package = coremltools.convert(
-        program,
-        convert_to="mlprogram",
-        compute_precision=coremltools.precision.FLOAT32,
-        minimum_deployment_target=coremltools.target.iOS16,
-        pass_pipeline=coremltools.PassPipeline.EMPTY,
-        skip_model_load=True,
-    )
-    package.save(str(path))
+    with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()):
+        package = coremltools.convert(
+            program,
+            convert_to="mlprogram",
+            compute_precision=coremltools.precision.FLOAT32,
+            minimum_deployment_target=coremltools.target.iOS16,
+            pass_pipeline=coremltools.PassPipeline.EMPTY,
+            skip_model_load=True,
+        )
+        package.save(str(path))
+        del package, program
+        gc.collect()  # the converter leaves a temporary folder to be found so, with a warning
     return read_mlpackage(path)
 
 
@@ -275,7 +282,7 @@ def test_the_manifest_says_which_file_is_the_model(package, tmp_path):
     content = json.loads(manifest.read_text())
     del content["rootModelIdentifier"]
     manifest.write_text(json.dumps(content))
-    with pytest.raises(MeasurementError, match="Manifest.json is damaged"):
+    with pytest.raises(MeasurementError, match=r"Manifest\.json is damaged"):
         read_program(tmp_path / "b.mlpackage")
 
 
