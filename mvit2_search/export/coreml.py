@@ -94,7 +94,8 @@ def content_hash(path: Path) -> str:
     spec.description.metadata.Clear()
     digest = hashlib.sha256(spec.SerializeToString(deterministic=True))
     try:
-        digest.update((path / _WEIGHTS).read_bytes())
+        if (path / _WEIGHTS).exists():  # a program of few numbers has no file of them
+            digest.update((path / _WEIGHTS).read_bytes())
     except OSError as err:
         raise MeasurementError(f"{path.name}: its weights cannot be read: {err.strerror}") from err
     return digest.hexdigest()

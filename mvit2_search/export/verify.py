@@ -33,7 +33,8 @@ READERS = {
 }
 MAX_ERROR: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}  # absolute, of outputs
 MIN_COSINE = 0.9999
-MAX_WEIGHTS_ERROR = 1e-4
+MAX_SHARE = 1e-3  # in single precision, of the largest output: random weights give small ones
+MAX_WEIGHTS_SHARE = 1e-4  # the same beside the rounding of the weights; correct files have up to 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +62,16 @@ class Agreement:
         max_error: largest difference of an output.
         cosine: the lowest over the images.
         same_top1: images on which both name the same class; None where the outputs are no classes.
-        weights_error: the largest difference when the file is run in single precision and the network has
-            its weights rounded as the file's are; None where the file cannot be run so.
+        weights_share: the largest difference, as a share of the largest output, when the file is run in
+            single precision and the network has its weights rounded as the file's are; None where the file
+            cannot be run so. It finds one wrong weight, which the rounding of every result would hide.
     """
 
     images: int
     max_error: float
     cosine: float
     same_top1: int | None
-    weights_error: float | None
+    weights_share: float | None
     gates: tuple[Gate, ...]
 
     @property
@@ -117,11 +119,11 @@ def verify(artifact: Artifact, model: nn.Module, images_NCHW: np.ndarray) -> Agr
     run: Callable[..., np.ndarray] = _imported(RUNNERS[artifact.format])
     expected, found = _outputs(_folded(model), images_NCHW), run(artifact, images_NCHW)
     _same_shape(artifact, expected, found)
-    weights_error = None
+    weights_share = None
     if (artifact.format, artifact.precision) == ("mlpackage", "float16"):
         halved, exact = _outputs(_halved(model), images_NCHW), run(artifact, images_NCHW, arithmetic="float32")
-        weights_error = _max_error(halved, exact)
-    return _judged(artifact.precision, expected, found, weights_error)
+        weights_share = _share(halved, exact)
+    return _judged(artifact.precision, expected, found, weights_share)
 
 
 def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> np.ndarray:
@@ -172,6 +174,12 @@ def _max_error(expected: np.ndarray, found: np.ndarray) -> float:
         return float(np.abs(found.astype(np.float64) - expected).max())  # NaN stays NaN
 
 
+def _share(expected: np.ndarray, found: np.ndarray) -> float:
+    """Of the largest output. Outputs that are all zero have none, and pass nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.float64(_max_error(expected, found)) / np.abs(expected).max())
+
+
 def _lowest_cosine(expected: np.ndarray, found: np.ndarray) -> float:
     a, b = (y.reshape(len(y), -1).astype(np.float64) for y in (expected, found))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -179,7 +187,7 @@ def _lowest_cosine(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _judged(
-    precision: Precision, expected: np.ndarray, found: np.ndarray, weights_error: float | None
+    precision: Precision, expected: np.ndarray, found: np.ndarray, weights_share: float | None
 ) -> Agreement:
     images, error, cosine = len(expected), _max_error(expected, found), _lowest_cosine(expected, found)
     same = int((expected.argmax(1) == found.argmax(1)).sum()) if expected.ndim == 2 else None
@@ -188,14 +196,16 @@ def _judged(
         gates.append(_above("lowest cosine", cosine, MIN_COSINE))
         if same is not None:
             gates.append(_all("images with the same top-1", same, images))
-    if weights_error is not None:
-        gates.append(_below("largest error beside the weights' rounding", weights_error, MAX_WEIGHTS_ERROR))
+    else:
+        gates.append(_below("as a share of the largest output", _share(expected, found), MAX_SHARE))
+    if weights_share is not None:
+        gates.append(_below("the same beside the weights' rounding, as a share", weights_share, MAX_WEIGHTS_SHARE))
     return Agreement(
         images=images,
         max_error=error,
         cosine=cosine,
         same_top1=same,
-        weights_error=weights_error,
+        weights_share=weights_share,
         gates=tuple(gates),
     )
 

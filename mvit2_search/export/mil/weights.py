@@ -20,14 +20,14 @@ _TYPES = {1: ("float16", "<f2"), 2: ("float32", "<f4")}
 
 
 class WeightFile:
-    """The tensors of a weight file, each by the place of its record.
+    """The tensors of a weight file, each by the place of its record. A program of few numbers has no file.
 
     Raises:
         MeasurementError: the header is damaged, or is that of another file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._data = path.read_bytes()
+        self._data = path.read_bytes() if path.exists() else _HEADER.pack(0, _VERSION)
         if len(self._data) < _HEADER.size:
             raise MeasurementError(f"weight.bin: {len(self._data)} bytes hold no header")
         self._count, version = _HEADER.unpack_from(self._data)
