@@ -1,11 +1,13 @@
-"""What a notebook uses: run a study, read it, bring its files up to date, export from it, measure."""
+"""What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
 
 from mvit2_search.arch import ArchConfig, published
@@ -13,9 +15,12 @@ from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
-from mvit2_search.records import Finished, FormulationName, Latency, Passport, Trial
+from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
+
+if TYPE_CHECKING:
+    from mvit2_search.export import Agreement
 
 
 def read_study(folder: Path) -> Summary:
@@ -72,11 +77,19 @@ def export_architecture(folder: Path, number: int | None = None) -> Exported:
     return Exported(path=path, trial=trial)
 
 
-def export_untrained(folder: Path, trial: Trial, *, format: str, formulation: FormulationName) -> Exported:
+def export_untrained(
+    folder: Path,
+    trial: Trial,
+    *,
+    format: str,
+    formulation: FormulationName,
+    options: CoreMLOptions | None = None,
+) -> Exported:
     """Write the network of `trial` with random weights, for timing, to `exports/<key>/` in the study.
 
     Args:
         format: a key of `export.FORMATS`.
+        options: of a Core ML package; other than the usual ones stand in the file's name.
 
     Raises:
         MeasurementError: the exporter refuses the network.
@@ -85,12 +98,18 @@ def export_untrained(folder: Path, trial: Trial, *, format: str, formulation: Fo
     from mvit2_search.export import export_model  # imports torch
 
     classes = len(open_study(folder).fact("inputs")["data"]["classes"])
-    target = folder / "exports" / trial.arch.key / f"untrained-{formulation}.{format}"
+    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions())])
+    target = folder / "exports" / trial.arch.key / f"{name}.{format}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent) as scratch:
             made = export_model(
-                trial.arch, Path(scratch), format=format, num_classes=classes, formulation=formulation
+                trial.arch,
+                Path(scratch),
+                format=format,
+                num_classes=classes,
+                formulation=formulation,
+                options=options,
             )
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
             made.path.replace(target)
@@ -172,6 +191,47 @@ def measure_architecture(
         latency = timer.measure(arch, again=again)
         samples = timer.meter.path(latency.artifact_sha256)
         return about(latency=latency, passport=timer.meter.passport, samples=samples)
+
+
+def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
+    """Compare an exported file with the untrained network of `arch`, which `export_untrained` writes.
+
+    Compared are the 4 of the first 8 selection images on which the network is surest of its class. Grey
+    images are tinted: to a network whose channels are mixed up, three equal ones would look the same.
+
+    Args:
+        data: `fashion-mnist-mini` or a folder of images.
+
+    Raises:
+        SpecError: there is no such file, or it takes or gives something else than `arch` does.
+        MeasurementError: it is damaged.
+        DataError: the images cannot be used.
+        BackendUnavailable: what reads or runs the file is missing.
+    """
+    from mvit2_search.data import load_images, to_input  # these import torch
+    from mvit2_search.export import open_artifact, untrained_network, verify, widest_leads
+
+    artifact, size = open_artifact(path), arch.image_size
+    if artifact.input_shape != (1, 3, size, size) or len(artifact.output_shape) != 2:
+        raise SpecError(
+            f"{path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
+            f"the architecture takes {[1, 3, size, size]} and gives classes"
+        )
+    model = untrained_network(arch, artifact.output_shape[1])
+    images = to_input(_tinted(load_images(data, image_size=size, count=8)), arch.channel_order).numpy()
+    return verify(artifact, model, widest_leads(model, images, count=4))
+
+
+def _tinted(pixels_NSSC: np.ndarray) -> np.ndarray:
+    """Grey images with three quarters of the green and half of the blue; others as they are."""
+    grey = pixels_NSSC.shape[-1] == 1 or not (pixels_NSSC[..., :1] != pixels_NSSC).any()
+    return (pixels_NSSC[..., :1] * np.array([1, 0.75, 0.5])).astype(np.uint8) if grey else pixels_NSSC
+
+
+def _unusual(options: CoreMLOptions) -> list[str]:
+    """The values that differ from what is written by default."""
+    usual = asdict(CoreMLOptions())
+    return [str(value) for name, value in asdict(options).items() if value != usual[name]]
 
 
 def _summary(study: Study) -> Summary:

@@ -12,8 +12,7 @@ import torch
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export import export_model
-from mvit2_search.export.formats import _untrained
+from mvit2_search.export import export_model, untrained_network
 from mvit2_search.export.onnx import export_onnx
 from mvit2_search.models import build_model
 
@@ -47,7 +46,7 @@ def test_the_hash_is_of_the_content(tmp_path):
 
 def test_the_norms_of_an_untrained_network_scale_and_shift():
     """Core ML drops a scale of 1 and a shift of 0, and would time a lighter network."""
-    for name, parameter in _untrained(SMALL, 4).named_parameters():
+    for name, parameter in untrained_network(SMALL, 4).named_parameters():
         if parameter.ndim == 1:
             assert not torch.isin(parameter.detach(), torch.tensor([0.0, 1.0])).any(), name
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "devices": "mvit2_search.cli.measure:devices",
     "measure": "mvit2_search.cli.measure:measure",
     "profile": "mvit2_search.cli.check:profile",
+    "verify": "mvit2_search.cli.verify:verify",
     "validate": "mvit2_search.cli.check:validate",
     "bench": "mvit2_search.cli.bench:bench",
 }

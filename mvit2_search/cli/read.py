@@ -17,9 +17,10 @@ from mvit2_search.cli.options import (
     study_argument,
     study_folder,
 )
+from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
-    from mvit2_search.records import FormulationName
+    from mvit2_search.records import FormulationName, InputKind, Precision, Target
     from mvit2_search.report import Summary
     from mvit2_search.verdict import Confirmed, Difference
 
@@ -86,10 +87,40 @@ def report(study: str, results: Path) -> None:
     help="The architecture, or its network with random weights, to be timed.",
 )
 @formulation_option
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=CoreMLOptions().precision,
+    show_default=True,
+    help="Of an mlpackage.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default=CoreMLOptions().target,
+    show_default=True,
+    help="The oldest system that is to run an mlpackage.",
+)
+@click.option(
+    "--input",
+    "input_kind",
+    type=click.Choice(INPUT_KINDS),
+    default=CoreMLOptions().input_kind,
+    show_default=True,
+    help="What an mlpackage takes: numbers from 0 to 1, or an image of 8 bits.",
+)
 @results_option
 @json_option
 def export(
-    study: str, trial: int | None, file_format: str, formulation: FormulationName, results: Path, as_json: bool
+    study: str,
+    trial: int | None,
+    file_format: str,
+    formulation: FormulationName,
+    precision: Precision,
+    target: Target,
+    input_kind: InputKind,
+    results: Path,
+    as_json: bool,
 ) -> None:
     """Write the architecture of a trial as YAML, or as a network to time on a device.
 
@@ -101,16 +132,22 @@ def export(
     Example:
         mvit2-search export first
         mvit2-search export first --format mlpackage --formulation layer_norm
+        mvit2-search export first --format mlpackage --target iOS18 --input image
     """
     from mvit2_search.api import export_architecture, export_untrained
 
-    given = click.get_current_context().get_parameter_source("formulation")
-    if file_format == "yaml" and given is not ParameterSource.DEFAULT:
-        raise click.UsageError("--formulation goes with --format onnx or mlpackage")
+    _check_export_options(file_format)
     folder = study_folder(study, results)
     exported = export_architecture(folder, trial)
     if file_format != "yaml":
-        exported = export_untrained(folder, exported.trial, format=file_format, formulation=formulation)
+        options = CoreMLOptions(precision=precision, target=target, input_kind=input_kind)
+        exported = export_untrained(
+            folder,
+            exported.trial,
+            format=file_format,
+            formulation=formulation,
+            options=options if file_format == "mlpackage" else None,
+        )
     if as_json:
         chosen = exported.trial
         echo_json(
@@ -118,6 +155,16 @@ def export(
         )
         return
     click.echo(str(exported.path))
+
+
+def _check_export_options(file_format: str) -> None:
+    """An option that would change nothing is a mistake of whoever gave it."""
+    source = click.get_current_context().get_parameter_source
+    if file_format == "yaml" and source("formulation") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--formulation goes with --format onnx or mlpackage")
+    for option, name in (("--precision", "precision"), ("--target", "target"), ("--input", "input_kind")):
+        if file_format != "mlpackage" and source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option} goes with --format mlpackage")
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:

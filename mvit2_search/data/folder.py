@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,24 @@ def load_folder(folder: Path, *, image_size: int, max_train: int) -> Dataset:
         fingerprint=_fingerprint(folder, good),
         notes=(*ignored, *skipped),
     )
+
+
+def first_of_folder(folder: Path, *, image_size: int, count: int) -> np.ndarray:
+    """The first `count` selection images that open, uint8 RGB [N, S, S, 3]; the others are not opened.
+
+    Raises:
+        DataError: as `load_folder` does.
+    """
+    try:
+        files = _find(folder, max_train=1).selection
+    except OSError as err:
+        raise DataError(f"{err.filename}: {err.strerror}") from err
+    with warnings.catch_warnings(action="ignore"):
+        opened = (decode(file.path, image_size) for file in files)
+        good = list(islice((image.pixels_SSC for image in opened if isinstance(image, Decoded)), count))
+    if not good:
+        raise DataError(f"{folder}: none of {len(files)} selection images opens")
+    return np.stack(good)
 
 
 def _find(folder: Path, max_train: int) -> _Parts:

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from mvit2_search.data.dataset import Dataset
-from mvit2_search.data.fashion_mnist import FASHION_MNIST_MINI, load_fashion_mnist_mini
-from mvit2_search.data.folder import load_folder
+from mvit2_search.data.fashion_mnist import (
+    FASHION_MNIST_MINI,
+    first_of_fashion_mnist_mini,
+    load_fashion_mnist_mini,
+)
+from mvit2_search.data.folder import first_of_folder, load_folder
 from mvit2_search.errors import DataError
 
 
@@ -20,7 +26,22 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int) -> Dat
     """
     if name_or_folder == FASHION_MNIST_MINI:
         return load_fashion_mnist_mini(image_size)
-    folder = Path(name_or_folder)
+    return load_folder(_folder(name_or_folder), image_size=image_size, max_train=max_train)
+
+
+def load_images(name_or_folder: str, *, image_size: int, count: int) -> np.ndarray:
+    """The first `count` images that a search would select by, uint8 [N, S, S, 1 or 3], and no others.
+
+    Raises:
+        DataError: there are no such images, or they cannot be used.
+    """
+    if name_or_folder == FASHION_MNIST_MINI:
+        return first_of_fashion_mnist_mini(image_size, count)
+    return first_of_folder(_folder(name_or_folder), image_size=image_size, count=count)
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, and the one shipped data set is {FASHION_MNIST_MINI}")
-    return load_folder(folder, image_size=image_size, max_train=max_train)
+    return folder

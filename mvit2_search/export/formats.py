@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import SpecError
 from mvit2_search.models import MobileViT, build_model, formulated
-from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName
+from mvit2_search.records import DEFAULT_FORMULATION, Artifact, CoreMLOptions, FormulationName
 
 FORMATS = {
     "onnx": "mvit2_search.export.onnx:export_onnx",
@@ -25,21 +26,33 @@ def export_model(
     format: str,
     num_classes: int,
     formulation: FormulationName = DEFAULT_FORMULATION,
+    options: CoreMLOptions | None = None,
 ) -> Artifact:
     """Export `arch`, for timing: the weights are random, and the same every time.
 
-    The file is `folder/<key>.<format>`. Equal architectures and versions give equal hashes.
+    The file is `folder/<key>.<format>`. Equal architectures, options and versions give equal hashes.
+
+    Args:
+        options: of a Core ML package.
 
     Raises:
         MeasurementError: the exporter refuses the network.
+        SpecError: the format does not have such options.
     """
-    model = formulated(_untrained(arch, num_classes), formulation)
-    shape = (1, 3, arch.image_size, arch.image_size)
-    return export_module(model, folder / f"{arch.key}.{format}", shape=shape, convention=arch.input_convention)
+    return export_module(
+        formulated(untrained_network(arch, num_classes), formulation),
+        folder / f"{arch.key}.{format}",
+        shape=(1, 3, arch.image_size, arch.image_size),
+        convention=arch.input_convention,
+        options=options,
+    )
 
 
-def _untrained(arch: ArchConfig, num_classes: int) -> MobileViT:
-    """A network as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0."""
+def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
+    """The network that `export_model` exports, the same weights every time.
+
+    It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(arch, num_classes)
@@ -49,16 +62,29 @@ def _untrained(arch: ArchConfig, num_classes: int) -> MobileViT:
     return model
 
 
-def export_module(module: nn.Module, path: Path, *, shape: tuple[int, ...], convention: str) -> Artifact:
+def export_module(
+    module: nn.Module,
+    path: Path,
+    *,
+    shape: tuple[int, ...],
+    convention: str,
+    options: CoreMLOptions | None = None,
+) -> Artifact:
     """Export any module of one input, in the format that the ending of `path` names.
 
     Args:
         convention: of the input, in words that the file keeps.
+        options: of a Core ML package.
 
     Raises:
         MeasurementError: the exporter refuses the module.
+        SpecError: the format does not have such options.
     """
-    where, function = FORMATS[path.suffix[1:]].split(":")
+    format = path.suffix[1:]
+    if options is not None and format != "mlpackage":
+        raise SpecError(f"{format}: precision, target and kind of input are options of mlpackage only")
+    where, function = FORMATS[format].split(":")
     exporter = getattr(import_module(where), function)
-    artifact: Artifact = exporter(module, path, shape, convention)
+    more = {} if options is None else {"options": options}
+    artifact: Artifact = exporter(module, path, shape, convention, **more)
     return artifact

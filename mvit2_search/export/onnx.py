@@ -4,11 +4,13 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.records import Artifact
 
 _OPSET = 17
@@ -39,13 +41,54 @@ def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention
     written = onnx.load(path)
     written.graph.input[0].doc_string = convention
     onnx.save(written, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return read_onnx(path)
+
+
+def read_onnx(path: Path) -> Artifact:
+    """What an ONNX file says of itself.
+
+    Raises:
+        MeasurementError: it is damaged, or no network of one input and one output in single precision.
+    """
+    try:
+        graph = onnx.load(path).graph
+    except (DecodeError, OSError, onnx.checker.ValidationError) as err:
+        raise MeasurementError(f"{path.name} is no ONNX file, or damaged: {first_line(err)}") from err
+    if (len(graph.input), len(graph.output)) != (1, 1):
+        raise MeasurementError(f"{path.name}: expected a network of one input and one output")
+    (given,), (returned,) = graph.input, graph.output
+    if {f.type.tensor_type.elem_type for f in (given, returned)} != {onnx.TensorProto.FLOAT}:
+        raise MeasurementError(f"{path.name}: expected input and output in single precision")
     return Artifact(
         path=path,
-        sha256=digest,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         format="onnx",
         precision="float32",
-        input_name="image",
-        input_shape=shape,
-        output_shape=tuple(d.dim_value for d in written.graph.output[0].type.tensor_type.shape.dim),
+        input_name=given.name,
+        input_shape=_shape(given),
+        output_shape=_shape(returned),
     )
+
+
+def run_onnx(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
+    """Outputs [N, ...] by ONNX Runtime on this CPU, one sample at a time.
+
+    Raises:
+        MeasurementError: ONNX Runtime cannot load or run the file.
+        BackendUnavailable: there is no ONNX Runtime.
+    """
+    try:
+        import onnxruntime
+    except ImportError as err:
+        raise BackendUnavailable("ONNX Runtime is missing: pip install onnxruntime") from err
+    try:
+        session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+        samples = inputs_NCHW.astype(np.float32)
+        outputs = [session.run(None, {artifact.input_name: sample[None]})[0] for sample in samples]
+    except Exception as err:  # its exceptions have no common class of their own
+        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot run it: {first_line(err)}") from err
+    return np.concatenate(outputs)
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(int(dimension.dim_value) for dimension in value.type.tensor_type.shape.dim)

@@ -1,9 +1,10 @@
 """The records this package writes: what was measured or predicted, what became of a trial, what was asked for."""
 
 from mvit2_search.records.confirmation import Score
+from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
-from mvit2_search.records.measurement import Artifact, Measurement, Passport, Precision, Samples
+from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
@@ -13,12 +14,17 @@ SCHEMA = 1
 __all__ = [
     "DEFAULT_FORMULATION",
     "FORMULATION_NAMES",
+    "INPUT_KINDS",
+    "PRECISIONS",
     "SCHEMA",
+    "TARGETS",
     "Artifact",
+    "CoreMLOptions",
     "Failed",
     "Finished",
     "FormulationName",
     "Infeasible",
+    "InputKind",
     "Latency",
     "LatencyKind",
     "Measurement",
@@ -30,6 +36,7 @@ __all__ = [
     "Samples",
     "Score",
     "Stopped",
+    "Target",
     "Trial",
     "latency_kind",
     "outcome_name",

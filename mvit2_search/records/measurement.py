@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 Precision = Literal["float32", "float16"]
+InputKind = Literal["tensor", "image"]  # an image is given in 8 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,7 @@ class Artifact:
     input_name: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    input_kind: Literal["tensor", "image"] = "tensor"  # an image is given in 8 bits
+    input_kind: InputKind = "tensor"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,153 @@
+"""Executes a program operator by operator, on the CPU, and holds it to every type that it declares.
+
+What this proves is the program and its weights. Apple's kernels, their accumulation in half precision and
+their overflows are not in it.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.export.mil.operators import OPERATORS, Operator
+from mvit2_search.export.mil.program import Constant, DType, Operation, Program, TensorType
+
+Arithmetic = Literal["declared", "float32"]
+_FLOATS = ("float16", "float32")
+
+
+class Interpreter:
+    """A program, ready to be run.
+
+    Args:
+        arithmetic: as `declared` every result that is declared half precision is rounded to it, with sums
+            inside of an operator in single precision; `float32` rounds nothing, so that only what the
+            weights have lost remains.
+    """
+
+    def __init__(self, program: Program, arithmetic: Arithmetic = "declared") -> None:
+        self.program, self._rounds = program, arithmetic == "declared"
+        self._constants = {name: _Held.of(constant) for name, constant in program.constants.items()}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """One forward pass; single precision in and out.
+
+        Raises:
+            MeasurementError: an operator is unknown, lacks an input, gets one that it does not have, or gives
+                another shape or type than the program declares.
+        """
+        program = self.program
+        values = dict(self._constants)
+        self._keep(values, program.input_name, program.input_type, x)
+        for operation in program.operations:
+            try:
+                self._step(operation, values)
+            except MeasurementError as err:
+                raise MeasurementError(f"{operation.kind} {operation.name}: {err}") from err
+        return values[program.output_name].tensor()
+
+    def _step(self, operation: Operation, values: "dict[str, _Held]") -> None:
+        if operation.kind not in (*OPERATORS, "cast"):
+            raise MeasurementError("this operator is not known here")
+        given = {name: [_held(item, values) for item in items] for name, items in operation.inputs.items()}
+        dtype, results = _cast(given) if operation.kind == "cast" else _computed(operation.kind, given)
+        if len(results) != len(operation.outputs):
+            raise MeasurementError(f"gives {len(results)} results and declares {len(operation.outputs)}")
+        for (name, declared), result in zip(operation.outputs, results, strict=True):
+            if dtype != declared.dtype:
+                raise MeasurementError(f"gives {dtype} and declares {declared.dtype}")
+            self._keep(values, name, declared, result)
+
+    def _keep(self, values: "dict[str, _Held]", name: str, declared: TensorType, result: Tensor) -> None:
+        if tuple(result.shape) != declared.shape:
+            raise MeasurementError(f"{name} has the shape {list(result.shape)} and is declared {declared}")
+        if name in values:
+            raise MeasurementError(f"there are two values called {name}")
+        rounded = result.half().float() if self._rounds and declared.dtype == "float16" else result
+        values[name] = _Held(declared.dtype, rounded)
+
+
+class _Held:
+    """A value while a program runs: a tensor of single precision, or a constant as it was read."""
+
+    def __init__(self, dtype: DType, value: Any) -> None:
+        self.dtype, self.value = dtype, value
+
+    @classmethod
+    def of(cls, constant: Constant) -> "_Held":
+        if constant.type.dtype in _FLOATS:
+            return cls(constant.type.dtype, torch.from_numpy(constant.array.astype("float32")))
+        return cls(constant.type.dtype, constant.array.tolist())
+
+    def tensor(self) -> Tensor:
+        if not isinstance(self.value, Tensor):
+            raise MeasurementError(f"expected a tensor, found {self.value!r}")
+        return self.value
+
+
+def _held(item: str | Constant, values: Mapping[str, _Held]) -> _Held:
+    if isinstance(item, Constant):
+        return _Held.of(item)
+    if item not in values:
+        raise MeasurementError(f"{item} is computed nowhere before")
+    return values[item]
+
+
+def _cast(given: dict[str, list[_Held]]) -> tuple[DType, list[Tensor]]:
+    """To another precision: what is rounded is what is declared."""
+    if given.keys() != {"x", "dtype"}:
+        raise MeasurementError(f"has the inputs {', '.join(given)}")
+    names: dict[object, DType] = {"fp16": "float16", "fp32": "float32"}
+    target = given["dtype"][0].value
+    if target not in names:
+        raise MeasurementError(f"to {target!r} is not known here")
+    return names[target], [given["x"][0].tensor()]
+
+
+def _computed(kind: str, given: dict[str, list[_Held]]) -> tuple[DType, list[Tensor]]:
+    """The results, and their type: that of the operator's tensors, which must all have one."""
+    operator = OPERATORS[kind]
+    hints = _parameters(operator)
+    if unknown := sorted(given.keys() - hints.keys()):
+        raise MeasurementError(f"has no input called {unknown[0]}")
+    tensors = [held for name, items in given.items() if Tensor in hints[name] for held in items]
+    if len(found := sorted({held.dtype for held in tensors})) != 1:
+        raise MeasurementError(f"mixes {' and '.join(found)}")
+    arguments = {name: _argument(name, items, hints[name]) for name, items in given.items()}
+    try:
+        result = operator(**arguments)
+    except (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError) as err:
+        raise MeasurementError(first_line(err)) from err
+    return tensors[0].dtype, result if isinstance(result, list) else [result]
+
+
+@cache
+def _parameters(operator: Operator) -> dict[str, tuple[type, ...]]:
+    """For each parameter its type, apart: `(Tensor,)`, `(list, Tensor)`, `(int,)`, `(list, int)`, ..."""
+    hints = {name: hint for name, hint in get_type_hints(operator).items() if name != "return"}
+    return {name: _apart(hint) for name, hint in hints.items()}
+
+
+def _apart(hint: Any) -> tuple[type, ...]:
+    if isinstance(hint, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    return (list, *get_args(hint)) if get_args(hint) else (hint,)
+
+
+def _argument(name: str, items: list[_Held], hint: tuple[type, ...]) -> Any:
+    if hint == (list, Tensor):
+        return [held.tensor() for held in items]
+    if len(items) != 1:
+        raise MeasurementError(f"{name} has {len(items)} values, expected 1")
+    (held,) = items
+    if hint == (Tensor,):
+        return held.tensor()
+    value = held.value.tolist() if isinstance(held.value, Tensor) else held.value
+    of_lists, kind = isinstance(value, list), hint[-1]
+    if of_lists != (hint[0] is list) or any(type(v) is not kind for v in (value if of_lists else [value])):
+        raise MeasurementError(f"{name} is {value!r}, expected {kind.__name__}{'s' if hint[0] is list else ''}")
+    return value

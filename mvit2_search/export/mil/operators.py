@@ -1,0 +1,193 @@
+"""The operators of ML Programs that networks of this package are made of, in torch, as the MIL reference of
+coremltools describes them. Inputs have the names that MIL gives them.
+
+The annotation of a parameter says what it takes: tensors are converted to the precision of the arithmetic,
+everything else must be a constant of just that type.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvit2_search.errors import MeasurementError
+
+Operator = Callable[..., Tensor | list[Tensor]]
+
+
+def conv(
+    *,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    strides: list[int],
+    pad_type: str,
+    pad: list[int],
+    dilations: list[int],
+    groups: int,
+) -> Tensor:
+    if pad_type not in ("custom", "valid"):
+        raise MeasurementError(f"padding {pad_type!r} is not known here")
+    if pad_type == "custom":
+        top, bottom, left, right = pad
+        x = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(x, weight, bias, strides, 0, dilations, groups)
+
+
+def linear(*, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.linear(x, weight, bias)
+
+
+def matmul(*, x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    return (x.transpose(-1, -2) if transpose_x else x) @ (y.transpose(-1, -2) if transpose_y else y)
+
+
+def batch_norm(
+    *,
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    def by_channel(values: Tensor) -> Tensor:
+        return values.reshape(-1, *[1] * (x.ndim - 2))
+
+    y = (x - by_channel(mean)) / (by_channel(variance) + epsilon).sqrt()
+    y = y if gamma is None else y * by_channel(gamma)
+    return y if beta is None else y + by_channel(beta)
+
+
+def layer_norm(
+    *,
+    x: Tensor,
+    axes: list[int],
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    if [axis % x.ndim for axis in axes] != list(range(x.ndim - len(axes), x.ndim)):
+        raise MeasurementError(f"axes {axes} of {x.ndim} are not the last ones")
+    centred = x - x.mean(axes, keepdim=True)
+    y = centred / (centred.square().mean(axes, keepdim=True) + epsilon).sqrt()
+    y = y if gamma is None else y * gamma
+    return y if beta is None else y + beta
+
+
+def softmax(*, x: Tensor, axis: int = -1) -> Tensor:
+    return x.softmax(axis)
+
+
+def reduce_mean(*, x: Tensor, axes: list[int], keep_dims: bool = False) -> Tensor:
+    return x.mean(axes, keepdim=keep_dims)
+
+
+def reduce_sum(*, x: Tensor, axes: list[int], keep_dims: bool = False) -> Tensor:
+    return x.sum(axes, keepdim=keep_dims)
+
+
+def add(*, x: Tensor, y: Tensor) -> Tensor:
+    return x + y
+
+
+def sub(*, x: Tensor, y: Tensor) -> Tensor:
+    return x - y
+
+
+def mul(*, x: Tensor, y: Tensor) -> Tensor:
+    return x * y
+
+
+def real_div(*, x: Tensor, y: Tensor) -> Tensor:
+    return x / y
+
+
+def square(*, x: Tensor) -> Tensor:
+    return x * x
+
+
+def sqrt(*, x: Tensor) -> Tensor:
+    return x.sqrt()
+
+
+def relu(*, x: Tensor) -> Tensor:
+    return x.clamp(min=0)
+
+
+def silu(*, x: Tensor) -> Tensor:
+    return x * x.sigmoid()
+
+
+def identity(*, x: Tensor) -> Tensor:
+    return x
+
+
+def reshape(*, x: Tensor, shape: list[int]) -> Tensor:
+    if min(shape) < -1 or 0 in shape:
+        raise MeasurementError(f"the shape {shape} is not known here")
+    return x.reshape(shape)
+
+
+def transpose(*, x: Tensor, perm: list[int]) -> Tensor:
+    return x.permute(perm)
+
+
+def squeeze(*, x: Tensor, axes: list[int]) -> Tensor:
+    if any(x.shape[axis] != 1 for axis in axes):
+        raise MeasurementError(f"axes {axes} of {list(x.shape)} are not of size 1")
+    return x.squeeze(axes)
+
+
+def expand_dims(*, x: Tensor, axes: list[int]) -> Tensor:
+    for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def split(*, x: Tensor, axis: int, split_sizes: list[int] | None = None, num_splits: int = 0) -> list[Tensor]:
+    sizes = split_sizes or [x.shape[axis] // num_splits] * num_splits
+    return list(torch.split(x, sizes, axis))
+
+
+def concat(*, values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
+    if interleave:
+        raise MeasurementError("interleaving is not known here")
+    return torch.cat(values, axis)
+
+
+def pixel_unshuffle(*, x: Tensor, downscale_factor: int) -> Tensor:
+    (batch, channels, height, width), f = x.shape, downscale_factor
+    split_up = x.reshape(batch, channels, height // f, f, width // f, f)
+    return split_up.permute(0, 1, 3, 5, 2, 4).reshape(batch, channels * f * f, height // f, width // f)
+
+
+def pixel_shuffle(*, x: Tensor, upscale_factor: int) -> Tensor:
+    (batch, channels, height, width), f = x.shape, upscale_factor
+    split_up = x.reshape(batch, channels // f**2, f, f, height, width)
+    return split_up.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // f**2, height * f, width * f)
+
+
+def upsample_bilinear(
+    *,
+    x: Tensor,
+    scale_factor_height: float = 1.0,
+    scale_factor_width: float = 1.0,
+    align_corners: bool = True,
+) -> Tensor:
+    """The distance of the samples follows from the sizes, not from the factors, which only give the sizes."""
+    size = [math.floor(x.shape[-2] * scale_factor_height), math.floor(x.shape[-1] * scale_factor_width)]
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+OPERATORS: dict[str, Operator] = {
+    function.__name__: function
+    for function in (
+        *(conv, linear, matmul, batch_norm, layer_norm, softmax, reduce_mean, reduce_sum),
+        *(add, sub, mul, real_div, square, sqrt, relu, silu, identity),
+        *(reshape, transpose, squeeze, expand_dims, split, concat),
+        *(pixel_unshuffle, pixel_shuffle, upsample_bilinear),
+    )
+}

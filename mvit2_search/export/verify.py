@@ -1,0 +1,223 @@
+"""Does an exported file compute the network that it should? Run by other means, and compared with torch.
+
+An `.mlpackage` is executed by `export.mil`, everything else by its own runtime on this computer.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mvit2_search.errors import MeasurementError, SpecError
+from mvit2_search.models import MobileViT, for_inference
+from mvit2_search.records import Artifact, Precision
+
+RUNNERS = {
+    "onnx": "mvit2_search.export.onnx:run_onnx",
+    "mlpackage": "mvit2_search.export.mil:run_mlpackage",
+    "aimodel": "mvit2_search.export.coreai:run_aimodel",
+    "pte": "mvit2_search.export.executorch:run_executorch",
+}
+READERS = {
+    "onnx": "mvit2_search.export.onnx:read_onnx",
+    "mlpackage": "mvit2_search.export.coreml:read_mlpackage",
+    "aimodel": "mvit2_search.export.coreai:read_aimodel",
+    "pte": "mvit2_search.export.executorch:read_executorch",
+}
+MAX_ERROR: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}  # absolute, of outputs
+MIN_COSINE = 0.9999
+MAX_SHARE = 1e-3  # in single precision, of the largest output: random weights give small ones
+MAX_WEIGHTS_SHARE = 1e-4  # the same beside the rounding of the weights; correct files have up to 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """A figure and what it must be. What is not a number passes nothing."""
+
+    name: str
+    figure: float
+    limit: float
+    passed: bool
+    needed: str  # "< 0.01"
+
+    def __str__(self) -> str:
+        text = str(self.figure) if isinstance(self.figure, int) else f"{self.figure:.3g}"
+        if 0.999 < self.figure < 1:
+            text = f"{self.figure:.8f}"
+        return f"{'ok  ' if self.passed else 'FAIL'}  {self.name}: {text}, needed {self.needed}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How far a file and its network agree.
+
+    Attributes:
+        max_error: largest difference of an output.
+        cosine: the lowest over the images.
+        same_top1: images on which both name the same class; None where the outputs are no classes.
+        weights_share: the largest difference, as a share of the largest output, when the file is run in
+            single precision and the network has its weights rounded as the file's are; None where the file
+            cannot be run so. It finds one wrong weight, which the rounding of every result would hide.
+    """
+
+    images: int
+    max_error: float
+    cosine: float
+    same_top1: int | None
+    weights_share: float | None
+    gates: tuple[Gate, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+    def lines(self) -> list[str]:
+        """Each figure beside its gate."""
+        return list(map(str, self.gates))
+
+
+def open_artifact(path: Path) -> Artifact:
+    """An exported file, described by what stands in it.
+
+    Raises:
+        SpecError: there is no such file, or its ending is that of no format.
+        MeasurementError: it is damaged.
+        BackendUnavailable: a tool that reads it is missing.
+    """
+    if path.suffix[1:] not in READERS:
+        raise SpecError(f"{path}: expected a file that ends in {', '.join('.' + name for name in READERS)}")
+    if not path.exists():
+        raise SpecError(f"{path}: no such file")
+    artifact: Artifact = _imported(READERS[path.suffix[1:]])(path)
+    return artifact
+
+
+def verify(artifact: Artifact, model: nn.Module, images_NCHW: np.ndarray) -> Agreement:
+    """Compare a file with the network that it should hold, on the given inputs, one at a time.
+
+    Args:
+        model: with the weights that the export had, in any formulation. It is left as it is.
+        images_NCHW: float32 as `data.to_input` gives them, or whatever a module of another kind takes.
+
+    Raises:
+        MeasurementError: the file is damaged, or gives outputs of another shape.
+        SpecError: it takes inputs of another size.
+        BackendUnavailable: what runs it is missing.
+    """
+    if tuple(images_NCHW.shape[1:]) != artifact.input_shape[1:]:
+        raise SpecError(
+            f"{artifact.path.name} takes inputs of shape {list(artifact.input_shape[1:])}, "
+            f"found {list(images_NCHW.shape[1:])}"
+        )
+    run: Callable[..., np.ndarray] = _imported(RUNNERS[artifact.format])
+    expected, found = _outputs(_folded(model), images_NCHW), run(artifact, images_NCHW)
+    _same_shape(artifact, expected, found)
+    weights_share = None
+    if (artifact.format, artifact.precision) == ("mlpackage", "float16"):
+        halved, exact = _outputs(_halved(model), images_NCHW), run(artifact, images_NCHW, arithmetic="float32")
+        weights_share = _share(halved, exact)
+    return _judged(artifact.precision, expected, found, weights_share)
+
+
+def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> np.ndarray:
+    """The `count` images on which the network is surest of its first class over its second.
+
+    With random weights two classes may be nearly level, and then rounding alone decides which is first.
+    To ask for the same top-1 on such an image would say nothing about the file.
+    """
+    first_N, second_N = torch.from_numpy(_outputs(_folded(model), images_NCHW)).topk(2, dim=1).values.unbind(1)
+    picked = (first_N - second_N).argsort(descending=True, stable=True)[:count]
+    return images_NCHW[picked.sort().values.numpy()]
+
+
+def _imported(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, with batch normalisation folded as converters do it."""
+    return for_inference(model) if isinstance(model, MobileViT) else copy.deepcopy(model).eval()
+
+
+def _halved(model: nn.Module) -> nn.Module:
+    """The same with its weights rounded to half precision."""
+    rounded = _folded(model)
+    for parameter in rounded.parameters():
+        parameter.data = parameter.data.half().float()
+    return rounded
+
+
+def _outputs(model: nn.Module, images_NCHW: np.ndarray) -> np.ndarray:
+    samples: Tensor = torch.from_numpy(np.ascontiguousarray(images_NCHW, np.float32))
+    with torch.inference_mode():
+        return torch.cat([model(sample[None]) for sample in samples]).numpy()
+
+
+def _same_shape(artifact: Artifact, expected: np.ndarray, found: np.ndarray) -> None:
+    if expected.shape != found.shape:
+        raise MeasurementError(
+            f"{artifact.path.name} gives outputs of shape {list(found.shape[1:])}, "
+            f"the network {list(expected.shape[1:])}"
+        )
+
+
+def _max_error(expected: np.ndarray, found: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(found.astype(np.float64) - expected).max())  # NaN stays NaN
+
+
+def _share(expected: np.ndarray, found: np.ndarray) -> float:
+    """Of the largest output. Outputs that are all zero have none, and pass nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.float64(_max_error(expected, found)) / np.abs(expected).max())
+
+
+def _lowest_cosine(expected: np.ndarray, found: np.ndarray) -> float:
+    a, b = (y.reshape(len(y), -1).astype(np.float64) for y in (expected, found))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return float(((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))).min())
+
+
+def _judged(
+    precision: Precision, expected: np.ndarray, found: np.ndarray, weights_share: float | None
+) -> Agreement:
+    images, error, cosine = len(expected), _max_error(expected, found), _lowest_cosine(expected, found)
+    same = int((expected.argmax(1) == found.argmax(1)).sum()) if expected.ndim == 2 else None
+    gates = [_below("largest error of an output", error, MAX_ERROR[precision])]
+    if precision == "float16":
+        gates.append(_above("lowest cosine", cosine, MIN_COSINE))
+        if same is not None:
+            gates.append(_all("images with the same top-1", same, images))
+    else:
+        gates.append(_below("as a share of the largest output", _share(expected, found), MAX_SHARE))
+    if weights_share is not None:
+        gates.append(_below("the same beside the weights' rounding, as a share", weights_share, MAX_WEIGHTS_SHARE))
+    return Agreement(
+        images=images,
+        max_error=error,
+        cosine=cosine,
+        same_top1=same,
+        weights_share=weights_share,
+        gates=tuple(gates),
+    )
+
+
+def _below(name: str, figure: float, limit: float) -> Gate:
+    return Gate(name=name, figure=figure, limit=limit, passed=figure < limit, needed=f"< {limit:g}")
+
+
+def _above(name: str, figure: float, limit: float) -> Gate:
+    passed = math.isfinite(figure) and figure > limit
+    return Gate(name=name, figure=figure, limit=limit, passed=passed, needed=f"> {limit:g}")
+
+
+def _all(name: str, figure: int, of: int) -> Gate:
+    return Gate(name=name, figure=figure, limit=of, passed=figure == of, needed=f"{of} of {of}")

@@ -1,0 +1,418 @@
+"""An exported file is compared with its network, and what computes something else is found."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from conftest import write_images
+from mvit2_search.arch import ArchConfig
+from mvit2_search.arch_yaml import arch_yaml
+from mvit2_search.cli import cli
+from mvit2_search.data import load_dataset, load_images, to_input
+from mvit2_search.errors import DataError, MeasurementError, SpecError
+from mvit2_search.export import (
+    export_model,
+    export_module,
+    open_artifact,
+    untrained_network,
+    verify,
+    widest_leads,
+)
+from mvit2_search.export.coreml import parsed_spec
+from mvit2_search.export.verify import _judged
+from mvit2_search.records import (
+    DEFAULT_FORMULATION,
+    FORMULATION_NAMES,
+    INPUT_KINDS,
+    PRECISIONS,
+    TARGETS,
+    CoreMLOptions,
+)
+from mvit2_search.space import load_space
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+MIXERS = ("separable", "multi_head", "linformer")
+SMALL = ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS)
+FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXERS)
+ODD = ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2))
+FIRST_ODD = replace(FIRST, image_size=72, patch_sizes=(2, 3, 2))
+MODEL = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+
+
+def noise(arch, count=2):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, arch.image_size, arch.image_size, 3), np.uint8)
+    return to_input(pixels, arch.channel_order).numpy()
+
+
+def exported(arch, folder, *, options=None, format="mlpackage", formulation=DEFAULT_FORMULATION, classes=4):
+    folder.mkdir(exist_ok=True)
+    return export_model(arch, folder, format=format, num_classes=classes, formulation=formulation, options=options)
+
+
+def agreement(artifact, arch, images=None):
+    model = untrained_network(arch, artifact.output_shape[1])
+    return verify(artifact, model, noise(arch) if images is None else images)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return exported(SMALL, tmp_path_factory.mktemp("verify"))
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory):
+    return exported(SMALL, tmp_path_factory.mktemp("verify"), format="onnx")
+
+
+def test_a_package_of_half_precision_agrees_and_every_gate_is_shown(package):
+    found = agreement(package, SMALL)
+    assert found.passed
+    assert 1e-6 < found.max_error < 2e-3  # rounding shows, and nothing else
+    assert found.cosine > 0.99999
+    assert found.weights_share < 2e-5
+    assert [line[:4] for line in found.lines()] == ["ok  "] * 4
+    assert found.lines()[2] == "ok    images with the same top-1: 2, needed 2 of 2"
+
+
+def test_an_onnx_file_agrees_in_single_precision(onnx_file):
+    found = agreement(onnx_file, SMALL)
+    assert found.passed
+    assert 0 < found.max_error < 1e-5
+    assert found.weights_share is None
+
+
+def test_a_module_that_is_no_classifier_has_no_top1(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Conv2d(3, 8, 3).eval()
+    artifact = export_module(module, tmp_path / "a.mlpackage", shape=(1, 3, 16, 16), convention="tokens")
+    found = verify(artifact, module, np.random.default_rng(0).random((2, 3, 16, 16), np.float32))
+    assert found.passed
+    assert found.same_top1 is None
+    assert len(found.gates) == 3
+
+
+@pytest.mark.parametrize("fixture", ["package", "onnx_file"])
+def test_the_weights_of_another_network_do_not_pass(fixture, request):
+    model = untrained_network(SMALL, 4)
+    with torch.no_grad():
+        model.classifier.linear.weight[1, 5].neg_()
+    assert not verify(request.getfixturevalue(fixture), model, noise(SMALL)).passed
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_no_number_never_passes(value, precision):
+    right = np.array([[1.0, 2.0], [3.0, 1.0]])
+    wrong = right.copy()
+    wrong[1, 0] = value
+    for pair in ((right, wrong), (wrong, right), (wrong, wrong)):
+        assert not _judged(precision, *pair, None).passed
+    assert not _judged(precision, right, right, np.nan).passed
+    assert _judged(precision, right, right, 0.0).passed
+
+
+def test_another_top1_on_one_image_does_not_pass():
+    right = np.array([[1.0, 1.001], [3.0, 1.0]])
+    turned = np.array([[1.001, 1.0], [3.0, 1.0]])
+    found = _judged("float16", right, turned, None)
+    assert (found.passed, found.same_top1) == (False, 1)
+    assert "FAIL  images with the same top-1: 1, needed 2 of 2" in found.lines()
+
+
+def edited(package, folder, edit):
+    """A copy of the package with another specification."""
+    path = folder / "edited.mlpackage"
+    shutil.copytree(package.path, path)
+    spec = parsed_spec(path / MODEL)
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    edit({operation.outputs[0].name: operation for operation in block.operations}, list(block.operations))
+    (path / MODEL).write_bytes(spec.SerializeToString())
+    return open_artifact(path)
+
+
+def constant_of(by_name, operation, name):
+    (argument,) = operation.inputs[name].arguments
+    return by_name[argument.name].attributes["val"].immediateValue.tensor
+
+
+def first_of(operations, kind):
+    return next(operation for operation in operations if operation.type == kind)
+
+
+def _eps(by_name, operations):
+    tensor = constant_of(by_name, first_of(operations, "batch_norm"), "epsilon")
+    tensor.bytes.values = np.float16(0.01).tobytes()
+
+
+def _axis(by_name, operations):
+    constant_of(by_name, first_of(operations, "softmax"), "axis").ints.values[0] = -2
+
+
+def _perm(by_name, operations):
+    """Patches in the order of columns: the shapes stay."""
+    for operation in operations:
+        if operation.type == "transpose" and len(operation.outputs[0].type.tensorType.dimensions) == 5:
+            values = constant_of(by_name, operation, "perm").ints.values
+            if list(values) == [0, 2, 4, 1, 3]:
+                values[:] = [0, 4, 2, 1, 3]
+                return
+    raise AssertionError("no such transposition")
+
+
+def _swapped(by_name, operations):
+    inputs = first_of(operations, "sub").inputs
+    x, y = inputs["x"].arguments[0].name, inputs["y"].arguments[0].name
+    inputs["x"].arguments[0].name, inputs["y"].arguments[0].name = y, x
+
+
+def _padding(by_name, operations):
+    convolution = next(o for o in operations if o.type == "conv" and 1 in _pads(by_name, o))
+    constant_of(by_name, convolution, "pad").ints.values[:] = [2, 0, 2, 0]
+
+
+def _pads(by_name, operation):
+    return list(constant_of(by_name, operation, "pad").ints.values)
+
+
+def _stride(by_name, operations):
+    constant_of(by_name, first_of(operations, "conv"), "strides").ints.values[:] = [1, 2]
+
+
+@pytest.fixture(scope="module")
+def permuting(tmp_path_factory):
+    return exported(SMALL, tmp_path_factory.mktemp("verify"), formulation="rank5")
+
+
+@pytest.mark.parametrize("edit", [_eps, _axis, _perm, _swapped, _padding], ids=lambda edit: edit.__name__[1:])
+def test_a_changed_program_does_not_pass(edit, permuting, tmp_path):
+    assert not agreement(edited(permuting, tmp_path, edit), SMALL).passed
+
+
+def test_a_changed_stride_contradicts_the_shapes(package, tmp_path):
+    with pytest.raises(MeasurementError, match=r"conv .* has the shape \[1, 16, 64, 32\] and is declared"):
+        agreement(edited(package, tmp_path, _stride), SMALL)
+
+
+def blobs(path):
+    """Where the numbers of each tensor begin, and how many bytes they are."""
+    data = (path / WEIGHTS).read_bytes()
+    count, place, found = int.from_bytes(data[:4], "little"), 64, []
+    for _ in range(count):
+        size, begin = (int.from_bytes(data[place + i : place + i + 8], "little") for i in (8, 16))
+        found.append((begin, size))
+        place = -(-(begin + size) // 64) * 64
+    return found
+
+
+def flipped(package, folder, *, tensor, bit):
+    """A copy with one bit of one weight flipped: 15 is the sign, 14 the highest of the exponent."""
+    path = folder / "flipped.mlpackage"
+    shutil.copytree(package.path, path)
+    begin, size = blobs(path)[tensor]
+    data = bytearray((path / WEIGHTS).read_bytes())
+    weights = np.frombuffer(data, "<u2", count=size // 2, offset=begin)
+    largest = int(np.abs(weights.view("<f2")).argmax())
+    weights[largest] ^= 1 << bit
+    (path / WEIGHTS).write_bytes(data)
+    return open_artifact(path)
+
+
+@pytest.mark.parametrize("bit", [15, 14], ids=["sign", "exponent"])
+@pytest.mark.parametrize("tensor", [0, 10, 25, -4, -2])
+def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_path):
+    found = flipped(package, tmp_path, tensor=tensor, bit=bit)
+    assert found.sha256 != package.sha256
+    assert not agreement(found, SMALL).passed
+
+
+def test_a_file_of_another_size_or_shape_is_told_apart(package):
+    with pytest.raises(SpecError, match=r"takes inputs of shape \[3, 64, 64\], found \[3, 32, 32\]"):
+        verify(package, untrained_network(SMALL, 4), np.zeros((1, 3, 32, 32), np.float32))
+    with pytest.raises(MeasurementError, match=r"gives outputs of shape \[4\], the network \[5\]"):
+        verify(package, untrained_network(SMALL, 5), noise(SMALL))
+
+
+def test_a_file_is_described_by_what_stands_in_it(package, onnx_file):
+    assert open_artifact(package.path) == package
+    assert open_artifact(onnx_file.path) == onnx_file
+    assert (package.precision, package.input_kind, package.output_shape) == ("float16", "tensor", (1, 4))
+    assert (package.input_name, package.input_shape) == ("image", (1, 3, 64, 64))
+
+
+def test_what_is_no_exported_file_is_refused(tmp_path):
+    with pytest.raises(SpecError, match=r"a\.txt: expected a file that ends in \.onnx, \.mlpackage"):
+        open_artifact(tmp_path / "a.txt")
+    with pytest.raises(SpecError, match="no such file"):
+        open_artifact(tmp_path / "a.onnx")
+    (tmp_path / "b.onnx").write_bytes(b"\xff" * 99)
+    with pytest.raises(MeasurementError, match=r"b\.onnx is no ONNX file, or damaged"):
+        open_artifact(tmp_path / "b.onnx")
+    (tmp_path / "b.mlpackage").mkdir()
+    with pytest.raises(MeasurementError, match=r"b\.mlpackage: is no Core ML package"):
+        open_artifact(tmp_path / "b.mlpackage")
+
+
+def test_an_onnx_file_that_does_not_run_is_a_measurement_error(onnx_file, tmp_path):
+    graph = onnx.load(onnx_file.path)
+    graph.graph.node[0].op_type = "Nonsense"
+    onnx.save(graph, tmp_path / "a.onnx")
+    with pytest.raises(MeasurementError, match="ONNX Runtime cannot run it"):
+        agreement(open_artifact(tmp_path / "a.onnx"), SMALL)
+
+
+def test_the_images_with_the_widest_lead_are_taken_in_their_order():
+    leads = np.array([0.1, 0.5, 0.3, 0.2, 0.4], np.float32)
+    images = np.zeros((5, 2, 1, 1), np.float32)
+    images[:, 0, 0, 0] = leads
+    assert widest_leads(nn.Flatten(), images, count=3)[:, 0, 0, 0].tolist() == pytest.approx([0.5, 0.3, 0.4])
+
+
+def test_images_are_those_that_a_search_selects_by(images):
+    for data in ("fashion-mnist-mini", str(images)):
+        whole = load_dataset(data, image_size=8, max_train=50).selection
+        np.testing.assert_array_equal(load_images(data, image_size=8, count=3), whole.pixels_NSSC[:3])
+    with pytest.raises(DataError, match="no such folder"):
+        load_images("nowhere", image_size=8, count=3)
+
+
+@pytest.mark.parametrize(("arch", "layout"), [(SMALL, "RGB"), (FIRST, "BGR")], ids=["v2", "v1"])
+def test_an_image_is_given_in_the_order_of_the_network(arch, layout, tmp_path):
+    artifact = exported(arch, tmp_path, options=CoreMLOptions(input_kind="image"))
+    spec = parsed_spec(artifact.path / MODEL)
+    (given,) = spec.description.input
+    assert given.type.imageType.ColorSpace.Name(given.type.imageType.colorSpace) == layout
+    assert (artifact.input_kind, artifact.input_shape) == ("image", (1, 3, 64, 64))
+    assert agreement(artifact, arch).passed
+    given.type.imageType.colorSpace = 30 if layout == "RGB" else 20
+    (artifact.path / MODEL).write_bytes(spec.SerializeToString())
+    assert not agreement(open_artifact(artifact.path), arch).passed
+    with pytest.raises(SpecError, match="multiples of 1/255"):
+        agreement(artifact, arch, np.full((1, 3, 64, 64), 0.3, np.float32))
+
+
+def test_a_module_that_takes_no_image_gets_none(tmp_path):
+    with pytest.raises(SpecError, match="is no image"):
+        export_module(
+            nn.ReLU(),
+            tmp_path / "a.mlpackage",
+            shape=(1, 8, 1, 4),
+            convention="4 tokens",
+            options=CoreMLOptions(input_kind="image"),
+        )
+
+
+def _verify(*arguments):
+    return CliRunner().invoke(cli, ["verify", *map(str, arguments)])
+
+
+def test_the_command_prints_the_gates_and_ends_by_them(package, onnx_file, tmp_path):
+    (tmp_path / "small.yaml").write_text(arch_yaml(SMALL, []))
+    for artifact, gates in ((package, 4), (onnx_file, 2)):
+        ran = _verify(artifact.path, "--against", tmp_path / "small.yaml")
+        assert ran.exit_code == 0, ran.output
+        assert f"{artifact.path.name} agrees with small.yaml on 4 images" in ran.output
+        assert ran.output.count("  ok  ") == gates
+    other = replace(SMALL, kernel_sizes=(3, 3, 3, 3, 5))
+    (tmp_path / "other.yaml").write_text(arch_yaml(other, []))
+    ran = _verify(package.path, "--against", tmp_path / "other.yaml", "--json")
+    assert ran.exit_code == 1
+    told = json.loads(ran.output)
+    assert not told["passed"]
+    assert {gate["name"] for gate in told["gates"] if not gate["passed"]} >= {
+        "the same beside the weights' rounding, as a share"
+    }
+
+
+def test_the_command_takes_a_users_images(package, tmp_path):
+    folder = write_images(tmp_path / "images", {"blue": 20, "red": 20})
+    (tmp_path / "small.yaml").write_text(arch_yaml(SMALL, []))
+    assert _verify(package.path, "--against", tmp_path / "small.yaml", "--data", folder).exit_code == 0
+
+
+def test_the_command_tells_wrong_usage_from_a_damaged_file(package, tmp_path):
+    for arguments, code in (
+        ((tmp_path / "none.onnx", "--against", "mobilevitv2-0.5"), 2),
+        ((tmp_path, "--against", "mobilevitv2-0.5"), 2),
+        ((package.path, "--against", "nonsense"), 2),
+        ((package.path, "--against", "mobilevitv2-0.5"), 2),  # takes 256 pixels
+    ):
+        ran = _verify(*arguments)
+        assert ran.exit_code == code, ran.output
+        assert ran.output.startswith("error: ")
+    (tmp_path / "small.yaml").write_text(arch_yaml(SMALL, []))
+    shutil.copytree(package.path, tmp_path / "cut.mlpackage")
+    data = (package.path / WEIGHTS).read_bytes()
+    (tmp_path / "cut.mlpackage" / WEIGHTS).write_bytes(data[:-100])
+    ran = _verify(tmp_path / "cut.mlpackage", "--against", tmp_path / "small.yaml")
+    assert ran.exit_code == 4
+    assert "error: cut.mlpackage: weight.bin: " in ran.output
+
+
+def _sampled(seed):
+    """An architecture of each shipped space, on images small enough for a test."""
+    chosen = random.Random(seed)
+    for name in ("width", "blocks", "attention"):
+        space = load_space(name)
+        params = {axis.name: chosen.choice(axis.domain.grid()) for axis in space.axes}
+        yield replace(space.decode(params), image_size=64)
+
+
+SWEEP = [
+    *((arch, name, CoreMLOptions()) for arch in (SMALL, FIRST, ODD, FIRST_ODD) for name in FORMULATION_NAMES),
+    *(
+        (arch, "sum_first", CoreMLOptions(precision=precision, target=target, input_kind=kind))
+        for arch, targets in ((SMALL, TARGETS), (FIRST, TARGETS[-1:]))
+        for target in targets
+        for precision in PRECISIONS
+        for kind in INPUT_KINDS
+    ),
+    *(
+        (arch, formulation, CoreMLOptions())
+        for seed, formulation in enumerate(FORMULATION_NAMES[-2:])
+        for arch in _sampled(seed)
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "formulation", "options"), SWEEP)
+def test_whatever_is_exported_agrees(arch, formulation, options, tmp_path):
+    artifact = exported(arch, tmp_path, options=options, formulation=formulation)
+    assert (artifact.precision, artifact.input_kind) == (options.precision, options.input_kind)
+    spec = parsed_spec(artifact.path / MODEL)
+    assert spec.specificationVersion == {"iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}[options.target]
+    found = agreement(artifact, arch)
+    assert found.passed, found.lines()
+
+
+@pytest.mark.slow
+def test_a_package_has_the_same_hash_in_other_processes(package, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mvit2_search.arch import ArchConfig;"
+        "from mvit2_search.export import export_model;"
+        "arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention=('separable', 'multi_head', 'linformer'));"
+        "print(export_model(arch, Path(sys.argv[1]), format='mlpackage', num_classes=4).sha256)"
+    )
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, tmp_path / seed],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        assert ran.stdout.split()[-1] == package.sha256
