@@ -1,13 +1,12 @@
 """What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
 
 from mvit2_search.arch import ArchConfig, published
@@ -196,8 +195,7 @@ def measure_architecture(
 def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
     """Compare an exported file with the untrained network of `arch`, which `export_untrained` writes.
 
-    Compared are the 4 of the first 8 selection images on which the network is surest of its class. Grey
-    images are tinted: to a network whose channels are mixed up, three equal ones would look the same.
+    Compared are the 4 of the first 8 selection images on which the network is surest of its class.
 
     Args:
         data: `fashion-mnist-mini` or a folder of images.
@@ -208,24 +206,11 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
         DataError: the images cannot be used.
         BackendUnavailable: what reads or runs the file is missing.
     """
-    from mvit2_search.data import load_images, to_input  # these import torch
-    from mvit2_search.export import open_artifact, untrained_network, verify, widest_leads
+    from mvit2_search.data import load_images  # these import torch
+    from mvit2_search.export import open_artifact, verify_network
 
-    artifact, size = open_artifact(path), arch.image_size
-    if artifact.input_shape != (1, 3, size, size) or len(artifact.output_shape) != 2:
-        raise SpecError(
-            f"{path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
-            f"the architecture takes {[1, 3, size, size]} and gives classes"
-        )
-    model = untrained_network(arch, artifact.output_shape[1])
-    images = to_input(_tinted(load_images(data, image_size=size, count=8)), arch.channel_order).numpy()
-    return verify(artifact, model, widest_leads(model, images, count=4))
-
-
-def _tinted(pixels_NSSC: np.ndarray) -> np.ndarray:
-    """Grey images with three quarters of the green and half of the blue; others as they are."""
-    grey = pixels_NSSC.shape[-1] == 1 or not (pixels_NSSC[..., :1] != pixels_NSSC).any()
-    return (pixels_NSSC[..., :1] * np.array([1, 0.75, 0.5])).astype(np.uint8) if grey else pixels_NSSC
+    artifact = open_artifact(path)
+    return verify_network(artifact, arch, load_images(data, image_size=arch.image_size, count=8))
 
 
 def _unusual(options: CoreMLOptions) -> list[str]:

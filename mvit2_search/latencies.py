@@ -10,7 +10,7 @@ from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.latency import Device, device_names, make_device
 from mvit2_search.predict import ESTIMATES, Estimate, make_estimate
 from mvit2_search.records import FormulationName, Latency, Passport, Prediction
-from mvit2_search.timer import REFERENCE, Timer
+from mvit2_search.timer import REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
 
@@ -60,6 +60,7 @@ def open_latencies(
     scratch: Path,
     num_classes: int,
     formulation: FormulationName,
+    data: str,
     reference_ms: float | None,
 ) -> Latencies:
     """The latencies of `source`, on the scale of `reference_ms` where a study has one; see `Timer`."""
@@ -73,6 +74,7 @@ def open_latencies(
         scratch=scratch,
         num_classes=num_classes,
         formulation=formulation,
+        images=probe_images(data),
         reference_ms=reference_ms,
     )
     return Latencies(passport=timer.meter.passport, reference_ms=timer.meter.reference_ms, of=timer.measure)

@@ -3,19 +3,31 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from mvit2_search.arch import ArchConfig
+from mvit2_search.data import FASHION_MNIST_MINI, load_images
 from mvit2_search.errors import StorageError
-from mvit2_search.export import export_model
+from mvit2_search.export import Exported, export_model, verify_network
 from mvit2_search.latency import Device, Meter
-from mvit2_search.records import DEFAULT_FORMULATION, Artifact, FormulationName, Measurement
+from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
 _LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
+
+
+Images = Callable[[int], np.ndarray]
+
+
+def probe_images(data: str) -> Images:
+    """Four images of a data set, by their size in pixels."""
+    return lambda size: load_images(data, image_size=size, count=4)
 
 
 @contextmanager
@@ -31,7 +43,12 @@ def open_timer(
     device.check()
     with TemporaryDirectory(prefix="mvit2-search-") as scratch:
         yield Timer(
-            device, results=results, scratch=Path(scratch), num_classes=num_classes, formulation=formulation
+            device,
+            results=results,
+            scratch=Path(scratch),
+            num_classes=num_classes,
+            formulation=formulation,
+            images=probe_images(FASHION_MNIST_MINI),
         )
 
 
@@ -42,6 +59,7 @@ class Timer:
         results: folder of the studies, whose measurements are shared.
         scratch: folder for exported networks, which are removed once timed.
         formulation: of the candidates; the reference is the same network for all studies.
+        images: of the data, by their size in pixels: files are tried on them before they are timed.
         reference_ms: the scale of the study, where it has one already.
     """
 
@@ -53,12 +71,15 @@ class Timer:
         scratch: Path,
         num_classes: int,
         formulation: FormulationName,
+        images: Images,
         reference_ms: float | None = None,
     ) -> None:
         self.format, self._scratch = device.format, scratch
         self._num_classes, self._formulation = num_classes, formulation
+        self._images = cache(images)
         reference = self._written("reference", self._exporter(REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
-        self.meter = Meter(device, results / _LATENCIES, reference, scale_ms=reference_ms)
+        reference.check()
+        self.meter = Meter(device, results / _LATENCIES, reference.artifact, scale_ms=reference_ms)
 
     def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:
         """The latency of `arch`: from earlier, if it has been measured and nothing was wrong with it.
@@ -67,7 +88,7 @@ class Timer:
             again: measure it all the same, and keep that instead.
 
         Raises:
-            MeasurementError: it cannot be exported or timed.
+            MeasurementError: it cannot be exported or timed, or the file computes something else.
             StorageError: it cannot be written.
         """
         about = {"arch": arch.to_json(), "num_classes": self._num_classes, "formulation": self._formulation}
@@ -75,7 +96,7 @@ class Timer:
         return self.measure_export(export, about=about, again=again)
 
     def measure_export(
-        self, export: Callable[[Path], Artifact], *, about: dict[str, Any], again: bool = False
+        self, export: Callable[[Path], Exported], *, about: dict[str, Any], again: bool = False
     ) -> Measurement:
         """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
 
@@ -83,20 +104,28 @@ class Timer:
             about: what it is, kept beside the measurement.
         """
         try:
-            artifact = self._written("candidate", export)
-            known = None if again else self.meter.earlier(artifact)
-            return known or self.meter.measure(artifact, about=about)
+            exported = self._written("candidate", export)
+            if not again and (known := self.meter.earlier(exported.artifact)) is not None:
+                return known
+            exported.check()
+            return self.meter.measure(exported.artifact, about=about)
         finally:
             shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
 
     def _exporter(
         self, arch: ArchConfig, num_classes: int, formulation: FormulationName
-    ) -> Callable[[Path], Artifact]:
-        return lambda folder: export_model(
-            arch, folder, format=self.format, num_classes=num_classes, formulation=formulation
-        )
+    ) -> Callable[[Path], Exported]:
+        def export(folder: Path) -> Exported:
+            artifact = export_model(
+                arch, folder, format=self.format, num_classes=num_classes, formulation=formulation
+            )
+            return Exported(
+                artifact=artifact, verify=lambda: verify_network(artifact, arch, self._images(arch.image_size))
+            )
 
-    def _written(self, name: str, export: Callable[[Path], Artifact]) -> Artifact:
+        return export
+
+    def _written(self, name: str, export: Callable[[Path], Exported]) -> Exported:
         folder = self._scratch / name
         try:
             folder.mkdir()

@@ -10,6 +10,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import TrainingError
+from mvit2_search.export import Agreement
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import (
@@ -26,6 +27,7 @@ from mvit2_search.search import Request
 from mvit2_search.space import SearchSpace
 
 MS_PER_GMAC = 20.0
+AGREES = Agreement(images=1, max_error=0.0, cosine=1.0, same_top1=1, weights_share=None, gates=())
 
 
 def fake_export(arch: ArchConfig, folder: Path, *, format: str, num_classes: int, formulation: str) -> Artifact:

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mvit2_search.arch import Attention
-from mvit2_search.export import export_module
+from mvit2_search.export import Exported, export_module, verify
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
 from mvit2_search.models.formulations import mixer_for_export
-from mvit2_search.records import DEFAULT_FORMULATION, Artifact
+from mvit2_search.records import DEFAULT_FORMULATION
 
 DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
 
 
-def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Artifact:
+def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Exported:
     """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time.
 
     Raises:
@@ -25,7 +26,9 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
         mixer = _mixer(attention, grid)
     module, shape = mixer_for_export(mixer, grid, DEFAULT_FORMULATION)
     path = folder / f"{attention}-{tokens}.{format}"
-    return export_module(module, path, shape=shape, convention=f"{tokens} tokens of {DIM} channels")
+    artifact = export_module(module, path, shape=shape, convention=f"{tokens} tokens of {DIM} channels")
+    x_1 = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    return Exported(artifact=artifact, verify=lambda: verify(artifact, module, x_1))
 
 
 def _mixer(

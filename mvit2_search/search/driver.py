@@ -99,6 +99,7 @@ def _latencies(study: Study, request: Request, source: Source, dataset: Dataset,
         scratch=scratch,
         num_classes=len(dataset.classes),
         formulation=request.formulation,
+        data=request.data,
         reference_ms=study.fact("reference_ms"),
     )
     _keep_scale(study, latencies)
