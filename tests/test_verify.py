@@ -77,12 +77,24 @@ def onnx_file(tmp_path_factory):
     return exported(SMALL, tmp_path_factory.mktemp("verify"), format="onnx")
 
 
+@pytest.mark.parametrize(
+    "arch", [SMALL, FIRST, ArchConfig.mobilevitv2(1.0, image_size=128)], ids=["small", "first", "1.0"]
+)
+def test_the_outputs_of_an_untrained_network_depend_on_the_image(arch):
+    """Else a file could compute anything from the images and still agree."""
+    pixels = load_images("fashion-mnist-mini", image_size=arch.image_size, count=8)
+    with torch.inference_mode():
+        logits_NK = untrained_network(arch, 10).eval()(to_input(pixels, arch.channel_order))
+    assert 0.1 < logits_NK.abs().max() < 4
+    assert logits_NK.std(0).mean() > 0.05 * logits_NK.abs().max()
+
+
 def test_a_package_of_half_precision_agrees_and_every_gate_is_shown(package):
     found = agreement(package, SMALL)
     assert found.passed
-    assert 1e-6 < found.max_error < 2e-3  # rounding shows, and nothing else
+    assert 1e-5 < found.max_error < 5e-3  # rounding shows, and nothing else
     assert found.cosine > 0.99999
-    assert found.weights_share < 2e-5
+    assert found.weights_share < 8e-5
     assert [line[:4] for line in found.lines()] == ["ok  "] * 4
     assert found.lines()[2] == "ok    images with the same top-1: 2, needed 2 of 2"
 
@@ -320,7 +332,7 @@ def _verify(*arguments):
 
 def test_the_command_prints_the_gates_and_ends_by_them(package, onnx_file, tmp_path):
     (tmp_path / "small.yaml").write_text(arch_yaml(SMALL, []))
-    for artifact, gates in ((package, 4), (onnx_file, 2)):
+    for artifact, gates in ((package, 4), (onnx_file, 1)):
         ran = _verify(artifact.path, "--against", tmp_path / "small.yaml")
         assert ran.exit_code == 0, ran.output
         assert f"{artifact.path.name} agrees with small.yaml on 4 images" in ran.output
@@ -332,7 +344,7 @@ def test_the_command_prints_the_gates_and_ends_by_them(package, onnx_file, tmp_p
     told = json.loads(ran.output)
     assert not told["passed"]
     assert {gate["name"] for gate in told["gates"] if not gate["passed"]} >= {
-        "the same beside the weights' rounding, as a share"
+        "share of the largest output that the weights' rounding leaves open"
     }
 
 

@@ -18,6 +18,9 @@ FORMATS = {
     "pte": "mvit2_search.export.executorch:export_executorch",
 }
 
+_GAIN = 2.3  # of convolutions, over 1 / inputs: keeps the activations of all widths between 0.06 and 3
+_LOGITS = 0.25  # gives logits of about 1
+
 
 def export_model(
     arch: ArchConfig,
@@ -51,7 +54,9 @@ def export_model(
 def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
     """The network that `export_model` exports, the same weights every time.
 
-    It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0.
+    It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0. And its outputs depend
+    on the image as a trained one's do: as training begins, its activations fade from layer to layer until
+    all images give the same outputs, which would hide most errors of an exported file.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -59,6 +64,12 @@ def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                gain = 1 if isinstance(module, nn.Linear) else _GAIN
+                nn.init.normal_(module.weight, std=(gain / module.weight[0].numel()) ** 0.5)
+        with torch.no_grad():
+            model.classifier.linear.weight.mul_(_LOGITS)
     return model
 
 

@@ -4,7 +4,6 @@ What this proves is the program and its weights. Apple's kernels, their accumula
 their overflows are not in it.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_type_hints
@@ -16,7 +15,7 @@ from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.export.mil.operators import OPERATORS, Operator
 from mvit2_search.export.mil.program import Constant, DType, Operation, Program, TensorType
 
-Arithmetic = Literal["declared", "float32"]
+Arithmetic = Literal["declared", "float32", "float64"]
 _FLOATS = ("float16", "float32")
 
 
@@ -25,16 +24,17 @@ class Interpreter:
 
     Args:
         arithmetic: as `declared` every result that is declared half precision is rounded to it, with sums
-            inside of an operator in single precision; `float32` rounds nothing, so that only what the
-            weights have lost remains.
+            inside of an operator in single precision; `float32` and `float64` compute everything so, and
+            only what the weights have lost remains.
     """
 
     def __init__(self, program: Program, arithmetic: Arithmetic = "declared") -> None:
         self.program, self._rounds = program, arithmetic == "declared"
-        self._constants = {name: _Held.of(constant) for name, constant in program.constants.items()}
+        self._dtype = torch.float64 if arithmetic == "float64" else torch.float32
+        self._constants = {name: _Held.of(value, self._dtype) for name, value in program.constants.items()}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """One forward pass; single precision in and out.
+        """One forward pass; the result is in the precision of the arithmetic.
 
         Raises:
             MeasurementError: an operator is unknown, lacks an input, gets one that it does not have, or gives
@@ -42,7 +42,7 @@ class Interpreter:
         """
         program = self.program
         values = dict(self._constants)
-        self._keep(values, program.input_name, program.input_type, x)
+        self._keep(values, program.input_name, program.input_type, x.to(self._dtype))
         for operation in program.operations:
             try:
                 self._step(operation, values)
@@ -53,7 +53,7 @@ class Interpreter:
     def _step(self, operation: Operation, values: "dict[str, _Held]") -> None:
         if operation.kind not in (*OPERATORS, "cast"):
             raise MeasurementError("this operator is not known here")
-        given = {name: [_held(item, values) for item in items] for name, items in operation.inputs.items()}
+        given = {name: [self._held(item, values) for item in items] for name, items in operation.inputs.items()}
         dtype, results = _cast(given) if operation.kind == "cast" else _computed(operation.kind, given)
         if len(results) != len(operation.outputs):
             raise MeasurementError(f"gives {len(results)} results and declares {len(operation.outputs)}")
@@ -61,6 +61,13 @@ class Interpreter:
             if dtype != declared.dtype:
                 raise MeasurementError(f"gives {dtype} and declares {declared.dtype}")
             self._keep(values, name, declared, result)
+
+    def _held(self, item: str | Constant, values: "dict[str, _Held]") -> "_Held":
+        if isinstance(item, Constant):
+            return _Held.of(item, self._dtype)
+        if item not in values:
+            raise MeasurementError(f"{item} is computed nowhere before")
+        return values[item]
 
     def _keep(self, values: "dict[str, _Held]", name: str, declared: TensorType, result: Tensor) -> None:
         if tuple(result.shape) != declared.shape:
@@ -72,29 +79,21 @@ class Interpreter:
 
 
 class _Held:
-    """A value while a program runs: a tensor of single precision, or a constant as it was read."""
+    """A value while a program runs: a tensor in the precision of the arithmetic, or whole numbers and words."""
 
     def __init__(self, dtype: DType, value: Any) -> None:
         self.dtype, self.value = dtype, value
 
     @classmethod
-    def of(cls, constant: Constant) -> "_Held":
+    def of(cls, constant: Constant, dtype: torch.dtype) -> "_Held":
         if constant.type.dtype in _FLOATS:
-            return cls(constant.type.dtype, torch.from_numpy(constant.array.astype("float32")))
+            return cls(constant.type.dtype, torch.from_numpy(constant.array.astype("float64")).to(dtype))
         return cls(constant.type.dtype, constant.array.tolist())
 
     def tensor(self) -> Tensor:
         if not isinstance(self.value, Tensor):
             raise MeasurementError(f"expected a tensor, found {self.value!r}")
         return self.value
-
-
-def _held(item: str | Constant, values: Mapping[str, _Held]) -> _Held:
-    if isinstance(item, Constant):
-        return _Held.of(item)
-    if item not in values:
-        raise MeasurementError(f"{item} is computed nowhere before")
-    return values[item]
 
 
 def _cast(given: dict[str, list[_Held]]) -> tuple[DType, list[Tensor]]:
