@@ -1,7 +1,7 @@
 """What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from scipy.stats import linregress, t
 
 import mvit2_search.bench.attention as attention_bench
-from fakes import macs_device, measurement
+from fakes import AGREES, macs_device, measurement
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.bench import bench_attention, bench_models, write_attention, write_models
 from mvit2_search.bench.attention import MIXERS, TOKENS, AttentionBench, MixerTiming
@@ -27,6 +27,7 @@ from mvit2_search.bench.timings import CLASSES
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.export import Exported
 from mvit2_search.latency import make_device
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.records import Artifact
@@ -69,15 +70,16 @@ def instant_mixers(monkeypatch):
         path = folder / f"{attention}-{tokens}.{format}"
         path.write_text(json.dumps({"attention": attention, "tokens": tokens}))
         shape = (1, 1, tokens, 512)
-        return Artifact(
+        artifact = Artifact(
             path=path,
             sha256=path.stem,
             format=format,
             precision="float32",
             input_name="image",
             input_shape=shape,
-            output_shape=(1, 1000),
+            output_shape=shape,
         )
+        return Exported(artifact=artifact, verify=lambda: AGREES)
 
     monkeypatch.setattr(attention_bench, "export_mixer", export)
 
@@ -281,7 +283,9 @@ def test_flags_are_shown():
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_an_exported_mixer_computes_what_the_mixer_does(tmp_path, name):
-    artifact = export_mixer(name, 64, tmp_path, format="onnx")
+    exported = export_mixer(name, 64, tmp_path, format="onnx")
+    exported.check()
+    artifact = exported.artifact
     torch.manual_seed(0)
     mixer = _mixer(name, (1, 64)).eval()
     rows_BPND = torch.rand(1, 1, 64, 512)
@@ -296,7 +300,7 @@ def test_an_exported_mixer_computes_what_the_mixer_does(tmp_path, name):
     torch.testing.assert_close(found.permute(0, 2, 3, 1) if first else found, expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 1e-3
     (tmp_path / "again").mkdir()
-    assert export_mixer(name, 64, tmp_path / "again", format="onnx").sha256 == artifact.sha256
+    assert export_mixer(name, 64, tmp_path / "again", format="onnx").artifact.sha256 == artifact.sha256
 
 
 def test_the_mixers_are_those_of_the_papers_figure():

@@ -18,7 +18,7 @@ from mvit2_search.runtimes.coreai import NOTES, check_installed, describe, run
 
 
 def export_coreai(
-    model: nn.Module, path: Path, shape: tuple[int, ...], convention: str, precision: Precision = "float16"
+    model: nn.Module, path: Path, shape: tuple[int, ...], convention: str, precision: Precision = "float32"
 ) -> Artifact:
     """Write `model` for one input of `shape`: `image` in, `logits` out, both in `precision` as the weights.
 

@@ -20,7 +20,7 @@ _FIRST_MACOS = 27
 
 
 class CoreAIDevice:
-    """Half precision, batch 1."""
+    """Single precision, batch 1: the precision in which files pass the comparison with their network."""
 
     format = "aimodel"
     pause = staticmethod(sleep)
@@ -44,7 +44,7 @@ class CoreAIDevice:
             system=system(),
             runtime=f"coreai-core {version('coreai-core')}",
             compute_units="ALL",
-            precision="float16",
+            precision="float32",
             batch=1,
             threads=0,
             protocol=PROTOCOL,
