@@ -134,6 +134,7 @@ def saved(build, path):
     return read_mlpackage(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_an_operator_computes_what_its_reference_says(name, tmp_path):
     build, expected = CASES[name]

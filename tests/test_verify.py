@@ -34,9 +34,7 @@ from mvit2_search.export.verify import _judged
 from mvit2_search.records import (
     DEFAULT_FORMULATION,
     FORMULATION_NAMES,
-    INPUT_KINDS,
     PRECISIONS,
-    TARGETS,
     CoreMLOptions,
 )
 from mvit2_search.space import load_space
@@ -382,20 +380,16 @@ def _sampled(seed):
         yield replace(space.decode(params), image_size=64)
 
 
-SWEEP = [
-    *((arch, name, CoreMLOptions()) for arch in (SMALL, FIRST, ODD, FIRST_ODD) for name in FORMULATION_NAMES),
-    *(
-        (arch, "sum_first", CoreMLOptions(precision=precision, target=target, input_kind=kind))
-        for arch, targets in ((SMALL, TARGETS), (FIRST, TARGETS[-1:]))
-        for target in targets
-        for precision in PRECISIONS
-        for kind in INPUT_KINDS
-    ),
-    *(
-        (arch, formulation, CoreMLOptions())
-        for seed, formulation in enumerate(FORMULATION_NAMES[-2:])
-        for arch in _sampled(seed)
-    ),
+F32 = "float32"
+SWEEP = [  # every formulation, mixer, version, target, precision and kind of input, not all of their combinations
+    *((SMALL, name, CoreMLOptions()) for name in FORMULATION_NAMES if name != "rank5"),
+    *((arch, "rank5", CoreMLOptions(precision=F32)) for arch in (FIRST, ODD)),
+    (FIRST_ODD, "layer_norm", CoreMLOptions()),
+    (FIRST, "sum_first", CoreMLOptions(target="iOS26", input_kind="image")),
+    (SMALL, "sum_first", CoreMLOptions(target="iOS17", precision=F32)),
+    (SMALL, "layer_norm", CoreMLOptions(target="iOS18", precision=F32, input_kind="image")),
+    (SMALL, "rank5", CoreMLOptions(target="iOS18")),
+    *((arch, "pixel_unshuffle", CoreMLOptions(target="iOS26")) for arch in _sampled(1)),
 ]
 
 

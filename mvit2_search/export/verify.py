@@ -134,7 +134,8 @@ def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> n
     """
     first_N, second_N = torch.from_numpy(_outputs(_folded(model), images_NCHW)).topk(2, dim=1).values.unbind(1)
     picked = (first_N - second_N).argsort(descending=True, stable=True)[:count]
-    return images_NCHW[picked.sort().values.numpy()]
+    kept: np.ndarray = images_NCHW[picked.sort().values.numpy()]
+    return kept
 
 
 def _imported(place: str) -> Any:
