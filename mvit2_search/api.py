@@ -76,15 +76,16 @@ def export_architecture(folder: Path, number: int | None = None) -> Exported:
     return Exported(path=path, trial=trial)
 
 
-def export_untrained(
+def export_network(
     folder: Path,
-    trial: Trial,
+    arch: ArchConfig,
     *,
     format: str,
+    num_classes: int,
     formulation: FormulationName,
     options: CoreMLOptions | None = None,
-) -> Exported:
-    """Write the network of `trial` with random weights, for timing, to `exports/<key>/` in the study.
+) -> Path:
+    """Write a network with random weights to `folder`, to be timed.
 
     Args:
         format: a key of `export.FORMATS`.
@@ -92,29 +93,30 @@ def export_untrained(
 
     Raises:
         MeasurementError: the exporter refuses the network.
+        BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
     from mvit2_search.export import export_model  # imports torch
 
-    classes = len(open_study(folder).fact("inputs")["data"]["classes"])
     name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions())])
-    target = folder / "exports" / trial.arch.key / f"{name}.{format}"
+    target = folder / f"{name}.{format}"
+    export = partial(
+        export_model, format=format, num_classes=num_classes, formulation=formulation, options=options
+    )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent) as scratch:
-            made = export_model(
-                trial.arch,
-                Path(scratch),
-                format=format,
-                num_classes=classes,
-                formulation=formulation,
-                options=options,
-            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as scratch:
+            made = export(arch, Path(scratch))
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
             made.path.replace(target)
     except OSError as err:
         raise StorageError(f"{target}: cannot be written: {err}") from err
-    return Exported(path=target, trial=trial)
+    return target
+
+
+def classes_of(folder: Path) -> int:
+    """How many classes the data of the study in `folder` have."""
+    return len(open_study(folder).fact("inputs")["data"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +195,7 @@ def measure_architecture(
 
 
 def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
-    """Compare an exported file with the untrained network of `arch`, which `export_untrained` writes.
+    """Compare an exported file with the untrained network of `arch`, which `export_network` writes.
 
     Compared are the 4 of the first 8 selection images on which the network is surest of its class.
 

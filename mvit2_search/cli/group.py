@@ -12,7 +12,7 @@ COMMANDS = {
     "run": "mvit2_search.cli.run:run",
     "status": "mvit2_search.cli.read:status",
     "report": "mvit2_search.cli.read:report",
-    "export": "mvit2_search.cli.read:export",
+    "export": "mvit2_search.cli.export:export",
     "devices": "mvit2_search.cli.measure:devices",
     "measure": "mvit2_search.cli.measure:measure",
     "profile": "mvit2_search.cli.check:profile",

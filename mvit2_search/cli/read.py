@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from mvit2_search.cli.options import (
     echo_json,
-    formulation_option,
     json_option,
     results_option,
     study_argument,
     study_folder,
 )
-from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
-    from mvit2_search.records import FormulationName, InputKind, Precision, Target
     from mvit2_search.report import Summary
     from mvit2_search.verdict import Confirmed, Difference
 
@@ -73,98 +69,6 @@ def report(study: str, results: Path) -> None:
     folder = study_folder(study, results)
     refresh(open_study(folder))
     click.echo(str(folder / "report.html"))
-
-
-@click.command()
-@study_argument
-@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial; default: the study's pick.")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["yaml", "onnx", "mlpackage"]),
-    default="yaml",
-    show_default=True,
-    help="The architecture, or its network with random weights, to be timed.",
-)
-@formulation_option
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default=CoreMLOptions().precision,
-    show_default=True,
-    help="Of an mlpackage.",
-)
-@click.option(
-    "--target",
-    type=click.Choice(TARGETS),
-    default=CoreMLOptions().target,
-    show_default=True,
-    help="The oldest system that is to run an mlpackage.",
-)
-@click.option(
-    "--input",
-    "input_kind",
-    type=click.Choice(INPUT_KINDS),
-    default=CoreMLOptions().input_kind,
-    show_default=True,
-    help="What an mlpackage takes: numbers from 0 to 1, or an image of 8 bits.",
-)
-@results_option
-@json_option
-def export(
-    study: str,
-    trial: int | None,
-    file_format: str,
-    formulation: FormulationName,
-    precision: Precision,
-    target: Target,
-    input_kind: InputKind,
-    results: Path,
-    as_json: bool,
-) -> None:
-    """Write the architecture of a trial as YAML, or as a network to time on a device.
-
-    STUDY is a study's name, or its folder. By default the architecture is the fastest under the budget
-    whose confirmed accuracy is within noise of the best. The formulations of a network compute the same;
-    which is the fastest on a phone is for you to time.
-
-    \b
-    Example:
-        mvit2-search export first
-        mvit2-search export first --format mlpackage --formulation layer_norm
-        mvit2-search export first --format mlpackage --target iOS18 --input image
-    """
-    from mvit2_search.api import export_architecture, export_untrained
-
-    _check_export_options(file_format)
-    folder = study_folder(study, results)
-    exported = export_architecture(folder, trial)
-    if file_format != "yaml":
-        options = CoreMLOptions(precision=precision, target=target, input_kind=input_kind)
-        exported = export_untrained(
-            folder,
-            exported.trial,
-            format=file_format,
-            formulation=formulation,
-            options=options if file_format == "mlpackage" else None,
-        )
-    if as_json:
-        chosen = exported.trial
-        echo_json(
-            {"path": str(exported.path), "trial": chosen.number, "key": chosen.arch.key, "params": chosen.params}
-        )
-        return
-    click.echo(str(exported.path))
-
-
-def _check_export_options(file_format: str) -> None:
-    """An option that would change nothing is a mistake of whoever gave it."""
-    source = click.get_current_context().get_parameter_source
-    if file_format == "yaml" and source("formulation") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--formulation goes with --format onnx or mlpackage")
-    for option, name in (("--precision", "precision"), ("--target", "target"), ("--input", "input_kind")):
-        if file_format != "mlpackage" and source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"{option} goes with --format mlpackage")
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, SpecError, first_line
+from mvit2_search.hushed import hushed
 from mvit2_search.records import Artifact, CoreMLOptions, InputKind, Precision
 
 _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
@@ -101,13 +102,16 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+_TORCHAO = ("torchao", "KernelPreference")  # coremltools imports it where it is installed, and it complains
+
+
 def import_coremltools() -> Any:
     """coremltools without the lines it prints about the libraries that only macOS has."""
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), hushed(*_TORCHAO):
             import coremltools
     finally:
         logger.setLevel(level)
