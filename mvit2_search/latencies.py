@@ -35,22 +35,24 @@ def source_names() -> list[str]:
 
 
 def find_source(name: str) -> Source:
-    """The device or the estimate called `name`, ready to be used.
+    """The device or the estimate called `name`.
 
     Raises:
         SpecError: there is none of that name.
-        BackendUnavailable: the device cannot be used from here.
     """
-    if name.startswith(ESTIMATE):
-        return make_estimate(name)
-    device = make_device(name)
-    device.check()
-    return device
+    return make_estimate(name) if name.startswith(ESTIMATE) else make_device(name)
 
 
 def passport_of(source: Source) -> Passport:
-    """What its latencies hold for."""
-    return _estimate_passport(source) if isinstance(source, Estimate) else source.passport()
+    """What its latencies hold for.
+
+    Raises:
+        BackendUnavailable: the device cannot be used from here.
+    """
+    if isinstance(source, Estimate):
+        return _estimate_passport(source)
+    source.check()
+    return source.passport()
 
 
 def open_latencies(

@@ -160,7 +160,7 @@ def test_a_network_is_exported_in_the_formulation_asked_for(study):
 def test_a_formulation_is_for_networks(study):
     result = invoke("export", study, "--formulation", "rank5")
     assert result.exit_code == 2
-    assert "--formulation goes with --format onnx or mlpackage" in result.stderr
+    assert "--formulation goes with --format onnx, mlpackage, aimodel or pte" in result.stderr
 
 
 def test_one_seed_is_still_json(tmp_path, images, instant_export):

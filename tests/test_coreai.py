@@ -27,7 +27,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export import export_model
 from mvit2_search.export.coreai import export_coreai, read_aimodel, run_aimodel
-from mvit2_search.export.formats import _untrained
+from mvit2_search.export.formats import untrained_network
 from mvit2_search.latency import make_device
 from mvit2_search.latency.coreai import CoreAIDevice
 from mvit2_search.models import formulated
@@ -221,7 +221,7 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation, precision):
-    model = _untrained(arch, 10).eval()
+    model = untrained_network(arch, 10).eval()
     artifact = export_coreai(
         formulated(model, formulation).eval(), tmp_path / "a.aimodel", (1, 3, 64, 64), "RGB", precision
     )

@@ -14,7 +14,7 @@ from conftest import need_device
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.executorch import export_executorch, read_executorch, run_executorch
-from mvit2_search.export.formats import _untrained
+from mvit2_search.export.formats import untrained_network
 from mvit2_search.latency import make_device
 from mvit2_search.models import formulated
 from mvit2_search.records import FORMULATION_NAMES
@@ -153,7 +153,7 @@ class TestExecuTorchDevice(DeviceContract):
     ids=["rank5", "pixel_unshuffle", "layer_norm", "sum_first", "the other mixers", "first version"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation):
-    model = _untrained(arch, 10).eval()
+    model = untrained_network(arch, 10).eval()
     exported = formulated(model, formulation).eval()
     assert worst(export_executorch(exported, tmp_path / "a.pte", (1, 3, 64, 64), "RGB"), model, 64) < 1e-4
 

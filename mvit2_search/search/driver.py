@@ -50,10 +50,11 @@ def run_search(
     """
     space = load_space(request.space)
     source = source or find_source(request.device)
+    here = passport_of(source)
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
     notes = proxy.blind_spots(space)
-    if request.allow_device_change and (old := set_aside(request.folder, passport_of(source))):
+    if request.allow_device_change and (old := set_aside(request.folder, here)):
         listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
     with driver_lock(request.folder):
         recipe = request.recipe
