@@ -4,7 +4,7 @@
 
 Every process has a folder of its own, so it finds the unit and the reference's latency anew. The tries are
 single measurements of both architectures by the plan, in random order; the right order is that of the
-medians of all tries. Takes about 20 minutes, in which nothing else should run.
+medians of all tries. Takes about a quarter of an hour, in which nothing else should run.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch import ArchConfig, published
 from mvit2_search.export import export_model
 from mvit2_search.latency import Meter, make_device
-from mvit2_search.records import Measurement
+from mvit2_search.records import DEFAULT_FORMULATION, Measurement
+from mvit2_search.timer import open_timer
 
 NETWORKS = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv1-xxs", "mobilevitv1-xs")
 PAIR = (0.5, 0.53)  # widths: 6 % apart on one thread of ONNX Runtime
@@ -39,26 +40,20 @@ def processes(device: str, count: int) -> list[dict[str, Any]]:
 
 
 def _process(device: str) -> dict[str, Any]:
+    """Latencies as JSON by network, measured in a new process with a new folder."""
+    code = "import sys, repeatability; repeatability.measure_all(sys.argv[1])"
+    command = [sys.executable, "-c", code, device]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
+    found: dict[str, Any] = json.loads(printed)
+    return found
+
+
+def measure_all(device: str) -> None:
+    """Print what every network takes, as JSON."""
     with tempfile.TemporaryDirectory() as folder:
-        return {name: _measured(name, device, folder) for name in NETWORKS}
-
-
-def _measured(name: str, device: str, folder: str) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "mvit2_search",
-        "measure",
-        name,
-        "--device",
-        device,
-        "--results",
-        folder,
-        "--json",
-    ]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    latency: dict[str, Any] = json.loads(printed)["latency"]
-    return latency
+        host = make_device(device)
+        with open_timer(host, results=Path(folder), num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+            print(json.dumps({name: asdict(timer.measure(published(name))) for name in NETWORKS}))
 
 
 def _agreement(name: str, latencies: list[dict[str, Any]]) -> dict[str, Any]:
