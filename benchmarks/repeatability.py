@@ -81,7 +81,7 @@ def order(device_name: str, tries: int) -> dict[str, Any]:
         folder = Path(name)
         small, large, reference = (
             export_model(ArchConfig.mobilevitv2(width), folder, format=device.format, num_classes=CLASSES)
-            for width in (*PAIR, 0.55)
+            for width in (*PAIR, 0.5)
         )
         meter = Meter(device, folder, reference)
         rows = []

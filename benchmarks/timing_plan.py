@@ -29,9 +29,9 @@ def calm(rng: np.random.Generator) -> Weather:
 
 
 def uneven_visits(rng: np.random.Generator) -> Weather:
-    """Each visit has each network 1 % faster or slower than the last, at random."""
+    """Each visit has each of its two networks 1 % faster or slower than the last, at random."""
     effects = rng.lognormal(0, 0.01, (1000, 2))
-    return lambda device, artifact: float(effects[device.visits, int(artifact.sha256 == "candidate")])
+    return lambda device, artifact: float(effects[device.visits, device.copy])
 
 
 def slow_drift(rng: np.random.Generator) -> Weather:
@@ -127,8 +127,7 @@ def summary(rows: list[dict[str, float | bool]]) -> dict[str, float]:
     """95th percentile of the absolute errors in percent, and the shares of flagged and covered."""
     of = lambda name: [row[name] for row in rows]  # noqa: E731
     worst = {name: float(np.percentile(np.abs(of(name)), 95)) for name in ("plan", "ratio", "median", "minimum")}
-    calm_rows = [row for row in rows if not row["flagged"]]
-    trusted = [abs(row["plan"]) for row in calm_rows]
+    trusted = [abs(row["plan"]) for row in rows if not row["flagged"]]
     return worst | {
         "unflagged": float(np.percentile(trusted, 95)) if trusted else float("nan"),
         "flagged": float(np.mean(of("flagged"))),

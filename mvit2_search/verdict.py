@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, published_name
 from mvit2_search.pareto import front_mask
-from mvit2_search.records import Failed, Finished, Latency, Score, Trial, latency_kind
+from mvit2_search.records import Failed, Finished, Latency, Prediction, Score, Trial
 
 FINALISTS = 2
 _WIDTH_NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]
@@ -71,9 +71,13 @@ class Confirmed:
 
     @property
     def latency_text(self) -> str:
-        """`12.30 ms`, or `12.30 ms (predicted)`."""
-        predicted = " (predicted)" if latency_kind(self._latency) == "predicted" else ""
-        return f"{self.latency_ms:.2f} ms{predicted}"
+        """`12.30 ms`, `12.30 ms (predicted)`, `12.30 ms (unsettled)`."""
+        marks = ("predicted",) if isinstance(self._latency, Prediction) else self._latency.flags
+        return f"{self.latency_ms:.2f} ms" + (f" ({', '.join(marks)})" if marks else "")
+
+    @property
+    def is_predicted(self) -> bool:
+        return isinstance(self._latency, Prediction)
 
     @property
     def _latency(self) -> Latency:

@@ -18,7 +18,7 @@ from mvit2_search.latency.coreml import CoreMLDevice
 from mvit2_search.latency.host import HostDevice
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.latency.turns import take_turns
-from mvit2_search.latency.visits import drifts, pair_ratios, paired_ratio
+from mvit2_search.latency.visits import Scatter, drifts, pair_ratios, paired_ratio
 from mvit2_search.records import Artifact, Measurement, Samples
 
 
@@ -115,9 +115,19 @@ def test_what_was_flagged_is_measured_again_when_it_is_asked_for(tmp_path):
     device.weather = lambda *_: 1.55
     meter.measure(CANDIDATE)
     assert meter.earlier(CANDIDATE) is None
+    assert meter.path(CANDIDATE.sha256).is_file()
     device.weather = lambda *_: 1.0
     meter.measure(CANDIDATE)
     assert meter.earlier(CANDIDATE).flags == ()
+
+
+def test_a_flagged_measurement_never_takes_the_place_of_a_sound_one(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    sound = meter.measure(CANDIDATE)
+    device.weather = lambda *_: 1.55
+    assert meter.measure(CANDIDATE).flags == ("slow",)
+    assert meter.earlier(CANDIDATE) == sound
 
 
 def test_throttling_within_visits_is_flagged(tmp_path):
@@ -144,7 +154,10 @@ def test_a_device_that_was_slow_when_first_used_is_known_better_later(tmp_path):
     assert known(device, tmp_path).known == meter.known
     assert slow.flags == ()
     assert meter.earlier(CANDIDATE) is None  # it was made at the slow speed
-    assert meter.reference_ms == pytest.approx(15.5, rel=0.02)  # a study keeps its scale
+    assert meter.measure(CANDIDATE).latency_ms == pytest.approx(30, rel=0.02)
+    study = Meter(device, tmp_path, REFERENCE, scale_ms=15.5)  # begun when the device was slow
+    assert study.earlier(CANDIDATE).latency_ms == pytest.approx(46.5, rel=0.02)
+    assert study.earlier(CANDIDATE).flags == ("fast",)
 
 
 def test_the_first_use_finds_the_fast_speed_among_two(tmp_path):
@@ -170,7 +183,7 @@ def samples(candidate, reference, unit=1):
 
 
 @pytest.mark.parametrize("between", [0.0, 0.01])
-def test_the_interval_covers_the_median_about_as_often_as_it_says(between):
+def test_the_interval_covers_the_median_as_often_as_it_says(between):
     """Visits that differ among each other included: three here, as two tell little of it."""
     rng, truth, hits = np.random.default_rng(3), 3.0, 0
     for _ in range(400):
@@ -179,15 +192,29 @@ def test_the_interval_covers_the_median_about_as_often_as_it_says(between):
         ]
         ratio = paired_ratio(visits)
         hits += ratio.low <= truth <= ratio.high
-    assert hits >= binom.ppf(0.001, 400, 0.9)
+    assert hits >= binom.ppf(0.001, 400, 0.95)
     assert hits < 400
 
 
 def test_the_interval_takes_in_the_scatter_of_visits():
-    alike = paired_ratio([samples([2.0] * 10, [1.0] * 10)] * 2)
-    apart = paired_ratio([samples([ms] * 10, [1.0] * 10) for ms in (2.0, 2.2)])
+    visits = [samples([ms] * 10, [1.0] * 10) for ms in (2.0, 2.1, 2.2)]
+    alike, apart = paired_ratio(visits[:1] * 2), paired_ratio(visits)
     assert (alike.low, alike.high) == (2.0, 2.0)
-    assert apart.high - apart.value == pytest.approx(1.96 * 0.1)
+    assert apart.high - apart.value == pytest.approx(4.302653 * 0.1 / 3**0.5)  # Student's t of 2 degrees
+
+
+def test_what_is_known_of_a_device_widens_the_interval_of_visits_that_happen_to_agree():
+    alike = [samples([2.0] * 10, [1.0] * 10)] * 2
+    known = Scatter.of([0.98, 1.0, 1.02, 1.01, 0.99, 1.0])
+    ratio = paired_ratio(alike, known)
+    pooled = 5 * np.var([0.98, 1.0, 1.02, 1.01, 0.99, 1.0], ddof=1) / 6
+    assert ratio.high - 2 == pytest.approx(2 * 2.446912 * (pooled / 2) ** 0.5)  # Student's t of 6 degrees
+
+
+def test_the_interval_of_whole_measurements_covers_the_truth_on_uneven_visits():
+    rows = [timing_plan.try_once("uneven visits", seed) for seed in range(60)]
+    covered = sum(row["covered"] for row in rows)
+    assert binom.ppf(0.001, 60, 0.95) <= covered
 
 
 def test_pairs_of_bursts_are_of_their_medians():

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from fakes import OUTCOMES, trial
 from mvit2_search.errors import SpecError, StorageError, StudyConflict
-from mvit2_search.records import Failed, Finished, Infeasible, Score, Stopped, Trial
+from mvit2_search.records import Failed, Finished, Infeasible, Prediction, Score, Stopped, Trial
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
 
 AXES = {"width": FloatDistribution(0.5, 2.0)}
@@ -23,7 +23,12 @@ STATES = {
     Stopped: TrialState.PRUNED,
     Failed: TrialState.FAIL,
 }
-ALL = [*OUTCOMES, Stopped(curve_pct=(20.0, 30.0), latency=OUTCOMES[1].latency)]
+PREDICTED = Prediction(latency_ms=3.4, low_ms=3.0, high_ms=3.9, predictor="a formula")
+ALL = [
+    *OUTCOMES,
+    Stopped(curve_pct=(20.0, 30.0), latency=OUTCOMES[1].latency),
+    Infeasible(latency=PREDICTED),
+]
 
 
 @pytest.fixture
@@ -47,6 +52,11 @@ def test_a_trial_comes_back_as_it_was(study, outcome):
     assert study.trials() == open_study(study.folder).trials() == [told]
     assert Trial.from_json(json.loads(json.dumps(told.to_json()))) == told
     assert optuna_study(study).trials[0].state == STATES[type(outcome)]
+
+
+def test_a_record_names_a_prediction_so():
+    rows = [trial(0, Infeasible(latency=one)).to_json()["outcome"] for one in (PREDICTED, OUTCOMES[1].latency)]
+    assert [set(row) for row in rows] == [{"kind", "prediction"}, {"kind", "measurement"}]
 
 
 def test_optuna_sees_values_and_constraints(study):

@@ -24,7 +24,7 @@ class Meter:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
         scale_ms: what the reference took when the study began; by default what it is known to take. All
-            latencies are multiples of it.
+            latencies that are returned are multiples of it.
     """
 
     def __init__(
@@ -43,7 +43,12 @@ class Meter:
         self._folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
         self.known = self._known(plan or TimingPlan())
         self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
-        self.reference_ms = scale_ms or self.known.reference_ms
+        self._scale_ms = scale_ms
+
+    @property
+    def reference_ms(self) -> float:
+        """The scale of the latencies that are returned."""
+        return self._scale_ms or self.known.reference_ms
 
     def path(self, sha256: str) -> Path:
         """Where the measurement of that artifact and all its samples are, or will be."""
@@ -54,10 +59,10 @@ class Meter:
         measurement = _read(self.path(artifact.sha256), lambda saved: Measurement.from_json(saved["measurement"]))
         if measurement is None or measurement.flags or self.known.is_slow(measurement.reference_now_ms):
             return None
-        return measurement.on_scale_of(self.reference_ms)
+        return self._scaled(measurement)
 
     def measure(self, artifact: Artifact, *, about: dict[str, Any] | None = None) -> Measurement:
-        """Measure `artifact` now, and keep it instead of what was measured before.
+        """Measure `artifact` now, and keep it instead of what was measured before, unless that alone was sound.
 
         Args:
             about: kept beside the measurement, as JSON.
@@ -66,7 +71,7 @@ class Meter:
             MeasurementError: it does not run, or the device gave no times.
             BackendUnavailable: the device went away.
         """
-        visits = collect(self._device, artifact, self._reference, self._plan, known_ms=self.known.reference_ms)
+        visits = collect(self._device, artifact, self._reference, self._plan, known=self.known)
         used = counted(visits, self._plan, self.known.reference_ms)
         if all(speed(reference_ms(visit), self.known.reference_ms) == "fast" for visit in used):
             self._learn(reference_ms(*used))
@@ -74,15 +79,22 @@ class Meter:
             visits,
             artifact=artifact,
             passport=self.passport.digest,
-            scale_ms=self.reference_ms,
-            known_ms=self.known.reference_ms,
+            scale_ms=self.known.reference_ms,
+            known=self.known,
             plan=self._plan,
         )
-        _write(
-            self.path(artifact.sha256),
-            {"measurement": asdict(measurement), "about": about, "visits": [asdict(visit) for visit in visits]},
-        )
-        return measurement
+        if not measurement.flags or self.earlier(artifact) is None:
+            samples = [asdict(visit) for visit in visits]
+            saved = {"measurement": asdict(measurement), "about": about, "visits": samples}
+            _write(self.path(artifact.sha256), saved)
+        return self._scaled(measurement)
+
+    def _scaled(self, measurement: Measurement) -> Measurement:
+        """On the scale asked for; flagged where that was set while the device was slower than it can be."""
+        scaled = measurement.on_scale_of(self.reference_ms)
+        if speed(self.known.reference_ms, self.reference_ms) == "fast":
+            return replace(scaled, flags=tuple(sorted({*scaled.flags, "fast"})))
+        return scaled
 
     def _known(self, plan: TimingPlan) -> KnownReference:
         path = self._folder / "reference.json"

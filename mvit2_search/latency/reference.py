@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
+
 from mvit2_search.latency.protocol import Device, TimingPlan
-from mvit2_search.latency.timing import visit
 from mvit2_search.latency.units import UnitTrial, aa_test, chosen_unit
-from mvit2_search.latency.visits import reference_ms, speed
+from mvit2_search.latency.visit import visit
+from mvit2_search.latency.visits import Scatter, pair_ratios, reference_ms, speed
 from mvit2_search.records import Artifact, Samples
 
 _VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
@@ -20,6 +22,7 @@ class KnownReference:
 
     reference_ms: float  # when nothing slows the machine
     unit: int
+    scatter: Scatter  # of visits in which it was timed against itself
     aa_test: tuple[UnitTrial, ...]
 
     def is_slow(self, now_ms: float) -> bool:
@@ -28,7 +31,8 @@ class KnownReference:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(**row | {"aa_test": tuple(UnitTrial(**trial) for trial in row["aa_test"])})
+        trials = tuple(UnitTrial(**trial) for trial in row["aa_test"])
+        return cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
 
 
 def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tuple[KnownReference, list[Samples]]:
@@ -44,7 +48,12 @@ def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tu
     for _ in range(_VISITS - 1):
         device.pause(_PAUSE * plan.pause_s)
         visits.append(visit(device, reference, reference, plan))
-    known = KnownReference(reference_ms=reference_ms(*_fastest(visits)), unit=plan.unit, aa_test=tuple(trials))
+    known = KnownReference(
+        reference_ms=reference_ms(*_fastest(visits)),
+        unit=plan.unit,
+        scatter=Scatter.of([float(np.median(pair_ratios(one))) for one in visits]),
+        aa_test=tuple(trials),
+    )
     return known, visits
 
 

@@ -26,6 +26,7 @@ class ScriptedDevice:
     load_s: float = 0.5
     passes: int = 0
     visits: int = 0
+    copy: int = 0  # of the running pass
     seconds: float = 0.0  # on its clock
     idle_s: float = 0.0  # of them without passes
 
@@ -54,12 +55,13 @@ class ScriptedDevice:
         self.visits += 1
         self.pause(self.load_s)
         return take_turns(
-            lambda: self.run(candidate), lambda: self.run(reference), plan=plan, load_ms=1e3 * self.load_s
+            lambda: self.run(candidate, 0), lambda: self.run(reference, 1), plan=plan, load_ms=1e3 * self.load_s
         )
 
-    def run(self, artifact: Artifact) -> float:
-        """One pass."""
+    def run(self, artifact: Artifact, copy: int = 0) -> float:
+        """One pass; `copy` tells the two of a visit apart, which may be the same network."""
         self.passes += 1
+        self.copy = copy
         milliseconds = self.script(artifact, self.passes - 1) * self.weather(self, artifact)
         self.seconds += milliseconds / 1e3
         return milliseconds

@@ -1,13 +1,13 @@
 """From visits to a measurement, the same way for every device."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
-from mvit2_search.errors import MeasurementError
 from mvit2_search.latency.protocol import Device, TimingPlan
+from mvit2_search.latency.reference import KnownReference
+from mvit2_search.latency.visit import visit
 from mvit2_search.latency.visits import (
     counted,
     flags,
@@ -28,7 +28,7 @@ def collect(
     reference: Artifact,
     plan: TimingPlan,
     *,
-    known_ms: float,
+    known: KnownReference,
 ) -> list[Samples]:
     """Visit until the ratio of the steady visits is settled, or `plan.max_visits` times.
 
@@ -36,7 +36,7 @@ def collect(
     a longer pause.
 
     Args:
-        known_ms: what the reference takes when nothing slows the machine.
+        known: what the reference takes when nothing slows the machine, and how far visits are apart.
 
     Raises:
         MeasurementError: the samples are no times.
@@ -47,29 +47,12 @@ def collect(
         if visits:
             device.pause(wait)
         visits.append(visit(device, candidate, reference, plan))
-        steady = [one for one in visits if is_steady(one, known_ms)]
-        if is_settled(steady, plan):
+        steady = [one for one in visits if is_steady(one, known.reference_ms)]
+        if is_settled(steady, plan, known.scatter):
             break
         disturbed = visits[-1] not in steady
         wait = min(2 * wait, _LONGEST_PAUSE * plan.pause_s) if disturbed else plan.pause_s
     return visits
-
-
-def visit(device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-    """One visit whose samples are times.
-
-    Raises:
-        MeasurementError: they are none, or not in pairs.
-    """
-    samples = device.time(candidate, reference, plan)
-    times = [*samples.candidate_ms, *samples.reference_ms]
-    if len(samples.candidate_ms) != len(samples.reference_ms) or not samples.candidate_ms:
-        raise MeasurementError("the device gave no pairs of times")
-    if len(samples.candidate_ms) % samples.unit:
-        raise MeasurementError(f"the device gave no whole bursts of {samples.unit} passes")
-    if not all(math.isfinite(t) and t > 0 for t in times):
-        raise MeasurementError(f"the device gave a time of {min(times)} ms")
-    return samples
 
 
 def to_measurement(
@@ -78,12 +61,12 @@ def to_measurement(
     artifact: Artifact,
     passport: str,
     scale_ms: float,
-    known_ms: float,
+    known: KnownReference,
     plan: TimingPlan,
 ) -> Measurement:
     """The record of `visits`: the ratio to the reference, times `scale_ms`."""
-    used = counted(visits, plan, known_ms)
-    ratio = paired_ratio(used)
+    used = counted(visits, plan, known.reference_ms)
+    ratio = paired_ratio(used, known.scatter)
     ratios = np.concatenate([pair_ratios(visit) for visit in used])
     p10, p90 = np.percentile(ratios, [10, 90])
     return Measurement(
@@ -103,5 +86,5 @@ def to_measurement(
         load_ms=visits[0].load_ms,
         placement=used[-1].placement,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        flags=flags(used, plan, known_ms),
+        flags=flags(used, plan, known.reference_ms, known.scatter),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mvit2_search.latency.protocol import Device, TimingPlan
-from mvit2_search.latency.timing import visit
+from mvit2_search.latency.visit import visit
 from mvit2_search.latency.visits import pair_ratios, reference_ms
 from mvit2_search.records import Artifact, Samples
 

@@ -3,15 +3,33 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.stats import kendalltau, quantile_test
+from scipy.stats import t as student_t
 
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.records import Samples
 
 _OTHER_SPEED = 0.15  # a reference further than this from its known latency runs at another speed
 _DRIFT, _DRIFT_P = 0.05, 0.01  # a reference that moves by so much in one visit, and not by chance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scatter:
+    """How far visits of one network are apart on a device: the variance of their relative medians."""
+
+    variance: float
+    freedom: int  # degrees of freedom of that estimate
+
+    @classmethod
+    def of(cls, medians: Sequence[float]) -> Self:
+        relative = np.array(medians) / np.mean(medians)
+        return cls(variance=float(np.var(relative, ddof=1)), freedom=len(medians) - 1)
+
+
+UNKNOWN = Scatter(variance=0.0, freedom=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,17 +41,18 @@ class Ratio:
     high: float
 
     @property
-    def is_settled_within(self) -> float:
-        """The larger distance from the value to an end of the interval, in percent."""
+    def half_width_pct(self) -> float:
+        """The larger distance from the value to an end of the interval."""
         return 100 * max(self.high - self.value, self.value - self.low) / self.value
 
 
-def paired_ratio(visits: Sequence[Samples]) -> Ratio:
+def paired_ratio(visits: Sequence[Samples], known: Scatter = UNKNOWN) -> Ratio:
     """The ratio over all pairs of all visits.
 
     The interval is the wider, at each end, of two: the distribution-free one of the median of all pairs, and
-    what the scatter of the visits' own medians makes of their mean. A network may be a percent faster in one
-    visit than in another, which no number of pairs in one visit tells.
+    Student's of the visits' own medians. A network may be a percent faster in one visit than in another, which
+    no number of pairs in one visit tells, and two visits hardly: so what is `known` of the device's visits is
+    pooled with the scatter of these.
     """
     by_visit = [pair_ratios(visit) for visit in visits]
     ratios = np.concatenate(by_visit)
@@ -41,13 +60,18 @@ def paired_ratio(visits: Sequence[Samples]) -> Ratio:
     interval = quantile_test(ratios, q=value, p=0.5).confidence_interval(0.95)
     low = float(interval.low if math.isfinite(interval.low) else ratios.min())
     high = float(interval.high if math.isfinite(interval.high) else ratios.max())
-    between = _scatter([float(np.median(one)) for one in by_visit])
+    between = value * _half_width([float(np.median(one)) for one in by_visit], known)
     return Ratio(value=value, low=min(low, value - between), high=max(high, value + between))
 
 
-def _scatter(medians: list[float]) -> float:
-    """Half of the 95 % interval of a mean of visits, by the normal distribution."""
-    return 1.96 * float(np.std(medians, ddof=1)) / math.sqrt(len(medians)) if len(medians) > 1 else 0.0
+def _half_width(medians: list[float], known: Scatter) -> float:
+    """Of the relative 95 % interval of the mean of visits' medians, by the pooled variance."""
+    own = Scatter.of(medians) if len(medians) > 1 else UNKNOWN
+    freedom = own.freedom + known.freedom
+    if not freedom:
+        return 0.0
+    variance = (own.freedom * own.variance + known.freedom * known.variance) / freedom
+    return float(student_t.ppf(0.975, freedom)) * math.sqrt(variance / len(medians))
 
 
 def pair_ratios(visit: Samples) -> np.ndarray:
@@ -93,19 +117,19 @@ def counted(visits: Sequence[Samples], plan: TimingPlan, known_ms: float) -> lis
     return [visit for visit in visits if not speed(reference_ms(visit), usual)] or list(visits)
 
 
-def flags(used: Sequence[Samples], plan: TimingPlan, known_ms: float) -> tuple[str, ...]:
+def flags(used: Sequence[Samples], plan: TimingPlan, known_ms: float, known: Scatter = UNKNOWN) -> tuple[str, ...]:
     """What is wrong with the visits that a measurement rests on."""
     found = {speed(reference_ms(visit), known_ms) for visit in used} - {""}
     if any(drifts(visit) for visit in used):
         found.add("drift")
-    if not is_settled(used, plan):
+    if not is_settled(used, plan, known):
         found.add("unsettled")
     return tuple(sorted(found))
 
 
-def is_settled(used: Sequence[Samples], plan: TimingPlan) -> bool:
+def is_settled(used: Sequence[Samples], plan: TimingPlan, known: Scatter = UNKNOWN) -> bool:
     """Whether there are visits enough and the interval is within `plan.settled_pct`, both ways."""
-    return len(used) >= plan.min_visits and paired_ratio(used).is_settled_within <= plan.settled_pct
+    return len(used) >= plan.min_visits and paired_ratio(used, known).half_width_pct <= plan.settled_pct
 
 
 def _bursts(times_ms: tuple[float, ...], unit: int) -> np.ndarray:

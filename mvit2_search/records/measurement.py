@@ -73,15 +73,15 @@ class Samples:
 class Measurement:
     """The latency of one artifact on one device.
 
-    The number is the paired median of candidate over reference, times `reference_ms`, the latency that
-    the reference had when the study began: a machine that runs slower for a while slows both, and the
-    ratio stays.
+    The number is the paired median of candidate over reference, times `reference_ms`, the latency that the
+    reference is known to have, or had when the study began: a machine that runs slower for a while slows
+    both, and the ratio stays.
     """
 
     artifact_sha256: str
     passport: str  # digest
     latency_ms: float
-    low_ms: float  # 95 % interval of the paired median, widened to the median of every visit
+    low_ms: float  # 95 % interval of the ratio, times the reference: that of `reference_ms` is not in it
     high_ms: float
     p10_ms: float  # spread of single pairs
     p90_ms: float
@@ -103,8 +103,9 @@ class Measurement:
         return replace(self, reference_ms=reference_ms, **{name: factor * getattr(self, name) for name in names})
 
     def __str__(self) -> str:
-        """`12.30 ms [12.10, 12.50]`."""
-        return f"{self.latency_ms:.2f} ms [{self.low_ms:.2f}, {self.high_ms:.2f}]"
+        """`12.30 ms [12.10, 12.50]`, or `12.30 ms [11.10, 13.50] (unsettled)`."""
+        flagged = f" ({', '.join(self.flags)})" if self.flags else ""
+        return f"{self.latency_ms:.2f} ms [{self.low_ms:.2f}, {self.high_ms:.2f}]{flagged}"
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:

@@ -6,8 +6,8 @@ from mvit2_search.verdict import Confirmed, Difference, Verdict
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
-    "fast": "the device ran faster than when it was first used",
-    "slow": "the device ran slower than it can, throughout; latencies are ratios and may be a few percent off",
+    "fast": "the device runs faster than when the study began, whose milliseconds are too large for it",
+    "slow": "the device ran slower than it can, throughout; if it stays so, delete its folder in .latencies",
     "unsettled": "the interval stayed wider than 2 % each way",
 }
 
@@ -69,7 +69,8 @@ def verdict_sentences(summary: Summary) -> list[str]:
 
 def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed) -> str:
     faster = 100 * (1 - searched.latency_ms / published.latency_ms)
-    speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} latency"
+    predicted = "predicted " if searched.is_predicted else ""
+    speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} {predicted}latency"
     over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
     head = f"Gain of {searched.trial.name} over {over}: {gain.mean:+.2f} points {speed}"
     if gain.pairs < 2:

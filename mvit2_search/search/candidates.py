@@ -55,7 +55,7 @@ def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | No
         return "every network of the space that may fit the budget has been tried"
     cheapest = runner.known.get(networks.cheapest.key)
     if cheapest is not None and isinstance(cheapest.outcome, Infeasible):
-        took = f"{cheapest.outcome.latency.latency_ms:.2f} ms and has {cheapest.params:,} parameters"
+        took = f"{cheapest.outcome.latency} and has {cheapest.params:,} parameters"
         return f"even the network at the low end of the space takes {took}"
     last = [t for t in runner.trials if t.baseline is None][-_MAX_BARREN:]
     if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):
