@@ -85,18 +85,19 @@ def export_network(
     formulation: FormulationName,
     options: CoreMLOptions | None = None,
 ) -> Path:
-    """Write a network with random weights to `folder`, to be timed.
+    """Write a network with random weights to `folder`, to be timed, and see that the file computes it.
 
     Args:
         format: a key of `export.FORMATS`.
         options: of a Core ML package; other than the usual ones stand in the file's name.
 
     Raises:
-        MeasurementError: the exporter refuses the network.
+        MeasurementError: the exporter refuses the network, or the file computes something else.
         BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
-    from mvit2_search.export import export_model  # imports torch
+    from mvit2_search.data import FASHION_MNIST_MINI, load_images  # these import torch
+    from mvit2_search.export import Written, export_model, verify_network
 
     name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions())])
     target = folder / f"{name}.{format}"
@@ -107,6 +108,8 @@ def export_network(
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder) as scratch:
             made = export(arch, Path(scratch))
+            images = load_images(FASHION_MNIST_MINI, image_size=arch.image_size, count=4)
+            Written(artifact=made, verify=lambda: verify_network(made, arch, images)).check()
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
             made.path.replace(target)
     except OSError as err:
@@ -168,19 +171,21 @@ def measure_architecture(
     num_classes: int,
     formulation: FormulationName,
     again: bool = False,
+    predict: bool = False,
 ) -> Measured:
     """Time an architecture, read what was measured of it in `results` before, or predict it by an estimate.
 
     Args:
         again: time it all the same.
+        predict: from what is kept of other architectures on the device, instead of timing it.
 
     Raises:
-        SpecError: there is no such architecture or device.
+        SpecError: there is no such architecture or device, or too little is kept to predict from.
         BackendUnavailable: the device cannot be used from here, or went away.
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.latencies import find_source, passport_of  # imports torch
+    from mvit2_search.latencies import find_source, passport_of, predict_latency, predicted_passport
     from mvit2_search.predict import Estimate
     from mvit2_search.timer import open_timer
 
@@ -188,10 +193,13 @@ def measure_architecture(
     about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=num_classes)
     if isinstance(source, Estimate):
         return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
+    if predict:
+        latency = predict_latency(source, arch, results=results, num_classes=num_classes, formulation=formulation)
+        return about(latency=latency, passport=predicted_passport(passport_of(source), latency), samples=None)
     with open_timer(source, results=results, num_classes=num_classes, formulation=formulation) as timer:
-        latency = timer.measure(arch, again=again)
-        samples = timer.meter.path(latency.artifact_sha256)
-        return about(latency=latency, passport=timer.meter.passport, samples=samples)
+        measured = timer.measure(arch, again=again)
+        samples = timer.meter.path(measured.artifact_sha256)
+        return about(latency=measured, passport=timer.meter.passport, samples=samples)
 
 
 def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
@@ -229,7 +237,8 @@ def _summary(study: Study) -> Summary:
 
 def _study_yaml(study: Study) -> str:
     names = ("request", "inputs", "budget_ms", "passport", "versions")
-    facts = {"study": study.name, **{name: study.fact(name) for name in names}}
+    facts = {"study": study.name, "latencies_are": study.passport.kind}
+    facts |= {name: study.fact(name) for name in names}
     head = "# Every resolved input of this study. Derived from study.db: editing it changes nothing.\n"
     return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 

@@ -1,20 +1,31 @@
 """Where a study's latencies come from: a device that measures them, or an estimate that predicts them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.latency import Device, device_names, make_device
-from mvit2_search.predict import ESTIMATES, Estimate, make_estimate
+from mvit2_search.predict import (
+    ESTIMATES,
+    LEAST_MEASURED,
+    Estimate,
+    LatencyPredictor,
+    make_estimate,
+    read_labels,
+)
 from mvit2_search.records import FormulationName, Latency, Passport, Prediction
-from mvit2_search.timer import REFERENCE, Timer, probe_images
+from mvit2_search.space import SearchSpace, draw_networks
+from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
 
 Source = Device | Estimate
+
+
+_DRAWN = 20  # networks of a space that an estimate is tried on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +51,42 @@ def find_source(name: str) -> Source:
     Raises:
         SpecError: there is none of that name.
     """
-    return make_estimate(name) if name.startswith(ESTIMATE) else make_device(name)
+    if name.startswith(ESTIMATE):
+        return make_estimate(name)
+    if name not in ("auto", *source_names()):
+        raise SpecError(f"--device {name!r}: expected auto, {', '.join(source_names())}")
+    return make_device(name)
+
+
+def predict_latency(
+    source: Device, arch: ArchConfig, *, results: Path, num_classes: int, formulation: FormulationName
+) -> Prediction:
+    """The latency of `arch` as what `results` holds of a device lets it be predicted, without measuring.
+
+    Raises:
+        SpecError: fewer than 20 networks are kept, or none that is like `arch`.
+        BackendUnavailable: the device cannot be used from here.
+        StorageError: a kept measurement cannot be read.
+    """
+    kept = [
+        (about.arch, measurement.latency_ms)
+        for folder in sorted((results / LATENCIES).glob(f"{passport_of(source).digest}-*"))
+        for about, measurement in read_labels(folder)
+        if (about.num_classes, about.formulation) == (num_classes, formulation) and not measurement.flags
+    ]
+    if len(kept) < LEAST_MEASURED:
+        raise SpecError(
+            f"a prediction needs {LEAST_MEASURED} networks measured with {num_classes} classes in {results}, "
+            f"found {len(kept)}; `mvit2-search bench predict` measures some"
+        )
+    archs, latencies_ms = zip(*kept, strict=True)
+    (prediction,) = LatencyPredictor(archs, latencies_ms, num_classes=num_classes).predict([arch])
+    return prediction
+
+
+def predicted_passport(passport: Passport, prediction: Prediction) -> Passport:
+    """That of a prediction from measurements with `passport`."""
+    return replace(passport, protocol=0, runtime=prediction.predictor)
 
 
 def passport_of(source: Source) -> Passport:
@@ -53,6 +99,20 @@ def passport_of(source: Source) -> Passport:
         return _estimate_passport(source)
     source.check()
     return source.passport()
+
+
+def check_space(source: Source, space: SearchSpace) -> None:
+    """Raises SpecError where an estimate refuses most networks of `space`, with what it says of one."""
+    if not isinstance(source, Estimate):
+        return
+    refusals = []
+    for arch in draw_networks(space, _DRAWN, seed=0):
+        try:
+            source.check(arch)
+        except SpecError as err:
+            refusals.append(str(err))
+    if len(refusals) > _DRAWN / 2:
+        raise SpecError(f"{len(refusals)} of {_DRAWN} networks of space {space.name!r} are refused: {refusals[0]}")
 
 
 def open_latencies(

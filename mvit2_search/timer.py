@@ -13,13 +13,13 @@ import numpy as np
 from mvit2_search.arch import ArchConfig
 from mvit2_search.data import FASHION_MNIST_MINI, load_images
 from mvit2_search.errors import StorageError
-from mvit2_search.export import Exported, export_model, verify_network
+from mvit2_search.export import Written, export_model, verify_network
 from mvit2_search.latency import Device, Meter
 from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
-_LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
+LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
 
 
 Images = Callable[[int], np.ndarray]
@@ -79,7 +79,7 @@ class Timer:
         self._images = cache(images)
         reference = self._written("reference", self._exporter(REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
         reference.check()
-        self.meter = Meter(device, results / _LATENCIES, reference.artifact, scale_ms=reference_ms)
+        self.meter = Meter(device, results / LATENCIES, reference.artifact, scale_ms=reference_ms)
 
     def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:
         """The latency of `arch`: from earlier, if it has been measured and nothing was wrong with it.
@@ -96,7 +96,7 @@ class Timer:
         return self.measure_export(export, about=about, again=again)
 
     def measure_export(
-        self, export: Callable[[Path], Exported], *, about: dict[str, Any], again: bool = False
+        self, export: Callable[[Path], Written], *, about: dict[str, Any], again: bool = False
     ) -> Measurement:
         """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
 
@@ -114,18 +114,18 @@ class Timer:
 
     def _exporter(
         self, arch: ArchConfig, num_classes: int, formulation: FormulationName
-    ) -> Callable[[Path], Exported]:
-        def export(folder: Path) -> Exported:
+    ) -> Callable[[Path], Written]:
+        def export(folder: Path) -> Written:
             artifact = export_model(
                 arch, folder, format=self.format, num_classes=num_classes, formulation=formulation
             )
-            return Exported(
+            return Written(
                 artifact=artifact, verify=lambda: verify_network(artifact, arch, self._images(arch.image_size))
             )
 
         return export
 
-    def _written(self, name: str, export: Callable[[Path], Exported]) -> Exported:
+    def _written(self, name: str, export: Callable[[Path], Written]) -> Written:
         folder = self._scratch / name
         try:
             folder.mkdir()

@@ -27,7 +27,7 @@ from mvit2_search.bench.timings import CLASSES
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export import Exported
+from mvit2_search.export import Written
 from mvit2_search.latency import make_device
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.records import Artifact
@@ -79,7 +79,7 @@ def instant_mixers(monkeypatch):
             input_shape=shape,
             output_shape=shape,
         )
-        return Exported(artifact=artifact, verify=lambda: AGREES)
+        return Written(artifact=artifact, verify=lambda: AGREES)
 
     monkeypatch.setattr(attention_bench, "export_mixer", export)
 

@@ -3,11 +3,12 @@
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fakes import FormulaProxy, macs_device, request
 from mvit2_search.api import refresh
-from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
+from mvit2_search.errors import BackendUnavailable, DataError, MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.predict import make_estimate
 from mvit2_search.records import Finished, Infeasible, Prediction
 from mvit2_search.report import summarise, trials_frame
@@ -178,6 +179,46 @@ def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):
     search(request(tmp_path))
     with pytest.raises(StudyConflict, match="chip: another here, scripted chip there"):
         search(request(tmp_path, trials=5), device=macs_device("another"))
+
+
+def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(tmp_path):
+    study = search(request(tmp_path))
+    asked = study.fact("request")
+    with pytest.raises(StudyConflict, match="device: iPhone 12 here"):
+        search(request(tmp_path, device="estimate:iphone12"), device=make_estimate("iphone12"))
+    assert open_study(study.folder).fact("request") == asked
+
+
+def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
+    asked = request(tmp_path)
+    search(asked)
+    wrong = replace(asked, data=str(tmp_path / "nowhere"), allow_device_change=True)
+    with pytest.raises(DataError):
+        search(wrong, device=macs_device("another"))
+    assert (asked.folder / "study.db").is_file()
+
+
+def test_a_budget_that_did_not_settle_is_noted(tmp_path):
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    rng = np.random.default_rng(0)
+    device = macs_device()
+    device.weather = lambda *_: float(rng.lognormal(0, 0.3))
+    search(request(tmp_path), device=device, listener=Notes())
+    assert any("the budget is not sure: mobilevitv2-0.75 takes" in note and "unsettled" in note for note in notes)
+
+
+def test_an_estimate_refuses_a_space_that_it_knows_nothing_of(tmp_path):
+    asked = request(tmp_path, space="attention")
+    with pytest.raises(
+        SpecError, match=r"networks of space 'attention' are refused: .* attention: expected separable"
+    ):
+        search(asked, device=make_estimate("iphone12"))
+    assert not asked.folder.exists()
 
 
 def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):

@@ -74,6 +74,23 @@ def test_what_is_flagged_is_said_in_words(tmp_path, device):
     assert "Flagged unsettled" not in printed
 
 
+def test_a_latency_is_predicted_from_what_is_kept(tmp_path, device):
+    command = ("measure", "mobilevitv2-0.75", "--device", "host", "--results", tmp_path, "--predict")
+    few = invoke(*command)
+    assert few.exit_code == 2
+    assert "a prediction needs 20 networks measured with 1000 classes" in few.stderr
+    for width in range(20):
+        with open_timer(device, results=tmp_path, num_classes=1000, formulation="pixel_unshuffle") as one:
+            one.measure(ArchConfig.mobilevitv2(0.5 + width / 16))
+    passes = device.passes
+    row = json.loads(invoke(*command, "--json").stdout)
+    assert device.passes == passes
+    assert (row["latency_kind"], row["samples"]) == ("predicted", None)
+    truth = MS_PER_GMAC * network_cost(published("mobilevitv2-0.75")).macs / 1e9
+    assert row["latency"]["latency_ms"] == pytest.approx(truth, rel=0.05)
+    assert ": predicted " in invoke(*command).stdout
+
+
 def test_an_estimate_predicts_and_says_so(tmp_path):
     command = ("measure", "mobilevitv2-1.0", "--device", "estimate:iphone12", "--results", tmp_path)
     assert ": predicted 3." in invoke(*command).stdout

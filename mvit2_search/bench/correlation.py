@@ -36,13 +36,15 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     if len(x) < LEAST_NETWORKS:
         raise ValueError(f"{len(x)} networks: a rank correlation needs {LEAST_NETWORKS}")
     share = agreeing_share(x, y)
+    tied = len(set(x)) < len(x) or len(set(y)) < len(y)
+    method = "auto" if tied else "exact"
     low, high = share_interval(share, len(x) // 2)
     return RankCorrelation(
         n=len(x),
         kendall=2 * share - 1,
         low=2 * low - 1,
         high=2 * high - 1,
-        p_value=float(kendalltau(x, y).pvalue),
+        p_value=float(kendalltau(x, y, method=method).pvalue),
         spearman=float(spearmanr(x, y).statistic),
     )
 

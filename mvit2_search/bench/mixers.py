@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mvit2_search.arch import Attention
-from mvit2_search.export import Exported, export_module, verify
+from mvit2_search.export import Written, export_module, verify
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION
@@ -14,7 +14,7 @@ from mvit2_search.records import DEFAULT_FORMULATION
 DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
 
 
-def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Exported:
+def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Written:
     """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time.
 
     Raises:
@@ -28,7 +28,7 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
     path = folder / f"{attention}-{tokens}.{format}"
     artifact = export_module(module, path, shape=shape, convention=f"{tokens} tokens of {DIM} channels")
     x_1 = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return Exported(artifact=artifact, verify=lambda: verify(artifact, module, x_1))
+    return Written(artifact=artifact, verify=lambda: verify(artifact, module, x_1))
 
 
 def _mixer(

@@ -29,6 +29,7 @@ class Comparison:
     """The networks of one kind that both sources have.
 
     Attributes:
+        predicted: whether either side was.
         plain: of the latencies; None with fewer than three networks, as the others.
         beyond_macs: of what the multiply-adds leave unexplained in either (a straight line of logarithms).
         macs_alone: of the multiply-adds and the second source: what a count gives without any device.
@@ -37,6 +38,7 @@ class Comparison:
     networks: str
     pairs: list[Pair]
     width_alone: bool
+    predicted: bool
     plain: RankCorrelation | None
     beyond_macs: RankCorrelation | None
     macs_alone: RankCorrelation | None
@@ -50,6 +52,8 @@ class Comparison:
             return (
                 "no evidence: they differ in width alone, and whatever takes longer for more work orders them so"
             )
+        if self.predicted:
+            return "no evidence: the predictions are fitted to networks that differ in width alone"
         beyond = self.beyond_macs
         if beyond is None or beyond.low <= 0 <= beyond.high:
             return "no evidence of agreement beyond what the multiply-adds order"
@@ -78,25 +82,35 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
         published = _pairs(published_networks(), first, second)
         second_version = [pair for pair in published if pair.network.startswith("mobilevitv2")]
         drawn = _drawn(first, second, space, networks, seed)
-        comparisons = [
-            compare("published, both versions", published),
-            compare("published, MobileViTv2 only", second_version),
-            compare("drawn at random", _pairs(drawn, first, second)),
-        ]
+        kept = first.known is not None or second.known is not None
+        sets = {
+            "published, both versions": published,
+            "published, MobileViTv2 only": second_version,
+            "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
+        }
+        predicted = "predicted" in (first.kind, second.kind)
+        comparisons = [compare(name, pairs, predicted=predicted) for name, pairs in sets.items()]
         return RankBench(a=first, b=second, space=space, seed=seed, comparisons=comparisons)
 
 
-def compare(networks: str, pairs: list[Pair]) -> Comparison:
+def compare(networks: str, pairs: list[Pair], *, predicted: bool) -> Comparison:
     """The three correlations of `pairs`."""
     if len(pairs) < LEAST_NETWORKS:
         return Comparison(
-            networks=networks, pairs=pairs, width_alone=False, plain=None, beyond_macs=None, macs_alone=None
+            networks=networks,
+            pairs=pairs,
+            width_alone=False,
+            predicted=predicted,
+            plain=None,
+            beyond_macs=None,
+            macs_alone=None,
         )
     macs, a, b = ([getattr(pair, name) for pair in pairs] for name in ("macs", "a_ms", "b_ms"))
     return Comparison(
         networks=networks,
         pairs=pairs,
         width_alone=differ_in_width_alone([pair.arch for pair in pairs]),
+        predicted=predicted,
         plain=rank_correlation(a, b),
         beyond_macs=rank_correlation(residuals(a, macs), residuals(b, macs)) if len(set(macs)) > 1 else None,
         macs_alone=rank_correlation(macs, b),

@@ -13,9 +13,7 @@ from mvit2_search.predict import make_estimate, read_labels
 from mvit2_search.published import Published, published_by_network
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
 from mvit2_search.report.sentences import device_sentence
-from mvit2_search.timer import open_timer
-
-_CACHE = ".latencies"
+from mvit2_search.timer import LATENCIES, open_timer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +58,16 @@ def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
 
             def latency_ms(network: str, arch: ArchConfig) -> float | None:
                 timing = told(f"{name}, {network}", lambda: timer.measure(arch), tell)
-                return timing.latency_ms if isinstance(timing, Measurement) else None
+                return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
 
             passport = timer.meter.passport
             words = device_sentence(passport)
             yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
+
+
+def _sound(measurement: Measurement) -> bool:
+    """Whether it may stand in a comparison: a ratio that did not settle orders nothing."""
+    return not {"unsettled", "drift"} & set(measurement.flags)
 
 
 def _estimate(name: str) -> Source:
@@ -100,14 +103,14 @@ def _published(name: str, device: str) -> Source:
 
 
 def _cache(name: str, digest: str, results: Path) -> Source:
-    folders = sorted((results / _CACHE).glob(f"{digest}*-*")) if digest else []
+    folders = sorted((results / LATENCIES).glob(f"{digest}*")) if digest else []
     if len(folders) != 1:
-        held = sorted(path.name.split("-")[0] for path in (results / _CACHE).glob("*-*"))
+        held = sorted(path.name for path in (results / LATENCIES).glob("*-*"))
         raise SpecError(f"{name!r}: expected the passport of one device in {results}: {', '.join(held) or 'none'}")
     labels = {
         about.arch.key: (about.arch, measurement)
         for about, measurement in read_labels(folders[0])
-        if about.num_classes == CLASSES and about.formulation == DEFAULT_FORMULATION
+        if (about.num_classes, about.formulation) == (CLASSES, DEFAULT_FORMULATION) and _sound(measurement)
     }
     return Source(
         name=name,

@@ -49,6 +49,9 @@ def devices(as_json: bool) -> None:
 )
 @formulation_option
 @click.option("--again", is_flag=True, help="Measure even if it has been measured before, and keep that instead.")
+@click.option(
+    "--predict", is_flag=True, help="Predict it from what is kept of other architectures, and time nothing."
+)
 @results_option
 @json_option
 def measure(
@@ -57,6 +60,7 @@ def measure(
     classes: int,
     formulation: FormulationName,
     again: bool,
+    predict: bool,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -76,7 +80,7 @@ def measure(
     from mvit2_search.api import measure_architecture
 
     done = measure_architecture(
-        arch, device, results=results, num_classes=classes, formulation=formulation, again=again
+        arch, device, results=results, num_classes=classes, formulation=formulation, again=again, predict=predict
     )
     if as_json:
         samples = None if done.samples is None else str(done.samples)
@@ -108,7 +112,8 @@ def _measured(latency: Measurement) -> list[str]:
     aside = f", {latency.set_aside} more set aside" if latency.set_aside else ""
     lines = [
         f"{latency.pairs} pairs of {passes} in {latency.visits} visits{aside}; "
-        f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; load {latency.load_ms:.0f} ms",
+        f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; "
+        f"load {latency.load_ms:.0f} ms; measured {latency.measured_at}",
         f"MobileViTv2-0.5 beside it: {latency.reference_now_ms:.2f} ms, of {latency.reference_ms:.2f} ms known.",
     ]
     if latency.placement:

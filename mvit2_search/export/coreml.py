@@ -11,6 +11,7 @@ import warnings
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from mvit2_search.errors import MeasurementError, SpecError, first_line
 from mvit2_search.hushed import hushed
 from mvit2_search.records import Artifact, CoreMLOptions, InputKind, Precision
 
-_MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
-_WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
+MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
+WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
+
 _DEFAULTS = CoreMLOptions()
 _DTYPES: dict[Precision, type] = {"float16": np.float16, "float32": np.float32}
 _ORDERS = ("RGB", "BGR")
@@ -47,7 +49,11 @@ def export_coreml(
     """
     coremltools = import_coremltools()
     given = _input(coremltools, shape, convention, options)
-    with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()):  # it draws progress bars
+    with (
+        warnings.catch_warnings(action="ignore"),
+        redirect_stderr(StringIO()),  # it draws progress bars
+        TemporaryDirectory(dir=path.parent, prefix="convert-") as own,  # it would leave a package until exit
+    ):
         try:
             package = coremltools.convert(
                 torch.jit.trace(model, torch.zeros(shape)),  # type: ignore[no-untyped-call]
@@ -56,9 +62,10 @@ def export_coreml(
                 outputs=[coremltools.TensorType(name="logits", dtype=_DTYPES[options.precision])],
                 minimum_deployment_target=getattr(coremltools.target, options.target),
                 compute_precision=getattr(coremltools.precision, options.precision.upper()),
+                package_dir=f"{own}/made.mlpackage",
                 skip_model_load=True,
             )
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as err:
+        except Exception as err:  # whatever its passes raise
             raise MeasurementError(f"Core ML conversion failed: {first_line(err)}") from err
         package.input_description["image"] = convention
         package.save(str(path))
@@ -85,6 +92,7 @@ def read_mlpackage(path: Path) -> Artifact:
         input_name=given.name,
         input_shape=shape,
         output_shape=output_shape,
+        convention=given.shortDescription,
         input_kind=kind,
     )
 
@@ -95,8 +103,8 @@ def content_hash(path: Path) -> str:
     spec.description.metadata.Clear()
     digest = hashlib.sha256(spec.SerializeToString(deterministic=True))
     try:
-        if (path / _WEIGHTS).exists():  # a program of few numbers has no file of them
-            digest.update((path / _WEIGHTS).read_bytes())
+        if (path / WEIGHTS).exists():  # a program of few numbers has no file of them
+            digest.update((path / WEIGHTS).read_bytes())
     except OSError as err:
         raise MeasurementError(f"{path.name}: its weights cannot be read: {err.strerror}") from err
     return digest.hexdigest()
@@ -151,9 +159,9 @@ def parsed_spec(path: Path) -> Any:
 
 def _spec(path: Path) -> Any:
     try:
-        return parsed_spec(path / _MODEL)
+        return parsed_spec(path / MODEL)
     except OSError as err:
-        raise MeasurementError(f"{path.name}: is no Core ML package: {err.strerror}: {_MODEL}") from err
+        raise MeasurementError(f"{path.name}: is no Core ML package: {err.strerror}: {MODEL}") from err
     except MeasurementError as err:
         raise MeasurementError(f"{path.name}: {err}") from err
 

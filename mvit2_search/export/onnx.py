@@ -56,6 +56,8 @@ def read_onnx(path: Path) -> Artifact:
         raise MeasurementError(f"{path.name} is no ONNX file, or damaged: {first_line(err)}") from err
     if (len(graph.input), len(graph.output)) != (1, 1):
         raise MeasurementError(f"{path.name}: expected a network of one input and one output")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+        raise MeasurementError(f"{path.name}: weights in another file are not known here")
     (given,), (returned,) = graph.input, graph.output
     if {f.type.tensor_type.elem_type for f in (given, returned)} != {onnx.TensorProto.FLOAT}:
         raise MeasurementError(f"{path.name}: expected input and output in single precision")
@@ -67,6 +69,7 @@ def read_onnx(path: Path) -> Artifact:
         input_name=given.name,
         input_shape=_shape(given),
         output_shape=_shape(returned),
+        convention=given.doc_string,
     )
 
 

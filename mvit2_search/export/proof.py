@@ -14,7 +14,7 @@ from mvit2_search.records import Artifact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
+class Written:
     """A file to be timed, and the comparison that it must pass first."""
 
     artifact: Artifact
@@ -48,6 +48,11 @@ def verify_network(artifact: Artifact, arch: ArchConfig, pixels_NSSC: np.ndarray
         raise SpecError(
             f"{artifact.path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
             f"the architecture takes {[1, 3, size, size]} and gives classes"
+        )
+    if artifact.convention != arch.input_convention:
+        raise SpecError(
+            f"{artifact.path}: says that it takes {artifact.convention!r}; "
+            f"the architecture takes {arch.input_convention!r}"
         )
     model = untrained_network(arch, artifact.output_shape[1])
     images = to_input(_tinted(pixels_NSSC), arch.channel_order).numpy()

@@ -132,7 +132,10 @@ def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> n
     With random weights two classes may be nearly level, and then rounding alone decides which is first.
     To ask for the same top-1 on such an image would say nothing about the file.
     """
-    first_N, second_N = torch.from_numpy(_outputs(_folded(model), images_NCHW)).topk(2, dim=1).values.unbind(1)
+    expected_NK = _outputs(_folded(model), images_NCHW)
+    if expected_NK.shape[1] == 1:  # which is always the first
+        return images_NCHW[:count]
+    first_N, second_N = torch.from_numpy(expected_NK).topk(2, dim=1).values.unbind(1)
     picked = (first_N - second_N).argsort(descending=True, stable=True)[:count]
     kept: np.ndarray = images_NCHW[picked.sort().values.numpy()]
     return kept

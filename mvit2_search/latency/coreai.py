@@ -52,6 +52,8 @@ class CoreAIDevice:
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self.check()
+        if {candidate.precision, reference.precision} != {"float32"}:
+            raise MeasurementError("coreai: single precision is timed; this asset is in half precision")
         samples: Samples = in_thread(_visit, candidate, reference, plan)
         return samples
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import sleep
 
-from mvit2_search.errors import BackendUnavailable
+from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.latency.coreml_visit import visit
 from mvit2_search.latency.machine import chip, system
 from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
@@ -53,4 +53,6 @@ class CoreMLDevice:
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self.check()
+        if {candidate.precision, reference.precision} != {"float16"}:
+            raise MeasurementError("coreml: half precision is timed; this package is in single precision")
         return visit(candidate, reference, plan, units=self._units)

@@ -81,7 +81,8 @@ class Estimate:
         largest = max(map(abs, self.errors_pct[self.form]))
         return (
             f"{self.form}, fitted to {len(self._anchors)} published figures for {ESTIMATES[self.name]}; "
-            f"leave-one-out error {self.leave_one_out_pct:.1f} %, at most {largest:.1f} %"
+            f"leave-one-out error {self.leave_one_out_pct:.1f} %, at most {largest:.1f} %, "
+            f"the smallest of {len(FORMS)} forms"
         )
 
     def predict(self, arch: ArchConfig) -> Prediction:

@@ -31,11 +31,22 @@ def read_labels(folder: Path) -> list[tuple[About, Measurement]]:
     Raises:
         StorageError: a file cannot be read.
     """
-    labels = []
+    scale_ms, labels = _scale_ms(folder / _REFERENCE), []
     for path in sorted(folder.glob("*.json")):
         if path.name != _REFERENCE and (label := _label(path)) is not None:
-            labels.append(label)
+            about, measurement = label
+            labels.append((about, measurement if scale_ms is None else measurement.on_scale_of(scale_ms)))
     return labels
+
+
+def _scale_ms(path: Path) -> float | None:
+    """What the reference is known to take: studies keep scales of their own, and ratios alone compare."""
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["known"]["reference_ms"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise StorageError(f"{path}: cannot be read ({err}); delete it to measure again") from err
 
 
 def _label(path: Path) -> tuple[About, Measurement] | None:

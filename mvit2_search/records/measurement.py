@@ -21,6 +21,7 @@ class Artifact:
     input_name: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    convention: str = ""  # of the input, in the words that the file keeps
     input_kind: InputKind = "tensor"
 
 

@@ -6,6 +6,7 @@ The package's own compiles for the CPU and takes seconds per image: it checks nu
 import asyncio
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,17 @@ def describe(path: Path) -> Artifact:
         input_name=input_name,
         input_shape=input_shape,
         output_shape=_signature(path, output_type)[1],
+        convention=_convention(path),
     )
+
+
+def _convention(path: Path) -> str:
+    """What the exporter says of the input, under the input's name in the metadata."""
+    try:
+        metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
+        return str(metadata.get("creatorDefinedMetadata", {}).get("image", ""))
+    except (OSError, ValueError, AttributeError) as err:
+        raise _unreadable(path, err) from err
 
 
 def opened(path: Path) -> tuple[Any, Any]:

@@ -77,6 +77,7 @@ def describe(path: Path) -> Artifact:
         input_name=INPUT_NAME,
         input_shape=network.input_shape,
         output_shape=network.output_shape,
+        convention=network.convention,
     )
 
 

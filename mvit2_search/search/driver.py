@@ -10,8 +10,9 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import StorageError
-from mvit2_search.latencies import Latencies, Source, find_source, open_latencies, passport_of
+from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
+from mvit2_search.records import Measurement, Passport
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -54,22 +55,34 @@ def run_search(
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
     notes = proxy.blind_spots(space)
-    if request.allow_device_change and (old := set_aside(request.folder, here)):
-        listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
+    check_space(source, space)
+    if request.allow_device_change:
+        _start_anew(request, here, listener)
     with driver_lock(request.folder):
-        recipe = request.recipe
-        dataset = load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
+        dataset = _dataset(request)
         for note in [*notes, *dataset.notes]:
             listener.note(note)
         with closing(create_study(request.folder)) as study:
-            _open(study, request, inputs_of(request, space, dataset, proxy), listener)
+            _open(study, request, here, inputs_of(request, space, dataset, proxy), listener)
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                latencies = _latencies(study, request, source, dataset, scratch)
+                latencies = _latencies(study, request, source, dataset, scratch, listener)
                 runner = _runner(study, space, dataset, proxy, latencies, listener)
                 listener.opened(study, request)
                 _run(runner, request, interrupt)
+
+
+def _dataset(request: Request) -> Dataset:
+    recipe = request.recipe
+    return load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
+
+
+def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
+    """Set a study of another device aside, once the data are known to be there for the new one."""
+    _dataset(request)
+    if old := set_aside(request.folder, here):
+        listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
 
 
 def is_finished(study: Study, request: Request) -> bool:
@@ -80,19 +93,23 @@ def is_finished(study: Study, request: Request) -> bool:
     )
 
 
-def _open(study: Study, request: Request, inputs: dict[str, Any], listener: Listener) -> None:
-    """Give a new study its inputs; hold an old one to them."""
+def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
+    """Give a new study its inputs; hold an old one to them and to its device."""
     if study.fact("inputs") is None:
         study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
+    if study.fact("passport") is not None:
+        refuse_other_device(study, here)
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
     study.set_fact("request", request.to_json())
 
 
-def _latencies(study: Study, request: Request, source: Source, dataset: Dataset, scratch: Path) -> Latencies:
+def _latencies(
+    study: Study, request: Request, source: Source, dataset: Dataset, scratch: Path, listener: Listener
+) -> Latencies:
     """Latencies on the study's scale; a new study gets its scale and its budget."""
     latencies = open_latencies(
         source,
@@ -104,7 +121,7 @@ def _latencies(study: Study, request: Request, source: Source, dataset: Dataset,
         reference_ms=study.fact("reference_ms"),
     )
     _keep_scale(study, latencies)
-    _keep_budget(study, request, latencies)
+    _keep_budget(study, request, latencies, listener)
     return latencies
 
 
@@ -143,12 +160,16 @@ def _keep_scale(study: Study, latencies: Latencies) -> None:
     refuse_other_device(study, latencies.passport)
 
 
-def _keep_budget(study: Study, request: Request, latencies: Latencies) -> None:
+def _keep_budget(study: Study, request: Request, latencies: Latencies, listener: Listener) -> None:
     """The budget in milliseconds, once: a later measurement would move the goal."""
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
-        milliseconds = budget if isinstance(budget, float) else latencies.of(published(budget)).latency_ms
-        study.set_fact("budget_ms", milliseconds)
+        if isinstance(budget, str):
+            latency = latencies.of(published(budget))
+            if isinstance(latency, Measurement) and latency.flags:
+                listener.note(f"the budget is not sure: {budget} takes {latency}")
+            budget = latency.latency_ms
+        study.set_fact("budget_ms", budget)
 
 
 @contextmanager

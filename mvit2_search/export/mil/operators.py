@@ -54,6 +54,8 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> Tensor:
     def by_channel(values: Tensor) -> Tensor:
+        if values.shape != (x.shape[1],):
+            raise MeasurementError(f"a value per channel has the shape {list(values.shape)}")
         return values.reshape(-1, *[1] * (x.ndim - 2))
 
     y = (x - by_channel(mean)) / (by_channel(variance) + epsilon).sqrt()
@@ -71,6 +73,9 @@ def layer_norm(
 ) -> Tensor:
     if [axis % x.ndim for axis in axes] != list(range(x.ndim - len(axes), x.ndim)):
         raise MeasurementError(f"axes {axes} of {x.ndim} are not the last ones")
+    for values in (gamma, beta):
+        if values is not None and values.shape != x.shape[-len(axes) :]:
+            raise MeasurementError(f"gamma and beta have the shape {list(x.shape[-len(axes) :])}")
     centred = x - x.mean(axes, keepdim=True)
     y = centred / (centred.square().mean(axes, keepdim=True) + epsilon).sqrt()
     y = y if gamma is None else y * gamma

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mvit2_search.errors import MeasurementError, first_line
-from mvit2_search.export.coreml import parsed_spec
+from mvit2_search.export.coreml import MODEL, WEIGHTS, parsed_spec
 from mvit2_search.export.mil.weights import WeightFile
 
 DType = Literal["float16", "float32", "int32", "uint32", "bool", "string"]
@@ -103,7 +103,10 @@ def _files(path: Path) -> tuple[Path, Path]:
         raise MeasurementError(f"Manifest.json is damaged: {type(err).__name__}: {first_line(err)}") from err
     if len(folders) != 1:
         raise MeasurementError(f"Manifest.json names {len(folders)} folders of weights, expected 1")
-    return model, folders[0] / "weight.bin"
+    found = model, folders[0] / "weight.bin"
+    if found != (path / MODEL, path / WEIGHTS):  # what the content hash is of
+        raise MeasurementError(f"Manifest.json names {model} and {folders[0]}, expected those of coremltools")
+    return found
 
 
 def _parsed(path: Path) -> Any:
@@ -119,8 +122,11 @@ def _program(spec: Any, weights: WeightFile) -> Program:
     (parameter,) = _one(function.inputs, "parameter")
     input_type, block = _type(parameter.type), function.block_specializations[function.opset]
     image = _image(given, input_type) if given.type.WhichOneof("Type") == "imageType" else None
+    _plain(spec.description, given, returned)
     if image is None:
         _agree(given, parameter.name, input_type)
+    elif given.name != parameter.name:
+        raise MeasurementError(f"the interface says {given.name}, the program {parameter.name}")
     constants, operations = _operations(block, weights)
     (output_name,) = _one(block.outputs, "result")
     types = {name: kind for operation in operations for name, kind in operation.outputs}
@@ -147,6 +153,21 @@ def _function(spec: Any) -> Any:
     if function.opset != opset or list(function.block_specializations) != [opset]:
         raise MeasurementError(f"expected operators of {opset}, found {function.opset}")
     return function
+
+
+def _plain(description: Any, *features: Any) -> None:
+    """What no export of ours has, and no interpreter of ours heeds: several functions, states, flexible shapes."""
+    if description.functions or description.defaultFunctionName or description.state:
+        raise MeasurementError("several functions or states are not known here")
+    for feature in features:
+        kind = getattr(feature.type, feature.type.WhichOneof("Type"))
+        flexible = [name for name in ("ShapeFlexibility", "SizeFlexibility") if name in _oneofs(kind)]
+        if feature.type.isOptional or any(kind.WhichOneof(name) for name in flexible):
+            raise MeasurementError(f"{feature.name}: optional values and flexible shapes are not known here")
+
+
+def _oneofs(message: Any) -> set[str]:
+    return {one.name for one in message.DESCRIPTOR.oneofs}
 
 
 def _one(items: Any, what: str) -> list[Any]:
@@ -183,6 +204,8 @@ def _operations(block: Any, weights: WeightFile) -> tuple[dict[str, Constant], t
         if not outputs or raw.blocks:
             raise MeasurementError(f"{raw.type}: an operator without a result, or with blocks, is not known here")
         if raw.type == "const":
+            if outputs[0][0] in constants:
+                raise MeasurementError(f"there are two constants called {outputs[0][0]}")
             constants[outputs[0][0]] = _constant(outputs[0], raw, weights)
             continue
         inputs = {name: tuple(_binding(b, weights) for b in arg.arguments) for name, arg in raw.inputs.items()}
