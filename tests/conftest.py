@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 import mvit2_search.timer as timer
+from exports import SMALL, exported
 from fakes import AGREES, fake_export
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import DEVICES, Device, make_device
+from mvit2_search.records import Artifact
 
 
 def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, ending: str = "png") -> Path:
@@ -71,3 +73,9 @@ def instant_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches write architectures where they would export networks."""
     monkeypatch.setattr(timer, "export_model", fake_export)
     monkeypatch.setattr(timer, "verify_network", lambda *_: AGREES)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small network with all three mixers, as a Core ML package. Not to be changed."""
+    return exported(SMALL, tmp_path_factory.mktemp("package"))

@@ -1,0 +1,119 @@
+"""Packages that were tampered with, as a converter's mistake or a bad disk would do it, never pass."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from exports import MODEL, SMALL, WEIGHTS, agreement, exported
+from mvit2_search.errors import MeasurementError
+from mvit2_search.export import open_artifact
+from mvit2_search.export.coreml import parsed_spec
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def edited(package, folder, edit):
+    """A copy of the package with another specification."""
+    path = folder / "edited.mlpackage"
+    shutil.copytree(package.path, path)
+    spec = parsed_spec(path / MODEL)
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    edit({operation.outputs[0].name: operation for operation in block.operations}, list(block.operations))
+    (path / MODEL).write_bytes(spec.SerializeToString())
+    return open_artifact(path)
+
+
+def constant_of(by_name, operation, name):
+    (argument,) = operation.inputs[name].arguments
+    return by_name[argument.name].attributes["val"].immediateValue.tensor
+
+
+def first_of(operations, kind):
+    return next(operation for operation in operations if operation.type == kind)
+
+
+def _eps(by_name, operations):
+    tensor = constant_of(by_name, first_of(operations, "batch_norm"), "epsilon")
+    tensor.bytes.values = np.float16(0.01).tobytes()
+
+
+def _axis(by_name, operations):
+    constant_of(by_name, first_of(operations, "softmax"), "axis").ints.values[0] = -2
+
+
+def _perm(by_name, operations):
+    """Patches in the order of columns: the shapes stay."""
+    for operation in operations:
+        if operation.type == "transpose" and len(operation.outputs[0].type.tensorType.dimensions) == 5:
+            values = constant_of(by_name, operation, "perm").ints.values
+            if list(values) == [0, 2, 4, 1, 3]:
+                values[:] = [0, 4, 2, 1, 3]
+                return
+    raise AssertionError("no such transposition")
+
+
+def _swapped(by_name, operations):
+    inputs = first_of(operations, "sub").inputs
+    x, y = inputs["x"].arguments[0].name, inputs["y"].arguments[0].name
+    inputs["x"].arguments[0].name, inputs["y"].arguments[0].name = y, x
+
+
+def _padding(by_name, operations):
+    convolution = next(o for o in operations if o.type == "conv" and 1 in _pads(by_name, o))
+    constant_of(by_name, convolution, "pad").ints.values[:] = [2, 0, 2, 0]
+
+
+def _pads(by_name, operation):
+    return list(constant_of(by_name, operation, "pad").ints.values)
+
+
+def _stride(by_name, operations):
+    constant_of(by_name, first_of(operations, "conv"), "strides").ints.values[:] = [1, 2]
+
+
+@pytest.fixture(scope="module")
+def permuting(tmp_path_factory):
+    return exported(SMALL, tmp_path_factory.mktemp("verify"), formulation="rank5")
+
+
+@pytest.mark.parametrize("edit", [_eps, _axis, _perm, _swapped, _padding], ids=lambda edit: edit.__name__[1:])
+def test_a_changed_program_does_not_pass(edit, permuting, tmp_path):
+    assert not agreement(edited(permuting, tmp_path, edit), SMALL).passed
+
+
+def test_a_changed_stride_contradicts_the_shapes(package, tmp_path):
+    with pytest.raises(MeasurementError, match=r"conv .* has the shape \[1, 16, 64, 32\] and is declared"):
+        agreement(edited(package, tmp_path, _stride), SMALL)
+
+
+def blobs(path):
+    """Where the numbers of each tensor begin, and how many bytes they are."""
+    data = (path / WEIGHTS).read_bytes()
+    count, place, found = int.from_bytes(data[:4], "little"), 64, []
+    for _ in range(count):
+        size, begin = (int.from_bytes(data[place + i : place + i + 8], "little") for i in (8, 16))
+        found.append((begin, size))
+        place = -(-(begin + size) // 64) * 64
+    return found
+
+
+def flipped(package, folder, *, tensor, bit):
+    """A copy with one bit of one weight flipped: 15 is the sign, 14 the highest of the exponent."""
+    path = folder / "flipped.mlpackage"
+    shutil.copytree(package.path, path)
+    begin, size = blobs(path)[tensor]
+    data = bytearray((path / WEIGHTS).read_bytes())
+    weights = np.frombuffer(data, "<u2", count=size // 2, offset=begin)
+    largest = int(np.abs(weights.view("<f2")).argmax())
+    weights[largest] ^= 1 << bit
+    (path / WEIGHTS).write_bytes(data)
+    return open_artifact(path)
+
+
+@pytest.mark.parametrize("bit", [15, 14], ids=["sign", "exponent"])
+@pytest.mark.parametrize("tensor", [0, 10, 25, -4, -2])
+def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_path):
+    found = flipped(package, tmp_path, tensor=tensor, bit=bit)
+    assert found.sha256 != package.sha256
+    assert not agreement(found, SMALL).passed
