@@ -19,13 +19,16 @@ from PIL import Image
 import coreml_stand_in as constructed
 from conftest import require_device
 from mvit2_search.arch import ArchConfig
+from mvit2_search.data import to_input
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
 from mvit2_search.export import export_model
+from mvit2_search.export.coreml import import_coremltools
+from mvit2_search.export.mil import run_mlpackage
 from mvit2_search.latency import TimingPlan, coreml, make_device, worker
 from mvit2_search.latency.coreml_visit import visit
 from mvit2_search.latency.coreml_worker import _input, work
 from mvit2_search.latency.placement import planned_shares
-from mvit2_search.records import Artifact
+from mvit2_search.records import Artifact, CoreMLOptions
 from test_latency import DeviceContract
 
 PLAN = TimingPlan(warmup=1, pairs_per_visit=3, unit=2)
@@ -347,3 +350,22 @@ class TestCoreMLDevice(DeviceContract):
         samples = device.time(candidate, reference, self.plan)
         assert sum(share for _, share in samples.placement) == pytest.approx(1)
         assert left(temporary) == []
+
+
+@pytest.mark.mac
+@pytest.mark.parametrize("kind", ["tensor", "image"])
+@pytest.mark.parametrize("arch", [ArchConfig.mobilevitv2(0.25, image_size=64), ArchConfig.mobilevitv1("xxs")])
+def test_core_ml_gives_what_the_interpreter_gives(arch, kind, tmp_path):
+    """The interpreter is the only proof elsewhere; here it is held to the real thing."""
+    require_device("coreml:cpu")
+    coremltools = import_coremltools()
+    options = CoreMLOptions(input_kind=kind)
+    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=10, options=options)
+    size = arch.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    x_1CHW = to_input(pixels[None], arch.channel_order).numpy()
+    given = Image.fromarray(pixels) if kind == "image" else x_1CHW.astype(np.float16)
+    model = coremltools.models.MLModel(str(artifact.path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
+    found = next(iter(model.predict({artifact.input_name: given}).values()))
+    expected = run_mlpackage(artifact, x_1CHW)
+    assert np.abs(found - expected).max() < 1e-2

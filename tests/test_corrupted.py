@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from exports import MODEL, SMALL, WEIGHTS, agreement, exported
-from mvit2_search.errors import MeasurementError
-from mvit2_search.export import open_artifact
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import MeasurementError, SpecError
+from mvit2_search.export import export_model, open_artifact, verify_network
 from mvit2_search.export.coreml import parsed_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -117,3 +118,74 @@ def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_p
     found = flipped(package, tmp_path, tensor=tensor, bit=bit)
     assert found.sha256 != package.sha256
     assert not agreement(found, SMALL).passed
+
+
+def retold(package, folder, edit):
+    """A copy whose whole specification is edited."""
+    path = folder / "retold.mlpackage"
+    shutil.copytree(package.path, path)
+    spec = parsed_spec(path / MODEL)
+    edit(spec)
+    (path / MODEL).write_bytes(spec.SerializeToString())
+    return path
+
+
+def _flexible(spec):
+    spec.description.input[0].type.multiArrayType.shapeRange.sizeRanges.add(lowerBound=1, upperBound=2)
+
+
+def _optional(spec):
+    spec.description.input[0].type.isOptional = True
+
+
+def _function(spec):
+    spec.description.defaultFunctionName = "other"
+
+
+def _twice(spec):
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    block.operations.append(first_of(block.operations, "const"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_flexible, "flexible shapes are not known"),
+        (_optional, "optional values"),
+        (_function, "several functions"),
+        (_twice, "two constants called"),
+    ],
+)
+def test_what_no_export_has_is_refused(edit, message, package, tmp_path):
+    path = retold(package, tmp_path, edit)
+    with pytest.raises(MeasurementError, match=message):
+        agreement(open_artifact(path), SMALL)
+
+
+def test_a_manifest_that_names_another_program_is_refused(package, tmp_path):
+    """The hash would be of one program and Core ML would run the other."""
+    path = tmp_path / "two.mlpackage"
+    shutil.copytree(package.path, path)
+    shutil.copy(path / MODEL, (path / MODEL).with_name("other.mlmodel"))
+    manifest = path / "Manifest.json"
+    manifest.write_text(manifest.read_text().replace("model.mlmodel", "other.mlmodel"))
+    with pytest.raises(MeasurementError, match=r"names .*other.mlmodel"):
+        agreement(open_artifact(path), SMALL)
+
+
+def test_a_file_that_states_another_order_of_channels_is_refused(package, tmp_path):
+    def bgr(spec):
+        given = spec.description.input[0]
+        given.shortDescription = given.shortDescription.replace("RGB", "BGR")
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    assert verify_network(open_artifact(package.path), SMALL, images).passed
+    with pytest.raises(SpecError, match=r"says that it takes 'BGR.*the architecture takes 'RGB"):
+        verify_network(open_artifact(retold(package, tmp_path, bgr)), SMALL, images)
+
+
+def test_one_class_is_always_the_first(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    arch = ArchConfig.mobilevitv2(0.25, image_size=64)
+    artifact = export_model(arch, tmp_path, format="onnx", num_classes=1)
+    assert verify_network(artifact, arch, images).passed

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 
 import numpy as np
@@ -143,3 +144,13 @@ class TestCoreML:
 
         model = coremltools.models.MLModel(str(packages[2].path), skip_model_load=True)
         assert model.get_spec().WhichOneof("Type") == "mlProgram"
+
+
+def test_a_conversion_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    arch = ArchConfig.mobilevitv2(0.25, image_size=32)
+    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=2)
+    assert list(temporary.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"temporary", artifact.path.name}
