@@ -112,6 +112,7 @@ def flipped(package, folder, *, tensor, bit):
     return open_artifact(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", [15, 14], ids=["sign", "exponent"])
 @pytest.mark.parametrize("tensor", [0, 10, 25, -4, -2])
 def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_path):

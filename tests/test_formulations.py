@@ -58,6 +58,7 @@ def test_other_mixers_are_formulated_too(name, attention):
     assert relative_error(formulated(model, name)(x), model(x)) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULATIONS)
 @pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS)
 def test_no_tensor_has_more_than_five_axes(name, arch):

@@ -203,7 +203,7 @@ class TestLabels:
     def test_files_without_a_network_are_left_out(self, tmp_path):
         self.entry(tmp_path, "mixer", about=None)
         (tmp_path / "old.json").write_text(json.dumps({"measurement": asdict(measurement())}))
-        (tmp_path / "reference.json").write_text(json.dumps({"reference_ms": 1.0}))
+        (tmp_path / "reference.json").write_text(json.dumps({"known": {"reference_ms": 1.0}}))
         assert read_labels(tmp_path) == []
         assert read_labels(tmp_path / "nowhere") == []
 

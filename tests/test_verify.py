@@ -163,6 +163,7 @@ def test_images_are_those_that_a_search_selects_by(images):
         load_images("nowhere", image_size=8, count=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "layout"), [(SMALL, "RGB"), (FIRST, "BGR")], ids=["v2", "v1"])
 def test_an_image_is_given_in_the_order_of_the_network(arch, layout, tmp_path):
     artifact = exported(arch, tmp_path, options=CoreMLOptions(input_kind="image"))
