@@ -5,6 +5,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ def require_device(name: str) -> Device:
 
 
 def pytest_configure() -> None:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs inherit that it is ignored
     if unknown := sorted(required_devices() - DEVICES.keys()):
         raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
 
