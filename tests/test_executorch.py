@@ -17,7 +17,6 @@ from mvit2_search.export.executorch import export_executorch, read_executorch, r
 from mvit2_search.export.formats import untrained_network
 from mvit2_search.latency import make_device
 from mvit2_search.models import formulated
-from mvit2_search.records import FORMULATION_NAMES
 from mvit2_search.runtimes.executorch import Network
 from test_latency import DeviceContract
 
@@ -143,14 +142,14 @@ class TestExecuTorchDevice(DeviceContract):
 @pytest.mark.parametrize(
     ("arch", "formulation"),
     [
-        *((FEW, name) for name in FORMULATION_NAMES if name != "sum_first"),
+        (FEW, "layer_norm"),
         pytest.param(
             FEW, "sum_first", marks=pytest.mark.xfail(reason="ExecuTorch 1.5.1 gives logits that are off by 0.01")
         ),
         (MIXED, "pixel_unshuffle"),
         (V1, "pixel_unshuffle"),
     ],
-    ids=["rank5", "pixel_unshuffle", "layer_norm", "sum_first", "the other mixers", "first version"],
+    ids=["layer_norm", "sum_first", "the other mixers", "first version"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation):
     model = untrained_network(arch, 10).eval()
