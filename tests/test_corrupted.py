@@ -11,7 +11,7 @@ from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export import export_model, open_artifact, verify_network
 from mvit2_search.export.coreml import parsed_spec
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 def edited(package, folder, edit):
