@@ -34,6 +34,8 @@ from mvit2_search.models import formulated
 from mvit2_search.records import FORMULATION_NAMES, Artifact
 from test_latency import DeviceContract
 
+pytestmark = pytest.mark.slow
+
 need_device("coreai", "coreai", "coreai_torch")
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)

@@ -20,6 +20,8 @@ from mvit2_search.models import formulated
 from mvit2_search.runtimes.executorch import Network
 from test_latency import DeviceContract
 
+pytestmark = pytest.mark.slow
+
 need_device("executorch", "executorch")
 
 # one inverted residual per stage and one layer per block: lowering takes as long as a network has operators

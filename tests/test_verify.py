@@ -38,7 +38,7 @@ from mvit2_search.records import (
 )
 from mvit2_search.space import load_space
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")
