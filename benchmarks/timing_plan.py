@@ -80,15 +80,15 @@ def try_once(scenario: str, seed: int) -> dict[str, float | bool]:
     """Errors in percent of one measurement by the plan, and by the median and the minimum of as many passes."""
     device, rng = _device(scenario, seed), np.random.default_rng([seed, 1])
     with tempfile.TemporaryDirectory() as folder:
-        meter = Meter(device, Path(folder), _artifact("reference"))
+        meter = Meter(device, Path(folder), scripted_artifact("reference"))
         device.pause(float(rng.uniform(0, 30)))
         before = device.passes
-        result = meter.measure(_artifact("candidate"))
+        result = meter.measure(scripted_artifact("candidate"))
     passes = device.passes - before
     plain = _device(scenario, seed)
     plain.pause(device.seconds)
     plain.visits = 999  # at another moment of the same weather
-    times = [plain.run(_artifact("candidate")) for _ in range(passes // 2)]
+    times = [plain.run(scripted_artifact("candidate")) for _ in range(passes // 2)]
     scale = result.reference_ms / REFERENCE_MS
     return {
         "plan": _off(result.latency_ms),
@@ -107,7 +107,7 @@ def _device(scenario: str, seed: int) -> ScriptedDevice:
     return ScriptedDevice(script=lambda one, i: truth[one.sha256] * noise[i], weather=SCENARIOS[scenario](rng))
 
 
-def _artifact(name: str) -> Artifact:
+def scripted_artifact(name: str) -> Artifact:
     return Artifact(
         path=Path(name),
         sha256=name,

@@ -312,12 +312,11 @@ def test_the_mixers_are_those_of_the_papers_figure():
 
 
 @pytest.mark.slow
-def test_this_machine_times_mixers_and_keeps_the_times(tmp_path):
+def test_this_machine_times_mixers(tmp_path):
     with open_timer(
         make_device("host"), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
     ) as timer:
         few, many = (attention_bench._time_mixer(timer, "separable", n, silent) for n in (64, 1024))
-        assert attention_bench._time_mixer(timer, "separable", 64, silent) == few
     assert 0 < few.timing.latency_ms < many.timing.latency_ms
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.latency.inputs import random_input
-from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
+from mvit2_search.latency.machine import passport_here
+from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 from mvit2_search.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
@@ -38,16 +38,12 @@ class CoreAIDevice:
             raise BackendUnavailable("coreai: the package would use its own runtime: unset USE_LOCAL_COREAI")
 
     def passport(self) -> Passport:
-        return Passport(
+        return passport_here(
             device="Core AI on this Mac",
-            chip=chip(),
-            system=system(),
             runtime=f"coreai-core {version('coreai-core')}",
             compute_units="ALL",
             precision="float32",
-            batch=1,
             threads=0,
-            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

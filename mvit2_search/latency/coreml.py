@@ -8,8 +8,8 @@ from time import sleep
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.latency.coreml_visit import visit
-from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
+from mvit2_search.latency.machine import passport_here
+from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.records import Artifact, Passport, Samples
 
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
@@ -39,16 +39,12 @@ class CoreMLDevice:
             )
 
     def passport(self) -> Passport:
-        return Passport(
+        return passport_here(
             device="Core ML on this Mac",
-            chip=chip(),
-            system=system(),
             runtime=f"coremltools {version('coremltools')}",
             compute_units=self._units,
             precision="float16",
-            batch=1,
             threads=0,
-            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

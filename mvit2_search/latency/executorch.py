@@ -6,8 +6,8 @@ from time import perf_counter, sleep
 import numpy as np
 
 from mvit2_search.latency.inputs import random_input
-from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
+from mvit2_search.latency.machine import passport_here
+from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 from mvit2_search.runtimes.executorch import Network, check_installed
@@ -23,16 +23,12 @@ class ExecuTorchDevice:
         check_installed()
 
     def passport(self) -> Passport:
-        return Passport(
+        return passport_here(
             device="ExecuTorch with XNNPACK on this computer's CPU",
-            chip=chip(),
-            system=system(),
             runtime=f"executorch {version('executorch')}",
             compute_units="CPU",
             precision="float32",
-            batch=1,
             threads=1,
-            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

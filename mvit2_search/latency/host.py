@@ -9,8 +9,8 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.latency.inputs import random_input
-from mvit2_search.latency.machine import chip, system
-from mvit2_search.latency.protocol import PROTOCOL, TimingPlan
+from mvit2_search.latency.machine import passport_here
+from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
@@ -27,16 +27,12 @@ class HostDevice:
             raise BackendUnavailable("host: ONNX Runtime is missing: pip install onnxruntime")
 
     def passport(self) -> Passport:
-        return Passport(
+        return passport_here(
             device="ONNX Runtime on this computer's CPU",
-            chip=chip(),
-            system=system(),
             runtime=f"onnxruntime {version('onnxruntime')}",
             compute_units="CPU",
             precision="float32",
-            batch=1,
             threads=1,
-            protocol=PROTOCOL,
         )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:

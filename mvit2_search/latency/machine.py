@@ -1,8 +1,28 @@
-"""The machine in words, for passports."""
+"""The machine, for passports."""
 
 import platform
 import subprocess
 from pathlib import Path
+
+from mvit2_search.latency.protocol import PROTOCOL
+from mvit2_search.records import Passport, Precision
+
+
+def passport_here(
+    *, device: str, runtime: str, compute_units: str, precision: Precision, threads: int
+) -> Passport:
+    """Of a runtime on this machine, timed by this version's protocol at batch 1."""
+    return Passport(
+        device=device,
+        chip=chip(),
+        system=system(),
+        runtime=runtime,
+        compute_units=compute_units,
+        precision=precision,
+        batch=1,
+        threads=threads,
+        protocol=PROTOCOL,
+    )
 
 
 def chip() -> str:

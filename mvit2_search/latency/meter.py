@@ -79,7 +79,6 @@ class Meter:
             visits,
             artifact=artifact,
             passport=self.passport.digest,
-            scale_ms=self.known.reference_ms,
             known=self.known,
             plan=self._plan,
         )

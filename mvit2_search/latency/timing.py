@@ -60,12 +60,12 @@ def to_measurement(
     *,
     artifact: Artifact,
     passport: str,
-    scale_ms: float,
     known: KnownReference,
     plan: TimingPlan,
 ) -> Measurement:
-    """The record of `visits`: the ratio to the reference, times `scale_ms`."""
-    used = counted(visits, plan, known.reference_ms)
+    """The record of `visits`: the ratio to the reference, times what that is known to take."""
+    scale_ms = known.reference_ms
+    used = counted(visits, plan, scale_ms)
     ratio = paired_ratio(used, known.scatter)
     ratios = np.concatenate([pair_ratios(visit) for visit in used])
     p10, p90 = np.percentile(ratios, [10, 90])
@@ -86,5 +86,5 @@ def to_measurement(
         load_ms=visits[0].load_ms,
         placement=used[-1].placement,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        flags=flags(used, plan, known.reference_ms, known.scatter),
+        flags=flags(used, plan, scale_ms, known.scatter),
     )
