@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 Chain = tuple[str, ...]  # coremltools.models.MLModel is ("models", "MLModel"); "*" is a name made at run time
 RESULT = "()"  # of a call that `returns` does not know
@@ -16,10 +17,20 @@ class Use:
     chain: Chain
     called: bool = False
     positional: int = 0
-    keywords: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()  # "*" and "**" are arguments that are not spelled out
 
     def __str__(self) -> str:
-        return f"{self.where} {'.'.join(self.chain)}({', '.join(self.keywords)})"
+        return f"{self.where} {'.'.join(self.chain)}({', '.join(self.positional * ('_',) + self.keywords)})"
+
+
+def uses_below(folder: Path, *, package: str, returns: Mapping[Chain, Chain]) -> list[Use]:
+    """`uses` in every source file below `folder`."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py"))}
+    return [
+        use
+        for path, source in sources.items()
+        for use in uses(source, path.relative_to(folder).as_posix(), package=package, returns=returns)
+    ]
 
 
 def uses(source: str, where: str, *, package: str, returns: Mapping[Chain, Chain]) -> list[Use]:
@@ -46,6 +57,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
         self._known = outside
 
+    visit_AsyncFunctionDef = visit_FunctionDef
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         parts = (node.module or "").split(".")
         if node.level == 0 and parts[0] == self._package:
@@ -70,8 +83,10 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         if chain := self._chain(node.func):
-            keywords = tuple(keyword.arg or "**" for keyword in node.keywords)
-            self._add(node, chain, called=True, positional=len(node.args), keywords=keywords)
+            plain = [one for one in node.args if not isinstance(one, ast.Starred)]
+            starred = ("*",) * (len(node.args) > len(plain))
+            keywords = (*starred, *(keyword.arg or "**" for keyword in node.keywords))
+            self._add(node, chain, called=True, positional=len(plain), keywords=keywords)
         elif chain := self._chain(node):  # getattr
             self._add(node, chain)
         self.generic_visit(node)
@@ -101,6 +116,8 @@ class _Finder(ast.NodeVisitor):
                 return self._known.get(id)
             case ast.Attribute(value, attr):
                 return self._longer(value, attr)
+            case ast.Await(value):
+                return self._chain(value)
             case ast.Subscript(value):
                 return self._longer(value, "*")
             case ast.Call(func=ast.Name("getattr"), args=[value, ast.Constant(str(name)), *_]):

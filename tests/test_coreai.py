@@ -1,28 +1,20 @@
 """Core AI assets: Apple's runtime computes from the saved file what torch computes from the network."""
 
-import ast
 import asyncio
 import hashlib
-import importlib
-import inspect
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import mvit2_search
 from conftest import need_device
-from coreai_wheel import COMPILED, USED, missing
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export import export_model
@@ -274,65 +266,3 @@ class TestCoreAIDevice(DeviceContract):
             return device.time(tiny, tiny, self.plan)
 
         assert len(asyncio.run(notebook()).candidate_ms) == 3
-
-
-def test_the_installed_packages_have_what_is_used():
-    for module, members in USED.items():
-        for member, parameters in members.items():
-            cls, _, name = member.partition(".")
-            found = inspect.getattr_static(getattr(importlib.import_module(module), cls), name)
-            if cls not in COMPILED and not isinstance(found, property):
-                method = getattr(found, "__func__", found)
-                names = [p for p in inspect.signature(method).parameters if p not in ("self", "cls")]
-                assert tuple(names[: len(parameters)]) == parameters, member
-
-
-def test_nothing_is_imported_that_is_not_checked():
-    checked = {member.partition(".")[0] for members in USED.values() for member in members}
-    for path in Path(mvit2_search.__file__).parent.glob("*/coreai.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coreai."):
-                assert node.module in USED
-                assert {alias.name for alias in node.names} <= checked, path
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The macOS wheel of the installed version."""
-    folder = tmp_path_factory.mktemp("wheel")
-    what = f"coreai-core=={version('coreai-core')}"
-    options = ["--no-deps", "--only-binary=:all:", "--platform=macosx_26_0_arm64", "--python-version=3.11"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pip", "download", *options, "--dest", folder, what], capture_output=True, text=True
-    )
-    if run.returncode:
-        why = f"pip cannot download {what} for macOS: {run.stderr.strip().splitlines()[-1]}"
-        pytest.fail(why) if os.environ.get("MVIT2_REQUIRE_MAC_WHEELS") else pytest.skip(why)
-    (path,) = folder.iterdir()
-    return path
-
-
-@pytest.mark.slow
-def test_the_macos_wheel_has_what_is_used(wheel):
-    assert missing(wheel) == []
-
-
-@pytest.mark.slow
-def test_what_a_wheel_lacks_is_seen(wheel, tmp_path):
-    """The same wheel with one method, one parameter and one compiled name less."""
-    edits = {
-        "coreai/authoring/asset.py": (b"def executable(", b"def executables("),
-        "coreai/runtime/_inference_function.py": (b"inputs: dict[str, NDArray", b"given: dict[str, NDArray"),
-        "coreai/runtime/_coreai_runtime_os": (b"function_outputs", b"function_outpost"),
-    }
-    with zipfile.ZipFile(wheel) as files, zipfile.ZipFile(tmp_path / "less.whl", "w") as less:
-        for name in files.namelist():
-            content = files.read(name)
-            for start, (old, new) in edits.items():
-                content = content.replace(old, new) if name.startswith(start) else content
-            less.writestr(name, content)
-    assert missing(tmp_path / "less.whl") == [
-        "coreai.authoring.AIModelAsset.executable(specialization_options)",
-        "coreai.runtime.AIModelAssetSummary.function_outputs(function_name)",
-        "coreai.runtime.InferenceFunction.__call__(inputs)",
-    ]

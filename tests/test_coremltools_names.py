@@ -4,21 +4,29 @@ What is used is read off the sources, so that a new use cannot be forgotten here
 objects that coremltools gives is read off `latency.coreml_types`, to which mypy holds it.
 """
 
-import ast
-import dataclasses
 import enum
-import inspect
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import mvit2_search
 from mac_wheels import mac_wheel
+from mvit2_search.export import coreml as exporter
 from mvit2_search.latency import coreml, coreml_types
 from mvit2_search.latency.placement import COMPUTE_DEVICES
-from package_uses import RESULT, uses
+from mvit2_search.records import PRECISIONS, TARGETS
+from package_names import (
+    check_member,
+    check_use,
+    differing,
+    library_calls,
+    members,
+    protocols,
+    resolve,
+    unnamed,
+)
+from package_uses import RESULT, uses, uses_below
 
 ROOT = Path(mvit2_search.__file__).parent
 MODEL, SPEC = ("models", "MLModel"), ("proto", "Model_pb2", "Model")
@@ -31,23 +39,12 @@ RETURNS = {  # the class of what a call gives, where its attributes are used
 }
 MADE_AT_RUN_TIME = {  # members of enumerations that are chosen by name
     ("ComputeUnit",): list(coreml.COMPUTE_UNITS.values()),
-    ("target",): ["iOS16", "iOS17", "iOS18", "iOS26"],
-    ("precision",): ["FLOAT16", "FLOAT32"],
-    ("colorlayout",): ["RGB", "BGR"],
+    ("target",): TARGETS,
+    ("precision",): [precision.upper() for precision in PRECISIONS],
+    ("colorlayout",): exporter.ORDERS,
 }
-FILES = [path for path in sorted(ROOT.rglob("*.py")) if "coremltools" in path.read_text(encoding="utf-8")]
-USES = [
-    use
-    for path in FILES
-    for use in uses(
-        path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)), package="coremltools", returns=RETURNS
-    )
-]
-PROTOCOLS = [
-    one
-    for one in vars(coreml_types).values()
-    if getattr(one, "_is_protocol", False) and one.__module__ == coreml_types.__name__
-]
+PROXIES = ("proxy", "self.__proxy__", "_MLModelProxy")  # as coremltools calls its library's objects
+USES = uses_below(ROOT, package="coremltools", returns=RETURNS)
 
 
 def chains():
@@ -81,72 +78,38 @@ def f(coremltools, name):
     model.not_of_it
 def g(model):
     import_coremltools().utils.load_spec(model.no)
+async def h(coremltools):
+    model = await coremltools.convert(1, *name, **name)
+    model.save(1, 2)
+    coremltools = model = 0
+def i(coremltools):
+    coremltools.last
 """
     found = uses(source, "a.py", package="coremltools", returns=RETURNS)
-    assert [(use.chain, use.keywords) for use in found if use.called] == [
-        (MODEL, ("compute_units",)),
-        ((*MODEL, "predict"), ()),
-        (SPEC, ()),
-        ((*SPEC, "description", "metadata", "Clear"), ()),
-        (("other",), ()),
-        (("utils", "load_spec"), ()),
+    assert [(use.chain, use.positional, use.keywords) for use in found if use.called] == [
+        (MODEL, 1, ("compute_units",)),
+        ((*MODEL, "predict"), 1, ()),
+        (SPEC, 0, ()),
+        ((*SPEC, "description", "metadata", "Clear"), 0, ()),
+        (("other",), 0, ()),
+        (("utils", "load_spec"), 1, ()),
+        (("convert",), 1, ("*", "**")),
+        ((*MODEL, "save"), 2, ()),
     ]
     names = {use.chain for use in found}
-    assert {("ComputeUnit", "*"), ("target", "*"), ("other", RESULT, "thing")} <= names
+    assert {("ComputeUnit", "*"), ("target", "*"), ("other", RESULT, "thing"), ("last",)} <= names
     assert not any("not_of_it" in chain or "no" in chain for chain in names)
 
 
 @pytest.fixture(scope="module")
 def installed():
-    from mvit2_search.export import coreml as exporter
-
-    importer = getattr(exporter, "import_coremltools", None) or exporter._coremltools
-    return importer()
-
-
-def resolve(package: Any, chain: tuple[str, ...]) -> Any:
-    """What `chain` leads to in an imported package; fields of protocol buffers by their descriptors."""
-    here = package
-    for name in chain:
-        fields = getattr(getattr(here, "DESCRIPTOR", None), "fields_by_name", {})
-        if name in fields:
-            here = fields[name].message_type._concrete_class if fields[name].message_type else fields[name]
-        elif name == "*" and hasattr(here, "DESCRIPTOR"):
-            pass  # an item of a repeated field, whose class `here` is
-        elif name in getattr(here, "__dataclass_fields__", {}):
-            here = here.__dataclass_fields__[name]
-        else:
-            assert hasattr(here, name), f"{here} has no {name!r}"
-            here = (
-                inspect.getattr_static(here, name)
-                if inspect.isclass(here) and name != "*"
-                else getattr(here, name)
-            )
-        if isinstance(here, classmethod | staticmethod):
-            here = here.__func__
-    return here
-
-
-def is_item(package: Any, chain: tuple[str, ...]) -> bool:
-    """Whether the last of `chain` is an item of something that is no enumeration, as in `descriptions[name]`."""
-    if chain[-1] != "*":
-        return False
-    of = resolve(package, chain[:-1])
-    return not inspect.ismodule(of) and not (inspect.isclass(of) and issubclass(of, enum.Enum))
+    return exporter.import_coremltools()
 
 
 @pytest.mark.slow
-def test_the_installed_package_has_each_name_and_parameter(installed):
+def test_the_installed_package_has_each_name_and_takes_the_arguments(installed):
     for use, chain in chains():
-        if is_item(installed, chain):
-            continue
-        assert RESULT not in chain, f"{use}: state in RETURNS what it gives"
-        assert chain[-1] != "*", f"{use}: state in MADE_AT_RUN_TIME what it may be"
-        found = resolve(installed, chain)
-        if use.called and use.keywords:
-            assert "**" not in use.keywords, f"{use}: spell the arguments out"
-            if not inspect.ismethoddescriptor(found):  # of protocol buffers, which have no signatures
-                assert set(use.keywords) <= inspect.signature(found).parameters.keys(), use
+        check_use(installed, use, chain)
     for name in MADE_AT_RUN_TIME:
         assert issubclass(resolve(installed, name), enum.Enum)
 
@@ -156,21 +119,12 @@ def path_of(protocol: type) -> tuple[str, ...]:
     return ("models", module, protocol.__name__)
 
 
-def members(protocol: type) -> list[str]:
-    return [name for name in vars(protocol) if not name.startswith("_")]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("protocol", protocols(coreml_types), ids=lambda one: one.__name__)
 def test_the_package_has_each_member_of_the_objects(installed, protocol):
+    assert members(protocol)
     for member in members(protocol):
-        declared = inspect.getattr_static(protocol, member)
-        found = resolve(installed, (*path_of(protocol), member))
-        if isinstance(declared, property):
-            assert isinstance(found, property | dataclasses.Field), member
-        else:
-            expected = list(inspect.signature(declared).parameters)
-            assert list(inspect.signature(found).parameters)[: len(expected)] == expected
+        check_member(installed, path_of(protocol), protocol, member)
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +136,8 @@ def wheel(tmp_path_factory):
 @pytest.mark.slow
 def test_the_macs_package_has_the_same_python_code(installed, wheel):
     """So that all that is found in the installed package holds for the Mac's."""
-    root = Path(installed.__file__).parent.parent
-    names = [name for name in wheel.namelist() if name.startswith("coremltools/") and name.endswith(".py")]
-    assert len(names) > 300
-    assert [name for name in names if wheel.read(name) != (root / name).read_bytes()] == []
+    assert sum(name.endswith(".py") for name in wheel.namelist()) > 300
+    assert differing(wheel, Path(installed.__file__).parent) == []
 
 
 @pytest.mark.slow
@@ -194,31 +146,12 @@ def test_the_macs_library_has_what_those_members_call(wheel):
     library = wheel.read("coremltools/libcoremlpython.so")
     called = set()
     for protocol in (coreml_types.MLModel, coreml_types.MLComputePlan):
-        source = ast.parse(wheel.read("/".join(("coremltools", *path_of(protocol)[:-1])) + ".py"))
-        (node,) = (one for one in source.body if isinstance(one, ast.ClassDef) and one.name == protocol.__name__)
+        source = wheel.read("/".join(("coremltools", *path_of(protocol)[:-1])) + ".py")
         names = {*members(protocol), "__init__", "load_from_path"}
-        called |= {name for method in methods_used(node, names) for name in framework_calls(method)}
+        called |= library_calls(source, protocol.__name__, names, objects=PROXIES)
     expected = {"predict", "get_compiled_model_path", "get_load_duration_in_nano_seconds", "get_compute_plan"}
     assert expected <= called
-    assert [name for name in sorted(called) if b"\0" + name.encode() + b"\0" not in library] == []
-
-
-def methods_used(node: ast.ClassDef, names: set[str]) -> list[ast.FunctionDef]:
-    """The methods called `names` and those that they call on their own class."""
-    methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
-    used: set[str] = set()
-    more = names & methods.keys()
-    while more:
-        used |= more
-        called = {one.attr for name in more for one in ast.walk(methods[name]) if isinstance(one, ast.Attribute)}
-        more = (called & methods.keys()) - used
-    return [methods[name] for name in used]
-
-
-def framework_calls(method: ast.FunctionDef) -> set[str]:
-    """Attributes of the library's objects, which coremltools calls proxies."""
-    nodes = [node for node in ast.walk(method) if isinstance(node, ast.Attribute) and node.attr[:2] != "__"]
-    return {node.attr for node in nodes if ast.unparse(node.value) in ("proxy", "self.__proxy__", "_MLModelProxy")}
+    assert unnamed(library, called) == []
 
 
 @pytest.mark.slow

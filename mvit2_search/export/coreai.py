@@ -14,6 +14,7 @@ from torch import nn
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.hushed import hushed
 from mvit2_search.records import Artifact, Precision
+from mvit2_search.runtimes import coreai_types
 from mvit2_search.runtimes.coreai import NOTES, check_installed, describe, run
 
 
@@ -55,14 +56,15 @@ def read_aimodel(path: Path) -> Artifact:
     return describe(path)
 
 
-def _converted(model: nn.Module, x: torch.Tensor) -> Any:
+def _converted(model: nn.Module, x: torch.Tensor) -> coreai_types.AIProgram:
     with hushed(*NOTES):
         from coreai_torch import TorchConverter, get_decomp_table
 
     program = torch.export.export(model, (x,)).run_decompositions(get_decomp_table())
     converter = TorchConverter(mode=TorchConverter.Mode.RELEASE)  # no stack traces in the file
     converter.add_exported_program(program, input_names=["image"], output_names=["logits"])
-    return converter.to_coreai()
+    made: coreai_types.AIProgram = converter.to_coreai()
+    return made
 
 
 def _metadata(convention: str) -> Any:

@@ -25,9 +25,10 @@ from mvit2_search.records import Artifact, CoreMLOptions, InputKind, Precision
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
 
+ORDERS = ("RGB", "BGR")  # of the channels, by coremltools' names
+
 _DEFAULTS = CoreMLOptions()
 _DTYPES: dict[Precision, type] = {"float16": np.float16, "float32": np.float32}
-_ORDERS = ("RGB", "BGR")
 
 
 def export_coreml(
@@ -130,7 +131,7 @@ def _input(coremltools: Any, shape: tuple[int, ...], convention: str, options: C
     if options.input_kind == "tensor":
         return coremltools.TensorType(name="image", shape=shape, dtype=_DTYPES[options.precision])
     order = convention[:3]
-    if order not in _ORDERS or len(shape) != 4 or shape[:2] != (1, 3):
+    if order not in ORDERS or len(shape) != 4 or shape[:2] != (1, 3):
         raise SpecError(f"an input of shape {shape}, {convention}, is no image")
     layout = getattr(coremltools.colorlayout, order)
     return coremltools.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=layout)

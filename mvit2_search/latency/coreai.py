@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import perf_counter, sleep
-from typing import Any
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.latency.inputs import random_input
@@ -14,6 +13,7 @@ from mvit2_search.latency.machine import passport_here
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
+from mvit2_search.runtimes import coreai_types
 from mvit2_search.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
 
 _FIRST_MACOS = 27
@@ -58,8 +58,8 @@ class CoreAIDevice:
 class _Network:
     """A function that is loaded and the input that it is timed with."""
 
-    function: Any
-    inputs: dict[str, Any]
+    function: coreai_types.InferenceFunction
+    inputs: dict[str, coreai_types.NDArray]
     load_ms: float
 
     async def pass_ms(self) -> float:
@@ -102,5 +102,5 @@ async def _loaded(stack: AsyncExitStack, artifact: Artifact) -> _Network:
         raise MeasurementError(f"{artifact.path.name}: Core AI cannot load it: {first_line(err)}") from err
     load_ms = 1e3 * (perf_counter() - start)
     value = random_input(shape=artifact.input_shape, precision=artifact.precision)
-    inputs = {artifact.input_name: NDArray(value)}
+    inputs: dict[str, coreai_types.NDArray] = {artifact.input_name: NDArray(value)}
     return _Network(function=function, inputs=inputs, load_ms=load_ms)

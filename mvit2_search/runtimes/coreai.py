@@ -18,6 +18,7 @@ import numpy as np
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.hushed import hushed
 from mvit2_search.records import Artifact, Precision
+from mvit2_search.runtimes import coreai_types
 
 FUNCTION = "main"
 NOTES = ("ODIE [default]: Loading function", "torchao", "KernelPreference")
@@ -71,7 +72,7 @@ def _convention(path: Path) -> str:
         raise _unreadable(path, err) from err
 
 
-def opened(path: Path) -> tuple[Any, Any]:
+def opened(path: Path) -> tuple[coreai_types.AIModelAsset, coreai_types.AIModelAssetSummary]:
     """The asset in `path` and its summary. Raises like `describe`.
 
     Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
@@ -108,13 +109,14 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
         return thread.submit(function, *args).result()
 
 
-async def _outputs(asset: Any, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
+async def _outputs(asset: coreai_types.AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
     from coreai.runtime import NDArray
 
     async with asset.executable() as model:
         function = model.load_function(FUNCTION)
         rows = []
         for x_CHW in samples_NCHW:
+            output: coreai_types.NDArray
             (output,) = (await function({name: NDArray(x_CHW[None])})).values()
             rows.append(output.numpy().copy())  # the array is a view of memory of the runtime
         return np.concatenate(rows)
