@@ -92,6 +92,7 @@ def check_member(package: Any, path: Chain, protocol: type, member: str) -> None
     if isinstance(declared, property):
         assert isinstance(found, property | dataclasses.Field), member
         return
+    assert callable(found), member
     assert inspect.iscoroutinefunction(found) == inspect.iscoroutinefunction(declared), member
     ours, theirs = (inspect.signature(one).parameters.values() for one in (declared, found))
     for mine, other in zip_longest(ours, theirs):

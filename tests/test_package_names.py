@@ -1,7 +1,7 @@
 """What a package lacks of what is used of it is seen."""
 
 import zipfile
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Protocol
 
 import pytest
@@ -29,7 +29,8 @@ class Thing:
     def __call__(self, *inputs): ...
 
 
-PACKAGE = SimpleNamespace(Thing=Thing)
+PACKAGE = ModuleType("package")
+PACKAGE.Thing = Thing
 RETURNS = {("Thing",): ("Thing",), ("Thing", "load"): ("Thing",)}
 
 
@@ -66,8 +67,8 @@ def test_what_is_there_is_accepted(line):
         ("package.Thing.ready(1)", "too many positional"),
         ("package.Thing.load(*x)", "spell the arguments out"),
         ("package.Thing.load(**x)", "spell the arguments out"),
-        ("package.Thing.load(1).save(1).path", "has no '()'"),
-        ("package[x]", "has no '*'|MADE_AT_RUN_TIME"),
+        ("package.Thing.load(1).save(1).path", "RETURNS"),
+        ("package[x]", "MADE_AT_RUN_TIME"),
     ],
 )
 def test_what_is_not_there_is_refused(line, why):
