@@ -105,9 +105,10 @@ def main() -> None:
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "N"))
     options = parser.parse_args()
     if options.latencies:
-        return time_all(options.out)
-    keep_freed_memory()
-    train_all(options.out, resolve_train_device(options.train_on), tuple(options.share))
+        time_all(options.out)
+    else:
+        keep_freed_memory()
+        train_all(options.out, resolve_train_device(options.train_on), tuple(options.share))
 
 
 if __name__ == "__main__":
