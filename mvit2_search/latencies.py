@@ -16,7 +16,7 @@ from mvit2_search.predict import (
     make_estimate,
     read_labels,
 )
-from mvit2_search.records import FormulationName, Latency, Passport, Prediction
+from mvit2_search.records import FormulationName, Latency, Measurement, Passport, Prediction
 from mvit2_search.space import SearchSpace, draw_networks
 from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
 
@@ -32,12 +32,16 @@ _DRAWN = 20  # networks of a space that an estimate is tried on
 class Latencies:
     """`of` gives a network's latency and raises MeasurementError where there is none to be had.
 
+    `kept` are the networks that were measured earlier, by any study, and what they take in ms. An estimate keeps
+    none: it `is_instant`.
     All are multiples of `reference_ms`, what MobileViTv2-0.5 takes.
     """
 
     passport: Passport
     reference_ms: float
     of: Callable[[ArchConfig], Latency]
+    kept: Callable[[], list[tuple[ArchConfig, float]]] = list
+    is_instant: bool = False
 
 
 def source_names() -> list[str]:
@@ -68,11 +72,11 @@ def predict_latency(
         BackendUnavailable: the device cannot be used from here.
         StorageError: a kept measurement cannot be read.
     """
+    folders = sorted((results / LATENCIES).glob(f"{passport_of(source).digest}-*"))
     kept = [
-        (about.arch, measurement.latency_ms)
-        for folder in sorted((results / LATENCIES).glob(f"{passport_of(source).digest}-*"))
-        for about, measurement in read_labels(folder)
-        if (about.num_classes, about.formulation) == (num_classes, formulation) and not measurement.flags
+        (arch, measurement.latency_ms)
+        for folder in folders
+        for arch, measurement in _kept(folder, num_classes, formulation)
     ]
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
@@ -129,7 +133,7 @@ def open_latencies(
     if isinstance(source, Estimate):
         reference = source.predict(REFERENCE)
         of = partial(_predicted, source)
-        return Latencies(passport=passport_of(source), reference_ms=reference.latency_ms, of=of)
+        return Latencies(passport=passport_of(source), reference_ms=reference.latency_ms, of=of, is_instant=True)
     timer = Timer(
         source,
         results=results,
@@ -139,7 +143,24 @@ def open_latencies(
         images=probe_images(data),
         reference_ms=reference_ms,
     )
-    return Latencies(passport=timer.meter.passport, reference_ms=timer.meter.reference_ms, of=timer.measure)
+    return Latencies(
+        passport=timer.meter.passport,
+        reference_ms=timer.meter.reference_ms,
+        of=timer.measure,
+        kept=lambda: [
+            (arch, measurement.on_scale_of(timer.meter.reference_ms).latency_ms)
+            for arch, measurement in _kept(timer.meter.folder, num_classes, formulation)
+        ],
+    )
+
+
+def _kept(folder: Path, num_classes: int, formulation: FormulationName) -> list[tuple[ArchConfig, Measurement]]:
+    """The networks of that kind in a folder of one device, and their measurements that nothing was wrong with."""
+    return [
+        (about.arch, measurement)
+        for about, measurement in read_labels(folder)
+        if (about.num_classes, about.formulation) == (num_classes, formulation) and not measurement.flags
+    ]
 
 
 def _predicted(estimate: Estimate, arch: ArchConfig) -> Prediction:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def front_mask(accuracy: Sequence[float], latency: Sequence[float]) -> np.ndarray:
+def front_mask(accuracy: Sequence[float] | np.ndarray, latency: Sequence[float] | np.ndarray) -> np.ndarray:
     """Which points no other point dominates: at least as accurate, at least as fast, and better in one.
 
     Equal points are on the front together.

@@ -38,6 +38,12 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @click.option(
     "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."
 )
+@click.option(
+    "--sampler",
+    default="front",
+    show_default=True,
+    help="What proposes candidates: front, tpe, nsga2, gp or random.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
 @click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
 @click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")

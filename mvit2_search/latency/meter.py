@@ -40,7 +40,7 @@ class Meter:
         self.passport: Passport = device.passport()
         self._device = device
         self._reference = reference
-        self._folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
+        self.folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
         self.known = self._known(plan or TimingPlan())
         self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
         self._scale_ms = scale_ms
@@ -52,7 +52,7 @@ class Meter:
 
     def path(self, sha256: str) -> Path:
         """Where the measurement of that artifact and all its samples are, or will be."""
-        return self._folder / f"{sha256}.json"
+        return self.folder / f"{sha256}.json"
 
     def earlier(self, artifact: Artifact) -> Measurement | None:
         """What was measured before, if there is nothing wrong with it: else it is to be measured again."""
@@ -96,7 +96,7 @@ class Meter:
         return scaled
 
     def _known(self, plan: TimingPlan) -> KnownReference:
-        path = self._folder / "reference.json"
+        path = self.folder / "reference.json"
         if (saved := _read(path, lambda saved: KnownReference.from_json(saved["known"]))) is not None:
             return saved
         known, visits = first_reference(self._device, self._reference, plan)
@@ -112,7 +112,7 @@ class Meter:
 
     def _learn(self, faster_ms: float) -> None:
         """The machine was slow when the reference was first timed: what it takes is less."""
-        path = self._folder / "reference.json"
+        path = self.folder / "reference.json"
         self.known = replace(self.known, reference_ms=faster_ms)
         saved = _read(path, dict)
         _write(path, (saved or {}) | {"known": asdict(self.known)})

@@ -3,7 +3,7 @@
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.records import Failed, Trial
 from mvit2_search.search.interrupt import Interrupt
-from mvit2_search.search.sampler import distributions
+from mvit2_search.search.networks import distributions
 from mvit2_search.search.trials import TrialRunner
 
 

@@ -6,8 +6,9 @@ from mvit2_search.errors import MeasurementError
 from mvit2_search.records import Failed, Infeasible
 from mvit2_search.search.forecast import Forecast, Guess
 from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.request import Request
-from mvit2_search.search.sampler import BudgetSampler, Networks, distributions
+from mvit2_search.search.samplers import Samplers
 from mvit2_search.search.trials import TrialRunner
 
 _MAX_BARREN = 30  # in a row
@@ -24,6 +25,7 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
     """
     start = monotonic()
     networks = Networks(runner.space, runner.num_classes)
+    samplers = Samplers(request.sampler, networks, runner, seed=request.seed)
     while not interrupt.requested:
         if sum(trial.is_trained_candidate for trial in runner.trials) >= request.trials:
             return f"the candidates asked for ({request.trials}) are trained"
@@ -33,8 +35,7 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
         guess = _guess(runner)
         if reason := _hopeless(runner, networks, guess):
             return reason
-        sampler = BudgetSampler(networks, tried=runner.known, guess=guess, seed=request.seed)
-        runner.run(runner.study.ask(sampler, distributions(runner.space)))
+        runner.run(runner.study.ask(samplers.next(guess), distributions(runner.space)))
     return None
 
 

@@ -8,7 +8,7 @@ from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
 from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import Proxy
-from mvit2_search.records import Failed, Finished, Infeasible, Outcome
+from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome
 from mvit2_search.search.events import Listener
 from mvit2_search.verdict import Limits
 
@@ -26,7 +26,7 @@ class Evaluator:
         seed: int,
         listener: Listener,
     ) -> None:
-        self._latencies = latencies
+        self.latencies = latencies
         self._dataset = dataset
         self._proxy = proxy
         self._limits = limits
@@ -35,9 +35,8 @@ class Evaluator:
 
     def outcome(self, arch: ArchConfig, *, train_anyway: bool = False) -> Outcome:
         """Time `arch` and, within the limits or where `train_anyway`, train it with the search's seed."""
-        self._listener.working("finding the latency")
         try:
-            latency = self._latencies.of(arch)
+            latency = self.latency(arch)
         except MeasurementError as err:
             return Failed(reason="measurement", message=str(err))
         params = network_cost(arch, len(self._dataset.classes)).params
@@ -48,6 +47,11 @@ class Evaluator:
         except TrainingError as err:
             return Failed(reason="training", message=str(err))
         return Finished(accuracy_pct=curve[-1], curve_pct=curve, latency=latency)
+
+    def latency(self, arch: ArchConfig) -> Latency:
+        """What `arch` takes; raises MeasurementError."""
+        self._listener.working("finding the latency")
+        return self.latencies.of(arch)
 
     def train(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]

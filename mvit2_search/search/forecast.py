@@ -12,6 +12,8 @@ import numpy as np
 from mvit2_search.complexity import Cost
 from mvit2_search.verdict import Limits
 
+_ENOUGH, _UNKNOWN_ERROR = 5, 0.2  # networks that tell how far off the law is; until then, of the logarithm
+
 
 class Forecast:
     """A power law through the latencies measured so far.
@@ -25,10 +27,17 @@ class Forecast:
         if len(set(macs)) > 1:
             slope = float(np.polyfit(np.log(macs), np.log(latency_ms), 1)[0])
         self._slope = max(slope, 0.1)  # more work never takes less time
-        self._factor = float(np.exp(np.mean(np.log(latency_ms) - self._slope * np.log(macs))))
+        rest = np.log(latency_ms) - self._slope * np.log(macs)
+        self._factor = float(np.exp(np.mean(rest)))
+        self._error = 2 * float(rest.std(ddof=2)) if len(rest) >= _ENOUGH else _UNKNOWN_ERROR
 
     def latency_ms(self, macs: int) -> float:
         return float(self._factor * macs**self._slope)
+
+    def bounds_ms(self, macs_M: np.ndarray) -> np.ndarray:
+        """About 95 % of the latencies lie within: low, expected and high, of shape 3 x M."""
+        expected_M = self._factor * macs_M.astype(float) ** self._slope
+        return np.outer(np.exp([-self._error, 0.0, self._error]), expected_M)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from mvit2_search.store import Study
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 
+_BEFORE = {"sampler": "tpe"}  # what studies were made with that do not name it
+
 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
     """Everything that the study's numbers depend on, as JSON.
@@ -35,6 +37,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
         "max_params": request.max_params,
         "formulation": request.formulation,
         "seed": request.seed,
+        "sampler": request.sampler,
         "training": proxy.settings(),
     }
 
@@ -52,7 +55,8 @@ def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
 
 def _compared(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a study is held to: names of files and folders are labels, their contents count."""
-    return {key: value for key, value in flat(inputs) if key not in ("space.name", "data.name")}
+    labels = ("space.name", "data.name")
+    return _BEFORE | {key: value for key, value in flat(inputs) if key not in labels}
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
 
+SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
 
@@ -28,6 +29,7 @@ class Request:
     device: str = "auto"
     allow_device_change: bool = False
     formulation: FormulationName = DEFAULT_FORMULATION
+    sampler: str = "front"
     trials: int = 20
     seed: int = 0
     confirm_seeds: int = 3
@@ -46,6 +48,8 @@ class Request:
                 raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
         if self.formulation not in FORMULATION_NAMES:
             raise SpecError(f"--formulation {self.formulation!r}: expected one of {', '.join(FORMULATION_NAMES)}")
+        if self.sampler not in SAMPLERS:
+            raise SpecError(f"--sampler {self.sampler!r}: expected one of {', '.join(SAMPLERS)}")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"--max-hours {self.max_hours}: expected more than 0")
         if not 0 <= self.seed < 2**32:

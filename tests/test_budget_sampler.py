@@ -1,12 +1,14 @@
 """Proposals: within the budget, never twice, the same after a resume."""
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from mvit2_search.complexity import network_cost
+from mvit2_search.search.budget_sampler import OPTUNA_SAMPLERS, BudgetSampler
 from mvit2_search.search.forecast import Forecast, Guess
-from mvit2_search.search.sampler import BudgetSampler, Networks, distributions
+from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.space import load_space
 from mvit2_search.verdict import Limits
 
@@ -18,17 +20,24 @@ def guess_for(gmacs, max_params=None):
     return Guess(Forecast([10**9], [1.0]), Limits(latency_ms=gmacs, max_params=max_params))
 
 
-def proposals(space, guess, count, *, tried=frozenset(), seed=0, study=None):
+def proposals(space, guess, count, *, base="tpe", tried=frozenset(), seed=0, study=None):
     study = study or optuna.create_study(directions=["maximize", "minimize"])
     networks, tried, found = Networks(space, 1000), set(tried), []
     for _ in range(count):
-        study.sampler = BudgetSampler(networks, tried=tried, guess=guess, seed=seed)
+        study.sampler = BudgetSampler(networks, base=base, tried=tried, guess=guess, seed=seed)
         trial = study.ask(distributions(space))
         arch = space.decode(trial.params)
         found.append(arch)
         tried.add(arch.key)
         study.tell(trial, (70.0 + arch.stage_channels[0] / 100, network_cost(arch).macs / 1e6))
     return found
+
+
+@pytest.mark.parametrize("base", OPTUNA_SAMPLERS)
+def test_each_of_optunas_samplers_stays_within_the_budget_and_never_repeats(base):
+    found = proposals(BLOCKS, guess_for(0.6), 13, base=base)
+    assert all(network_cost(arch).macs / 1e9 <= 0.6 for arch in found)
+    assert len({arch.key for arch in found}) == 13
 
 
 @pytest.mark.parametrize("gmacs", [0.25, 0.5, 1.0, 4.0])
@@ -83,6 +92,15 @@ def test_the_forecast_goes_through_a_power_law():
     macs = [100, 200, 400, 800]
     forecast = Forecast(macs, [5 * (m / 100) ** 0.8 for m in macs])
     assert forecast.latency_ms(300) == pytest.approx(5 * 3**0.8)
+
+
+def test_the_forecasts_bounds_hold_what_is_as_far_off_as_the_measured_were():
+    off = [1.05, 0.95, 1.05, 0.95, 1.0, 1.0]
+    forecast = Forecast([100 * 2**i for i in range(6)], [5 * 2**i * off[i] for i in range(6)])
+    low, expected, high = forecast.bounds_ms(np.array([300, 1000]))
+    assert expected == pytest.approx([forecast.latency_ms(300), forecast.latency_ms(1000)])
+    assert ((high / expected > 1.05) & (high / expected < 1.2)).all()
+    assert high / expected == pytest.approx(expected / low)
 
 
 def test_the_forecast_of_one_measurement_is_proportional():

@@ -1,0 +1,52 @@
+"""What the sampler knows of networks before they are trained."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Latencies in ms and the bounds they surely lie in, of shape M each; `inf` is never worth a training."""
+
+    low_M: np.ndarray
+    ms_M: np.ndarray
+    high_M: np.ndarray
+
+
+def exactly(ms_M: np.ndarray) -> Span:
+    """Latencies that are known."""
+    return Span(ms_M, ms_M, ms_M)
+
+
+def values(params: Params) -> Hashable:
+    """What tells networks apart where every combination of values is another one."""
+    return tuple(params.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Domain:
+    """Where to search.
+
+    Attributes:
+        latency: what is known of the latency of networks.
+        limit_ms: the budget. Without one, the longest latency seen bounds the front.
+        key: equal for equal networks.
+        cheapest: of a large space, the values that a random network is moved towards to fit a budget.
+        every: all networks that are left, where they are few.
+        measure: finds out the latency in ms of one network, where that costs less than a training; it may raise
+            `errors.MeasurementError`.
+    """
+
+    distributions: Mapping[str, BaseDistribution]
+    latency: Callable[[Sequence[Params]], Span]
+    limit_ms: float | None = None
+    key: Callable[[Params], Hashable] = values
+    cheapest: Params | None = None
+    every: Callable[[], Sequence[Params] | None] = lambda: None
+    measure: Callable[[Params], float] | None = None

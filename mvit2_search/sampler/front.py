@@ -1,0 +1,89 @@
+"""The sampler: next comes the network from which the front is expected to gain most.
+
+Its latency is known, or predicted, before it is trained; its accuracy is what a Gaussian process over the
+settings makes of the networks trained so far. One proposal in ten is random, which mends what the process has
+got wrong. No network is proposed twice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from mvit2_search.pareto import front_mask
+from mvit2_search.sampler.choice import Choice
+from mvit2_search.sampler.domain import Domain, Params
+from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.history import History, Score, told
+from mvit2_search.sampler.model import fit
+from mvit2_search.sampler.pool import mutated, random_rows
+
+_FIRST = 10  # proposals are random until so many networks are trained
+_RANDOM = 0.1  # share of later proposals that are random
+_POOL = 500  # random networks to choose from, and as many changed members of the front
+_ROUNDS, _PARENTS = 2, 20  # then, so often, changes of so many of the most promising
+
+
+class FrontSampler(BaseSampler):
+    """See the module. The study maximises an accuracy and minimises a latency in ms.
+
+    Args:
+        score: accuracy and latency of a closed trial, or None of one that tells neither.
+        first: trained networks from which the model proposes.
+        seed: proposals follow from it and from the trials so far.
+    """
+
+    def __init__(self, domain: Domain, *, seed: int, score: Score = told, first: int = _FIRST) -> None:
+        self._domain = domain
+        self._score = score
+        self._first = first
+        self._seed = seed
+        self._encoding = Encoding(domain.distributions)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(self._domain.distributions)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        history = History.of(study, trial, self._domain, self._score)
+        rng = np.random.default_rng([self._seed, history.proposals])
+        is_random = len(history.params) < self._first or rng.random() < _RANDOM
+        chosen = self._random(history, rng) if is_random else self._best(history, rng)
+        return dict(chosen)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{param_name} is not a setting of the search")
+
+    def _random(self, history: History, rng: np.random.Generator) -> Params:
+        """A new one, within the budget if possible; any where nothing is new."""
+        drawn = self._drawn(rng)
+        new = history.new(drawn, self._domain) or drawn[:1]
+        limit = np.inf if self._domain.limit_ms is None else self._domain.limit_ms
+        ms_M = self._domain.latency(new).ms_M
+        fitting = np.flatnonzero(ms_M <= limit)
+        return new[fitting[0] if len(fitting) else int(np.argmin(ms_M))]
+
+    def _drawn(self, rng: np.random.Generator) -> Sequence[Params]:
+        """Random networks, or all that are left, in random order."""
+        if every := self._domain.every():
+            return [every[i] for i in rng.permutation(len(every))]
+        return self._encoding.decode(random_rows(_POOL, self._encoding, self._domain.cheapest, rng))
+
+    def _best(self, history: History, rng: np.random.Generator) -> Params:
+        surrogate, front = fit(history, self._encoding, self._domain)
+        choice = Choice(surrogate, front, encoding=self._encoding, domain=self._domain, seen=history.seen)
+        choice.add(self._drawn(rng))
+        on_front = np.flatnonzero(front_mask(history.accuracy_N, history.latency_N))
+        parents = [history.params[i] for i in on_front]
+        for count in (_POOL, *[_POOL // 4] * _ROUNDS):
+            rows_ND = mutated(self._encoding.encode(parents), count, self._encoding, rng)
+            choice.add(self._encoding.decode(rows_ND))
+            parents = choice.best(_PARENTS) or parents
+        return choice.choose() or self._random(history, rng)

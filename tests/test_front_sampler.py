@@ -1,0 +1,281 @@
+"""Our sampler: expected gain against integration, the model's gradient, proposals on problems that are known."""
+
+from itertools import product
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from scipy.integrate import quad
+from scipy.optimize import approx_fprime
+from scipy.stats import norm
+
+from mvit2_search.errors import MeasurementError
+from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
+from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.gain import Front
+from mvit2_search.sampler.model import compressed, informative
+from mvit2_search.sampler.pool import mutated, random_rows
+from mvit2_search.sampler.surrogate import Surrogate, _loss, _prior
+
+MIXED = {
+    "width": FloatDistribution(0.5, 2.0),
+    "rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "expand": FloatDistribution(1.0, 3.0, step=0.5),
+    "layers": IntDistribution(0, 4),
+    "kernel": CategoricalDistribution((3, 5, 7)),
+    "mixer": CategoricalDistribution(("separable", "linformer", "multi_head")),
+}
+ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+class TestEncoding:
+    def test_ordered_values_lie_between_0_and_1_and_names_are_counted(self):
+        assert Encoding(MIXED).encode([ONE])[0] == pytest.approx([0.5, 2 / 3, 0.25, 0.75, 0.5, 2])
+        assert Encoding(MIXED).ordered_D.tolist() == [True] * 5 + [False]
+
+    def test_settings_come_back(self):
+        encoding = Encoding(MIXED)
+        drawn = encoding.decode(encoding.draw(50, rng()))
+        again = encoding.decode(encoding.encode(drawn))
+        for one, other in zip(drawn, again, strict=True):
+            assert other == pytest.approx(one)
+            assert all(MIXED[name]._contains(MIXED[name].to_internal_repr(v)) for name, v in one.items())
+
+    def test_every_value_is_drawn_as_often(self):
+        encoding = Encoding(MIXED)
+        drawn = encoding.decode(encoding.draw(6000, rng()))
+        for name, count in (("expand", 5), ("layers", 5), ("kernel", 3), ("mixer", 3)):
+            found = np.unique([one[name] for one in drawn], return_counts=True)[1] / len(drawn)
+            assert found == pytest.approx([1 / count] * count, abs=0.03)
+
+
+class TestGain:
+    ACCURACY, LATENCY = np.array([70.0, 60.0, 75.0, 55.0]), np.array([20.0, 10.0, 30.0, 25.0])
+
+    def front(self):
+        return Front.of(self.ACCURACY, self.LATENCY, (50.0, 40.0))
+
+    def test_a_certain_accuracy_gains_what_the_hypervolume_grows_by(self):
+        gain = self.front().expected_gain(
+            np.array([72.0, 52.0, 59.0]), np.full(3, 1e-9), np.array([15.0, 5.0, 11.0])
+        )
+        # from 15 to 20 ms 12 points over 60, from 20 to 30 ms 2 over 70; then 5 ms of 2 points; then nothing
+        assert gain == pytest.approx([5 * 12 + 10 * 2, 5 * 2, 0])
+
+    @pytest.mark.parametrize(("mean", "sigma", "latency"), [(65, 5, 12), (74, 1, 35), (50, 8, 3), (60, 3, 41)])
+    def test_the_expectation_is_the_integral(self, mean, sigma, latency):
+        front = self.front()
+
+        def weighted(accuracy):
+            sure = front.expected_gain(np.array([accuracy]), np.array([1e-9]), np.array([float(latency)]))[0]
+            return sure * norm.pdf(accuracy, mean, sigma)
+
+        expected = quad(weighted, mean - 8 * sigma, mean + 8 * sigma, points=[50, 60, 70, 75], limit=200)[0]
+        found = front.expected_gain(np.array([float(mean)]), np.array([float(sigma)]), np.array([float(latency)]))
+        assert found[0] == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+    def test_beyond_the_budget_nothing_is_gained(self):
+        assert self.front().expected_gain(np.full(2, 99.0), np.ones(2), np.array([40.0, np.inf])).tolist() == [
+            0,
+            0,
+        ]
+
+
+class TestSurrogate:
+    def test_the_gradient_is_that_of_the_loss(self):
+        x_ND = Encoding(MIXED).draw(12, rng())
+        apart = Surrogate(Encoding(MIXED).ordered_D)._apart(x_ND, x_ND)
+        prior, z_N = _prior(6), rng(1).normal(size=12)
+        theta = prior.mean + 0.3 * rng(2).normal(size=len(prior.mean))
+        numeric = approx_fprime(theta, lambda at: _loss(at, apart, z_N, prior)[0], 1e-6)
+        assert _loss(theta, apart, z_N, prior)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-4)
+
+    def test_it_predicts_what_it_has_not_seen_and_knows_how_far_off_it_is(self):
+        encoding = Encoding(MIXED)
+        x_ND = encoding.draw(160, rng())
+        y_N = 70 + 4 * x_ND[:, 0] - 3 * x_ND[:, 3] ** 2 + 2 * (x_ND[:, 5] == 1) + rng(1).normal(0, 0.2, 160)
+        model = Surrogate(encoding.ordered_D)
+        model.fit(x_ND[:100], y_N[:100])
+        mean, sigma = model.predict(x_ND[100:])
+        error = np.abs(mean - y_N[100:])
+        assert error.mean() < 0.4 < y_N.std() / 2
+        assert np.mean(error < 2 * np.hypot(sigma, 0.2)) >= 0.85
+
+    def test_an_order_is_used_and_names_have_none(self):
+        x_ND = np.linspace(0, 1, 8)[:, None]
+        y_N = np.sin(3 * x_ND[:, 0])
+        ordered, named = Surrogate(np.array([True])), Surrogate(np.array([False]))
+        for model in (ordered, named):
+            model.fit(x_ND, y_N)
+        at = np.array([[0.07]])
+        assert abs(ordered.predict(at)[0][0] - np.sin(0.21)) < 0.05
+        assert abs(named.predict(at)[0][0] - np.sin(0.21)) > 0.05
+
+    def test_equal_accuracies_are_no_problem(self):
+        model = Surrogate(np.array([True, True]))
+        model.fit(rng().random((5, 2)), np.full(5, 80.0))
+        assert model.predict(np.array([[0.5, 0.5]]))[0] == pytest.approx([80.0])
+
+
+def test_low_accuracies_are_compressed_in_order():
+    y = compressed(np.array([10.0, 50.0, 70.0, 75.0, 80.0]))
+    assert y == pytest.approx([-np.log(7), -np.log(3), 0, 0.5, 1.0])
+
+
+def test_of_many_trainings_the_front_is_kept():
+    accuracy, latency = rng(0).random(1000), rng(1).random(1000)
+    kept = informative(accuracy, latency, 100)
+    assert len(kept) == len(set(kept)) == 100
+    on_front = {i for i in range(1000) if not np.any((accuracy > accuracy[i]) & (latency < latency[i]))}
+    assert on_front <= set(kept)
+    assert informative(accuracy[:50], latency[:50], 100).tolist() == list(range(50))
+
+
+class TestPool:
+    def test_a_mutation_changes_one_setting_at_least_and_leaves_most(self):
+        encoding = Encoding(MIXED)
+        parent = encoding.encode([ONE])
+        changed = np.abs(mutated(parent, 400, encoding, rng()) - parent) > 1e-12
+        assert 1 <= changed.sum(1).mean() <= 2
+        assert changed.any(0).all()
+
+    def test_half_of_the_random_ones_are_moved_towards_the_cheapest(self):
+        encoding = Encoding({"width": FloatDistribution(0.5, 2.0), "depth": FloatDistribution(0.0, 1.0)})
+        rows = random_rows(2000, encoding, {"width": 0.5, "depth": 0.0}, rng())
+        assert rows[::2].mean() == pytest.approx(0.5, abs=0.03)
+        assert rows[1::2].mean() == pytest.approx(0.25, abs=0.03)
+
+
+GRID = {f"stage{i}": IntDistribution(0, 5) for i in range(4)}
+
+
+def grid_latency(params):
+    return 1.0 + sum(params.values())
+
+
+def grid_accuracy(params):
+    """Best where the stages' values are equal."""
+    values = np.array(list(params.values()))
+    return 60 + 2 * values.sum() - 3 * values.std()
+
+
+def grid_domain(**changes):
+    known = {"latency": lambda many: exactly(np.array([grid_latency(one) for one in many]))}
+    return Domain(**{"distributions": GRID, **known, **changes})
+
+
+def search(domain, count, *, seed=0, study=None, **settings):
+    study = study or optuna.create_study(directions=["maximize", "minimize"])
+    study.sampler = FrontSampler(domain, seed=seed, **settings)
+    for _ in range(count):
+        trial = study.ask(GRID)
+        study.tell(trial, (grid_accuracy(trial.params), grid_latency(trial.params)))
+    return [trial.params for trial in study.trials]
+
+
+class TestSampler:
+    def test_it_finds_the_front_of_a_small_problem(self):
+        """The front has one of 21 latencies each; 40 random ones of all 1296 networks hold one or two."""
+        best = {}
+        for values in product(range(6), repeat=4):
+            one = dict(zip(GRID, values, strict=True))
+            best[sum(values)] = max(best.get(sum(values), 0), grid_accuracy(one))
+        found = {sum(one.values()) for one in search(grid_domain(), 40) if self.is_best(one, best)}
+        assert len(found) >= 10
+
+    @staticmethod
+    def is_best(one, best):
+        return grid_accuracy(one) == best[sum(one.values())]
+
+    def test_nothing_is_proposed_twice(self):
+        found = search(grid_domain(), 30)
+        assert len({tuple(one.values()) for one in found}) == 30
+
+    def test_equal_networks_count_as_one(self):
+        found = search(grid_domain(key=lambda one: sum(one.values())), 16)
+        assert len({sum(one.values()) for one in found}) == 16
+
+    def test_a_space_that_is_used_up_gives_any_network(self):
+        assert len(search(grid_domain(key=lambda one: 0), 12)) == 12
+
+    def test_proposals_stay_within_the_budget(self):
+        found = search(grid_domain(limit_ms=6.0, cheapest=dict.fromkeys(GRID, 0)), 40)
+        assert max(map(grid_latency, found)) <= 6.0
+
+    def test_the_last_networks_of_a_small_space_are_found(self):
+        left = [{**dict.fromkeys(GRID, 0), "stage0": i, "stage1": j} for i in range(6) for j in range(4)]
+        tried = []
+        study = optuna.create_study(directions=["maximize", "minimize"])
+        for _ in range(24):
+            domain = grid_domain(every=lambda: [one for one in left if one not in tried], limit_ms=100.0)
+            study.sampler = FrontSampler(domain, seed=0)
+            trial = study.ask(GRID)
+            tried.append(trial.params)
+            study.tell(trial, (grid_accuracy(trial.params), grid_latency(trial.params)))
+        assert all(one in tried for one in left) or len({tuple(one.values()) for one in tried}) == 24
+
+    def test_running_trials_are_accounted_for(self):
+        study = optuna.create_study(directions=["maximize", "minimize"])
+        search(grid_domain(), 30, study=study)
+        asked = [study.ask(GRID) for _ in range(6)]
+        assert len({tuple(one.params.values()) for one in asked}) == 6
+        latencies = sorted(grid_latency(one.params) for one in asked)
+        assert latencies[-1] - latencies[0] >= 3  # six copies of one idea would be neighbours
+
+    def test_the_next_proposal_follows_from_the_seed_and_the_trials(self):
+        def run(seed, interrupted):
+            study = optuna.create_study(directions=["maximize", "minimize"])
+            search(grid_domain(), 15, study=study, seed=seed)
+            if interrupted:  # a trial that was killed, and its retry
+                study.enqueue_trial(study.trials[-1].params)
+                study.tell(study.ask(GRID), state=TrialState.FAIL)
+            return search(grid_domain(), 1, study=study, seed=seed)[-1]
+
+        assert run(1, False) == run(1, True)
+        assert run(1, False) != run(2, False)
+
+
+class TestMeasuring:
+    def proposals(self, error, count=30):
+        """Latencies are guessed 1 % too low or high; `error` is how wrong they may be."""
+        measured = []
+
+        def off(one):
+            return grid_latency(one) * (0.99 if one["stage0"] % 2 else 1.01)
+
+        def known(one):
+            return np.inf if sum(one.values()) % 3 == 0 else grid_latency(one)
+
+        def latency(many):
+            ms_M = np.array([known(one) if dict(one) in measured else off(one) for one in many])
+            share_M = np.array([0 if dict(one) in measured else error for one in many])
+            return Span(ms_M * (1 - share_M), ms_M, ms_M * (1 + share_M))
+
+        def measure(one):
+            measured.append(dict(one))
+            if np.isinf(known(one)):
+                raise MeasurementError("it cannot be timed")
+            return known(one)
+
+        found = search(grid_domain(latency=latency, measure=measure), count)
+        return found, measured
+
+    def test_a_choice_that_cannot_change_is_not_measured(self):
+        assert self.proposals(0.0)[1] == []
+
+    def test_an_unsure_one_is_measured_and_no_more_than_three_for_a_proposal(self):
+        found, measured = self.proposals(0.05)
+        assert 0 < len(measured) <= 3 * len(found)
+        assert any(one in measured for one in found)
+
+    def test_what_cannot_be_measured_is_not_chosen(self):
+        found, measured = self.proposals(0.05)
+        failed = [one for one in measured if sum(one.values()) % 3 == 0]
+        assert failed
+        assert not any(one in found for one in failed)
