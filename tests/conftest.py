@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 import mvit2_search.timer as timer
 from exports import SMALL, exported
 from fakes import AGREES, fake_export
+from formula_devices import formula_devices
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import DEVICES, Device, make_device
 from mvit2_search.records import Artifact
@@ -77,6 +79,12 @@ def instant_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches write architectures where they would export networks."""
     monkeypatch.setattr(timer, "export_model", fake_export)
     monkeypatch.setattr(timer, "verify_network", lambda *_: AGREES)
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`macs`, `elements` and `mixed` are names of devices; what they do may be set."""
+    return formula_devices(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -18,13 +18,12 @@ import yaml
 from click.testing import CliRunner
 
 from conftest import write_images
-from fakes import FormulaProxy, macs_device, request
+from fakes import request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models import build_model
-from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import driver_lock
 
 ROOT = Path(__file__).parent.parent
@@ -37,9 +36,7 @@ def invoke(*args):
 
 @pytest.fixture
 def study(tmp_path, images, instant_export):
-    asked = request(tmp_path)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    return asked.folder
+    return search(request(tmp_path)).folder
 
 
 def command_names(command=cli, prefix=""):
@@ -164,9 +161,8 @@ def test_a_formulation_is_for_networks(study):
 
 
 def test_one_seed_is_still_json(tmp_path, images, instant_export):
-    asked = request(tmp_path, confirm_seeds=1)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    text = invoke("status", asked.folder, "--json").output
+    study = search(request(tmp_path, confirm_seeds=1))
+    text = invoke("status", study.folder, "--json").output
     gain = json.loads(text, parse_constant=pytest.fail)["gain_points"]
     assert (gain["low"], gain["high"], gain["seeds"]) == (None, None, 1)
 

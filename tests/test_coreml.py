@@ -29,7 +29,7 @@ from mvit2_search.latency.coreml_visit import visit
 from mvit2_search.latency.coreml_worker import _input, work
 from mvit2_search.latency.placement import planned_shares
 from mvit2_search.records import Artifact, CoreMLOptions
-from test_latency import DeviceContract
+from test_devices import DeviceContract
 
 PLAN = TimingPlan(warmup=1, pairs_per_visit=3, unit=2)
 MAC = sys.platform == "darwin"
