@@ -1,6 +1,7 @@
 """Small networks of every kind, exported and compared."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,6 +17,13 @@ SMALL = ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS)
 FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXERS)
 ODD = ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2))
 FIRST_ODD = replace(FIRST, image_size=72, patch_sizes=(2, 3, 2))
+# one inverted residual per stage and one layer per block: lowering takes as long as a network has operators
+FEW = replace(
+    ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 1, 1)),
+    expanded_channels=((32,), (32,), (48,), (64,), (96,)),
+)
+FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
+FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
@@ -30,9 +38,14 @@ def exported(arch, folder, *, options=None, format="mlpackage", formulation=DEFA
     return export_model(arch, folder, format=format, num_classes=classes, formulation=formulation, options=options)
 
 
+@cache
+def network(arch, classes):
+    """What `export_model` exports. Comparisons leave it as it is."""
+    return untrained_network(arch, classes)
+
+
 def agreement(artifact, arch, images=None):
-    model = untrained_network(arch, artifact.output_shape[1])
-    return verify(artifact, model, noise(arch) if images is None else images)
+    return verify(artifact, network(arch, artifact.output_shape[1]), noise(arch) if images is None else images)
 
 
 class Tiny(nn.Module):

@@ -22,7 +22,7 @@ from torch import nn
 import mvit2_search
 from conftest import need_device
 from coreai_wheel import COMPILED, USED, missing
-from exports import Tiny, images, worst
+from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export import export_model
@@ -39,8 +39,6 @@ pytestmark = pytest.mark.slow
 need_device("coreai", "coreai", "coreai_torch")
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
-MIXED = replace(SMALL, attention=("separable", "linformer", "multi_head"))
-V1 = replace(ArchConfig.mobilevitv1("xxs"), image_size=64)
 GATES = {"float32": 1e-4, "float16": 1e-2}
 
 
@@ -186,10 +184,10 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
 @pytest.mark.parametrize(
     ("arch", "formulation", "precision"),
     [
-        *((SMALL, name, "float32") for name in FORMULATION_NAMES),
-        (MIXED, "pixel_unshuffle", "float32"),
-        (V1, "pixel_unshuffle", "float32"),
-        (SMALL, "pixel_unshuffle", "float16"),
+        *((FEW, name, "float32") for name in FORMULATION_NAMES),
+        (FEW_MIXED, "pixel_unshuffle", "float32"),
+        (FEW_FIRST, "pixel_unshuffle", "float32"),
+        (FEW, "pixel_unshuffle", "float16"),
     ],
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],
 )

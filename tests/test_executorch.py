@@ -9,8 +9,7 @@ import pytest
 from torch import nn
 
 from conftest import need_device
-from exports import Tiny, images, worst
-from mvit2_search.arch import ArchConfig
+from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.executorch import export_executorch, read_executorch, run_executorch
 from mvit2_search.export.formats import untrained_network
@@ -22,14 +21,6 @@ from test_devices import DeviceContract
 pytestmark = pytest.mark.slow
 
 need_device("executorch", "executorch")
-
-# one inverted residual per stage and one layer per block: lowering takes as long as a network has operators
-FEW = replace(
-    ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 1, 1)),
-    expanded_channels=((32,), (32,), (48,), (64,), (96,)),
-)
-MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
-V1 = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +109,8 @@ class TestExecuTorchDevice(DeviceContract):
         pytest.param(
             FEW, "sum_first", marks=pytest.mark.xfail(reason="ExecuTorch 1.5.1 gives logits that are off by 0.01")
         ),
-        (MIXED, "pixel_unshuffle"),
-        (V1, "pixel_unshuffle"),
+        (FEW_MIXED, "pixel_unshuffle"),
+        (FEW_FIRST, "pixel_unshuffle"),
     ],
     ids=["layer_norm", "sum_first", "the other mixers", "first version"],
 )
