@@ -1,6 +1,6 @@
 """Search spaces: what may vary, read from YAML, and the architectures that come out."""
 
-from mvit2_search.space.draw import draw_networks
+from mvit2_search.space.draw import draw_networks, draw_params
 from mvit2_search.space.files import find_space, load_space, shipped_spaces
 from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
 
@@ -11,6 +11,7 @@ __all__ = [
     "Range",
     "SearchSpace",
     "draw_networks",
+    "draw_params",
     "find_space",
     "load_space",
     "shipped_spaces",

@@ -5,7 +5,7 @@ import random
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
 from mvit2_search.space.settings import Value
-from mvit2_search.space.space import Axis, Range, SearchSpace
+from mvit2_search.space.space import Axis, Params, Range, SearchSpace
 
 _TRIES = 100  # draws for one network that has not been drawn yet
 
@@ -21,11 +21,16 @@ def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConf
     for _ in range(count * _TRIES):
         if len(found) == count:
             break
-        arch = space.decode({axis.name: _value(axis, generator) for axis in space.axes})
+        arch = space.decode(draw_params(space, generator))
         found.setdefault(arch.key, arch)
     if len(found) < count:
         raise SpecError(f"space {space.name!r}: {count} different networks asked for, only {len(found)} found")
     return list(found.values())
+
+
+def draw_params(space: SearchSpace, generator: random.Random) -> Params:
+    """One value for each axis, every axis drawn evenly by itself."""
+    return {axis.name: _value(axis, generator) for axis in space.axes}
 
 
 def _value(axis: Axis, generator: random.Random) -> Value:
