@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from PIL import Image
 import mvit2_search.timer as timer
 from exports import SMALL, exported
 from fakes import AGREES, fake_export
+from formula_devices import formula_devices
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import DEVICES, Device, make_device
-from mvit2_search.records import Artifact
+from mvit2_search.records import DEFAULT_FORMULATION, Artifact
+from mvit2_search.timer import open_timer
 
 
 def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, ending: str = "png") -> Path:
@@ -79,7 +82,22 @@ def instant_export(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timer, "verify_network", lambda *_: AGREES)
 
 
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`macs`, `elements` and `mixed` are names of devices; what they do may be set."""
+    return formula_devices(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small network with all three mixers, as a Core ML package. Not to be changed."""
     return exported(SMALL, tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is known of this computer: finding it out takes whatever times networks half a minute."""
+    results = tmp_path_factory.mktemp("timed")
+    with open_timer(make_device("host"), results=results, num_classes=2, formulation=DEFAULT_FORMULATION):
+        pass
+    return results / ".latencies"

@@ -1,8 +1,11 @@
 """Small networks of every kind, exported and compared."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+import torch
+from torch import nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.data import to_input
@@ -14,6 +17,13 @@ SMALL = ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS)
 FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXERS)
 ODD = ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2))
 FIRST_ODD = replace(FIRST, image_size=72, patch_sizes=(2, 3, 2))
+# one inverted residual per stage and one layer per block: lowering takes as long as a network has operators
+FEW = replace(
+    ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 1, 1)),
+    expanded_channels=((32,), (32,), (48,), (64,), (96,)),
+)
+FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
+FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
@@ -28,6 +38,43 @@ def exported(arch, folder, *, options=None, format="mlpackage", formulation=DEFA
     return export_model(arch, folder, format=format, num_classes=classes, formulation=formulation, options=options)
 
 
+@cache
+def network(arch, classes):
+    """What `export_model` exports. Comparisons leave it as it is."""
+    return untrained_network(arch, classes)
+
+
 def agreement(artifact, arch, images=None):
-    model = untrained_network(arch, artifact.output_shape[1])
-    return verify(artifact, model, noise(arch) if images is None else images)
+    return verify(artifact, network(arch, artifact.output_shape[1]), noise(arch) if images is None else images)
+
+
+class Tiny(nn.Module):
+    """A convolution and a norm, of which XNNPACK takes the first alone; `scale` tells one from another."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, 2), nn.GroupNorm(1, 8)
+        for parameter in self.parameters():
+            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, x_BCHW):
+        return self.norm(self.conv(x_BCHW)).mean(dim=(2, 3))
+
+
+def images(size, count=2):
+    return np.random.default_rng(7).random((count, 3, size, size), np.float32)
+
+
+def worst(run, artifact, model, size):
+    """Largest difference between the saved file, executed by `run`, and torch.
+
+    Logits that are more than 0.1 apart show that both speak.
+    """
+    x = images(size)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(x)).numpy()
+    got = run(artifact, x)
+    assert got.shape == expected.shape
+    assert np.ptp(expected, axis=1).min() > 0.1
+    return np.abs(got.astype(np.float32) - expected).max()

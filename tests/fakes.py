@@ -13,6 +13,7 @@ from mvit2_search.data import Dataset
 from mvit2_search.errors import TrainingError
 from mvit2_search.export import Agreement
 from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.predict import Estimate
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import (
     Artifact,
@@ -24,8 +25,9 @@ from mvit2_search.records import (
     Recipe,
     Trial,
 )
-from mvit2_search.search import Request
+from mvit2_search.search import Interrupt, Listener, Request, Silent, run_search
 from mvit2_search.space import SearchSpace
+from mvit2_search.store import Study, open_study
 
 MS_PER_GMAC = 20.0
 AGREES = Agreement(images=1, max_error=0.0, cosine=1.0, same_top1=1, weights_share=None, gates=())
@@ -96,6 +98,25 @@ def request(folder: Path, **changes: Any) -> Request:
         results=folder / "results",
     )
     return replace(asked, **changes)
+
+
+def search(
+    asked: Request,
+    *,
+    device: ScriptedDevice | Estimate | None = None,
+    proxy: FormulaProxy | None = None,
+    listener: Listener | None = None,
+    interrupt: Interrupt | None = None,
+) -> Study:
+    """The study of a search that has run, by default on the scripted device and with the formula."""
+    run_search(
+        asked,
+        listener or Silent(),
+        interrupt or Interrupt(),
+        source=device or macs_device(),
+        proxy=proxy or FormulaProxy(),
+    )
+    return open_study(asked.folder)
 
 
 def measurement(latency_ms: float = 10.0, **changes: Any) -> Measurement:

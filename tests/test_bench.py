@@ -2,16 +2,14 @@
 
 import io
 import json
-import math
 import platform
+import shutil
 
-import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
-from scipy.stats import linregress, t
 
 import mvit2_search.bench.attention as attention_bench
 from fakes import AGREES, macs_device, measurement
@@ -21,7 +19,6 @@ from mvit2_search.bench.attention import MIXERS, TOKENS, AttentionBench, MixerTi
 from mvit2_search.bench.figures import mixers_figure, models_figure
 from mvit2_search.bench.mixers import _mixer, export_mixer
 from mvit2_search.bench.rows import backbone_rows, mixer_rows, network_rows, published_rows, slope_rows
-from mvit2_search.bench.slope import log_log_slope
 from mvit2_search.bench.tables import backbones_table, mixers_table, models_table, published_table, slopes_table
 from mvit2_search.bench.timings import CLASSES
 from mvit2_search.cli import cli
@@ -95,36 +92,6 @@ def power_device():
         return (what["tokens"] / 1024) ** EXPONENTS[what["attention"]] if what["tokens"] >= 1024 else 5.0
 
     return ScriptedDevice(script=script)
-
-
-class TestSlope:
-    @pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 1.0, 2.0])
-    def test_a_power_law_gives_its_exponent(self, exponent):
-        x = [1024, 1448, 2048, 2896, 4096]
-        slope = log_log_slope(x, [3.7 * value**exponent for value in x])
-        assert slope.value == pytest.approx(exponent, abs=1e-12)
-        assert slope.high - slope.low == pytest.approx(0, abs=1e-12)
-        assert slope.points == 5
-
-    def test_three_points_by_hand(self):
-        slope = log_log_slope([1, math.e, math.e**2], [1, 1, math.e**3])
-        assert slope.value == pytest.approx(1.5)  # residuals 0.5, -1, 0.5; spread 2; one degree of freedom
-        assert slope.high - slope.value == pytest.approx(12.7062047 * math.sqrt(1.5 / 1 / 2))
-        assert slope.value - slope.low == pytest.approx(slope.high - slope.value)
-
-    @pytest.mark.parametrize("points", [3, 5, 12])
-    def test_it_is_scipys_regression_of_the_logarithms(self, points):
-        rng = np.random.default_rng(points)
-        x = rng.uniform(1, 100, points)
-        y = 2 * x**1.3 * rng.lognormal(0, 0.2, points)
-        slope, theirs = log_log_slope(x, y), linregress(np.log(x), np.log(y))
-        assert slope.value == pytest.approx(theirs.slope)
-        margin = t.ppf(0.975, points - 2) * theirs.stderr
-        assert (slope.low, slope.high) == pytest.approx((theirs.slope - margin, theirs.slope + margin))
-
-    def test_two_points_have_no_interval(self):
-        with pytest.raises(ValueError, match="2 points: an interval needs 3"):
-            log_log_slope([1, 2], [1, 2])
 
 
 @pytest.mark.usefixtures("instant_export")
@@ -312,7 +279,8 @@ def test_the_mixers_are_those_of_the_papers_figure():
 
 
 @pytest.mark.slow
-def test_this_machine_times_mixers(tmp_path):
+def test_this_machine_times_mixers(tmp_path, timed):
+    shutil.copytree(timed, tmp_path / ".latencies")
     with open_timer(
         make_device("host"), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
     ) as timer:

@@ -18,13 +18,12 @@ import yaml
 from click.testing import CliRunner
 
 from conftest import write_images
-from fakes import FormulaProxy, macs_device, request
+from fakes import request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models import build_model
-from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import driver_lock
 
 ROOT = Path(__file__).parent.parent
@@ -37,9 +36,7 @@ def invoke(*args):
 
 @pytest.fixture
 def study(tmp_path, images, instant_export):
-    asked = request(tmp_path)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    return asked.folder
+    return search(request(tmp_path)).folder
 
 
 def command_names(command=cli, prefix=""):
@@ -164,9 +161,8 @@ def test_a_formulation_is_for_networks(study):
 
 
 def test_one_seed_is_still_json(tmp_path, images, instant_export):
-    asked = request(tmp_path, confirm_seeds=1)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    text = invoke("status", asked.folder, "--json").output
+    study = search(request(tmp_path, confirm_seeds=1))
+    text = invoke("status", study.folder, "--json").output
     gain = json.loads(text, parse_constant=pytest.fail)["gain_points"]
     assert (gain["low"], gain["high"], gain["seeds"]) == (None, None, 1)
 
@@ -222,15 +218,6 @@ def command(tmp_path, **changes):
     return [sys.executable, "-m", "mvit2_search", *map(str, run_arguments(tmp_path, **changes))]
 
 
-@pytest.fixture(scope="session")
-def timed(tmp_path_factory):
-    """What is known of this computer: finding it out takes a search half a minute."""
-    results = tmp_path_factory.mktemp("timed")
-    measure = ("measure", "mobilevitv2-0.5", "--device", "host", "--classes", "2", "--results", results)
-    assert invoke(*measure).exit_code == 0
-    return results / ".latencies"
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_real_search_on_a_users_images(tmp_path, timed):
@@ -282,9 +269,10 @@ def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, timed,
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_reader_that_leaves_does_not_end_the_search(tmp_path, images, timed):
-    shutil.copytree(timed, tmp_path / "results" / ".latencies")
-    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_a_reader_that_leaves_does_not_end_the_search(tmp_path, images):
+    """On an estimate, as there is as much to print then and nothing to time."""
+    estimated = command(tmp_path, device="estimate:iphone12")
+    with subprocess.Popen(estimated, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.stdout.close()
         process.wait(timeout=300)
@@ -330,7 +318,9 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path, timed):
         "--study",
         "w",
     ]
-    searched = call(*asked, *QUICK)
+    searched = call(*asked, "--device", "estimate:iphone12", *QUICK)
     assert searched.returncode == 1, searched.stderr
     assert "No architecture under the budget was found: " in searched.stdout
     assert (empty / "results" / "w" / "report.html").is_file()
+    measured = call("measure", "mobilevitv2-0.75", "--device", "host", "--classes", "2", "--json")
+    assert measured.returncode == 0, measured.stderr

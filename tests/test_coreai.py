@@ -9,12 +9,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from conftest import need_device
+from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export import export_model
@@ -24,45 +24,14 @@ from mvit2_search.latency import make_device
 from mvit2_search.latency.coreai import CoreAIDevice
 from mvit2_search.models import formulated
 from mvit2_search.records import FORMULATION_NAMES, Artifact
-from test_latency import DeviceContract
+from test_devices import DeviceContract
 
 pytestmark = pytest.mark.slow
 
 need_device("coreai", "coreai", "coreai_torch")
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
-MIXED = replace(SMALL, attention=("separable", "linformer", "multi_head"))
-V1 = replace(ArchConfig.mobilevitv1("xxs"), image_size=64)
 GATES = {"float32": 1e-4, "float16": 1e-2}
-
-
-class Tiny(nn.Module):
-    """One convolution and one norm; `scale` tells one from another."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(3)
-        self.conv, self.norm = nn.Conv2d(3, 8, 3, 2), nn.GroupNorm(1, 8)
-        for parameter in self.parameters():
-            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
-
-    def forward(self, x_BCHW):
-        return self.norm(self.conv(x_BCHW)).mean(dim=(2, 3))
-
-
-def images(size, count=2):
-    return np.random.default_rng(7).random((count, 3, size, size), np.float32)
-
-
-def worst(artifact, model, size):
-    """Largest difference between the saved file and torch; more than 0.1 between logits shows that both speak."""
-    x = images(size)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(x)).numpy()
-    got = run_aimodel(artifact, x)
-    assert got.shape == expected.shape
-    assert np.ptp(expected, axis=1).min() > 0.1
-    return np.abs(got.astype(np.float32) - expected).max()
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +44,8 @@ def tiny(tmp_path_factory):
 def test_the_saved_asset_computes_what_torch_computes(tmp_path, precision):
     artifact = export_coreai(Tiny(), tmp_path / "a.aimodel", (1, 3, 16, 16), "RGB", precision)
     assert artifact.precision == precision
-    assert worst(artifact, Tiny(), 16) < GATES[precision]
-    assert worst(artifact, Tiny(1.1), 16) > GATES[precision]
+    assert worst(run_aimodel, artifact, Tiny(), 16) < GATES[precision]
+    assert worst(run_aimodel, artifact, Tiny(1.1), 16) > GATES[precision]
 
 
 def test_the_file_says_what_it_is(tiny):
@@ -207,10 +176,10 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
 @pytest.mark.parametrize(
     ("arch", "formulation", "precision"),
     [
-        *((SMALL, name, "float32") for name in FORMULATION_NAMES),
-        (MIXED, "pixel_unshuffle", "float32"),
-        (V1, "pixel_unshuffle", "float32"),
-        (SMALL, "pixel_unshuffle", "float16"),
+        *((FEW, name, "float32") for name in FORMULATION_NAMES),
+        (FEW_MIXED, "pixel_unshuffle", "float32"),
+        (FEW_FIRST, "pixel_unshuffle", "float32"),
+        (FEW, "pixel_unshuffle", "float16"),
     ],
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],
 )
@@ -219,7 +188,7 @@ def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation,
     artifact = export_coreai(
         formulated(model, formulation).eval(), tmp_path / "a.aimodel", (1, 3, 64, 64), "RGB", precision
     )
-    assert worst(artifact, model, 64) < GATES[precision]
+    assert worst(run_aimodel, artifact, model, 64) < GATES[precision]
 
 
 def on_macos(monkeypatch, release):

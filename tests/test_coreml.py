@@ -27,9 +27,8 @@ from mvit2_search.export.mil import run_mlpackage
 from mvit2_search.latency import TimingPlan, coreml, make_device, worker
 from mvit2_search.latency.coreml_visit import visit
 from mvit2_search.latency.coreml_worker import _input, work
-from mvit2_search.latency.placement import planned_shares
 from mvit2_search.records import Artifact, CoreMLOptions
-from test_latency import DeviceContract
+from test_devices import DeviceContract
 
 PLAN = TimingPlan(warmup=1, pairs_per_visit=3, unit=2)
 MAC = sys.platform == "darwin"
@@ -251,27 +250,6 @@ def test_coremltools_itself_takes_the_image(pair):
     model._verify_pil_image_modes(_input(network))
     with pytest.raises(TypeError, match="must be of type PIL"):
         model._verify_pil_image_modes(_input(asdict(pair[0])))
-
-
-def test_the_placement_counts_operators_with_a_device():
-    cpu, gpu, ne, const = (
-        constructed.operation(d) for d in (constructed.CPU, constructed.GPU, constructed.NE, None)
-    )
-    plan = constructed.ConstructedPlan(constructed.block(const, ne, ne, cpu, gpu, const))
-    assert planned_shares(plan) == (("CPU", 0.25), ("GPU", 0.25), ("NeuralEngine", 0.5))
-
-
-def test_the_placement_looks_into_branches_and_all_functions():
-    branches = [constructed.block(constructed.operation(constructed.NE)) for _ in range(2)]
-    whole = constructed.block(constructed.operation(constructed.CPU, branches))
-    second = constructed.block(constructed.operation(constructed.NE))
-    plan = constructed.ConstructedPlan(whole, second)
-    assert planned_shares(plan) == (("CPU", 0.25), ("NeuralEngine", 0.75))
-
-
-def test_a_network_that_is_no_program_has_no_placement():
-    assert planned_shares(constructed.ConstructedPlan()) == ()
-    assert planned_shares(constructed.ConstructedPlan(constructed.block(constructed.operation()))) == ()
 
 
 def test_each_unit_is_one_of_core_mls():

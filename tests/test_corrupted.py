@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from exports import MODEL, SMALL, WEIGHTS, agreement, exported
+from exports import MODEL, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export import export_model, open_artifact, verify_network
@@ -80,7 +80,7 @@ def permuting(tmp_path_factory):
 
 @pytest.mark.parametrize("edit", [_eps, _axis, _perm, _swapped, _padding], ids=lambda edit: edit.__name__[1:])
 def test_a_changed_program_does_not_pass(edit, permuting, tmp_path):
-    assert not agreement(edited(permuting, tmp_path, edit), SMALL).passed
+    assert not agreement(edited(permuting, tmp_path, edit), SMALL, noise(SMALL, 1)).passed
 
 
 def test_a_changed_stride_contradicts_the_shapes(package, tmp_path):
@@ -118,7 +118,7 @@ def flipped(package, folder, *, tensor, bit):
 def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_path):
     found = flipped(package, tmp_path, tensor=tensor, bit=bit)
     assert found.sha256 != package.sha256
-    assert not agreement(found, SMALL).passed
+    assert not agreement(found, SMALL, noise(SMALL, 1)).passed
 
 
 def retold(package, folder, edit):

@@ -6,12 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes import FormulaProxy, macs_device, request
-from mvit2_search.api import refresh
-from mvit2_search.errors import BackendUnavailable, DataError, MVit2SearchError, SpecError, StudyConflict
-from mvit2_search.predict import make_estimate
-from mvit2_search.records import Finished, Infeasible, Prediction
-from mvit2_search.report import summarise, trials_frame
+from fakes import FormulaProxy, macs_device, request, search
+from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
+from mvit2_search.records import Finished, Infeasible
+from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
 from mvit2_search.search.interrupt import Terminated
@@ -20,17 +18,6 @@ from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
-
-
-def search(asked, *, device=None, proxy=None, listener=None, interrupt=None):
-    run_search(
-        asked,
-        listener or Silent(),
-        interrupt or Interrupt(),
-        source=device or macs_device(),
-        proxy=proxy or FormulaProxy(),
-    )
-    return open_study(asked.folder)
 
 
 class StopAfter(Silent):
@@ -175,29 +162,6 @@ def test_other_images_are_refused(tmp_path):
         search(request(tmp_path))
 
 
-def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):
-    search(request(tmp_path))
-    with pytest.raises(StudyConflict, match="chip: another here, scripted chip there"):
-        search(request(tmp_path, trials=5), device=macs_device("another"))
-
-
-def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(tmp_path):
-    study = search(request(tmp_path))
-    asked = study.fact("request")
-    with pytest.raises(StudyConflict, match="device: iPhone 12 here"):
-        search(request(tmp_path, device="estimate:iphone12"), device=make_estimate("iphone12"))
-    assert open_study(study.folder).fact("request") == asked
-
-
-def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
-    asked = request(tmp_path)
-    search(asked)
-    wrong = replace(asked, data=str(tmp_path / "nowhere"), allow_device_change=True)
-    with pytest.raises(DataError):
-        search(wrong, device=macs_device("another"))
-    assert (asked.folder / "study.db").is_file()
-
-
 def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     notes = []
 
@@ -210,67 +174,6 @@ def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     device.weather = lambda *_: float(rng.lognormal(0, 0.3))
     search(request(tmp_path), device=device, listener=Notes())
     assert any("the budget is not sure: mobilevitv2-0.75 takes" in note and "unsettled" in note for note in notes)
-
-
-def test_an_estimate_refuses_a_space_that_it_knows_nothing_of(tmp_path):
-    asked = request(tmp_path, space="attention")
-    with pytest.raises(
-        SpecError, match=r"networks of space 'attention' are refused: .* attention: expected separable"
-    ):
-        search(asked, device=make_estimate("iphone12"))
-    assert not asked.folder.exists()
-
-
-def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
-    asked = request(tmp_path)
-    first = search(asked)
-    notes = []
-
-    class Notes(Silent):
-        def note(self, text):
-            notes.append(text)
-
-    anew = replace(asked, allow_device_change=True)
-    second = search(anew, device=macs_device("another"), listener=Notes())
-    assert second.passport.chip == "another"
-    (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
-    assert old.parent.name == first.passport.digest
-    assert any(str(old) in note for note in notes)
-    assert open_study(old).passport.chip == "scripted chip"
-    assert summarise(open_study(old)).verdict is not None
-    search(anew)  # back again: the second is set aside too
-    search(anew, device=macs_device("another"))
-    places = {path.parent.name for path in (tmp_path / "results" / "other-devices").glob("*/test")}
-    assert places == {first.passport.digest, second.passport.digest, f"{first.passport.digest}-2"}
-
-
-def test_a_study_of_this_device_is_not_set_aside(tmp_path):
-    asked = request(tmp_path, allow_device_change=True)
-    first = len(search(asked).trials())
-    assert len(search(replace(asked, trials=5)).trials()) > first > 0
-    assert not (tmp_path / "results" / "other-devices").exists()
-
-
-def test_a_study_in_use_is_not_set_aside(tmp_path):
-    search(request(tmp_path))
-    asked = request(tmp_path, allow_device_change=True)
-    with driver_lock(asked.folder), pytest.raises(StudyConflict, match="is in use"):
-        search(asked, device=macs_device("another"))
-    assert (asked.folder / "study.db").is_file()
-
-
-def test_latencies_of_an_estimate_are_called_predicted_everywhere(tmp_path):
-    study = search(request(tmp_path), device=make_estimate("iphone12"))
-    kinds = {type(t.latency) for t in study.trials() if t.latency is not None}
-    assert kinds == {Prediction}
-    summary = refresh(study)
-    assert set(trials_frame(summary)["latency_kind"].dropna()) == {"predicted"}
-    assert summary.verdict.best.latency_text.endswith(" ms (predicted)")
-    page = (study.folder / "report.html").read_text()
-    assert "Latencies are predicted for iPhone 12, and nothing was measured" in page
-    assert "predicted ms" in page
-    assert "measured ms" not in page
-    assert "latency in ms, predicted" in page
 
 
 def test_a_second_driver_is_refused(tmp_path):

@@ -5,61 +5,22 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from conftest import need_device
-from mvit2_search.arch import ArchConfig
+from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.executorch import export_executorch, read_executorch, run_executorch
 from mvit2_search.export.formats import untrained_network
 from mvit2_search.latency import make_device
 from mvit2_search.models import formulated
 from mvit2_search.runtimes.executorch import Network
-from test_latency import DeviceContract
+from test_devices import DeviceContract
 
 pytestmark = pytest.mark.slow
 
 need_device("executorch", "executorch")
-
-# one inverted residual per stage and one layer per block: lowering takes as long as a network has operators
-FEW = replace(
-    ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 1, 1)),
-    expanded_channels=((32,), (32,), (48,), (64,), (96,)),
-)
-MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
-V1 = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
-
-
-class Tiny(nn.Module):
-    """A convolution that XNNPACK takes and a norm that it does not; `scale` tells one from another."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(3)
-        self.conv, self.norm = nn.Conv2d(3, 8, 3, 2), nn.GroupNorm(1, 8)
-        for parameter in self.parameters():
-            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
-
-    def forward(self, x_BCHW):
-        return self.norm(self.conv(x_BCHW)).mean(dim=(2, 3))
-
-
-def images(size, count=2):
-    return np.random.default_rng(7).random((count, 3, size, size), np.float32)
-
-
-def worst(artifact, model, size):
-    """Largest difference between the saved file and torch, whose outputs are more than 0.1 apart."""
-    x = images(size)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(x)).numpy()
-    got = run_executorch(artifact, x)
-    assert got.shape == expected.shape
-    assert np.ptp(expected, axis=1).min() > 0.1
-    return np.abs(got - expected).max()
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +31,8 @@ def tiny(tmp_path_factory):
 
 
 def test_the_saved_program_computes_what_torch_computes(tiny):
-    assert worst(tiny, Tiny(), 16) < 1e-4
-    assert worst(tiny, Tiny(1.001), 16) > 1e-4
+    assert worst(run_executorch, tiny, Tiny(), 16) < 1e-4
+    assert worst(run_executorch, tiny, Tiny(1.001), 16) > 1e-4
 
 
 def test_the_file_says_what_it_is(tiny):
@@ -148,15 +109,16 @@ class TestExecuTorchDevice(DeviceContract):
         pytest.param(
             FEW, "sum_first", marks=pytest.mark.xfail(reason="ExecuTorch 1.5.1 gives logits that are off by 0.01")
         ),
-        (MIXED, "pixel_unshuffle"),
-        (V1, "pixel_unshuffle"),
+        (FEW_MIXED, "pixel_unshuffle"),
+        (FEW_FIRST, "pixel_unshuffle"),
     ],
     ids=["layer_norm", "sum_first", "the other mixers", "first version"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation):
     model = untrained_network(arch, 10).eval()
     exported = formulated(model, formulation).eval()
-    assert worst(export_executorch(exported, tmp_path / "a.pte", (1, 3, 64, 64), "RGB"), model, 64) < 1e-4
+    artifact = export_executorch(exported, tmp_path / "a.pte", (1, 3, 64, 64), "RGB")
+    assert worst(run_executorch, artifact, model, 64) < 1e-4
 
 
 SCRIPT = """

@@ -27,7 +27,7 @@ ARCHS = {
 def ranks_and_operators(model, x):
     """Highest rank of any tensor, and how often each operator occurs, in the traced network."""
     with warnings.catch_warnings(action="ignore"):
-        graph = torch.jit.trace(model, x).inlined_graph
+        graph = torch.jit.trace(model, x, check_trace=False).inlined_graph
     nodes = list(graph.nodes())
     outputs = [out.type() for node in nodes for out in node.outputs()]
     ranks = [kind.dim() or 0 for kind in outputs if isinstance(kind, torch._C.TensorType)]
@@ -112,15 +112,6 @@ def test_every_formulation_runs_on_onnx_runtime(name, arch, tmp_path):
     found = [session.run(None, {"image": image[None].numpy()})[0] for image in x]
     with torch.inference_mode():
         assert relative_error(torch.from_numpy(np.concatenate(found)), model(x)) < TOLERANCE
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", FORMULATIONS)
-@pytest.mark.parametrize("arch", MIXED.values(), ids=MIXED)
-def test_every_formulation_converts_to_core_ml(name, arch, tmp_path):
-    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=4, formulation=name)
-    assert artifact.path.is_dir()
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
-"""The protocol on devices whose truth is known, and the contract that every device keeps."""
+"""The protocol on devices whose truth is known."""
 
 import json
-import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,33 +8,15 @@ import numpy as np
 import pytest
 import timing_plan
 from scipy.stats import binom
+from timing_plan import scripted_artifact
 
-from mvit2_search.arch import ArchConfig
-from mvit2_search.errors import MeasurementError, SpecError, StorageError
-from mvit2_search.export import export_model
-from mvit2_search.latency import Meter, TimingPlan, default_device, device_names, make_device
-from mvit2_search.latency.coreml import CoreMLDevice
-from mvit2_search.latency.host import HostDevice
+from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.latency import Meter, TimingPlan
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.latency.turns import take_turns
-from mvit2_search.latency.visits import Scatter, drifts, pair_ratios, paired_ratio
-from mvit2_search.records import Artifact, Measurement, Samples
+from mvit2_search.records import Measurement
 
-
-def artifact(name, **changes):
-    whole = Artifact(
-        path=Path(name),
-        sha256=name,
-        format="onnx",
-        precision="float32",
-        input_name="x",
-        input_shape=(1,),
-        output_shape=(1,),
-    )
-    return replace(whole, **changes)
-
-
-CANDIDATE, REFERENCE = artifact("candidate"), artifact("reference")
+CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")
 TRUTH_MS = {"candidate": 30.0, "reference": 10.0}
 
 
@@ -146,7 +127,7 @@ def test_a_device_that_was_slow_when_first_used_is_known_better_later(tmp_path):
     assert meter.known.reference_ms == pytest.approx(15.5, rel=0.02)
     slow = meter.measure(CANDIDATE)
     device.weather = lambda *_: 1.0
-    other = artifact("other")
+    other = scripted_artifact("other")
     device.script = scripted().script
     device.script = lambda a, i: 20.0 if a is other else TRUTH_MS[a.sha256]
     assert meter.measure(other).flags == ()
@@ -178,61 +159,10 @@ def test_what_does_not_settle_is_flagged_after_more_pairs(tmp_path):
     assert "unsettled" in result.flags
 
 
-def samples(candidate, reference, unit=1):
-    return Samples(candidate_ms=tuple(candidate), reference_ms=tuple(reference), unit=unit, load_ms=0.0)
-
-
-@pytest.mark.parametrize("between", [0.0, 0.01])
-def test_the_interval_covers_the_median_as_often_as_it_says(between):
-    """Visits that differ among each other included: three here, as two tell little of it."""
-    rng, truth, hits = np.random.default_rng(3), 3.0, 0
-    for _ in range(400):
-        visits = [
-            samples(truth * rng.lognormal(0, between) * rng.lognormal(0, 0.03, 10), [1.0] * 10) for _ in range(3)
-        ]
-        ratio = paired_ratio(visits)
-        hits += ratio.low <= truth <= ratio.high
-    assert hits >= binom.ppf(0.001, 400, 0.95)
-    assert hits < 400
-
-
-def test_the_interval_takes_in_the_scatter_of_visits():
-    visits = [samples([ms] * 10, [1.0] * 10) for ms in (2.0, 2.1, 2.2)]
-    alike, apart = paired_ratio(visits[:1] * 2), paired_ratio(visits)
-    assert (alike.low, alike.high) == (2.0, 2.0)
-    assert apart.high - apart.value == pytest.approx(4.302653 * 0.1 / 3**0.5)  # Student's t of 2 degrees
-
-
-def test_what_is_known_of_a_device_widens_the_interval_of_visits_that_happen_to_agree():
-    alike = [samples([2.0] * 10, [1.0] * 10)] * 2
-    known = Scatter.of([0.98, 1.0, 1.02, 1.01, 0.99, 1.0])
-    ratio = paired_ratio(alike, known)
-    pooled = 5 * np.var([0.98, 1.0, 1.02, 1.01, 0.99, 1.0], ddof=1) / 6
-    assert ratio.high - 2 == pytest.approx(2 * 2.446912 * (pooled / 2) ** 0.5)  # Student's t of 6 degrees
-
-
 def test_the_interval_of_whole_measurements_covers_the_truth_on_uneven_visits():
     rows = [timing_plan.try_once("uneven visits", seed) for seed in range(60)]
     covered = sum(row["covered"] for row in rows)
     assert binom.ppf(0.001, 60, 0.95) <= covered
-
-
-def test_pairs_of_bursts_are_of_their_medians():
-    visit = samples([3, 9, 3, 4, 4, 40], [1, 1, 7, 2, 2, 2], unit=3)
-    assert list(pair_ratios(visit)) == [3.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("bursts", "expected"),
-    [
-        ([1.0] * 10, False),
-        (list(np.linspace(1, 1.2, 10)), True),
-        (list(np.linspace(1, 1.02, 10)), False),  # too little to matter
-        ([1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3, 1.0, 1.3], False),  # no trend
-    ],
-)
-def test_drift_is_a_trend_of_the_reference(bursts, expected):
-    assert drifts(samples([3.0] * 10, bursts)) is expected
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
@@ -255,29 +185,6 @@ def test_samples_that_are_no_pairs_are_refused(tmp_path, changes, message):
     device.time = lambda *given: replace(whole(*given), **changes)
     with pytest.raises(MeasurementError, match=message):
         meter.measure(CANDIDATE)
-
-
-def order(plan):
-    passes = []
-
-    def run(name):
-        return lambda: passes.append(name) or float(len(passes))
-
-    return take_turns(run("c"), run("r"), plan=plan, load_ms=0.0), "".join(passes)
-
-
-def test_every_timed_pass_follows_an_untimed_one_of_the_same_network():
-    taken, passes = order(TimingPlan(warmup=0, pairs_per_visit=2))
-    assert passes == "ccrrccrr"
-    assert taken.candidate_ms == (2.0, 6.0)
-    assert taken.reference_ms == (4.0, 8.0)
-
-
-def test_bursts_leave_out_their_first_pass():
-    taken, passes = order(TimingPlan(warmup=1, pairs_per_visit=2, unit=2))
-    assert passes == "cr" + "cccrrr" * 2
-    assert taken.candidate_ms == (4.0, 5.0, 10.0, 11.0)
-    assert (len(taken.reference_ms), taken.unit) == (4, 2)
 
 
 def swapping(cost):
@@ -347,7 +254,7 @@ def test_another_passport_or_reference_measures_anew(tmp_path):
     assert first.passport.differences(other_chip.passport) == ["chip: scripted chip here, another there"]
     Meter(scripted(noise(1)), tmp_path, replace(REFERENCE, path=Path("x")))
     other = ScriptedDevice(script=lambda a, i: 1.0)
-    Meter(other, tmp_path, artifact("another"))
+    Meter(other, tmp_path, scripted_artifact("another"))
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -405,87 +312,3 @@ def test_the_plan_finds_the_truth_where_the_plain_median_does_not(scenario, with
         assert found["median"] > 3 * found["plan"]
     else:
         assert found["minimum"] > found["plan"]
-
-
-def test_devices_have_names():
-    assert isinstance(make_device("host"), HostDevice)
-    assert isinstance(make_device("auto"), CoreMLDevice if platform.system() == "Darwin" else HostDevice)
-    assert make_device("coreml:ne").passport
-    assert default_device() in ("host", "coreml")
-    with_units = ["coreml", *(f"coreml:{unit}" for unit in ("all", "cpu", "gpu", "ne"))]
-    assert device_names() == ["host", "executorch", *with_units, "coreai"]
-
-
-@pytest.mark.parametrize("name", ["scripted", "coreml:tpu", "host:cpu", "", ":"])
-def test_an_unknown_device_is_refused_with_those_that_exist(name):
-    with pytest.raises(SpecError, match=r"expected auto, host, executorch, coreml, coreml:all, .*coreai"):
-        make_device(name)
-
-
-class DeviceContract:
-    """What every device promises; a subclass gives `device`, `candidate`, `reference` and `broken`."""
-
-    plan = TimingPlan(warmup=1, pairs_per_visit=3)
-
-    def test_samples_are_positive_and_paired(self, device, candidate, reference):
-        device.check()
-        samples = device.time(candidate, reference, self.plan)
-        assert len(samples.candidate_ms) == len(samples.reference_ms) == 3
-        assert min(samples.candidate_ms + samples.reference_ms) > 0
-        assert samples.load_ms >= 0
-
-    def test_the_passport_is_its_own_and_stays(self, device):
-        passport = device.passport()
-        assert passport == device.passport()
-        assert passport.device
-        assert passport.chip
-
-    def test_a_broken_artifact_is_refused_and_the_device_goes_on(self, device, candidate, reference, broken):
-        with pytest.raises(MeasurementError):
-            device.time(broken, reference, self.plan)
-        assert device.time(candidate, reference, self.plan).candidate_ms
-
-
-class TestScriptedDevice(DeviceContract):
-    candidate = pytest.fixture(lambda self: CANDIDATE)
-    reference = pytest.fixture(lambda self: REFERENCE)
-    broken = pytest.fixture(lambda self: artifact("broken"))
-
-    @pytest.fixture
-    def device(self):
-        def script(one, _):
-            if one.sha256 == "broken":
-                raise MeasurementError("does not load")
-            return 1.0
-
-        return ScriptedDevice(script=script)
-
-
-class TestHostDevice(DeviceContract):
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def exported(tmp_path_factory):
-        folder = tmp_path_factory.mktemp("host")
-        sizes = {"candidate": 96, "reference": 32}
-        return {
-            name: export_model(ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="onnx", num_classes=2)
-            for name, s in sizes.items()
-        }
-
-    candidate = pytest.fixture(lambda self, exported: exported["candidate"])
-    reference = pytest.fixture(lambda self, exported: exported["reference"])
-    device = pytest.fixture(lambda self: make_device("host"))
-
-    @pytest.fixture
-    def broken(self, tmp_path):
-        path = tmp_path / "broken.onnx"
-        path.write_bytes(b"no network")
-        return artifact("broken", path=path)
-
-    def test_nine_times_the_positions_take_longer(self, device, candidate, reference):
-        samples = device.time(candidate, reference, TimingPlan())
-        assert np.median(samples.candidate_ms) > np.median(samples.reference_ms)
-
-    def test_an_input_of_another_name_is_a_measurement_error(self, device, candidate, reference):
-        with pytest.raises(MeasurementError, match="cannot run the network"):
-            device.time(replace(candidate, input_name="other"), reference, self.plan)

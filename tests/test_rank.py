@@ -1,10 +1,8 @@
-"""Rank correlations with a known truth, and the benchmarks of orders and predictions on scripted devices."""
+"""Rank correlations with a known truth, and the benchmark of orders on devices that are formulas."""
 
 import json
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import combinations
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,28 +10,19 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import kendalltau, linregress, spearmanr
 
-import mvit2_search.bench.predict as predict_bench
-import mvit2_search.bench.sources as sources
 from fakes import measurement
+from formula_devices import elements_ms, macs_ms, mixed_ms, silent
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.bench import bench_predict, bench_rank, write_predict, write_rank
+from mvit2_search.bench import bench_rank, write_rank
 from mvit2_search.bench.correlation import agreeing_share, rank_correlation, residuals, share_interval
-from mvit2_search.bench.predict_tables import held_out_rows, hits_rows, hits_table
 from mvit2_search.bench.rank import Pair, compare, differ_in_width_alone
 from mvit2_search.bench.rank_tables import correlation_rows, pair_rows, phones_table, rank_table
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
-from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.predict.operators import network_operators
+from mvit2_search.errors import SpecError
 from mvit2_search.space import draw_networks, load_space
 
-PASSPORT = ScriptedDevice(script=lambda a, i: 1.0).passport()
 NETWORKS = 12
-
-
-def silent(_):
-    pass
 
 
 class TestCorrelation:
@@ -118,41 +107,6 @@ class TestWidthAlone:
     )
     def test_others_differ_in_more(self, other):
         assert not differ_in_width_alone([ArchConfig.mobilevitv2(0.75), other, ArchConfig.mobilevitv2(1.0)])
-
-
-def macs_ms(arch):
-    return network_cost(arch).macs / 1e8
-
-
-def elements_ms(arch):
-    return sum(o.elements for o in network_operators(arch)) / 1e6
-
-
-def mixed_ms(arch):
-    return elements_ms(arch) + macs_ms(arch)
-
-
-@pytest.fixture
-def devices(monkeypatch):
-    """Timers of devices by name, each a formula; a network called as in `fails` cannot be timed."""
-    laws = {"macs": macs_ms, "elements": elements_ms, "mixed": mixed_ms}
-    rig = SimpleNamespace(laws=laws, fails=set(), flags={}, asked=[], again_factor=1.0)
-
-    @contextmanager
-    def open_timer(device, *, results, num_classes, formulation):
-        def measure(arch, *, again=False):
-            rig.asked.append((arch.key, again))
-            if arch.key in rig.fails:
-                raise MeasurementError("does not load")
-            factor = rig.again_factor if again else 1.0
-            return measurement(laws[device](arch) * factor, flags=rig.flags.get(arch.key, ()))
-
-        yield SimpleNamespace(measure=measure, meter=SimpleNamespace(passport=PASSPORT))
-
-    monkeypatch.setattr(sources, "open_timer", open_timer)
-    monkeypatch.setattr(sources, "make_device", lambda name: name)
-    monkeypatch.setattr(predict_bench, "open_timer", open_timer)
-    return rig
 
 
 def ranked(a, b, folder, **changes):
@@ -297,107 +251,3 @@ class TestRankTables:
             row["networks"] for row in found["networks"]
         } | {"published, MobileViTv2 only"}
         assert len(found["files"]) == 3
-
-
-def predicted(folder, **changes):
-    settings = {"space": "blocks", "measured": 30, "held_out": 12, "seed": 0} | changes
-    return bench_predict("mixed", results=folder, tell=silent, **settings)
-
-
-class TestPredict:
-    def test_a_lawful_device_is_predicted_and_repeated(self, devices, tmp_path):
-        devices.again_factor = 1.07
-        bench = predicted(tmp_path)
-        assert [hits.measured for hits in bench.hits] == [25, 30]
-        assert bench.hits[-1].within[5].hits == 12
-        assert (bench.repeats.within[5].hits, bench.repeats.within[10].hits, bench.repeats.within[10].n) == (
-            0,
-            10,
-            10,
-        )
-        assert [again for _, again in devices.asked] == [False] * 42 + [True] * 10
-
-    def test_each_step_is_fitted_to_so_many(self, devices, tmp_path, monkeypatch):
-        fitted = []
-
-        class Recorder(predict_bench.LatencyPredictor):
-            def __init__(self, archs, latencies_ms, *, num_classes):
-                fitted.append(list(archs))
-                super().__init__(archs, latencies_ms, num_classes=num_classes)
-
-        monkeypatch.setattr(predict_bench, "LatencyPredictor", Recorder)
-        predicted(tmp_path)
-        drawn = draw_networks(load_space("blocks"), 30, seed=0)
-        assert fitted == [drawn[:25], drawn]
-
-    def test_the_held_out_are_not_the_measured(self, devices, tmp_path):
-        bench = predicted(tmp_path)
-        drawn = draw_networks(load_space("blocks"), 42, seed=0)
-        assert [row.arch for row in bench.held_out] == drawn[30:]
-        for row in bench.held_out:
-            assert row.measurement.latency_ms == pytest.approx(mixed_ms(row.arch))
-
-    def test_failed_and_unsettled_networks_are_left_out_and_counted(self, devices, tmp_path):
-        drawn = draw_networks(load_space("blocks"), 42, seed=0)
-        devices.fails.add(drawn[0].key)
-        devices.flags = {drawn[1].key: ("unsettled",), drawn[40].key: ("unsettled",), drawn[2].key: ("slow",)}
-        bench = predicted(tmp_path)
-        assert bench.left_out == 3
-        assert bench.hits[-1].measured == 28
-        assert len(bench.held_out) == 11
-
-    def test_nothing_settled(self, devices, tmp_path):
-        devices.flags = {arch.key: ("unsettled",) for arch in draw_networks(load_space("blocks"), 42, seed=0)[30:]}
-        with pytest.raises(MeasurementError, match="no held-out network settled"):
-            predicted(tmp_path)
-
-    @pytest.mark.parametrize("changes", [{"measured": 19}, {"held_out": 0}])
-    def test_too_few_are_refused(self, devices, tmp_path, changes):
-        with pytest.raises(SpecError, match="at least 20 measured networks and 1 held out"):
-            predicted(tmp_path, **changes)
-
-    def test_rows(self, devices, tmp_path):
-        bench = predicted(tmp_path)
-        *_, fitted, repeated = hits_rows(bench)
-        assert (fitted["of"], fitted["measured"], fitted["within_5_pct_n"]) == ("predictions", 30, 12)
-        assert (repeated["of"], repeated["measured"], repeated["covered_n"]) == (
-            "repeated measurements",
-            None,
-            None,
-        )
-        assert hits_table(bench)[-1]["within 5 %"].startswith("10 of 10 (100 %")
-        row, held = held_out_rows(bench)[0], bench.held_out[0]
-        assert row["error_pct"] == pytest.approx(
-            100 * (held.prediction.latency_ms / held.measurement.latency_ms - 1)
-        )
-
-    def test_files_and_command(self, devices, tmp_path, monkeypatch):
-        hits, found, html = write_predict(predicted(tmp_path), tmp_path)
-        assert len(pd.read_csv(found)) == 12
-        assert set(pd.read_csv(hits)["chip"]) == {"scripted chip"}
-        assert "95 % interval" in html.read_text()
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: name)
-        asked = ["bench", "predict", "--device", "mixed", "--measured", "20", "--held-out", "5"]
-        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path)])
-        assert ran.exit_code == 0, ran.output
-        assert "5 of 5 (100 %" in ran.output
-        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), "--json"])
-        assert len(json.loads(ran.stdout)["networks"]) == 5
-
-
-class TestDraw:
-    def test_a_longer_draw_goes_on_after_a_shorter(self):
-        space = load_space("blocks")
-        assert draw_networks(space, 9, seed=4)[:5] == draw_networks(space, 5, seed=4)
-        assert draw_networks(space, 5, seed=4) != draw_networks(space, 5, seed=5)
-
-    def test_every_network_is_of_the_space_and_different(self):
-        archs = draw_networks(load_space("blocks"), 60, seed=0)
-        assert len({arch.key for arch in archs}) == 60
-        assert {layers for arch in archs for layers in arch.attention_layers} == {0, 1, 2, 3, 4}
-
-    def test_a_small_space_runs_out(self, tmp_path):
-        path = tmp_path / "small.yaml"
-        path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 2.0]}\n")
-        with pytest.raises(SpecError, match="space 'small': 3 different networks asked for, only 2 found"):
-            draw_networks(load_space(str(path)), 3, seed=0)

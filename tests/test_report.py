@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from fakes import FormulaProxy, finished, macs_device, measurement, request, trial
+from fakes import finished, measurement, request, search, trial
 from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch_yaml import read_arch
@@ -17,7 +17,6 @@ from mvit2_search.report import report_html
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
-from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import create_study, open_study
 from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict, sampling_error_pct
 
@@ -97,10 +96,9 @@ def test_every_trial_is_one_row():
 
 def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export):
     """By the definition, from nothing but the file."""
-    asked = request(tmp_path, trials=8)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    refresh(open_study(asked.folder))
-    frame = pd.read_csv(asked.folder / "pareto.csv")
+    study = search(request(tmp_path, trials=8))
+    refresh(study)
+    frame = pd.read_csv(study.folder / "pareto.csv")
     rows = frame[(frame.outcome == "finished") & (frame.within_budget == True)]  # noqa: E712
 
     def dominated(row):
@@ -116,9 +114,8 @@ def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export
 def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(tmp_path, images, instant_export):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
-    asked = request(tmp_path, space=str(path))
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    frame = trials_frame(read_study(asked.folder))
+    study = search(request(tmp_path, space=str(path)))
+    frame = trials_frame(read_study(study.folder))
     assert frame[(frame.trial == -1) & (frame.baseline == "mobilevitv2-0.5")].on_front.all()
 
 
@@ -240,9 +237,7 @@ def test_a_report_can_be_made_before_anything_is_finished():
 
 @pytest.fixture
 def study(tmp_path, images, instant_export):
-    asked = request(tmp_path)
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    return asked.folder
+    return search(request(tmp_path)).folder
 
 
 def test_the_exported_yaml_is_the_pick_with_the_stated_parameters(study):
@@ -265,10 +260,9 @@ def test_any_trial_can_be_exported_and_another_is_an_error(study):
 
 
 def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images, instant_export):
-    asked = request(tmp_path, latency_budget="0.5ms")
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
+    study = search(request(tmp_path, latency_budget="0.5ms"))
     with pytest.raises(SpecError, match="name one with --trial"):
-        export_architecture(asked.folder)
+        export_architecture(study.folder)
 
 
 def test_a_study_that_has_only_begun_has_nothing_to_read(tmp_path):
