@@ -13,14 +13,17 @@ from mvit2_search.models import build_model
 from mvit2_search.proxies.protocol import EpochScore
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
-from mvit2_search.train import accuracy_pct, train_epochs
+from mvit2_search.train import accuracy_pct, settle_statistics, train_epochs
 
 _ATTENTION_SETTINGS = {"attention_layers", "attention", "patch_size"}
 _CURVE_IMAGES = 1_000  # tested after every epoch but the last
 
 
 class ShortTrain:
-    """Trains from scratch by `recipe` on the torch device `device`."""
+    """Trains from scratch by `recipe` on the torch device `device`.
+
+    Before each test the statistics of batch normalisation are estimated anew; see `train.settle_statistics`.
+    """
 
     def __init__(self, recipe: Recipe, device: str) -> None:
         self.recipe = recipe
@@ -34,6 +37,7 @@ class ShortTrain:
         try:
             model = build_model(arch, len(dataset.classes))
             for epoch in train_epochs(model, dataset.train, self.recipe, seed=seed, device=self.device):
+                settle_statistics(model, dataset.train, device=self.device)
                 tested = images if epoch == self.recipe.epochs else images.first(_CURVE_IMAGES)
                 yield EpochScore(epoch=epoch, accuracy_pct=accuracy_pct(model, tested, device=self.device))
         except RuntimeError as err:  # torch's own, out of memory among them

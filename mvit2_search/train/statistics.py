@@ -1,0 +1,29 @@
+"""The statistics of batch normalisation, estimated for the weights as they are now."""
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mvit2_search.data import Split, to_input
+from mvit2_search.models import MobileViT
+
+_IMAGES, _BATCH = 512, 128
+
+
+def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
+    """Replace every running mean and variance by that of the first 512 images of `split`.
+
+    In a short training the weights change faster than the running averages follow, so that a network tested with
+    them may be at chance level when it has learnt long since. Training itself does not use them.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+    model.train()
+    with torch.no_grad():
+        images = split.first(_IMAGES)
+        for i in range(0, len(images) - 1, _BATCH):  # one image alone has no variance
+            model(to_input(images.pixels_NSSC[i : i + _BATCH], model.arch.channel_order).to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
