@@ -35,8 +35,14 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
         "max_params": request.max_params,
         "formulation": request.formulation,
         "seed": request.seed,
+        "stopping": request.stopping,
         "training": proxy.settings(),
     }
+
+
+def stopping_of(inputs: Mapping[str, Any]) -> str:
+    """The stopping rule's name; studies of versions that had none trained everything to the end."""
+    return str(inputs.get("stopping", "none"))
 
 
 def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
@@ -52,7 +58,8 @@ def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
 
 def _compared(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a study is held to: names of files and folders are labels, their contents count."""
-    return {key: value for key, value in flat(inputs) if key not in ("space.name", "data.name")}
+    whole = {**inputs, "stopping": stopping_of(inputs)}
+    return {key: value for key, value in flat(whole) if key not in ("space.name", "data.name")}
 
 
 def versions() -> dict[str, str]:
