@@ -1,8 +1,8 @@
 """Stop what can no longer enter the front at its latency, which is known before the training.
 
 After epoch e, the finished trainings say how the last accuracy follows from that after epoch e: a straight line
-with a normal scatter. Student's t gives the bound that a new training exceeds with a small probability, however few
-have finished. A candidate whose bound is no higher than what a network that is as fast has reached is stopped.
+with a normal scatter. Student's t gives the bound that a new training exceeds with a small probability, however
+few have finished. A candidate whose bound is no higher than what a network that is as fast has reached is stopped.
 
 The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
 share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near

@@ -32,7 +32,7 @@ class Halving:
             [latency_ms, *(curve.latency_ms for curve in reached)],
         )
         better = int((ranks < ranks[0]).sum())
-        return better >= max(1, len(ranks) / self.factor)
+        return better >= max(1, len(ranks) // self.factor)
 
     def _is_rung(self, epoch: int) -> bool:
         while epoch % self.factor == 0:
@@ -45,7 +45,7 @@ def front_ranks(accuracy: Sequence[float], latency: Sequence[float]) -> np.ndarr
     ranks = np.full(len(accuracy), -1)
     rank = 0
     while (left := np.flatnonzero(ranks < 0)).size:
-        on_front = front_mask([accuracy[i] for i in left], [latency[i] for i in left])
+        on_front = front_mask([accuracy[int(i)] for i in left], [latency[int(i)] for i in left])
         ranks[left[on_front]] = rank
         rank += 1
     return ranks
