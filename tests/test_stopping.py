@@ -92,10 +92,10 @@ def test_an_unknown_rule_is_refused(tmp_path, images):
 
 
 def test_the_bound_is_the_textbook_prediction_bound():
-    """R: predict(lm(y ~ x), data.frame(x = 3), interval = "prediction", level = 0.9), x = 1, 2, 4, 5 and
-    y = 2, 3, 7, 8; worked out by hand: slope 1.6, intercept 0.2, residual sum 0.4, t(0.95, 2) = 2.919986."""
-    found = upper_bound_pct(3.0, after_epoch_pct=[1, 2, 4, 5], last_pct=[2, 3, 7, 8], confidence=0.95)
-    assert found == pytest.approx(5.0 + 2.919986 * (0.2 * (1 + 1 / 4)) ** 0.5, abs=1e-5)
+    """By hand: x = 1, 2, 4, 5 and y = 2, 3, 7, 8 have the line 0.2 + 1.6 x, squared residuals 0.4 in all and
+    squares about the mean of x 10; Student's t at 0.95 with 2 degrees of freedom is 2.919986 in every table."""
+    found = upper_bound_pct(5.0, after_epoch_pct=[1, 2, 4, 5], last_pct=[2, 3, 7, 8], confidence=0.95)
+    assert found == pytest.approx(8.2 + 2.919986 * (0.2 * (1 + 1 / 4 + 4 / 10)) ** 0.5, abs=1e-5)
 
 
 def test_an_accuracy_that_is_always_the_same_gives_no_bound():
@@ -168,6 +168,22 @@ def test_what_is_faster_than_all_before_it_is_never_stopped():
     assert Dominance().should_stop([1.0], 20.0, past)
 
 
+def test_five_trainings_must_have_finished_before_any_is_stopped():
+    past = [curve(50.0 + i, 70.0 + i, latency_ms=5.0) for i in range(5)]
+    assert Dominance().should_stop([30.0], 10.0, past)
+    assert not Dominance().should_stop([30.0], 10.0, past[:4])
+    cut = [replace(one, accuracy_pct=one.accuracy_pct[:1], finished=False) for one in past[4:]]
+    assert not Dominance().should_stop([30.0], 10.0, past[:4] + cut)
+
+
+def test_halving_ranks_among_those_that_were_stopped_at_the_rung_too():
+    past = [curve(50.0, 70.0), *(curve(40.0 + i, finished=False) for i in range(3))]
+    assert not Halving().should_stop(
+        [45.0], 10.0, [*past, curve(41.0, finished=False), curve(40.0, finished=False)]
+    )
+    assert Halving().should_stop([45.0], 10.0, past)
+
+
 def test_fronts_are_peeled_off_one_after_the_other():
     accuracy, latency = [70, 72, 71, 69, 60, 72], [1, 2, 3, 2, 9, 2]
     assert front_ranks(accuracy, latency).tolist() == [0, 0, 1, 1, 2, 0]
@@ -238,6 +254,19 @@ def assert_stops_were_right(study):
 def range_of_classes(study):
     """As much of the data set as the formula looks at."""
     return SimpleNamespace(classes=study.fact("inputs")["data"]["classes"])
+
+
+class SmallerIsBetter(FourEpochs):
+    def run(self, arch, dataset, *, seed, test_on):
+        for score in super().run(arch, dataset, seed=seed, test_on=test_on):
+            yield replace(score, accuracy_pct=100 - score.accuracy_pct)
+
+
+@pytest.mark.parametrize("rule", ["dominance", "halving"])
+def test_published_widths_are_trained_to_the_end_however_poor(tmp_path, images, rule):
+    study = search(request(tmp_path, stopping=rule, trials=4), SmallerIsBetter())
+    assert {type(t.outcome) for t in study.trials() if t.baseline} == {Finished, Infeasible}
+    assert Stopped in {type(t.outcome) for t in study.trials()}
 
 
 def test_none_trains_everything_to_the_end(tmp_path, images):
