@@ -86,12 +86,13 @@ class FormulaProxy:
 
 
 def request(folder: Path, **changes: Any) -> Request:
-    """A search that ends after four candidates."""
+    """A search that ends after four candidates, all trained to the end."""
     asked = Request(
         space="blocks",
         data=str(folder / "images"),
         latency_budget="mobilevitv2-0.75",
         study="test",
+        stopping="none",
         trials=4,
         confirm_seeds=2,
         recipe=Recipe(image_size=32),

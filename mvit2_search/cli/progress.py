@@ -102,6 +102,6 @@ def _outcome(outcome: Outcome) -> str:
         case Infeasible(latency=measured):
             return f"over      {measured}"
         case Stopped(curve_pct=curve, latency=measured):
-            return f"stopped   {measured} after {len(curve)} epochs"
+            return f"stopped   {measured} after epoch {len(curve)}, {curve[-1]:.2f} % there"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"

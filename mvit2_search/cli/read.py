@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def status(study: str, results: Path, as_json: bool) -> None:
         budget_sentence,
         device_sentence,
         progress_sentence,
+        saving_sentence,
         verdict_sentences,
     )
 
@@ -49,6 +51,7 @@ def status(study: str, results: Path, as_json: bool) -> None:
     click.echo(f"Study {summary.name}: {progress_sentence(summary)}")
     for line in [budget_sentence(summary), *verdict_sentences(summary), device_sentence(summary.passport)]:
         click.echo(line)
+    click.echo(saving_sentence(summary))
 
 
 @click.command()
@@ -78,6 +81,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "ended": summary.ended,
         "candidates_trained": summary.candidates,
         "trials": len(summary.trials),
+        "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,

@@ -45,6 +45,13 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     help="What proposes candidates: front, tpe, nsga2, gp or random.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
+@click.option(
+    "--stopping",
+    metavar="dominance|halving|none",
+    default="dominance",
+    show_default=True,
+    help="Which trainings end early: those that cannot enter the front any more, all but the best share, none.",
+)
 @click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
 @click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
 @click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
@@ -110,12 +117,13 @@ def _interrupted(what: str, code: int) -> int:
 
 
 def _print_end(summary: Summary, folder: Path) -> None:
-    from mvit2_search.report.sentences import verdict_sentences
+    from mvit2_search.report.sentences import saving_sentence, verdict_sentences
 
     if summary.ended:
         click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
     for line in verdict_sentences(summary):
         click.echo(line)
+    click.echo(saving_sentence(summary))
     click.echo(f"Report: {folder / 'report.html'}")
     if summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"

@@ -1,12 +1,14 @@
 """The report of a study, as one HTML file that opens without a network."""
 
 from mvit2_search.flat import flat
+from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import MANY, confirmation_figure, front_figure
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import (
     budget_sentence,
     device_sentence,
     progress_sentence,
+    saving_sentence,
     verdict_sentences,
 )
 from mvit2_search.report.tables import Summary, trials_frame
@@ -36,9 +38,18 @@ def report_html(summary: Summary) -> str:
     """
     sections = [
         f'<div class="answer">{paragraphs(verdict_sentences(summary))}</div>',
-        paragraphs([budget_sentence(summary), device_sentence(summary.passport), progress_sentence(summary)]),
+        paragraphs(
+            [
+                budget_sentence(summary),
+                device_sentence(summary.passport),
+                progress_sentence(summary),
+                saving_sentence(summary),
+            ]
+        ),
         heading("Accuracy against latency"),
         drawn(front_figure(summary), "front", _front_words(summary)),
+        heading("Accuracy after each epoch"),
+        drawn(curves_figure(summary), "curves", saving_sentence(summary)),
         heading("Confirmation"),
         _confirmation(summary),
         heading("Trials"),

@@ -47,6 +47,18 @@ def progress_sentence(summary: Summary) -> str:
     return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all; {state}."
 
 
+def saving_sentence(summary: Summary) -> str:
+    """How many of the search's trainings ended early, and what share of the epochs was trained."""
+    saved = summary.saving
+    if not saved.trainings:
+        return "Nothing has been trained yet."
+    if saved.rule == "none":
+        return f"No training is stopped early: {saved.trained_epochs} epochs in {saved.trainings} trainings."
+    percent = 100 * saved.trained_epochs / max(1, saved.all_epochs)
+    share = f"{saved.trained_epochs} of {saved.all_epochs} epochs were trained ({percent:.0f} %)"
+    return f"Stopped early by {saved.rule}: {saved.stopped} of {saved.trainings} trainings; {share}."
+
+
 def verdict_sentences(summary: Summary) -> list[str]:
     """What came out, the answer first."""
     verdict = summary.verdict

@@ -18,6 +18,7 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
+from mvit2_search.report.saving import Saving, saving, whole_training
 from mvit2_search.store import Study
 from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
 
@@ -58,6 +59,11 @@ class Summary:
         """How many candidates were trained."""
         return sum(trial.is_trained_candidate for trial in self.trials)
 
+    @property
+    def saving(self) -> Saving:
+        """What stopping has saved; a study of a version without it trained everything to the end."""
+        return saving(self.all_trials, rule=str(self.inputs.get("stopping", "none")))
+
 
 def summarise(study: Study) -> Summary:
     """Read a study whose budget is resolved."""
@@ -83,8 +89,9 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
     front = {(trial.number, trial.baseline) for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
+    epochs = whole_training(summary.all_trials)
     rows = [
-        _row(t, summary.limits, (t.number, t.baseline) in front, confirmed.get(t.arch.key))
+        _row(t, summary.limits, (t.number, t.baseline) in front, confirmed.get(t.arch.key), epochs=epochs)
         for t in summary.all_trials
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
@@ -101,7 +108,9 @@ _COLUMNS = [
 _WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
 
 
-def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | None) -> dict[str, Any]:
+def _row(
+    trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | None, *, epochs: int
+) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "outcome": outcome_name(trial.outcome),
@@ -109,7 +118,7 @@ def _row(trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | No
         "repeats": trial.repeats,
         "key": trial.arch.key,
         **_timed(trial, limits),
-        **_result(trial.outcome),
+        **_result(trial.outcome, epochs),
         "on_front": on_front,
         "params": trial.params,
         "macs": trial.macs,
@@ -137,12 +146,13 @@ def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
     return row
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
     match outcome:
         case Finished(accuracy_pct=accuracy, curve_pct=curve):
             return {"accuracy_pct": accuracy, "curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
         case Stopped(curve_pct=curve):
-            return {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
+            after = f"stopped after epoch {len(curve)} of {epochs}"
+            return {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve), "reason": after}
         case Failed(reason=reason, message=message):
             return {"reason": reason, "message": message}
         case Infeasible():

@@ -19,9 +19,10 @@ from mvit2_search.search.confirmation import confirm
 from mvit2_search.search.device_change import refuse_other_device, set_aside
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
-from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
+from mvit2_search.search.inputs import inputs_of, refuse_changes, stopping_of, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
+from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
@@ -139,6 +140,7 @@ def _runner(
         seed=seed,
         provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
         listener=listener,
+        stopping=make_stopping_rule(stopping_of(study.fact("inputs"))),
     )
 
 

@@ -1,5 +1,6 @@
 """What becomes of one architecture: its latency first, then, if it is worth it, its accuracy."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mvit2_search.arch import ArchConfig
@@ -8,9 +9,12 @@ from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
 from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import Proxy
-from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome
+from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
 from mvit2_search.verdict import Limits
+
+ShouldStop = Callable[[Sequence[float], float], bool]
+"""Whether to stop, of the accuracies after each epoch so far and the latency in ms."""
 
 
 class Evaluator:
@@ -33,8 +37,14 @@ class Evaluator:
         self._seed = seed
         self._listener = listener
 
-    def outcome(self, arch: ArchConfig, *, train_anyway: bool = False) -> Outcome:
-        """Time `arch` and, within the limits or where `train_anyway`, train it with the search's seed."""
+    def outcome(
+        self, arch: ArchConfig, *, train_anyway: bool = False, should_stop: ShouldStop | None = None
+    ) -> Outcome:
+        """Time `arch` and, within the limits or where `train_anyway`, train it with the search's seed.
+
+        Args:
+            should_stop: asked after each epoch; the training ends where it says so.
+        """
         try:
             latency = self.latency(arch)
         except MeasurementError as err:
@@ -43,10 +53,9 @@ class Evaluator:
         if not (train_anyway or self._limits.allow(latency, params)):
             return Infeasible(latency=latency)
         try:
-            curve = self.train(arch, self._seed, "selection")
+            return self._trained(arch, latency, should_stop)
         except TrainingError as err:
             return Failed(reason="training", message=str(err))
-        return Finished(accuracy_pct=curve[-1], curve_pct=curve, latency=latency)
 
     def latency(self, arch: ArchConfig) -> Latency:
         """What `arch` takes; raises MeasurementError."""
@@ -57,9 +66,21 @@ class Evaluator:
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> tuple[float, ...]:
         """Accuracies after each epoch; raises TrainingError."""
+        return tuple(self._epochs(arch, seed, test_on))
+
+    def _trained(self, arch: ArchConfig, latency: Latency, should_stop: ShouldStop | None) -> Finished | Stopped:
         curve: list[float] = []
+        for accuracy_pct in self._epochs(arch, self._seed, "selection"):
+            curve.append(accuracy_pct)
+            if should_stop is not None and should_stop(curve, latency.latency_ms):
+                return Stopped(curve_pct=tuple(curve), latency=latency)
+        return Finished(accuracy_pct=curve[-1], curve_pct=tuple(curve), latency=latency)
+
+    def _epochs(
+        self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> Iterator[float]:
+        """The accuracy after each epoch; what is not asked for is not trained."""
         self._listener.working("training")
         for score in self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on):
-            curve.append(score.accuracy_pct)
             self._listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
-        return tuple(curve)
+            yield score.accuracy_pct

@@ -14,7 +14,7 @@ from mvit2_search.store import Study
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 
-_BEFORE = {"sampler": "tpe"}  # what studies were made with that do not name it
+_BEFORE = {"sampler": "tpe", "stopping": "none"}  # what studies were made with that do not name it
 
 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
@@ -38,8 +38,14 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
         "formulation": request.formulation,
         "seed": request.seed,
         "sampler": request.sampler,
+        "stopping": request.stopping,
         "training": proxy.settings(),
     }
+
+
+def stopping_of(inputs: Mapping[str, Any]) -> str:
+    """The stopping rule's name; studies of versions that had none trained everything to the end."""
+    return str((_BEFORE | dict(inputs))["stopping"])
 
 
 def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
+from mvit2_search.search.stopping import DEFAULT_STOPPING, check_stopping_rule
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -30,6 +31,7 @@ class Request:
     allow_device_change: bool = False
     formulation: FormulationName = DEFAULT_FORMULATION
     sampler: str = "front"
+    stopping: str = DEFAULT_STOPPING
     trials: int = 20
     seed: int = 0
     confirm_seeds: int = 3
@@ -42,6 +44,7 @@ class Request:
     def __post_init__(self) -> None:
         check_study_name(self.study)
         parse_budget(self.latency_budget)
+        check_stopping_rule(self.stopping)
         for name in ("trials", "confirm_seeds", "max_params"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -1,14 +1,16 @@
 """From a proposal to a trial on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.records import Failed, Outcome, Trial
+from mvit2_search.records import Failed, Finished, Outcome, Stopped, Trial
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
+from mvit2_search.search.stopping import Curve, StoppingRule
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import Proposal, Study
 from mvit2_search.verdict import Limits
@@ -33,6 +35,7 @@ class TrialRunner:
     seed: int
     provenance: dict[str, str]
     listener: Listener
+    stopping: StoppingRule
     trials: list[Trial] = field(init=False)
     known: dict[str, Trial] = field(default_factory=dict)  # by architecture key
     failures: list[Failed] = field(default_factory=list)  # since the last trial that did not fail
@@ -51,7 +54,12 @@ class TrialRunner:
         seen = None if proposal.baseline else self.known.get(arch.key)
         if seen is not None and isinstance(seen.outcome, Failed):
             seen = None  # it is tried again
-        outcome = seen.outcome if seen else self.evaluator.outcome(arch, train_anyway=train_anyway)
+        should_stop = None if proposal.baseline else self._should_stop  # the verdict needs the published widths
+        outcome = (
+            seen.outcome
+            if seen
+            else self.evaluator.outcome(arch, train_anyway=train_anyway, should_stop=should_stop)
+        )
         trial = self.make(
             arch,
             outcome,
@@ -99,6 +107,22 @@ class TrialRunner:
             repeats=repeats,
             provenance=self.provenance,
         )
+
+    def _should_stop(self, accuracy_pct: Sequence[float], latency_ms: float) -> bool:
+        return self.stopping.should_stop(accuracy_pct, latency_ms, self._curves())
+
+    def _curves(self) -> list[Curve]:
+        """All trainings of the search so far, each once."""
+        return [
+            Curve(
+                accuracy_pct=trial.outcome.curve_pct,
+                latency_ms=trial.outcome.latency.latency_ms,
+                finished=isinstance(trial.outcome, Finished),
+                allowed=self.limits.allow_trial(trial),
+            )
+            for trial in [*self.trials, *self.study.outside()]
+            if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None
+        ]
 
     def _recover(self) -> None:
         """Close what a killed driver left open and queue it again."""

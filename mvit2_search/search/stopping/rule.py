@@ -1,0 +1,53 @@
+"""What a stopping rule sees, and what it promises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """An earlier training of the same recipe.
+
+    Attributes:
+        accuracy_pct: after each epoch, as far as it was trained.
+        finished: whether it was trained to the end.
+        allowed: whether its network is within the limits: only then can it be on the front.
+    """
+
+    accuracy_pct: tuple[float, ...]
+    latency_ms: float
+    finished: bool
+    allowed: bool = True
+
+
+class StoppingRule(Protocol):
+    """Decides after each epoch whether a candidate's training goes on.
+
+    Implementations promise:
+
+    - Nothing is stopped before a training has finished, which is what tells how many epochs there are,
+      nor after the last epoch.
+    - Equal arguments, equal answer; the order of `past` does not matter.
+    """
+
+    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+        """Whether the next epoch is not worth its time.
+
+        Args:
+            accuracy_pct: of the candidate after each epoch so far, at least one.
+            latency_ms: of the candidate.
+            past: all trainings before this one, stopped ones among them.
+        """
+
+
+class Never:
+    """Everything is trained to the end."""
+
+    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+        return False
+
+
+def epochs_of(past: Sequence[Curve]) -> int:
+    """How many epochs a whole training has; 0 where none has finished."""
+    return max((len(curve.accuracy_pct) for curve in past if curve.finished), default=0)
