@@ -12,6 +12,7 @@ from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch_yaml import read_arch
 from mvit2_search.errors import SpecError
+from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
 from mvit2_search.report import report_html
 from mvit2_search.report.figures import confirmation_figure, front_figure
@@ -19,7 +20,7 @@ from mvit2_search.report.sentences import budget_sentence, device_sentence, verd
 from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict, sampling_error_pct
+from mvit2_search.verdict import Confirmed, Limits, Verdict
 
 PASSPORT = Passport(
     device="a test's device",

@@ -17,8 +17,9 @@ from mvit2_search.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mvit2_search.paired import Difference
     from mvit2_search.report import Summary
-    from mvit2_search.verdict import Confirmed, Difference
+    from mvit2_search.verdict import Confirmed
 
 
 @click.command()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from mvit2_search.paired import sampling_error_pct
 from mvit2_search.records import Finished, Measurement, Trial
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import sampling_error_pct
 
 GREY, BLUE, ORANGE, RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
 MANY = 1_000  # trials that a page shows; pareto.csv has all

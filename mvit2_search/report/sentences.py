@@ -1,8 +1,9 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
+from mvit2_search.paired import Difference
 from mvit2_search.records import Measurement, Passport
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import Confirmed, Difference, Verdict
+from mvit2_search.verdict import Confirmed, Verdict
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
