@@ -215,7 +215,7 @@ def test_the_report_is_one_offline_file_without_what_the_data_says():
     parser.feed(html)
     assert parser.links == []
     assert "b" not in parser.tags
-    assert parser.tags.count("script") == 3  # Plotly and two figures
+    assert parser.tags.count("script") == 4  # Plotly and three figures
     assert "default-src 'none'" in html
     assert "a test&#x27;s device" in html
     assert len(html) < 10_000_000

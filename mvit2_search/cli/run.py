@@ -39,7 +39,20 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
-@click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
+@click.option(
+    "--confirm-seeds",
+    type=int,
+    default=3,
+    show_default=True,
+    help="Fresh trainings of each finalist: at most four candidates and two published widths.",
+)
+@click.option(
+    "--control",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random architectures to train beside the search, to compare it with; may be raised later.",
+)
 @click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
 @click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
 @click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
@@ -104,11 +117,12 @@ def _interrupted(what: str, code: int) -> int:
 
 
 def _print_end(summary: Summary, folder: Path) -> None:
-    from mvit2_search.report.sentences import verdict_sentences
+    from mvit2_search.report.hypervolume import hypervolume_table
+    from mvit2_search.report.sentences import control_sentences, verdict_sentences
 
     if summary.ended:
         click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
-    for line in verdict_sentences(summary):
+    for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
         click.echo(line)
     click.echo(f"Report: {folder / 'report.html'}")
     if summary.verdict is not None:

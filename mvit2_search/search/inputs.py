@@ -18,7 +18,7 @@ _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "n
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
     """Everything that the study's numbers depend on, as JSON.
 
-    How long to go on (`--trials`, `--max-hours`, `--confirm-seeds`) is not among it: a study may be
+    How long to go on (`--trials`, `--max-hours`, `--confirm-seeds`, `--control`) is not among it: a study may be
     extended.
     """
     return {

@@ -6,7 +6,7 @@ from time import monotonic
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.records import Failed, Outcome, Trial
+from mvit2_search.records import Failed, Finished, Outcome, Trial
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.space import SearchSpace
@@ -74,6 +74,28 @@ class TrialRunner:
         trial = self.make(arch, outcome, number=-1, baseline=name, seconds=monotonic() - start)
         self.study.add_outside(trial)
         self._told(trial)
+
+    def run_control(self, index: int, arch: ArchConfig) -> Trial:
+        """Evaluate a random architecture, and keep it beside the trials, where the search does not see it.
+
+        What the search has trained to the end is not trained again.
+        """
+        start, name = monotonic(), f"control {index}"
+        self.listener.started(-1, arch, name)
+        seen = self.known.get(arch.key)
+        if seen is not None and not (isinstance(seen.outcome, Finished) and self.limits.allow_trial(seen)):
+            seen = None
+        trial = self.make(
+            arch,
+            seen.outcome if seen else self.evaluator.outcome(arch),
+            number=-1,
+            baseline=name,
+            seconds=monotonic() - start,
+            repeats=seen.number if seen else None,
+        )
+        self.study.add_control(index, trial)
+        self._told(trial)
+        return trial
 
     def make(
         self,
