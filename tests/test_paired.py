@@ -53,7 +53,17 @@ def test_others_make_the_interval_of_few_seeds_narrower():
     )
 
 
-@pytest.mark.parametrize(("n", "draw"), [(3, "normal"), (MANY_SEEDS, "normal"), (20, "exponential")])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("n", "draw"),
+    [
+        (3, "normal"),
+        pytest.param(MANY_SEEDS, "normal", marks=SLOW),
+        pytest.param(20, "exponential", marks=SLOW),
+    ],
+)
 def test_an_interval_of_one_difference_holds_in_about_95_percent(n, draw):
     """1.5 points below 95 % is three standard errors of 2,000 cases."""
     rng = np.random.default_rng(1)
@@ -102,7 +112,7 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
         )
 
 
-@pytest.mark.parametrize("seeds", [3, pytest.param(MANY_SEEDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [3, pytest.param(MANY_SEEDS, marks=SLOW)])
 def test_the_gain_of_the_best_of_equal_finalists_holds_in_95_percent_and_would_not_uncorrected(seeds):
     """The truth is 0. Of 1,000 cases, 93.5 % is two standard errors below 95 %."""
     pairs = list(gains(1000, seeds, 4))
