@@ -80,7 +80,8 @@ def _hypervolume(table: HypervolumeTable | None) -> str:
     if table.band is not None:
         control = (
             f"The band is that of {table.band.controls} random architectures of the space in random orders; it "
-            "narrows towards its end, where every order holds the same."
+            "narrows towards its end, where every order holds the same. Whether the search differs by more than "
+            "chance is said above."
         )
         words += f" {table.band.controls} random architectures are at {table.band.median[-1]:.1f}."
     return paragraphs([note, control]) + drawn(hypervolume_figure(table), "hypervolume", words)
