@@ -1,6 +1,5 @@
 """How far the front has come with every trained architecture: the search's, and that of random draws."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,6 @@ import numpy as np
 from mvit2_search.pareto import hypervolume, hypervolume_curve
 from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import Limits
 
 _MARGIN_PCT = 10.0
 _ORDERS, _SPLITS = 200, 2_000
@@ -68,8 +66,8 @@ def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
     candidates = [t for t in summary.trials if t.is_trained_candidate]
     if reference is None or not candidates:
         return None
-    search = _points(candidates, summary.limits)
-    controls = _points([t for t in summary.controls if isinstance(t.outcome, Finished)], summary.limits)
+    search = [_point(trial) for trial in candidates]
+    controls = [_point(trial) for trial in summary.controls if isinstance(trial.outcome, Finished)]
     return HypervolumeTable(
         reference=reference,
         search=tuple(hypervolume_curve(*zip(*search, strict=True), reference=reference)),
@@ -90,10 +88,6 @@ def _reference(summary: Summary) -> tuple[float, float] | None:
         return None
     guessing = 100 / len(summary.inputs["data"]["classes"])
     return max(guessing, smallest.outcome.accuracy_pct - _MARGIN_PCT), summary.limits.latency_ms
-
-
-def _points(trials: Sequence[Trial], limits: Limits) -> Points:
-    return [_point(trial) if limits.allow_trial(trial) else _NOWHERE for trial in trials]
 
 
 def _point(trial: Trial) -> tuple[float, float]:
