@@ -15,7 +15,7 @@ from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
-from mvit2_search.report import Summary, report_html, summarise, trials_frame
+from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
 from mvit2_search.store import Study, open_study
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def read_study(folder: Path) -> Summary:
 
 
 def refresh(study: Study) -> Summary:
-    """Bring `study.yaml`, `pareto.csv` and `report.html` in the study's folder up to date."""
+    """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
     summary = _summary(study)
     write_atomically(study.folder / "study.yaml", _study_yaml(study))
     write_atomically(study.folder / "pareto.csv", trials_frame(summary).to_csv(index=False))
+    if summary.controls:
+        write_atomically(study.folder / "control.csv", control_frame(summary).to_csv(index=False))
     write_atomically(study.folder / "report.html", report_html(summary))
     return summary
 

@@ -1,22 +1,18 @@
 """What a study found: the best architecture under the budget and whether it beats the width knob.
 
 Everything rests on the confirmation: trainings with seeds that the search did not use, scored on images
-that it never saw, compared seed by seed.
+that it never saw, compared seed by seed. The candidates that were confirmed are compared all together, as the
+best of them is chosen by the same scores (`paired.py`).
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import t as student_t
 
-from mvit2_search.arch import PUBLISHED_WIDTHS, published_name
+from mvit2_search.paired import Difference, paired_difference
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import Failed, Finished, Latency, Prediction, Score, Trial
-
-FINALISTS = 2
-_WIDTH_NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,25 +29,6 @@ class Limits:
     def allow_trial(self, trial: Trial) -> bool:
         """Whether a trial was timed and is within."""
         return trial.latency is not None and self.allow(trial.latency, trial.params)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """Mean of paired differences in accuracy points and its 95 % interval.
-
-    Student's t over the seeds, but never narrower than the choice of test images alone makes it.
-    Unbounded where there is only one pair.
-    """
-
-    mean: float
-    low: float
-    high: float
-    pairs: int
-
-    @property
-    def distinguishable(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +68,10 @@ class Verdict:
 
     Attributes:
         best: the highest confirmed accuracy of all, published widths included.
-        searched: the highest of the candidates, if one was confirmed.
+        searched: the highest of the candidates still racing, if one was confirmed.
         published: the largest published width that was confirmed, if there is one.
-        gain: of `searched` over `published`, where there are both.
+        gain: of `searched` over `published`, where there are both; its interval holds although `searched` was
+            chosen among `gain.compared` candidates by the same scores.
         pick: what to export: the fastest of all whose accuracy cannot be told from the best.
     """
 
@@ -104,24 +82,6 @@ class Verdict:
     pick: Confirmed
 
 
-def paired_difference(first: dict[int, float], second: dict[int, float], *, images: int) -> Difference:
-    """Of `first` over `second`, seed by seed; both were tested on the same `images` images."""
-    differences = np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
-    n, half = len(differences), math.inf
-    means = [float(np.mean(list(scores.values()))) for scores in (first, second)]
-    mean = float(differences.mean()) if n else means[0] - means[1]
-    if n > 1:
-        seeds = student_t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)
-        half = max(float(seeds), math.hypot(*(sampling_error_pct(m, images) for m in means)))
-    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=n)
-
-
-def sampling_error_pct(accuracy_pct: float, images: int) -> float:
-    """Half the 95 % interval that the choice of `images` test images alone gives an accuracy."""
-    share = accuracy_pct / 100
-    return 196 * math.sqrt(share * (1 - share) / images)
-
-
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The finished trials within the limits that no other of them dominates."""
     finished = [t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t)]
@@ -130,20 +90,49 @@ def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     return [trial for trial, on_front in zip(finished, mask, strict=True) if on_front]
 
 
-def finalists(trials: Sequence[Trial], outside: Sequence[Trial], limits: Limits) -> list[Trial]:
-    """What to confirm: the most accurate candidates of the front, and the widths around the budget."""
-    candidates = front([t for t in trials if t.is_trained_candidate], limits)
-    candidates.sort(key=_accuracy, reverse=True)
-    return candidates[:FINALISTS] + bracket([*trials, *outside], limits)
+def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirmed]:
+    """The candidates that may still turn out best: the others get no further seeds, and are not exported.
+
+    Round by round from the second seed on, whatever is distinguishably worse than the most accurate candidate
+    is out. What is decided of a round rests on the scores of the seeds up to it alone, so that it is decided
+    again as it was.
+
+    Args:
+        confirmed: all that is confirmed; published widths are not judged but tell how much a seed does.
+        images: how many the scores were tested on.
+    """
+    seeds = sorted({seed for c in confirmed for seed in c.accuracy_pct})
+    candidates = [c for c in confirmed if c.trial.baseline is None]
+    racing = candidates
+    for n in range(2, len(seeds) + 1):
+        so_far = [c for c in (_within(c, seeds[:n]) for c in confirmed) if c.accuracy_pct]
+        now = {c.trial.arch.key: c for c in so_far}
+        known = [now[c.trial.arch.key] for c in racing if c.trial.arch.key in now]
+        leader = max(known, key=lambda c: c.mean_pct, default=None)
+        compare = _comparison(so_far, compared=len(candidates), images=images)
+        out = {c.trial.arch.key for c in known if leader and compare(leader, c).low > 0}
+        racing = [c for c in racing if c.trial.arch.key not in out]
+    return racing
 
 
-def bracket(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
-    """The largest published width within the limits and the smallest beyond, as far as trained."""
-    trained = {t.baseline: t for t in trials if t.baseline and isinstance(t.outcome, Finished)}
-    widths = [trained[name] for name in _WIDTH_NAMES if name in trained]
-    within = [t for t in widths if limits.allow_trial(t)]
-    beyond = [t for t in widths if not limits.allow_trial(t)]
-    return within[-1:] + beyond[:1]
+def _within(confirmed: Confirmed, seeds: Sequence[int]) -> Confirmed:
+    scores = {seed: pct for seed, pct in confirmed.accuracy_pct.items() if seed in seeds}
+    return replace(confirmed, accuracy_pct=scores)
+
+
+def _comparison(
+    confirmed: Sequence[Confirmed], *, compared: int, images: int
+) -> Callable[[Confirmed, Confirmed], Difference]:
+    """How the accuracies of two of `confirmed` differ; `compared` of the differences hold together."""
+    scores = {id(c.trial): c.accuracy_pct for c in confirmed}
+
+    def compare(first: Confirmed, second: Confirmed) -> Difference:
+        others = [one for key, one in scores.items() if key not in (id(first.trial), id(second.trial))]
+        return paired_difference(
+            first.accuracy_pct, second.accuracy_pct, images=images, others=others, compared=max(compared, 1)
+        )
+
+    return compare
 
 
 def judge(
@@ -154,20 +143,20 @@ def judge(
     Args:
         images: how many the scores were tested on.
     """
-    confirmed = [c for c in confirmations([*trials, *outside], scores) if limits.allow_trial(c.trial)]
+    tested = confirmations([*trials, *outside], scores)
+    compared = sum(c.trial.baseline is None for c in tested)
+    difference = _comparison(tested, compared=compared, images=images)
+    candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]
+    widths = [c for c in tested if c.trial.baseline is not None and limits.allow_trial(c.trial)]
+    confirmed = [*candidates, *widths]
     if not confirmed:
         return None
-
-    def difference(first: Confirmed, second: Confirmed) -> Difference:
-        return paired_difference(first.accuracy_pct, second.accuracy_pct, images=images)
 
     def is_even(one: Confirmed) -> bool:
         gap = difference(best, one)
         return gap.pairs > 1 and not gap.distinguishable
 
     best = max(confirmed, key=lambda c: c.mean_pct)
-    candidates = [c for c in confirmed if c.trial.baseline is None]
-    widths = [c for c in confirmed if c.trial.baseline is not None]
     searched = max(candidates, key=lambda c: c.mean_pct, default=None)
     published = max(widths, key=lambda c: c.latency_ms, default=None)
     return Verdict(
@@ -189,8 +178,3 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
     once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
     confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
     return sorted(confirmed, key=lambda c: (c.trial.number, c.trial.baseline or ""))
-
-
-def _accuracy(trial: Trial) -> float:
-    assert isinstance(trial.outcome, Finished)
-    return trial.outcome.accuracy_pct

@@ -12,13 +12,14 @@ from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch_yaml import read_arch
 from mvit2_search.errors import SpecError
+from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
 from mvit2_search.report import report_html
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import Confirmed, Difference, Limits, Verdict, sampling_error_pct
+from mvit2_search.verdict import Confirmed, Limits, Verdict
 
 PASSPORT = Passport(
     device="a test's device",
@@ -211,7 +212,7 @@ def test_the_report_is_one_offline_file_without_what_the_data_says():
     parser.feed(html)
     assert parser.links == []
     assert "b" not in parser.tags
-    assert parser.tags.count("script") == 4  # Plotly and three figures
+    assert parser.tags.count("script") == 5  # Plotly and four figures
     assert "default-src 'none'" in html
     assert "a test&#x27;s device" in html
     assert len(html) < 10_000_000

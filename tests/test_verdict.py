@@ -11,9 +11,11 @@ from scipy.stats import ttest_rel
 
 from fakes import OUTCOMES, finished, measurement, trial
 from mvit2_search.arch import ArchConfig
+from mvit2_search.paired import paired_difference, sampling_error_pct
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import Failed, Infeasible, Score
-from mvit2_search.verdict import Limits, bracket, finalists, front, judge, paired_difference, sampling_error_pct
+from mvit2_search.search.finalists import bracket
+from mvit2_search.verdict import Limits, front, judge
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
@@ -97,17 +99,6 @@ def widths(*latencies):
 )
 def test_the_bracket_is_the_last_width_within_and_the_first_beyond(latencies, expected):
     assert [t.number for t in bracket(widths(*latencies), LIMITS)] == expected
-
-
-def test_finalists_are_the_best_of_the_front_and_the_bracket():
-    candidates = [trial(10 + i, finished(71 + i, 8 + i)) for i in range(4)] + [trial(20, finished(70, 19))]
-    chosen = finalists([*widths(5, 15, 25), *candidates], [], LIMITS)
-    assert [t.number for t in chosen] == [13, 12, 1, 2]
-
-
-def test_widths_outside_of_the_space_are_finalists_too():
-    chosen = finalists([trial(10, finished(80, 9))], widths(5, 15, 25), LIMITS)
-    assert [t.number for t in chosen] == [10, 1, 2]
 
 
 def scores(number, *accuracies):

@@ -56,7 +56,8 @@ class Progress:
         images = f"{data['train']} + {data['selection']} + {data['confirmation']} images"
         passport = study.passport
         where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
-        self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}")
+        control = f", random ones to compare with: {request.control}" if request.control else ""
+        self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}{control}")
         self._print(f"Data {data['name']}: {images} of {len(classes)} classes: {names}")
         self._print(f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms {where}")
         self._refresh(study)

@@ -18,8 +18,9 @@ from mvit2_search.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mvit2_search.paired import Difference
     from mvit2_search.report import Summary
-    from mvit2_search.verdict import Confirmed, Difference
+    from mvit2_search.verdict import Confirmed
 
 
 @click.command()
@@ -36,8 +37,10 @@ def status(study: str, results: Path, as_json: bool) -> None:
         mvit2-search status first
     """
     from mvit2_search.api import read_study
+    from mvit2_search.report.hypervolume import hypervolume_table
     from mvit2_search.report.sentences import (
         budget_sentence,
+        control_sentences,
         device_sentence,
         progress_sentence,
         saving_sentence,
@@ -49,7 +52,8 @@ def status(study: str, results: Path, as_json: bool) -> None:
         echo_json(_status_json(summary))
         return
     click.echo(f"Study {summary.name}: {progress_sentence(summary)}")
-    for line in [budget_sentence(summary), *verdict_sentences(summary), device_sentence(summary.passport)]:
+    answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
+    for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
         click.echo(line)
     click.echo(saving_sentence(summary))
 
@@ -82,6 +86,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "candidates_trained": summary.candidates,
         "trials": len(summary.trials),
         "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
+        "controls_trained": summary.controls_trained,
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,
@@ -99,7 +104,7 @@ def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
     if gain is None:
         return None
     low, high = (bound if math.isfinite(bound) else None for bound in (gain.low, gain.high))
-    return {"mean": gain.mean, "low": low, "high": high, "seeds": gain.pairs}
+    return {"mean": gain.mean, "low": low, "high": high, "seeds": gain.pairs, "compared": gain.compared}
 
 
 def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:

@@ -52,7 +52,20 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     show_default=True,
     help="Which trainings end early: those that cannot enter the front any more, all but the best share, none.",
 )
-@click.option("--confirm-seeds", type=int, default=3, show_default=True, help="Fresh trainings of each finalist.")
+@click.option(
+    "--confirm-seeds",
+    type=int,
+    default=3,
+    show_default=True,
+    help="Fresh trainings of each finalist: at most four candidates and two published widths.",
+)
+@click.option(
+    "--control",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random architectures to train beside the search, to compare it with; may be raised later.",
+)
 @click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
 @click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
 @click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
@@ -117,11 +130,12 @@ def _interrupted(what: str, code: int) -> int:
 
 
 def _print_end(summary: Summary, folder: Path) -> None:
-    from mvit2_search.report.sentences import saving_sentence, verdict_sentences
+    from mvit2_search.report.hypervolume import hypervolume_table
+    from mvit2_search.report.sentences import control_sentences, saving_sentence, verdict_sentences
 
     if summary.ended:
         click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
-    for line in verdict_sentences(summary):
+    for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
         click.echo(line)
     click.echo(saving_sentence(summary))
     click.echo(f"Report: {folder / 'report.html'}")

@@ -62,7 +62,8 @@ class Trial:
 
     Attributes:
         params, macs: parameters and multiply-adds of one image, with the head for the study's classes.
-        baseline: the name of the published width that this trial is, or None for a candidate.
+        baseline: the name of the published width that this trial is, `control 7` for the random architecture of
+            that number, or None for a candidate.
         repeats: the number of the trial whose outcome this one takes over, as the architecture is the same.
         provenance: what is needed to do it again, besides the study's own inputs.
     """

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from mvit2_search.paired import sampling_error_pct
 from mvit2_search.records import Finished, Measurement, Trial
+from mvit2_search.report.hypervolume import Band, HypervolumeTable
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import sampling_error_pct
 
 GREY, BLUE, ORANGE, RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
+SHADE = "rgba(138, 138, 138, 0.3)"
 MANY = 1_000  # trials that a page shows; pareto.csv has all
 LAYOUT = {
     "template": "plotly_white",
@@ -69,6 +71,48 @@ def confirmation_figure(summary: Summary) -> go.Figure:
     )
     figure.update_yaxes(title="top-1 in % on unseen images")
     return figure
+
+
+def hypervolume_figure(table: HypervolumeTable) -> go.Figure:
+    """Hypervolume against trained architectures: the search's, and the band of random orders of the controls."""
+    figure = go.Figure(layout=LAYOUT)
+    if table.band is not None:
+        figure.add_traces(_band(table.band))
+    steps = _steps(table.search)
+    figure.add_trace(
+        go.Scatter(
+            x=[i + 1 for i in steps],
+            y=[table.search[i] for i in steps],
+            mode="lines+markers",
+            line={"shape": "hv", "color": BLUE},
+            name="search",
+        )
+    )
+    accuracy, latency = table.reference
+    reference = f"{accuracy:.2f} % and {latency:.2f} ms"
+    figure.update_xaxes(title="trained architectures", rangemode="tozero")
+    figure.update_yaxes(title=f"hypervolume from {reference}, points x ms", rangemode="tozero")
+    return figure
+
+
+def _band(band: Band) -> list[go.Scatter]:
+    """Its lower edge, its upper edge with the area between, and its middle."""
+    lines: list[tuple[tuple[float, ...], dict[str, object]]] = [
+        (band.low, {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}),
+        (band.high, {"line": {"width": 0}, "fill": "tonexty", "fillcolor": SHADE, "hoverinfo": "skip"}),
+        (band.median, {"line": {"color": GREY, "dash": "dot"}}),
+    ]
+    names = ("", f"random: 5 to 95 % of orders of {band.controls} architectures", "random: median")
+    x = list(range(1, band.controls + 1))
+    return [
+        go.Scatter(x=x, y=y, mode="lines", name=name, **look) for name, (y, look) in zip(names, lines, strict=True)
+    ]
+
+
+def _steps(values: Sequence[float]) -> list[int]:
+    """Where a curve of steps changes, and its ends."""
+    last = len(values) - 1
+    return [i for i, value in enumerate(values) if i in (0, last) or value != values[i - 1]]
 
 
 def _points(

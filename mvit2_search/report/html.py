@@ -2,10 +2,12 @@
 
 from mvit2_search.flat import flat
 from mvit2_search.report.curves import curves_figure
-from mvit2_search.report.figures import MANY, confirmation_figure, front_figure
+from mvit2_search.report.figures import MANY, confirmation_figure, front_figure, hypervolume_figure
+from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import (
     budget_sentence,
+    control_sentences,
     device_sentence,
     progress_sentence,
     saving_sentence,
@@ -29,6 +31,10 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "flags": "flags",
     "reason": "reason",
 }
+_NO_CONTROL = (
+    "There are no random architectures to compare with: the same command with --control 20 trains so many and "
+    "draws the band that the search has to leave behind."
+)
 
 
 def report_html(summary: Summary) -> str:
@@ -36,8 +42,9 @@ def report_html(summary: Summary) -> str:
 
     The same records give the same bytes.
     """
+    volumes = hypervolume_table(summary)
     sections = [
-        f'<div class="answer">{paragraphs(verdict_sentences(summary))}</div>',
+        f'<div class="answer">{paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])}</div>',
         paragraphs(
             [
                 budget_sentence(summary),
@@ -50,6 +57,8 @@ def report_html(summary: Summary) -> str:
         drawn(front_figure(summary), "front", _front_words(summary)),
         heading("Accuracy after each epoch"),
         drawn(curves_figure(summary), "curves", saving_sentence(summary)),
+        heading("Hypervolume against trained architectures"),
+        _hypervolume(volumes),
         heading("Confirmation"),
         _confirmation(summary),
         heading("Trials"),
@@ -68,13 +77,36 @@ def _front_words(summary: Summary) -> str:
     return f"{len(points)} trials on the front, {span}; the table has all."
 
 
+def _hypervolume(table: HypervolumeTable | None) -> str:
+    if table is None:
+        return "<p>No candidate has been trained yet.</p>"
+    accuracy, latency = table.reference
+    note = (
+        f"The area that the front covers from {accuracy:.2f} %, ten points below the smallest published width (or "
+        f"guessing, if that is more), and from the budget of {latency:.2f} ms. This reference point is fixed "
+        "before the first candidate."
+    )
+    words = f"After {len(table.search)} trained candidates the search is at {table.search[-1]:.1f} points x ms."
+    control = _NO_CONTROL
+    if table.band is not None:
+        control = (
+            f"The band is that of {table.band.controls} random architectures of the space in random orders; it "
+            "narrows towards its end, where every order holds the same. Whether the search differs by more than "
+            "chance is said above."
+        )
+        words += f" {table.band.controls} random architectures are at {table.band.median[-1]:.1f}."
+    return paragraphs([note, control]) + drawn(hypervolume_figure(table), "hypervolume", words)
+
+
 def _confirmation(summary: Summary) -> str:
     if not summary.confirmed:
         return "<p>Nothing has been confirmed yet.</p>"
     words = "; ".join(f"{c.trial.name}: mean {c.mean_pct:.2f} %" for c in summary.confirmed)
     note = (
-        "The finalists and the published widths around the budget, trained again with seeds that the search "
-        "did not use and scored on images that it never saw. What is over the budget is shown for comparison."
+        "The candidates that may be the one to export, as far as one seed can tell, and the published widths "
+        "around the budget, trained again with seeds that the search did not use and scored on images that it "
+        "never saw. What is distinguishably worse than the best candidate gets no further seeds. What is over the "
+        "budget is shown for comparison."
     )
     return paragraphs([note]) + drawn(confirmation_figure(summary), "confirmation", words)
 

@@ -1,8 +1,10 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
+from mvit2_search.paired import Difference
 from mvit2_search.records import Measurement, Passport
+from mvit2_search.report.hypervolume import HypervolumeTable
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import Confirmed, Difference, Verdict
+from mvit2_search.verdict import Confirmed, Verdict
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
@@ -44,7 +46,8 @@ def budget_sentence(summary: Summary) -> str:
 def progress_sentence(summary: Summary) -> str:
     """How far the study is."""
     state = f"ended: {summary.ended}" if summary.ended else "not finished"
-    return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all; {state}."
+    control = f"; {summary.controls_trained} random ones trained to compare with" if summary.controls else ""
+    return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all{control}; {state}."
 
 
 def saving_sentence(summary: Summary) -> str:
@@ -88,7 +91,21 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed) 
     if gain.pairs < 2:
         return f"{head}; one seed says nothing about noise, use more --confirm-seeds."
     told = "" if gain.distinguishable else ": not distinguishable"
-    return f"{head}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f} over {gain.pairs} seeds{told}."
+    choice = f", corrected for the choice among {gain.compared} candidates" if gain.compared > 1 else ""
+    return f"{head}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f} over {gain.pairs} seeds{choice}{told}."
+
+
+def control_sentences(table: HypervolumeTable | None) -> list[str]:
+    """How the search compares with random draws; nothing where there are none."""
+    if table is None or table.comparison is None:
+        return []
+    one = table.comparison
+    told = "" if one.distinguishable else ": not distinguishable"
+    return [
+        f"Against random: hypervolume {one.search:.1f} after {one.networks} trained candidates, {one.control:.1f} "
+        f"after as many random architectures; {one.search - one.control:+.1f}, where chance alone gives "
+        f"{one.low:+.1f} to {one.high:+.1f} (95 %){told}."
+    ]
 
 
 def _pick_sentence(verdict: Verdict) -> str:

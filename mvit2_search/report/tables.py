@@ -1,7 +1,7 @@
 """A study's records as plain tables. Draws nothing and needs no torch."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -29,6 +29,7 @@ class Summary:
 
     Attributes:
         budget: as it was asked for, `12ms` or `mobilevitv2-0.75`.
+        controls: random architectures to compare the search with, trained or not.
         lost: numbers of trials that were killed before they had an architecture.
         ended: why the search ended, or None while there is more to do.
     """
@@ -44,6 +45,7 @@ class Summary:
     confirmed: list[Confirmed]
     verdict: Verdict | None
     ended: str | None
+    controls: list[Trial] = field(default_factory=list)
 
     @property
     def budget(self) -> str:
@@ -64,6 +66,11 @@ class Summary:
         """What stopping has saved; a study of a version without it trained everything to the end."""
         return saving(self.all_trials, rule=str(self.inputs.get("stopping", "none")))
 
+    @property
+    def controls_trained(self) -> int:
+        """How many random architectures were trained to the end."""
+        return sum(isinstance(trial.outcome, Finished) for trial in self.controls)
+
 
 def summarise(study: Study) -> Summary:
     """Read a study whose budget is resolved."""
@@ -82,6 +89,7 @@ def summarise(study: Study) -> Summary:
         confirmed=confirmations([*trials, *outside], scores),
         verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"]),
         ended=ended["why"] if ended else None,
+        controls=study.controls(),
     )
 
 
@@ -97,6 +105,13 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def control_frame(summary: Summary) -> pd.DataFrame:
+    """One row per random architecture, in the order drawn, with the columns of `trials_frame` that apply."""
+    alone = replace(summary, trials=summary.controls, outside=[], lost=[], front=[], confirmed=[])
+    frame = trials_frame(alone).rename(columns={"baseline": "control"})
+    return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_seeds"])
 
 
 _COLUMNS = [

@@ -1,28 +1,69 @@
-"""The last step: the finalists once more, with fresh seeds, on images that the search never saw."""
+"""The last step: the finalists once more, with fresh seeds, on images that the search never saw.
+
+Round by round: one seed for all that is still racing, so that the differences are paired, and no further seed
+for what is distinguishably worse than the best candidate (`verdict.still_racing`). The published widths around
+the budget get all seeds.
+"""
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import TrainingError
-from mvit2_search.records import Failed, Score
+from mvit2_search.records import Failed, Finished, Score, Trial
+from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
-from mvit2_search.verdict import finalists
+from mvit2_search.verdict import Confirmed, confirmations, still_racing
 
 _FRESH = 1_000  # seeds of the confirmation start this far after the search's
+_FACT = "finalists"
 
 
 def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
-    """Train every finalist with `seeds` fresh seeds; what is there is kept, what failed is tried again."""
-    chosen = finalists(runner.trials, runner.study.outside(), runner.limits)
-    scores = runner.study.scores()
-    done = {(score.subject, score.seed) for score in scores if not isinstance(score.result, Failed)}
+    """Train the finalists with up to `seeds` fresh seeds; what is there is kept, what failed is tried again."""
+    widths = bracket([*runner.trials, *runner.study.outside()], runner.limits)
+    candidates = _candidates(runner)
     for seed in range(runner.seed + _FRESH, runner.seed + _FRESH + seeds):
-        for trial in chosen:
-            if interrupt.requested or (trial.arch.key, seed) in done:
-                continue
-            runner.listener.started(trial.number, trial.arch, trial.baseline)
-            score = Score(subject=trial.arch.key, seed=seed, result=_result(runner, trial.arch, seed))
-            runner.study.add_score(score)
-            runner.listener.scored(runner.study, score, trial.name)
+        before = _confirmed(runner, before=seed)
+        racing = {c.trial.arch.key for c in still_racing(before, images=_images(runner, "confirmation"))}
+        out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
+        done = {(s.subject, s.seed) for s in runner.study.scores() if not isinstance(s.result, Failed)}
+        for trial in [*(t for t in candidates if t.arch.key not in out), *widths]:
+            if not interrupt.requested and (trial.arch.key, seed) not in done:
+                _train(runner, trial, seed)
+
+
+def _candidates(runner: TrialRunner) -> list[Trial]:
+    """Those that are confirmed already, and those chosen now; chosen once for the trials that there are.
+
+    The choice is kept: later scores may tell more of how much a seed does, and would change it half-way.
+    """
+    kept = runner.study.fact(_FACT)
+    once = {t.arch.key: t for t in reversed(runner.trials) if isinstance(t.outcome, Finished)}
+    if kept is None or kept["trials"] != len(runner.trials):
+        confirmed = _confirmed(runner)
+        before = [c.trial.arch.key for c in confirmed if c.trial.baseline is None]
+        images = _images(runner, "selection")
+        chosen = choose_candidates(runner.trials, runner.limits, images=images, confirmed=confirmed)
+        keys = list(dict.fromkeys([*before, *(t.arch.key for t in chosen)]))
+        kept = {"trials": len(runner.trials), "keys": keys}
+        runner.study.set_fact(_FACT, kept)
+    return [once[key] for key in kept["keys"]]
+
+
+def _confirmed(runner: TrialRunner, *, before: int | None = None) -> list[Confirmed]:
+    """What the scores say, or those of the seeds before one alone."""
+    scores = [s for s in runner.study.scores() if before is None or s.seed < before]
+    return confirmations([*runner.trials, *runner.study.outside()], scores)
+
+
+def _images(runner: TrialRunner, part: str) -> int:
+    return int(runner.study.fact("inputs")["data"][part])
+
+
+def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:
+    runner.listener.started(trial.number, trial.arch, trial.baseline)
+    score = Score(subject=trial.arch.key, seed=seed, result=_result(runner, trial.arch, seed))
+    runner.study.add_score(score)
+    runner.listener.scored(runner.study, score, trial.name)
 
 
 def _result(runner: TrialRunner, arch: ArchConfig, seed: int) -> float | Failed:

@@ -16,6 +16,7 @@ from mvit2_search.records import Measurement, Passport
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
+from mvit2_search.search.control import run_control
 from mvit2_search.search.device_change import refuse_other_device, set_aside
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
@@ -27,6 +28,8 @@ from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
+
+_GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
 
 
 def run_search(
@@ -89,9 +92,8 @@ def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
 def is_finished(study: Study, request: Request) -> bool:
     """Whether the study has come to an end that `request` does not go beyond."""
     ended = study.fact("ended")
-    return (
-        ended is not None and request.trials <= ended["trials"] and request.confirm_seeds <= ended["confirm_seeds"]
-    )
+    asked = asdict(request)
+    return ended is not None and all(asked[name] <= ended.get(name, 0) for name in _GOALS)
 
 
 def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
@@ -149,9 +151,11 @@ def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
     study.set_fact("ended", None)
     run_baselines(runner, interrupt)
     why = search_candidates(runner, request, interrupt)
+    if why is not None:
+        run_control(runner, request.control, interrupt)
     confirm(runner, request.confirm_seeds, interrupt)
     if why is not None and not interrupt.requested:
-        study.set_fact("ended", {"why": why, "trials": request.trials, "confirm_seeds": request.confirm_seeds})
+        study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})
 
 
 def _keep_scale(study: Study, latencies: Latencies) -> None:

@@ -20,7 +20,7 @@ _BEFORE = {"sampler": "tpe", "stopping": "none"}  # what studies were made with 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
     """Everything that the study's numbers depend on, as JSON.
 
-    How long to go on (`--trials`, `--max-hours`, `--confirm-seeds`) is not among it: a study may be
+    How long to go on (`--trials`, `--max-hours`, `--confirm-seeds`, `--control`) is not among it: a study may be
     extended.
     """
     return {

@@ -35,6 +35,7 @@ class Request:
     trials: int = 20
     seed: int = 0
     confirm_seeds: int = 3
+    control: int = 0
     max_hours: float | None = None
     max_params: int | None = None
     train_on: str = "auto"
@@ -49,6 +50,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+        if self.control < 0:
+            raise SpecError(f"--control {self.control}: expected at least 0")
         if self.formulation not in FORMULATION_NAMES:
             raise SpecError(f"--formulation {self.formulation!r}: expected one of {', '.join(FORMULATION_NAMES)}")
         if self.sampler not in SAMPLERS:

@@ -83,6 +83,31 @@ class TrialRunner:
         self.study.add_outside(trial)
         self._told(trial)
 
+    def run_control(self, index: int, arch: ArchConfig) -> Trial:
+        """Evaluate a random architecture, and keep it beside the trials, where the search does not see it.
+
+        What the search has trained to the end is not trained again.
+        """
+        start, name = monotonic(), f"control {index}"
+        self.listener.started(-1, arch, name)
+        seen = self.known.get(arch.key)
+        if seen is not None and not (isinstance(seen.outcome, Finished) and self.limits.allow_trial(seen)):
+            seen = None
+        trial = self.make(
+            arch,
+            seen.outcome if seen else self.evaluator.outcome(arch),
+            number=-1,
+            baseline=name,
+            seconds=monotonic() - start,
+            repeats=seen.number if seen else None,
+        )
+        self.study.add_control(index, trial)
+        if isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement":
+            self.listener.trial_ended(self.study, trial)  # a device need not take every network of a space
+        else:
+            self._told(trial)
+        return trial
+
     def make(
         self,
         arch: ArchConfig,

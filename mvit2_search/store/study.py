@@ -113,6 +113,13 @@ class Study:
     def add_outside(self, trial: Trial) -> None:
         self.set_fact(f"outside:{trial.baseline}", trial.to_json())
 
+    def controls(self) -> list[Trial]:
+        """Random architectures to compare the search with, in the order drawn: records beside the trials."""
+        return [Trial.from_json(row) for row in self._facts("control:")]
+
+    def add_control(self, index: int, trial: Trial) -> None:
+        self.set_fact(f"control:{index:06}", trial.to_json())
+
     def scores(self) -> list[Score]:
         """The confirmation's trainings so far."""
         return [Score.from_json(row) for row in self._facts("score:")]

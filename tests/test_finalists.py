@@ -1,0 +1,182 @@
+"""Which candidates are confirmed, which stay in the race, and searches that confirm."""
+
+import numpy as np
+import pytest
+
+from fakes import FormulaProxy, finished, macs_device, request, trial
+from mvit2_search.records import Infeasible, Score
+from mvit2_search.report import summarise
+from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.search.finalists import bracket, choose_candidates
+from mvit2_search.store import open_study
+from mvit2_search.verdict import Confirmed, Limits, confirmations, judge, still_racing
+
+LIMITS = Limits(latency_ms=20.0, max_params=None)
+IMAGES = 5000
+
+
+def chosen(trials, **options):
+    return [t.number for t in choose_candidates(trials, LIMITS, images=IMAGES, **options)]
+
+
+def test_a_candidate_just_below_the_front_is_a_finalist_and_one_far_below_is_not():
+    """One accuracy of 80 % of 5,000 images has a deviation of 0.57, a seed's is 0.7: 2.5 points tell two apart."""
+    trials = [trial(1, finished(80, 12)), trial(2, finished(79.5, 13)), trial(3, finished(76, 5))]
+    assert chosen(trials) == [1, 2]
+
+
+def test_what_differs_by_less_than_the_noise_is_considered_and_what_differs_by_more_is_not():
+    assert chosen([trial(1, finished(80, 12)), trial(2, finished(77.6, 15))]) == [1, 2]
+    assert chosen([trial(1, finished(80, 12)), trial(2, finished(77.3, 5))]) == [1]
+
+
+def test_few_images_make_more_finalists():
+    trials = [trial(1, finished(80, 12)), trial(2, finished(73, 5))]
+    assert len(choose_candidates(trials, LIMITS, images=100)) == 2
+
+
+def test_a_spread_that_is_known_counts_instead_of_the_usual_one():
+    trials = [trial(1, finished(80, 12)), trial(2, finished(76, 5))]
+    rng = np.random.default_rng(0)
+    wild = [Confirmed(trial=t, accuracy_pct=dict(enumerate(80 + rng.normal(0, 4, 6)))) for t in trials]
+    assert chosen(trials) == [1]
+    assert chosen(trials, confirmed=wild) == [1, 2]
+    assert chosen(trials, confirmed=wild[:1]) == [1]  # of one architecture alone nothing is known
+
+
+def test_the_most_accurate_are_chosen_and_of_equal_ones_the_fastest():
+    trials = [trial(i, finished(80 - i / 10, 18 - i / 10)) for i in range(8)]
+    assert chosen(trials) == [0, 1, 2, 3]
+    assert chosen([*trials, trial(8, finished(80, 9))]) == [8, 0, 1, 2]
+
+
+def test_only_trained_candidates_within_the_limits_are_finalists():
+    trials = [
+        trial(1, finished(90, 21)),
+        trial(2, finished(80, 12), baseline="mobilevitv2-0.5"),
+        trial(3, finished(80, 12), repeats=1),
+        trial(4, Infeasible(latency=finished(80, 30.0).latency)),
+        trial(5, finished(79, 12)),
+    ]
+    assert chosen(trials) == [5]
+    assert chosen(trials[:4]) == []
+
+
+def test_the_choice_is_the_same_each_time_and_in_any_order():
+    rng = np.random.default_rng(0)
+    rows = zip(rng.normal(78, 1, 40), rng.uniform(5, 20, 40), strict=True)
+    trials = [trial(i, finished(float(a), float(t))) for i, (a, t) in enumerate(rows)]
+    assert chosen(trials) == chosen(trials) == chosen(trials[::-1])
+
+
+def test_widths_outside_of_the_space_are_in_the_bracket_too():
+    names = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0")
+    outside = [trial(-1, finished(70, ms), baseline=name) for name, ms in zip(names, (5, 15, 25), strict=True)]
+    assert [t.baseline for t in bracket([trial(1), *outside], LIMITS)] == list(names[1:])
+
+
+WIDTH = trial(0, finished(80, 15), baseline="mobilevitv2-0.5")
+TRIALS = [WIDTH, *(trial(i, finished(80, 16 - i)) for i in (1, 2, 3))]
+
+
+def scores(number, *accuracies):
+    return [Score(subject=TRIALS[number].arch.key, seed=1000 + i, result=pct) for i, pct in enumerate(accuracies)]
+
+
+def racing(*rows):
+    found = confirmations(TRIALS, [score for row in rows for score in row])
+    return [c.trial.number for c in still_racing(found, images=10**9)]
+
+
+def test_what_is_distinguishably_worse_than_the_best_is_out_and_published_widths_are_not_judged():
+    rows = scores(0, 70, 71.1, 70), scores(1, 80, 81, 80.1), scores(2, 80.1, 81.1, 80), scores(3, 75, 76.1, 75)
+    assert racing(*rows) == [1, 2]
+    assert racing(*rows[1:]) == [1, 2]
+
+
+def test_after_one_seed_all_are_racing():
+    assert racing(scores(1, 80), scores(2, 60), scores(3, 40)) == [1, 2, 3]
+    assert racing() == []
+
+
+def test_what_is_out_stays_out_whatever_the_others_do_later():
+    early = scores(1, 80, 81), scores(2, 80.1, 81), scores(3, 70, 71)
+    assert racing(*early) == [1, 2]
+    assert racing(scores(1, 80, 81, 40), scores(2, 80.1, 81, 40), scores(3, 70, 71)) == [1, 2]
+
+
+def test_what_is_out_is_neither_best_nor_exported_although_it_is_fast():
+    rows = scores(0, 70, 71.1, 70), scores(1, 80, 81, 80.1), scores(2, 80.1, 81.1, 80), scores(3, 75, 76.1)
+    found = judge(TRIALS, [], [score for row in rows for score in row], LIMITS, images=10**9)
+    assert found.best.trial.number in (1, 2)
+    assert found.pick.trial.number == 2  # faster than 1; 3 is faster still, but out
+    assert found.gain.compared == 3
+
+
+class FarApart(FormulaProxy):
+    """Confirms architectures in steps of ten points, so that all but the best are out after two seeds."""
+
+    def run(self, arch, dataset, *, seed, test_on):
+        *_, last = super().run(arch, dataset, seed=seed, test_on=test_on)
+        if test_on == "confirmation":
+            self.steps = getattr(self, "steps", {})
+            step = self.steps.setdefault(arch.key, 10.0 * len(self.steps))
+            last = type(last)(epoch=2, accuracy_pct=90 - step + seed % 2 / 10)
+        yield last
+
+
+def search(asked, *, proxy=None, listener=None, interrupt=None):
+    proxy = proxy or FormulaProxy()
+    run_search(asked, listener or Silent(), interrupt or Interrupt(), source=macs_device(), proxy=proxy)
+    return open_study(asked.folder)
+
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+
+
+@pytest.fixture
+def many_images(monkeypatch):
+    """The choice of images adds nothing."""
+    monkeypatch.setattr("mvit2_search.search.confirmation._images", lambda *_: 10**9)
+
+
+def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_path, many_images):
+    study = search(request(tmp_path, confirm_seeds=4), proxy=FarApart())
+    seeds = {}
+    for score in study.scores():
+        seeds.setdefault(score.subject, []).append(score.seed - 1000)
+    candidates = {t.arch.key for t in study.trials() if t.baseline is None}
+    counts = sorted(len(done) for key, done in seeds.items() if key in candidates)
+    assert counts[-1] == 4
+    assert set(counts[:-1]) == {2}
+    assert all(done == [0, 1, 2, 3] for key, done in seeds.items() if key not in candidates)
+    verdict = summarise(study).verdict
+    assert verdict.gain.pairs == 4
+    assert verdict.gain.compared == len(counts)
+
+
+def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
+    """Stopped after every single training, and gone on with."""
+    whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), confirm_seeds=3))
+    asked = request(tmp_path, confirm_seeds=3)
+    for _ in range(len(whole.scores()) + 1):
+        interrupt = Interrupt()
+
+        class StopAtScore(Silent):
+            def scored(self, study, score, name):
+                interrupt.requested = True  # noqa: B023
+
+        study = search(asked, listener=StopAtScore(), interrupt=interrupt)
+    assert study.fact("ended") is not None
+    assert study.scores() == whole.scores()
+    assert study.fact("finalists") == whole.fact("finalists")
+
+
+def test_an_extended_study_keeps_its_finalists_and_adds_those_of_the_new_candidates(tmp_path):
+    first = search(request(tmp_path)).fact("finalists")
+    study = search(request(tmp_path, trials=10, confirm_seeds=3))
+    second = study.fact("finalists")
+    assert second["trials"] > first["trials"]
+    assert set(second["keys"][: len(first["keys"])]) == set(first["keys"])
+    assert len(second["keys"]) > len(first["keys"])
+    assert {score.subject for score in study.scores()} >= set(second["keys"])
