@@ -21,3 +21,13 @@ def front_mask(accuracy: Sequence[float], latency: Sequence[float]) -> np.ndarra
             mask[i] = True
             best = (gain[i], cost[i])
     return mask
+
+
+def hypervolume(accuracy: Sequence[float], latency: Sequence[float], *, reference: tuple[float, float]) -> float:
+    """The area that the points dominate, up to a reference (accuracy, latency); points beyond it count nothing."""
+    least, slowest = reference
+    latency_N = np.minimum(np.asarray(latency, float), slowest)
+    height_N = np.maximum(np.asarray(accuracy, float) - least, 0)
+    order = np.argsort(latency_N)
+    widths_N = np.diff(latency_N[order], append=slowest)
+    return float(np.maximum.accumulate(height_N[order]) @ widths_N)
