@@ -1,7 +1,7 @@
 """BoTorch's qLogNEHVI (arXiv:2310.20708) as a sampler: the peer from outside of Optuna.
 
 One Gaussian process per objective, of objectives scaled to mean 0 and variance 1, accuracies below the reference
-counted as the reference; then the settings with the largest expected gain of hypervolume: where settings are finite
+counted as the reference; then the settings with the largest expected gain of hypervolume: where they are finite
 among 1,000 drawn anew each time, without those that have been evaluated, and where they are not by gradients.
 """
 

@@ -43,10 +43,10 @@ def bench_search(
         BackendUnavailable: a package is not installed, or a worker died.
         StorageError: `results` cannot be read or written.
     """
-    for problem in problems:
-        make_problem(problem)
     path = rows_file(results)
     wanted = _wanted(problems, peers, seeds, evaluations)
+    for problem in problems:
+        make_problem(problem)
     left = [key for key in wanted if key not in read_rows(path)]
     tell(f"{len(wanted) - len(left)} of {len(wanted)} rows are in {path}")
     with closing(_computed(left, jobs)) as computed:
