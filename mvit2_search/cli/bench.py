@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def bench() -> None:
-    """Time networks here, beside what is published or predicted of them.
+    """Time networks here, beside what is published or predicted of them, and compare samplers.
 
     Latencies are measured as in a search and shared with the studies in the same folder of results: what
     is there already is not measured again.
@@ -34,6 +35,7 @@ def bench() -> None:
         mvit2-search bench attention
         mvit2-search bench predict --device host
         mvit2-search bench rank --device host --against estimate:iphone12
+        mvit2-search bench search --seeds 30
     """
 
 
@@ -214,6 +216,67 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
         ("Whether they order networks alike", shown.RANK_NOTE, shown.rank_table(done)),
     ]
     _echo_tables(files, [f"{side.name}: {side.words}" for side in (done.a, done.b)], tables)
+
+
+@bench.command()
+@click.option("--problems", default="all", show_default=True, help="Names with commas between them.")
+@click.option("--peers", default="all", show_default=True, help="Samplers: names with commas between them.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=30, show_default=True, help="Runs of each sampler per problem."
+)
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Then one by one.")
+@click.option("--evaluations", type=click.IntRange(min=1), default=200, show_default=True, help="Of each run.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@results_option
+@json_option
+def search(
+    problems: str,
+    peers: str,
+    seeds: int,
+    first_seed: int,
+    evaluations: int,
+    jobs: int,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """How much of a known front each sampler finds.
+
+    Problems are the tables of NAS-Bench-201 (nb201-cifar10, nb201-cifar100, nb201-imagenet16) and two continuous
+    ones (zdt1, dtlz2). Samplers are this program's (front), Optuna's (random, nsga2, tpe, tpe-multivariate, gp),
+    BoTorch's (qlognehvi), and all but the first also with the latency known (tpe+latency and so on). gp and
+    qlognehvi are slow and stop at 10 seeds and 100 evaluations. Needs pip install 'mvit2-search[bench]'.
+
+    Rows that are in bench/search/rows.jsonl in the results are not computed again, so a command that was stopped
+    goes on. Writes search.csv and search.html beside it.
+
+    \b
+    Example:
+        mvit2-search bench search --problems nb201-cifar100 --peers front,tpe --seeds 8
+        mvit2-search bench search --seeds 30 --jobs 2
+    """
+    from mvit2_search.bench import search as samplers
+    from mvit2_search.bench.search import tables as shown
+
+    done = samplers.bench_search(
+        results=results,
+        problems=_names(problems, samplers.PROBLEMS),
+        peers=_names(peers, samplers.PEERS),
+        seeds=range(first_seed, first_seed + seeds),
+        evaluations=evaluations,
+        jobs=jobs,
+        tell=_tell,
+    )
+    files = samplers.write_search(done, results)
+    if as_json:
+        echo_json({"samplers": shown.search_rows(done), "files": list(map(str, files))})
+        return
+    tables = [(name, shown.reference_sentence(name), table) for name, table in shown.search_tables(done).items()]
+    _echo_tables(files, list(shown.SEARCH_NOTES), tables)
+
+
+def _names(text: str, known: Iterable[str]) -> list[str]:
+    """What commas separate, each once."""
+    return list(known) if text == "all" else list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _device(passport: Passport) -> str:

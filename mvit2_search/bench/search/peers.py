@@ -1,0 +1,108 @@
+"""The samplers that are compared, by name."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+
+from mvit2_search.bench.search.extra import version_of
+from mvit2_search.bench.search.known_latency import KnownLatency
+from mvit2_search.bench.search.problems import Problem
+from mvit2_search.errors import SpecError
+from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
+
+KNOWS = "+latency"  # ends the name of a peer that is told the latency
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """How to make a sampler for a problem and a seed.
+
+    Attributes:
+        package: whose version decides what it proposes.
+        draws: proposals per evaluation where it is told the latency.
+        most_seeds, most_evaluations: how far it is followed; None is as far as the others.
+    """
+
+    make: Callable[[Problem, int], BaseSampler]
+    package: str = "optuna"
+    draws: int = 10
+    most_seeds: int | None = None
+    most_evaluations: int | None = None
+
+    @property
+    def version(self) -> str:
+        """What rows are made with; rows of another version are no rows of this peer."""
+        if self.package != "mvit2-search":
+            return version_of(self.package)
+        folder = Path(import_module("mvit2_search.sampler").__path__[0])
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py"))))
+        return f"{version_of(self.package)} {digest.hexdigest()[:7]}"
+
+
+def _optuna(name: str, **options: Any) -> Callable[[Problem, int], BaseSampler]:
+    def make(problem: Problem, seed: int) -> BaseSampler:
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            sampler: BaseSampler = getattr(optuna.samplers, name)(seed=seed, **options)
+        return sampler
+
+    return make
+
+
+def _qlognehvi(problem: Problem, seed: int) -> BaseSampler:
+    from mvit2_search.bench.search.botorch import QLogNEHVISampler
+
+    return QLogNEHVISampler(problem, seed=seed)
+
+
+def _front(problem: Problem, seed: int) -> BaseSampler:
+    def latency(many: Sequence[Mapping[str, Any]]) -> Span:
+        return exactly(np.array([problem.latency(dict(params)) for params in many]))
+
+    domain = Domain(distributions=problem.distributions, latency=latency, limit_ms=problem.reference[1])
+    return FrontSampler(domain, seed=seed)
+
+
+_ALONE = {
+    "random": Peer(make=_optuna("RandomSampler")),
+    "nsga2": Peer(make=_optuna("NSGAIISampler")),
+    "tpe": Peer(make=_optuna("TPESampler")),
+    "tpe-multivariate": Peer(make=_optuna("TPESampler", multivariate=True)),
+    "gp": Peer(
+        make=_optuna("GPSampler", deterministic_objective=True), draws=2, most_seeds=10, most_evaluations=100
+    ),
+    "qlognehvi": Peer(make=_qlognehvi, package="botorch", draws=2, most_seeds=10, most_evaluations=100),
+}
+
+
+def _told(peer: Peer) -> Peer:
+    def make(problem: Problem, seed: int) -> BaseSampler:
+        return KnownLatency(peer.make(problem, seed), problem, draws=peer.draws, seed=seed)
+
+    return replace(peer, make=make)
+
+
+PEERS: dict[str, Peer] = {
+    **_ALONE,
+    "front": Peer(make=_front, package="mvit2-search"),
+    **{f"{name}{KNOWS}": _told(peer) for name, peer in _ALONE.items()},
+}
+
+
+def find_peer(name: str) -> Peer:
+    """The peer of that name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if name not in PEERS:
+        raise SpecError(f"peer {name!r}: expected one of {', '.join(PEERS)}")
+    return PEERS[name]

