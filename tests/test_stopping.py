@@ -264,7 +264,7 @@ class SmallerIsBetter(FourEpochs):
 
 @pytest.mark.parametrize("rule", ["dominance", "halving"])
 def test_published_widths_are_trained_to_the_end_however_poor(tmp_path, images, rule):
-    study = search(request(tmp_path, stopping=rule, trials=4), SmallerIsBetter())
+    study = search(request(tmp_path, stopping=rule, trials=10), SmallerIsBetter())
     assert {type(t.outcome) for t in study.trials() if t.baseline} == {Finished, Infeasible}
     assert Stopped in {type(t.outcome) for t in study.trials()}
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from mvit2_search.errors import MeasurementError
+from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler import Domain, FrontSampler, Params, Span, exactly
 from mvit2_search.search.budget_sampler import BudgetSampler
 from mvit2_search.search.forecast import Guess
@@ -14,6 +16,16 @@ from mvit2_search.search.networks import Network, Networks, distributions
 from mvit2_search.search.trials import TrialRunner
 
 _FIRST = 5  # trained networks, published ones included, after which the model proposes
+
+
+def expected_end_pct(outcome: Finished | Stopped, trials: Sequence[Trial]) -> float:
+    """The accuracy at the end; of a stopped training its last, and what finished ones gained from there on."""
+    if isinstance(outcome, Finished):
+        return outcome.accuracy_pct
+    epoch = len(outcome.curve_pct)
+    finished = [t.outcome for t in trials if isinstance(t.outcome, Finished)]
+    rises = [one.accuracy_pct - one.curve_pct[epoch - 1] for one in finished if len(one.curve_pct) > epoch]
+    return outcome.curve_pct[-1] + float(np.mean(rises)) if rises else outcome.curve_pct[-1]
 
 
 class Samplers:
@@ -35,7 +47,14 @@ class Samplers:
         for trial in self._runner.trials[-1:]:
             if trial.latency is not None:
                 self._foresight.learn(trial.arch, trial.latency.latency_ms)
-        return FrontSampler(self._domain(guess), seed=self._seed, first=_FIRST)
+        return FrontSampler(self._domain(guess), seed=self._seed, score=self._score, first=_FIRST)
+
+    def _score(self, frozen: FrozenTrial) -> tuple[float, float] | None:
+        """Accuracy and latency of a trained network; of a stopped one, where it would have ended."""
+        trial = self._runner.by_number.get(frozen.number)
+        if trial is None or not isinstance(trial.outcome, Finished | Stopped):
+            return None
+        return expected_end_pct(trial.outcome, self._runner.trials), trial.outcome.latency.latency_ms
 
     def _domain(self, guess: Guess) -> Domain:
         space = self._networks.space

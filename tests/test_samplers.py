@@ -1,0 +1,71 @@
+"""What the search tells its sampler: latencies before they are measured, and where stopped trainings would end."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fakes import finished, measurement
+from fakes import trial as trial_of
+from mvit2_search.arch import ArchConfig, published
+from mvit2_search.complexity import network_cost
+from mvit2_search.records import Stopped
+from mvit2_search.search.forecast import Forecast
+from mvit2_search.search.foresight import Foresight
+from mvit2_search.search.networks import Network, Networks
+from mvit2_search.search.samplers import expected_end_pct
+from mvit2_search.space import draw_networks, load_space
+
+BLOCKS = load_space("blocks")
+LAW = Forecast([10**9], [20.0])
+
+
+def network(arch):
+    return Network(arch, arch.key, network_cost(arch, 10))
+
+
+def test_a_stopped_training_would_have_gained_what_others_did():
+    curves = [(60.0, 70.0, 80.0), (50.0, 66.0, 84.0)]
+    trials = [
+        trial_of(i, outcome=replace(finished(curve[-1], 10.0), curve_pct=curve)) for i, curve in enumerate(curves)
+    ]
+    stopped = Stopped(curve_pct=(55.0, 62.0), latency=measurement(10.0))
+    assert expected_end_pct(stopped, trials) == pytest.approx(62 + (10 + 18) / 2)
+    assert expected_end_pct(stopped, []) == 62.0
+    assert expected_end_pct(trials[0].outcome, trials) == 80.0
+
+
+class TestForesight:
+    def test_what_is_known_is_exact_and_the_rest_follows_the_law(self):
+        small, large = (network(published(f"mobilevitv2-{width}")) for width in (0.5, 1.0))
+        span = Foresight([(small.arch, 9.5)], 10).span([small, large], LAW)
+        assert span.low_M[0] == span.ms_M[0] == span.high_M[0] == 9.5
+        assert span.ms_M[1] == pytest.approx(LAW.latency_ms(large.cost.macs))
+        assert span.low_M[1] < span.ms_M[1] < span.high_M[1]
+
+    def test_from_20_networks_on_the_devices_predictor_speaks(self):
+        archs = draw_networks(BLOCKS, 40, seed=1)
+        known = [(arch, 2 + 11 * network_cost(arch, 10).macs / 1e9) for arch in archs]
+        asked = [network(arch) for arch in draw_networks(BLOCKS, 50, seed=2)[40:]]
+        truth = np.array([2 + 11 * one.cost.macs / 1e9 for one in asked])
+        few, many = (Foresight(known[:count], 10).span(asked, LAW) for count in (19, 40))
+        assert np.abs(many.ms_M / truth - 1).max() < 0.05 < np.abs(few.ms_M / truth - 1).max()
+
+    def test_it_learns(self):
+        one = network(published("mobilevitv2-0.75"))
+        foresight = Foresight([(published("mobilevitv2-0.5"), 9.5)], 10)
+        foresight.learn(one.arch, 17.0)
+        assert foresight.span([one], LAW).ms_M.tolist() == [17.0]
+
+    def test_a_mixer_that_was_never_measured_follows_the_law(self):
+        known = [(arch, network_cost(arch, 10).macs / 1e8) for arch in draw_networks(BLOCKS, 25, seed=1)]
+        other = network(ArchConfig.mobilevitv2(1.0, attention="linformer"))
+        assert Foresight(known, 10).span([other], LAW).ms_M[0] == pytest.approx(LAW.latency_ms(other.cost.macs))
+
+
+def test_networks_are_found_by_their_settings_in_any_order():
+    networks = Networks(BLOCKS, 10)
+    params = BLOCKS.lowest
+    turned = dict(reversed(params.items()))
+    assert networks.of(params) is networks.of(turned)
+    assert networks.of(params).key == networks.cheapest.key
