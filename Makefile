@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# two processes with one thread each: several with several threads get in each other's way
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: help setup run test check format dist clean
 
@@ -20,14 +22,14 @@ run: setup ## the main job: search under a latency budget on images that come wi
 		--trials 8 --study first
 
 test: setup ## all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup ## format, lint, types, layers, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 format: setup ## rewrite the code in the common format
 	$(BIN)/ruff check --fix .

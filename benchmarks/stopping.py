@@ -64,6 +64,10 @@ def read_trained(folder: Path) -> Trained:
     whole = {key: of for key, of in by_key.items() if of.keys() == set(seeds)}
     curves = [[of[seed]["curve_pct"] for seed in seeds] for of in whole.values()]
     archs = [ArchConfig.from_json(of[seeds[0]]["arch"]) for of in whole.values()]
+    if not whole:
+        raise SystemExit(f"{folder} has no curves: python benchmarks/curves.py --out {folder}")
+    if left_out := by_key.keys() - whole.keys():
+        print(f"left out, as seeds are missing: {len(left_out)} of {len(by_key)} architectures")
     latencies, source = _latencies(folder / "latencies.json", archs)
     return Trained(pct_ASE=np.array(curves), latency_A=np.array(latencies), latencies_are=source)
 

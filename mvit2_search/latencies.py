@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
@@ -21,6 +21,7 @@ from mvit2_search.space import SearchSpace, draw_networks
 from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
+T = TypeVar("T")
 
 Source = Device | Estimate
 
@@ -33,7 +34,7 @@ class Latencies:
     """`of` gives a network's latency and raises MeasurementError where there is none to be had.
 
     `kept` are the networks that were measured earlier, by any study, and what they take in ms. An estimate keeps
-    none: it `is_instant`.
+    none, but has `quick`: the same in ms alone, at once; it raises MeasurementError too.
     All are multiples of `reference_ms`, what MobileViTv2-0.5 takes.
     """
 
@@ -41,7 +42,7 @@ class Latencies:
     reference_ms: float
     of: Callable[[ArchConfig], Latency]
     kept: Callable[[], list[tuple[ArchConfig, float]]] = list
-    is_instant: bool = False
+    quick: Callable[[ArchConfig], float] | None = None
 
 
 def source_names() -> list[str]:
@@ -132,8 +133,12 @@ def open_latencies(
     """The latencies of `source`, on the scale of `reference_ms` where a study has one; see `Timer`."""
     if isinstance(source, Estimate):
         reference = source.predict(REFERENCE)
-        of = partial(_predicted, source)
-        return Latencies(passport=passport_of(source), reference_ms=reference.latency_ms, of=of, is_instant=True)
+        return Latencies(
+            passport=passport_of(source),
+            reference_ms=reference.latency_ms,
+            of=lambda arch: _asked(source.predict, arch),
+            quick=lambda arch: _asked(source.middle_ms, arch),
+        )
     timer = Timer(
         source,
         results=results,
@@ -163,9 +168,9 @@ def _kept(folder: Path, num_classes: int, formulation: FormulationName) -> list[
     ]
 
 
-def _predicted(estimate: Estimate, arch: ArchConfig) -> Prediction:
+def _asked(answer: Callable[[ArchConfig], T], arch: ArchConfig) -> T:
     try:
-        return estimate.predict(arch)
+        return answer(arch)
     except SpecError as err:
         raise MeasurementError(str(err)) from err
 

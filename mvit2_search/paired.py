@@ -16,6 +16,7 @@ from scipy.stats import t as student_t
 ERROR_RATE = 0.05  # of an interval, or of all that are compared together
 MANY_SEEDS = 10  # from here on the bootstrap; see docs/decisions.md
 _RESAMPLES = 5_000
+_ROUNDING = 1e-9  # percent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,11 +105,11 @@ def _student(differences: np.ndarray, rate: float, *, scores: Sequence[dict[int,
 def _bootstrap(differences: np.ndarray, rate: float) -> tuple[float, float]:
     """The studentised bootstrap's interval of the mean, which leaves out the true one at `rate`."""
     n, mean, spread = len(differences), float(differences.mean()), float(differences.std(ddof=1))
-    if np.ptp(differences) == 0:
+    if np.ptp(differences) < _ROUNDING:
         return mean, mean
     drawn = differences[np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))]
     deviations = drawn.std(axis=1, ddof=1)
-    some = deviations > 0
+    some = deviations > _ROUNDING
     ratios = (drawn[some].mean(axis=1) - mean) / deviations[some]
     high, low = np.quantile(ratios, [rate / 2, 1 - rate / 2])
     return mean - float(low) * spread, mean - float(high) * spread

@@ -14,12 +14,13 @@ def front_mask(accuracy: Sequence[float] | np.ndarray, latency: Sequence[float] 
         bool array, one entry per point.
     """
     gain, cost = np.asarray(accuracy, float), np.asarray(latency, float)
+    order = np.lexsort((-gain, cost))  # fastest first; of the equally fast, the most accurate first
+    gain, cost = gain[order], cost[order]
+    best_before = np.maximum.accumulate(np.r_[-np.inf, gain])[:-1]
+    is_new = np.r_[True, (np.diff(gain) != 0) | (np.diff(cost) != 0)][: len(gain)]
+    first_of_equals = np.maximum.accumulate(np.where(is_new, np.arange(len(gain)), 0))
     mask = np.zeros(len(gain), bool)
-    best = (-np.inf, np.nan)  # accuracy and latency of the last front member
-    for i in np.lexsort((-gain, cost)):  # fastest first; of the equally fast, the most accurate first
-        if gain[i] > best[0] or (gain[i], cost[i]) == best:
-            mask[i] = True
-            best = (gain[i], cost[i])
+    mask[order] = (gain > best_before)[first_of_equals]
     return mask
 
 

@@ -60,6 +60,13 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that time or start whole searches run in one process, one after the other, where there are several."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("slow"))
+
+
 def need_device(name: str, *modules: str) -> None:
     """Skip a test file where a package is missing; fail it if MVIT2_REQUIRE_DEVICES names the device."""
     if absent := [module for module in modules if importlib.util.find_spec(module) is None]:

@@ -1,5 +1,7 @@
 """Batch normalisation's statistics after a short training."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,11 +37,11 @@ def test_the_statistics_are_those_of_the_images_under_the_weights_of_now():
     assert features.var() > 1e-4
 
 
-def test_at_most_512_images_count_in_equal_parts_and_a_single_one_is_left_out():
+def test_at_most_512_images_count_in_equal_parts():
     model = build_model(SMALL, 10)
     batches = []
     model.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
-    for count, expected in ((600, [128] * 4), (129, [128]), (130, [128, 2])):
+    for count, expected in ((600, [128] * 4), (129, [65, 64]), (100, [100])):
         batches.clear()
         settle_statistics(model, split_of(count), device="cpu")
         assert batches == expected
@@ -57,3 +59,15 @@ def test_weights_and_the_course_of_training_stay_as_they_are():
     before = model.train()(batch)
     settle_statistics(model, split_of(32), device="cpu")
     torch.testing.assert_close(model.train()(batch), before)
+
+
+def test_nothing_is_dropped_and_no_random_number_is_used():
+    model, images = build_model(replace(ArchConfig.mobilevitv1("xxs"), image_size=64), 10), split_of(32)
+    torch.manual_seed(1)
+    settle_statistics(model, images, device="cpu")
+    first = [norm.running_mean.clone() for norm in norms(model)]
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)
+    settle_statistics(model, images, device="cpu")
+    assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms(model), first, strict=True))

@@ -6,6 +6,7 @@ an estimate.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,14 +86,18 @@ class Estimate:
             f"the smallest of {len(FORMS)} forms"
         )
 
+    def middle_ms(self, arch: ArchConfig) -> float:
+        """The latency of `predict` without its interval, for many networks; raises as that does."""
+        self.check(arch)
+        return self._fitted(self.form, arch, 1.0)[0]
+
     def predict(self, arch: ArchConfig) -> Prediction:
         """The interval spans all forms that fit about as well, and cheap and dear attention layers.
 
         Raises:
             SpecError: the network is of another kind than the published ones, or not between them.
         """
-        self.check(arch)
-        middle, _ = self._fitted(self.form, arch, 1.0)
+        middle = self.middle_ms(arch)
         as_good = [form for form in FORMS if self._rms_pct(form) <= _AS_GOOD * self.leave_one_out_pct]
         spans = [self._fitted(form, arch, weight) for form in as_good for weight in _ENCODER_WEIGHTS]
         return Prediction(
@@ -158,11 +163,18 @@ def _amounts(archs: Sequence[ArchConfig], columns: Sequence[str], encoder_weight
     """A row per network: ones, millions of elements moved, millions of multiply-adds, as `columns` says."""
     rows = []
     for arch in archs:
-        operators = network_operators(arch)
-        weighed = sum(o.elements * (encoder_weight if o.encoder else 1.0) for o in operators)
-        amounts = (1.0, weighed / 1e6, sum(o.macs for o in operators) / 1e6)
+        elements, in_encoders, macs = _sums(arch)
+        amounts = (1.0, (elements + encoder_weight * in_encoders) / 1e6, macs / 1e6)
         rows.append([amounts[_COLUMNS.index(column)] for column in columns])
     return np.array(rows)
+
+
+@lru_cache(maxsize=1_000)
+def _sums(arch: ArchConfig) -> tuple[int, int, int]:
+    """Elements moved outside and inside of attention layers, and multiply-adds."""
+    operators = network_operators(arch)
+    in_encoders = sum(o.elements for o in operators if o.encoder)
+    return sum(o.elements for o in operators) - in_encoders, in_encoders, sum(o.macs for o in operators)
 
 
 def _tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:

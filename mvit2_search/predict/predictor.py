@@ -69,6 +69,10 @@ class LatencyPredictor:
             for middle, low, high in bounds.tolist()
         ]
 
+    def covers(self, arch: ArchConfig) -> bool:
+        """Whether `predict` takes it."""
+        return all(of(arch) <= self._seen[name] for name, of in _CATEGORIES.items())
+
     def _check(self, arch: ArchConfig) -> None:
         for name, of in _CATEGORIES.items():
             if new := of(arch) - self._seen[name]:

@@ -63,4 +63,9 @@ class ShortTrain:
         return bool(moved & _ATTENTION_SETTINGS) and self.recipe.image_size <= int(patch) * 2**stage
 
     def settings(self) -> dict[str, Any]:
-        return {"proxy": "short-train", **asdict(self.recipe), "train_on": self.device}
+        return {
+            "proxy": "short-train",
+            "batch_statistics": "settled",
+            **asdict(self.recipe),
+            "train_on": self.device,
+        }

@@ -11,6 +11,7 @@ from mvit2_search.sampler.gain import Front
 from mvit2_search.sampler.surrogate import Surrogate
 
 _MAX_MEASURED = 3
+_CLEARLY = 0.8
 
 
 class Choice:
@@ -29,7 +30,9 @@ class Choice:
 
     def add(self, params: Sequence[Params]) -> None:
         """Consider these too, as far as they have not been seen."""
-        if params := self._new(params):
+        if new := self._domain.unseen(params, self._seen):
+            self._seen |= new.keys()
+            params = list(new.values())
             mean_M, sigma_M = self._surrogate.predict(self._encoding.encode(params))
             span = self._domain.latency(params)
             self.params += params
@@ -37,19 +40,13 @@ class Choice:
             self._gain_M = np.r_[self._gain_M, self._front.expected_gain(mean_M, sigma_M, span.ms_M)]
             self._least_M = np.r_[self._least_M, self._front.expected_gain(mean_M, sigma_M, span.high_M)]
 
-    def _new(self, params: Sequence[Params]) -> list[Params]:
-        found = {self._domain.key(one): one for one in params}
-        new = [one for key, one in found.items() if key not in self._seen]
-        self._seen |= found.keys()
-        return new
-
     def best(self, count: int) -> list[Params]:
         """The `count` most promising."""
         return [self.params[i] for i in np.argsort(-self._gain_M, kind="stable")[:count]]
 
     def choose(self) -> Params | None:
-        """The most promising; None where nothing is gained. It is measured first where its longest latency would
-        make another one more promising."""
+        """The most promising; None where nothing is gained. It is measured first where at its longest latency it
+        would be clearly less promising than another one."""
         for _ in range(_MAX_MEASURED):
             if self._domain.measure is None or not self._is_unsure():
                 break
@@ -58,7 +55,7 @@ class Choice:
 
     def _is_unsure(self) -> bool:
         order = np.argsort(-self._gain_M, kind="stable")
-        return len(order) > 1 and bool(self._least_M[order[0]] < self._gain_M[order[1]])
+        return len(order) > 1 and bool(self._least_M[order[0]] < _CLEARLY * self._gain_M[order[1]])
 
     def _measure(self, i: int) -> None:
         assert self._domain.measure is not None

@@ -1,6 +1,6 @@
 """What the sampler knows of networks before they are trained."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,15 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Latencies in ms and the bounds they surely lie in, of shape M each; `inf` is never worth a training."""
+    """Latencies in ms and what they hardly exceed, of shape M each; `inf` is never worth a training."""
 
-    low_M: np.ndarray
     ms_M: np.ndarray
     high_M: np.ndarray
 
 
 def exactly(ms_M: np.ndarray) -> Span:
     """Latencies that are known."""
-    return Span(ms_M, ms_M, ms_M)
+    return Span(ms_M, ms_M)
 
 
 def values(params: Params) -> Hashable:
@@ -35,7 +34,7 @@ class Domain:
 
     Attributes:
         latency: what is known of the latency of networks.
-        limit_ms: the budget. Without one, the longest latency seen bounds the front.
+        limit_ms: the budget; what takes as long or longer gains nothing.
         key: equal for equal networks.
         cheapest: of a large space, the values that a random network is moved towards to fit a budget.
         every: all networks that are left, where they are few.
@@ -45,8 +44,13 @@ class Domain:
 
     distributions: Mapping[str, BaseDistribution]
     latency: Callable[[Sequence[Params]], Span]
-    limit_ms: float | None = None
+    limit_ms: float
     key: Callable[[Params], Hashable] = values
     cheapest: Params | None = None
     every: Callable[[], Sequence[Params] | None] = lambda: None
     measure: Callable[[Params], float] | None = None
+
+    def unseen(self, params: Sequence[Params], seen: Set[Hashable]) -> dict[Hashable, Params]:
+        """Those whose keys are not among `seen`, each once, by key."""
+        found = {self.key(one): one for one in params}
+        return {key: one for key, one in found.items() if key not in seen}

@@ -3,6 +3,8 @@
 Its latency is known, or predicted, before it is trained; its accuracy is what a Gaussian process over the
 settings makes of the networks trained so far. One proposal in ten is random, which mends what the process has
 got wrong. No network is proposed twice.
+
+One process asks; trials that it has asked for and that others train are accounted for.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from mvit2_search.sampler.pool import mutated, random_rows
 
 _FIRST = 10  # proposals are random until so many networks are trained
 _RANDOM = 0.1  # share of later proposals that are random
-_POOL = 500  # random networks to choose from, and as many changed members of the front
+_POOL = 300  # random networks to choose from, and as many changed members of the front
 _ROUNDS, _PARENTS = 2, 20  # then, so often, changes of so many of the most promising
 
 
@@ -34,7 +36,7 @@ class FrontSampler(BaseSampler):
     Args:
         score: accuracy and latency of a closed trial, or None of one that tells neither.
         first: trained networks from which the model proposes.
-        seed: proposals follow from it and from the trials so far.
+        seed: proposals follow from it, the trials so far and what is known of latencies.
     """
 
     def __init__(self, domain: Domain, *, seed: int, score: Score = told, first: int = _FIRST) -> None:
@@ -64,17 +66,18 @@ class FrontSampler(BaseSampler):
     def _random(self, history: History, rng: np.random.Generator) -> Params:
         """A new one, within the budget if possible; any where nothing is new."""
         drawn = self._drawn(rng)
-        new = history.new(drawn, self._domain) or drawn[:1]
-        limit = np.inf if self._domain.limit_ms is None else self._domain.limit_ms
+        new = list(self._domain.unseen(drawn, history.seen).values()) or drawn[:1]
         ms_M = self._domain.latency(new).ms_M
-        fitting = np.flatnonzero(ms_M <= limit)
+        fitting = np.flatnonzero(ms_M <= self._domain.limit_ms)
         return new[fitting[0] if len(fitting) else int(np.argmin(ms_M))]
 
     def _drawn(self, rng: np.random.Generator) -> Sequence[Params]:
-        """Random networks, or all that are left, in random order."""
+        """Random networks; of a space with few left, some of those in random order."""
         if every := self._domain.every():
-            return [every[i] for i in rng.permutation(len(every))]
-        return self._encoding.decode(random_rows(_POOL, self._encoding, self._domain.cheapest, rng))
+            return [every[i] for i in rng.permutation(len(every))[: 2 * _POOL]]
+        cheapest = self._domain.cheapest
+        drawn = self._encoding.decode(random_rows(_POOL, self._encoding, cheapest, rng))
+        return drawn if cheapest is None else [*drawn, cheapest]
 
     def _best(self, history: History, rng: np.random.Generator) -> Params:
         surrogate, front = fit(history, self._encoding, self._domain)

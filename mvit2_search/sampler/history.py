@@ -1,6 +1,6 @@
 """What a study has found out, as the sampler reads it."""
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,8 +50,3 @@ class History:
             seen={domain.key(params) for _, params in whole},
             proposals=sum("fixed_params" not in t.system_attrs for t, _ in whole),
         )
-
-    def new(self, candidates: Collection[Params], domain: Domain) -> list[Params]:
-        """Those that were never proposed, each once."""
-        found = {domain.key(params): params for params in candidates}
-        return [params for key, params in found.items() if key not in self.seen]

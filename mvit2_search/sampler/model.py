@@ -9,10 +9,8 @@ from mvit2_search.sampler.gain import Front
 from mvit2_search.sampler.history import History
 from mvit2_search.sampler.surrogate import Surrogate
 
-_MIDDLE, _WORST = (
-    0.5,
-    0.25,
-)  # quantiles of accuracy: what is below the one is compressed, the other bounds the front
+_MIDDLE = 0.5  # quantile of accuracy below which it is compressed
+_WORST, _FIRST = 0.25, 10  # the front counts from this quantile of the first trained, which no model has chosen
 _MOST = 400  # trainings that the model is made of
 
 
@@ -27,13 +25,13 @@ def fit(history: History, encoding: Encoding, domain: Domain) -> tuple[Surrogate
     y_N, latency_N = compressed(history.accuracy_N)[kept], history.latency_N[kept]
     surrogate = Surrogate(encoding.ordered_D)
     surrogate.fit(x_ND, y_N)
-    worst, longest = float(np.quantile(y_N, _WORST)), float(latency_N.max())
+    worst = float(np.quantile(compressed(history.accuracy_N)[:_FIRST], _WORST))
     if history.running:
         running_RD = encoding.encode(history.running)
         expected_R = surrogate.predict(running_RD)[0]
         y_N, latency_N = np.r_[y_N, expected_R], np.r_[latency_N, domain.latency(history.running).ms_M]
         surrogate.condition(np.r_[x_ND, running_RD], y_N)
-    return surrogate, Front.of(y_N, latency_N, (worst, domain.limit_ms or longest))
+    return surrogate, Front.of(y_N, latency_N, (worst, domain.limit_ms))
 
 
 def compressed(accuracy_N: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records import Finished
+from mvit2_search.records import Failed, Finished, Trial
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, draw_params
@@ -17,9 +17,12 @@ def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
     """Draw until `count` architectures within the limits are trained to the end.
 
     Draws follow from the study's seed alone, so that a larger count goes on after a smaller. What is over the
-    budget is timed, kept and does not count. No stopping rule ends their trainings.
+    budget is timed, kept and does not count; a training that failed is tried again. No stopping rule ends them.
     """
-    kept = {trial.arch.key: trial for trial in runner.study.controls()}
+    controls = runner.study.controls()
+    kept = {
+        t.arch.key: t for t in controls if not (isinstance(t.outcome, Failed) and t.outcome.reason == "training")
+    }
     trained, barren, why = 0, 0, "the space has no more"
     for index, arch in enumerate(_draws(runner.space, runner.seed)):
         if trained >= count or interrupt.requested:
@@ -32,6 +35,10 @@ def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
         trained, barren = trained + done, 0 if done else barren + 1
     if trained < count:
         runner.listener.note(f"{trained} of {count} random architectures trained: {why}")
+
+
+def _is_worth_retrying(trial: Trial) -> bool:
+    return isinstance(trial.outcome, Failed) and trial.outcome.reason == "training"
 
 
 def _draws(space: SearchSpace, seed: int) -> Iterator[ArchConfig]:

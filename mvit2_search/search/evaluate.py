@@ -36,6 +36,7 @@ class Evaluator:
         self._limits = limits
         self._seed = seed
         self._listener = listener
+        self._found: dict[str, Latency] = {}  # by key, of networks that are no trial yet
 
     def outcome(
         self, arch: ArchConfig, *, train_anyway: bool = False, should_stop: ShouldStop | None = None
@@ -47,6 +48,7 @@ class Evaluator:
         """
         try:
             latency = self.latency(arch)
+            del self._found[arch.key]
         except MeasurementError as err:
             return Failed(reason="measurement", message=str(err))
         params = network_cost(arch, len(self._dataset.classes)).params
@@ -58,9 +60,11 @@ class Evaluator:
             return Failed(reason="training", message=str(err))
 
     def latency(self, arch: ArchConfig) -> Latency:
-        """What `arch` takes; raises MeasurementError."""
-        self._listener.working("finding the latency")
-        return self.latencies.of(arch)
+        """What `arch` takes, found out once for each time that it is used; raises MeasurementError."""
+        if arch.key not in self._found:
+            self._listener.working("finding the latency")
+            self._found[arch.key] = self.latencies.of(arch)
+        return self._found[arch.key]
 
     def train(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]

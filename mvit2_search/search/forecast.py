@@ -35,9 +35,9 @@ class Forecast:
         return float(self._factor * macs**self._slope)
 
     def bounds_ms(self, macs_M: np.ndarray) -> np.ndarray:
-        """About 95 % of the latencies lie within: low, expected and high, of shape 3 x M."""
+        """Expected, and above which about one in forty latencies lies, of shape 2 x M."""
         expected_M = self._factor * macs_M.astype(float) ** self._slope
-        return np.outer(np.exp([-self._error, 0.0, self._error]), expected_M)
+        return np.outer(np.exp([0.0, self._error]), expected_M)
 
 
 @dataclass(frozen=True, slots=True)

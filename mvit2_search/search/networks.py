@@ -18,7 +18,7 @@ from mvit2_search.space.settings import Value
 
 _MAX_POINTS = 20_000
 _GUESS_ERROR = 1.1  # a network guessed to be this much over the budget may still be within
-_KEPT = 50_000  # networks whose costs are kept
+_KEPT = 50_000  # networks whose costs are kept, and as many of before
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -50,6 +50,7 @@ class Networks:
         self.space = space
         self._num_classes = num_classes
         self._kept: dict[Hashable, Network] = {}
+        self._before: dict[Hashable, Network] = {}
         self.cheapest = space.decode(space.lowest)
         points = space.points(_MAX_POINTS)
         self._all: dict[str, tuple[Params, Cost]] | None = None
@@ -61,10 +62,13 @@ class Networks:
         values = tuple(params[axis.name] for axis in self.space.axes)
         if values not in self._kept:
             if len(self._kept) == _KEPT:
-                self._kept.clear()
-            arch = self.space.decode(params)
-            self._kept[values] = Network(arch, arch.key, network_cost(arch, self._num_classes))
+                self._kept, self._before = {}, self._kept
+            self._kept[values] = self._before.get(values) or self._built(params)
         return self._kept[values]
+
+    def _built(self, params: Mapping[str, Value]) -> Network:
+        arch = self.space.decode(params)
+        return Network(arch, arch.key, network_cost(arch, self._num_classes))
 
     def untried(self, tried: Container[str], guess: Guess) -> list[Params] | None:
         """What is left that may fit, or None where the space is too large to tell."""

@@ -1,11 +1,12 @@
 """What proposes the next candidate: by name, with all that is known of networks before they are trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
 from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler import Domain, FrontSampler, Params, Span, exactly
@@ -18,14 +19,25 @@ from mvit2_search.search.trials import TrialRunner
 _FIRST = 5  # trained networks, published ones included, after which the model proposes
 
 
-def expected_end_pct(outcome: Finished | Stopped, trials: Sequence[Trial]) -> float:
-    """The accuracy at the end; of a stopped training its last, and what finished ones gained from there on."""
-    if isinstance(outcome, Finished):
-        return outcome.accuracy_pct
-    epoch = len(outcome.curve_pct)
+def ends_pct(trials: Sequence[Trial]) -> dict[int, float]:
+    """The accuracy of every trained network by number: of a stopped one, where its training would have ended.
+
+    That is its last accuracy and what finished ones gained from there on, but no more than the best of those that
+    are as fast: it was stopped because it would not beat them.
+    """
     finished = [t.outcome for t in trials if isinstance(t.outcome, Finished)]
-    rises = [one.accuracy_pct - one.curve_pct[epoch - 1] for one in finished if len(one.curve_pct) > epoch]
-    return outcome.curve_pct[-1] + float(np.mean(rises)) if rises else outcome.curve_pct[-1]
+    stopped = {t.number: t.outcome for t in trials if isinstance(t.outcome, Stopped)}
+    rises: dict[int, float] = {}
+    for epoch in {len(outcome.curve_pct) for outcome in stopped.values()}:
+        gained = [one.accuracy_pct - one.curve_pct[epoch - 1] for one in finished if len(one.curve_pct) > epoch]
+        rises[epoch] = float(np.mean(gained)) if gained else 0.0
+    ends = {t.number: t.outcome.accuracy_pct for t in trials if isinstance(t.outcome, Finished)}
+    for number, outcome in stopped.items():
+        latency_ms = outcome.latency.latency_ms
+        rivals = [one.accuracy_pct for one in finished if one.latency.latency_ms <= latency_ms]
+        end = outcome.curve_pct[-1] + rises[len(outcome.curve_pct)]
+        ends[number] = min([end, max(rivals, default=end)])
+    return ends
 
 
 class Samplers:
@@ -33,9 +45,8 @@ class Samplers:
 
     def __init__(self, name: str, networks: Networks, runner: TrialRunner, *, seed: int) -> None:
         self._name, self._networks, self._runner, self._seed = name, networks, runner, seed
-        timed = [(t.arch, t.latency.latency_ms) for t in runner.trials if t.latency is not None]
-        kept = runner.evaluator.latencies.kept()
-        self._foresight = Foresight([*kept, *timed], runner.num_classes)
+        self._foresight = self._known() if name == "front" else Foresight([], runner.num_classes)
+        self._quick: dict[str, float] = {}  # latencies of an estimate, by key
         self._untimed: set[str] = set()  # keys of those that could not be
 
     def next(self, guess: Guess) -> BaseSampler:
@@ -47,14 +58,18 @@ class Samplers:
         for trial in self._runner.trials[-1:]:
             if trial.latency is not None:
                 self._foresight.learn(trial.arch, trial.latency.latency_ms)
-        return FrontSampler(self._domain(guess), seed=self._seed, score=self._score, first=_FIRST)
+        return FrontSampler(self._domain(guess), seed=self._seed, score=self._score(), first=_FIRST)
 
-    def _score(self, frozen: FrozenTrial) -> tuple[float, float] | None:
-        """Accuracy and latency of a trained network; of a stopped one, where it would have ended."""
-        trial = self._runner.by_number.get(frozen.number)
-        if trial is None or not isinstance(trial.outcome, Finished | Stopped):
-            return None
-        return expected_end_pct(trial.outcome, self._runner.trials), trial.outcome.latency.latency_ms
+    def _known(self) -> Foresight:
+        trials = self._runner.trials
+        timed = [(t.arch, t.latency.latency_ms) for t in trials if t.latency is not None]
+        return Foresight([*self._runner.evaluator.latencies.kept(), *timed], self._runner.num_classes)
+
+    def _score(self) -> Callable[[FrozenTrial], tuple[float, float] | None]:
+        """Accuracy and latency of the networks that have been trained, stopped ones among them."""
+        ends = ends_pct(self._runner.trials)
+        latencies = {t.number: t.latency.latency_ms for t in self._runner.trials if t.latency is not None}
+        return lambda frozen: (ends[frozen.number], latencies[frozen.number]) if frozen.number in ends else None
 
     def _domain(self, guess: Guess) -> Domain:
         space = self._networks.space
@@ -65,25 +80,27 @@ class Samplers:
             key=lambda params: self._networks.of(params).key,
             cheapest=space.lowest,
             every=lambda: self._networks.untried(self._runner.known, guess),
-            measure=None if self._runner.evaluator.latencies.is_instant else self._measure,
+            measure=self._measure if self._runner.evaluator.latencies.quick is None else None,
         )
 
     def _span(self, params: Sequence[Params], guess: Guess) -> Span:
         """Latencies; infinite where there is none, or a network has too many parameters."""
         networks = [self._networks.of(one) for one in params]
-        if self._runner.evaluator.latencies.is_instant:
-            span = exactly(np.array([self._instant(network) for network in networks]))
-        else:
+        if (quick := self._runner.evaluator.latencies.quick) is None:
             span = self._foresight.span(networks, guess.forecast)
+        else:
+            span = exactly(np.array([self._at_once(network, quick) for network in networks]))
         most = guess.limits.max_params or np.inf
         allowed_M = np.array([n.cost.params <= most and n.key not in self._untimed for n in networks])
-        return Span(*(np.where(allowed_M, ms_M, np.inf) for ms_M in (span.low_M, span.ms_M, span.high_M)))
+        return Span(*(np.where(allowed_M, ms_M, np.inf) for ms_M in (span.ms_M, span.high_M)))
 
-    def _instant(self, network: Network) -> float:
-        try:
-            return self._runner.evaluator.latencies.of(network.arch).latency_ms
-        except MeasurementError:  # an estimate refuses what it knows nothing of
-            return np.inf
+    def _at_once(self, network: Network, quick: Callable[[ArchConfig], float]) -> float:
+        if network.key not in self._quick:
+            try:
+                self._quick[network.key] = quick(network.arch)
+            except MeasurementError:  # an estimate refuses what it knows nothing of
+                self._quick[network.key] = np.inf
+        return self._quick[network.key]
 
     def _measure(self, params: Params) -> float:
         network = self._networks.of(params)

@@ -46,11 +46,6 @@ class TrialRunner:
         for trial in self.trials:
             self._learn(trial)
 
-    @property
-    def by_number(self) -> dict[int, Trial]:
-        """The trials of the study; those outside of it have no number of their own."""
-        return {trial.number: trial for trial in self.trials}
-
     def run(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
         """Give a proposal its outcome: evaluate its architecture, or reuse what is known of it."""
         start = monotonic()

@@ -33,7 +33,7 @@ class Range:
         """Every value, or a fine sample of them where the range is continuous."""
         step = self.step or (self.high - self.low) / _FINE_STEPS
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return [self.low + i * step for i in range(count)]
+        return [min(self.low + i * step, self.high) for i in range(count)]
 
     def towards_low(self, value: Value, share: float) -> Value:
         """`value` moved towards `low`, keeping `share` of the distance."""

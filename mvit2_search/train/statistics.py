@@ -1,5 +1,6 @@
 """The statistics of batch normalisation, estimated for the weights as they are now."""
 
+import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -10,7 +11,9 @@ _IMAGES, _BATCH = 512, 128
 
 
 def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
-    """Replace every running mean and variance by that of the first 512 images of `split`.
+    """Replace every running mean and variance by the average over batches of the first 512 images of `split`.
+
+    Batches have at most 128 images and are equally large but for one image.
 
     In a short training the weights change faster than the running averages follow, so that a network tested with
     them may be at chance level when it has learnt long since. Training itself does not use them.
@@ -20,10 +23,12 @@ def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain average over batches
-    model.train()
+    model.eval()
+    for norm in norms:
+        norm.train()
+    pixels = split.first(_IMAGES).pixels_NSSC
     with torch.no_grad():
-        images = split.first(_IMAGES)
-        for i in range(0, len(images) - 1, _BATCH):  # one image alone has no variance
-            model(to_input(images.pixels_NSSC[i : i + _BATCH], model.arch.channel_order).to(device))
+        for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
+            model(to_input(batch, model.arch.channel_order).to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -4,7 +4,6 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from mvit2_search.bench.search.problems import Problem
 from mvit2_search.errors import SpecError
 from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
 
+_PACKAGE = Path(__file__).parents[2]
+_SOURCES = ("pareto.py", "bench/search/problems.py", "bench/search/row.py")  # of every row
 KNOWS = "+latency"  # ends the name of a peer that is told the latency
 
 
@@ -28,12 +29,14 @@ class Peer:
 
     Attributes:
         package: whose version decides what it proposes.
+        sources: files of our own that do, too.
         draws: proposals per evaluation where it is told the latency.
         most_seeds, most_evaluations: how far it is followed; None is as far as the others.
     """
 
     make: Callable[[Problem, int], BaseSampler]
     package: str = "optuna"
+    sources: tuple[str, ...] = ()
     draws: int = 10
     most_seeds: int | None = None
     most_evaluations: int | None = None
@@ -41,10 +44,8 @@ class Peer:
     @property
     def version(self) -> str:
         """What rows are made with; rows of another version are no rows of this peer."""
-        if self.package != "mvit2-search":
-            return version_of(self.package)
-        folder = Path(import_module("mvit2_search.sampler").__path__[0])
-        digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py"))))
+        files = sorted(file for pattern in (*_SOURCES, *self.sources) for file in _PACKAGE.glob(pattern))
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
         return f"{version_of(self.package)} {digest.hexdigest()[:7]}"
 
 
@@ -79,7 +80,14 @@ _ALONE = {
     "gp": Peer(
         make=_optuna("GPSampler", deterministic_objective=True), draws=2, most_seeds=10, most_evaluations=100
     ),
-    "qlognehvi": Peer(make=_qlognehvi, package="botorch", draws=2, most_seeds=10, most_evaluations=100),
+    "qlognehvi": Peer(
+        make=_qlognehvi,
+        package="botorch",
+        sources=("bench/search/botorch.py",),
+        draws=2,
+        most_seeds=10,
+        most_evaluations=100,
+    ),
 }
 
 
@@ -87,12 +95,12 @@ def _told(peer: Peer) -> Peer:
     def make(problem: Problem, seed: int) -> BaseSampler:
         return KnownLatency(peer.make(problem, seed), problem, draws=peer.draws, seed=seed)
 
-    return replace(peer, make=make)
+    return replace(peer, make=make, sources=(*peer.sources, "bench/search/known_latency.py"))
 
 
 PEERS: dict[str, Peer] = {
     **_ALONE,
-    "front": Peer(make=_front, package="mvit2-search"),
+    "front": Peer(make=_front, package="mvit2-search", sources=("sampler/*.py",)),
     **{f"{name}{KNOWS}": _told(peer) for name, peer in _ALONE.items()},
 }
 
