@@ -25,7 +25,7 @@ class Infeasible:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
-    """Training ended early: it could no longer enter the front at its latency."""
+    """Training ended early, as the study's stopping rule said."""
 
     curve_pct: tuple[float, ...]
     latency: Latency

@@ -10,13 +10,14 @@ from mvit2_search.report.tables import Summary
 
 
 def curves_figure(summary: Summary) -> go.Figure:
-    """Those that were stopped end with a cross, where they were stopped; of the newest `MANY` trials."""
+    """Those that were stopped end with a cross; of the newest `MANY` trials, and all published widths."""
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
-    trained = trained[-MANY:]
+    trained = [t for t in trained[:-MANY] if t.baseline] + trained[-MANY:]
     on_front = {(t.number, t.baseline) for t in summary.front}
     stopped = [t for t in trained if isinstance(t.outcome, Stopped)]
     front = [t for t in trained if (t.number, t.baseline) in on_front]
-    whole = [t for t in trained if t not in stopped and t not in front]
+    shown = {id(t) for t in [*stopped, *front]}
+    whole = [t for t in trained if id(t) not in shown]
     groups = [
         ([t for t in whole if not t.baseline], "candidates", GREY, "circle"),
         ([t for t in whole if t.baseline], "published widths", ORANGE, "diamond"),

@@ -79,12 +79,12 @@ def _front_words(summary: Summary) -> str:
 
 def _hypervolume(table: HypervolumeTable | None) -> str:
     if table is None:
-        return "<p>No candidate has been trained yet.</p>"
+        return "<p>There is none before a published width and a candidate have been trained.</p>"
     accuracy, latency = table.reference
     note = (
         f"The area that the front covers from {accuracy:.2f} %, ten points below the smallest published width (or "
-        f"guessing, if that is more), and from the budget of {latency:.2f} ms. This reference point is fixed "
-        "before the first candidate."
+        f"guessing, if that is more), and from the budget of {latency:.2f} ms. This reference point stands "
+        "before the first candidate, as published widths are trained first."
     )
     words = f"After {len(table.search)} trained candidates the search is at {table.search[-1]:.1f} points x ms."
     control = _NO_CONTROL

@@ -20,7 +20,7 @@ from mvit2_search.bench.search.problems import Params, Problem
 
 _CANDIDATES = 1_000
 _SAMPLES = 64  # of the models' joint distribution, per expectation
-_NOISE = 1e-6  # variance of objectives of variance 1: the problems have none, and a model that looks for some
+_NOISE = 1e-4  # variance of objectives of variance 1: the problems have none, and a model that looks for some
 # takes weak settings for it
 _RESTARTS, _RAW = 10, 512  # of the search for the largest expected gain
 _SEEDS = 2**31
