@@ -67,8 +67,8 @@ def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
     if reference is None or not candidates:
         return None
     search = [_point(trial) for trial in candidates]
-    published = {t.arch.key for t in summary.all_trials if t.baseline is not None}  # credited to neither
-    drawn = [t for t in summary.controls if t.arch.key not in published]
+    published = {t.number for t in summary.trials if t.baseline is not None}  # credited to neither
+    drawn = [t for t in summary.controls if t.repeats not in published]
     controls = [_point(trial) for trial in drawn if isinstance(trial.outcome, Finished)]
     return HypervolumeTable(
         reference=reference,
