@@ -24,9 +24,8 @@ class Choice:
         self._seen = set(seen)
         self._encoding, self._domain = encoding, domain
         self.params: list[Params] = []
-        self._mean_M = self._sigma_M = self._gain_M = self._least_M = np.empty(
-            0
-        )  # gains: expected, at the slowest
+        self._mean_M, self._sigma_M = np.empty(0), np.empty(0)
+        self._gain_M, self._least_M = np.empty(0), np.empty(0)  # expected, and at the longest latency
 
     def add(self, params: Sequence[Params]) -> None:
         """Consider these too, as far as they have not been seen."""
