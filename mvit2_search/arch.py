@@ -221,7 +221,8 @@ class ArchConfig:
 
         Settings that equal the published block's are left out, so one added later changes no key.
         """
-        settings = {k: v for k, v in asdict(self).items() if v != _PUBLISHED.get(k)}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        settings = {name: value for name, value in found.items() if value != _PUBLISHED.get(name)}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

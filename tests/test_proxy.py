@@ -33,9 +33,9 @@ def test_not_asking_for_the_next_epoch_stops_the_training(dataset, monkeypatch):
     real = short_train.train_epochs
 
     def watched(*args, **kwargs):
-        for epoch in real(*args, **kwargs):
+        for epoch, averaged in real(*args, **kwargs):
             epochs.append(epoch)
-            yield epoch
+            yield epoch, averaged
 
     monkeypatch.setattr(short_train, "train_epochs", watched)
     next(ShortTrain(RECIPE, "cpu").run(ARCH, dataset, seed=0, test_on="selection"))

@@ -30,7 +30,7 @@ def colours(count=64, size=32):
 def trained(recipe=TINY, seed=0, split=None):
     torch.manual_seed(seed)
     model = build_model(ArchConfig.mobilevitv2(0.25), 2)
-    epochs = list(train_epochs(model, split or colours(), recipe, seed=seed, device="cpu"))
+    epochs = [epoch for epoch, _ in train_epochs(model, split or colours(), recipe, seed=seed, device="cpu")]
     return model, epochs
 
 
@@ -48,6 +48,30 @@ def test_a_seed_fixes_the_result_and_another_changes_it():
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_the_averaged_weights_follow_those_of_the_training(monkeypatch):
+    """Two epochs of four steps: averaged over half of them, as a tenth would be less than one."""
+    monkeypatch.setattr(loop, "_AVERAGED", 0.5)
+    torch.manual_seed(0)
+    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    after: list[torch.Tensor] = []
+    real = loop._train_step
+
+    def watched(*args, **kwargs):
+        loss = real(*args, **kwargs)
+        after.append(model.classifier.linear.weight.detach().clone())
+        return loss
+
+    monkeypatch.setattr(loop, "_train_step", watched)
+    recipe = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
+    for epoch, averaged in train_epochs(model, colours(), recipe, seed=0, device="cpu"):
+        expected = after[0]
+        for weight in after[1:]:
+            expected = 0.75 * expected + 0.25 * weight
+        assert len(after) == 4 * epoch
+        assert torch.allclose(averaged.classifier.linear.weight, expected, atol=1e-6)
+    assert not torch.allclose(averaged.classifier.linear.weight, after[-1], atol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_is_a_training_error():

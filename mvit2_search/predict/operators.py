@@ -5,7 +5,7 @@ here as elements moved: devices wait for memory as well as for arithmetic.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from mvit2_search.arch import ATTENTION_STAGES, LINFORMER_TOKENS, STAGES, ArchConfig, Attention
 
@@ -14,8 +14,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BLOCKS = ("stem", *(f"stage{i + 1}" for i in range(STAGES)), "classifier")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator at batch 1.
 
     Attributes:
@@ -63,9 +62,7 @@ class _Trace:
     operators: list[Operator] = field(default_factory=list)
 
     def add(self, kind: Kind, macs: int, elements: int) -> None:
-        self.operators.append(
-            Operator(block=self.block, kind=kind, macs=macs, elements=elements, encoder=self.encoder)
-        )
+        self.operators.append(Operator(self.block, kind, macs, elements, self.encoder))
 
     def elementwise(self, elements: int) -> None:
         self.add("elementwise", 0, elements)

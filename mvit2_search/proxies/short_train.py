@@ -22,7 +22,8 @@ _CURVE_IMAGES = 1_000  # tested after every epoch but the last
 class ShortTrain:
     """Trains from scratch by `recipe` on the torch device `device`.
 
-    Before each test the statistics of batch normalisation are estimated anew; see `train.settle_statistics`.
+    What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
+    estimated anew before each test (`train.settle_statistics`).
     """
 
     def __init__(self, recipe: Recipe, device: str) -> None:
@@ -36,10 +37,11 @@ class ShortTrain:
         images = dataset.selection if test_on == "selection" else dataset.confirmation
         try:
             model = build_model(arch, len(dataset.classes))
-            for epoch in train_epochs(model, dataset.train, self.recipe, seed=seed, device=self.device):
-                settle_statistics(model, dataset.train, device=self.device)
+            epochs = train_epochs(model, dataset.train, self.recipe, seed=seed, device=self.device)
+            for epoch, averaged in epochs:
+                settle_statistics(averaged, dataset.train, device=self.device)
                 tested = images if epoch == self.recipe.epochs else images.first(_CURVE_IMAGES)
-                yield EpochScore(epoch=epoch, accuracy_pct=accuracy_pct(model, tested, device=self.device))
+                yield EpochScore(epoch=epoch, accuracy_pct=accuracy_pct(averaged, tested, device=self.device))
         except RuntimeError as err:  # torch's own, out of memory among them
             raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
 
@@ -65,6 +67,7 @@ class ShortTrain:
     def settings(self) -> dict[str, Any]:
         return {
             "proxy": "short-train",
+            "weights": "averaged",
             "batch_statistics": "settled",
             **asdict(self.recipe),
             "train_on": self.device,

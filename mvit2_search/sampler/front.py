@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from mvit2_search.pareto import front_mask
@@ -45,6 +45,7 @@ class FrontSampler(BaseSampler):
         self._first = first
         self._seed = seed
         self._encoding = Encoding(domain.distributions)
+        self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._domain.distributions)
@@ -61,7 +62,8 @@ class FrontSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        raise AssertionError(f"{param_name} is not a setting of the search")
+        """Of a setting that the domain does not have, which says nothing of the network: at random."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _random(self, history: History, rng: np.random.Generator) -> Params:
         """A new one, within the budget if possible; any where nothing is new."""

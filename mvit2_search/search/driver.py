@@ -20,7 +20,7 @@ from mvit2_search.search.control import run_control
 from mvit2_search.search.device_change import refuse_other_device, set_aside
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
-from mvit2_search.search.inputs import inputs_of, refuse_changes, stopping_of, versions
+from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.stopping import make_stopping_rule
@@ -142,7 +142,7 @@ def _runner(
         seed=seed,
         provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
         listener=listener,
-        stopping=make_stopping_rule(stopping_of(study.fact("inputs"))),
+        stopping=make_stopping_rule(study.fact("inputs")["stopping"]),
     )
 
 

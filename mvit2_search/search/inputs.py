@@ -14,8 +14,6 @@ from mvit2_search.store import Study
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 
-_BEFORE = {"sampler": "tpe", "stopping": "none"}  # what studies were made with that do not name it
-
 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> dict[str, Any]:
     """Everything that the study's numbers depend on, as JSON.
@@ -43,11 +41,6 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
     }
 
 
-def stopping_of(inputs: Mapping[str, Any]) -> str:
-    """The stopping rule's name; studies of versions that had none trained everything to the end."""
-    return str((_BEFORE | dict(inputs))["stopping"])
-
-
 def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
     """Raises StudyConflict, naming each difference, where the study was made with other inputs."""
     before, now = (_compared(one) for one in (study.fact("inputs"), inputs))
@@ -62,7 +55,7 @@ def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
 def _compared(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a study is held to: names of files and folders are labels, their contents count."""
     labels = ("space.name", "data.name")
-    return _BEFORE | {key: value for key, value in flat(inputs) if key not in labels}
+    return {key: value for key, value in flat(inputs) if key not in labels}
 
 
 def versions() -> dict[str, str]:

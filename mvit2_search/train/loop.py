@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mvit2_search.data import Split, to_input
 from mvit2_search.data.transforms import flipped
@@ -15,10 +17,16 @@ from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
 
 _TEST_BATCH = 128
+_AVERAGED = 0.1  # share of all steps over which weights are averaged
 
 
-def train_epochs(model: MobileViT, split: Split, recipe: Recipe, *, seed: int, device: str) -> Iterator[int]:
-    """Train `model` in place, pausing after each epoch with its number, from 1.
+def train_epochs(
+    model: MobileViT, split: Split, recipe: Recipe, *, seed: int, device: str
+) -> Iterator[tuple[int, MobileViT]]:
+    """Train `model` in place, pausing after each epoch with its number, from 1, and the averaged network.
+
+    The averaged network has an exponential moving average of the weights over a tenth of all steps, an epoch at
+    most: what `model` would reach soon if its learning rate fell to zero. It goes on changing with the training.
 
     An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
     comes again. Deterministic for a seed on one machine's CPU.
@@ -28,6 +36,7 @@ def train_epochs(model: MobileViT, split: Split, recipe: Recipe, *, seed: int, d
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, recipe)
+    averaged = _averaged(model, recipe)
     batches = _batches(split, recipe, np.random.default_rng(seed))
     step = 0
     for epoch in range(1, recipe.epochs + 1):
@@ -36,10 +45,11 @@ def train_epochs(model: MobileViT, split: Split, recipe: Recipe, *, seed: int, d
         for _ in range(recipe.steps_per_epoch):
             _set_learning_rate(optimizer, recipe, step)
             total += _train_step(model, optimizer, *next(batches), recipe=recipe, device=device)
+            averaged.update_parameters(model)
             step += 1
         if not math.isfinite(total.item()):
             raise TrainingError(f"the loss is not finite in epoch {epoch}")
-        yield epoch
+        yield epoch, cast(MobileViT, averaged.module)
 
 
 def accuracy_pct(model: MobileViT, split: Split, *, device: str) -> float:
@@ -84,6 +94,15 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _averaged(model: MobileViT, recipe: Recipe) -> AveragedModel:
+    """A copy of `model` that follows it as `train_epochs` says."""
+    steps = min(recipe.steps_per_epoch, _AVERAGED * recipe.epochs * recipe.steps_per_epoch)
+    return AveragedModel(
+        model,
+        multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / max(steps, 1)),  # type: ignore[no-untyped-call]
+    )
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
