@@ -1,14 +1,17 @@
 """What the search tells its sampler: latencies before they are measured, and where stopped trainings would end."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fakes import finished, measurement
+from fakes import MS_PER_GMAC, finished, macs_device, measurement, request, search
 from fakes import trial as trial_of
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.complexity import network_cost
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.predict import read_labels
 from mvit2_search.records import Stopped
 from mvit2_search.search.forecast import Forecast
 from mvit2_search.search.foresight import Foresight
@@ -75,3 +78,29 @@ def test_networks_are_found_by_their_settings_in_any_order():
     turned = dict(reversed(params.items()))
     assert networks.of(params) is networks.of(turned)
     assert networks.of(params).key == networks.cheapest.key
+
+
+def scattered_device():
+    """Up to twice as slow as multiply-adds say, for no reason that anything could predict."""
+
+    def milliseconds(artifact, _):
+        arch = ArchConfig.from_json(json.loads(artifact.path.read_text()))
+        return MS_PER_GMAC * network_cost(arch).macs / 1e9 * (1 + int(arch.key, 16) % 101 / 100)
+
+    return ScriptedDevice(script=milliseconds)
+
+
+@pytest.mark.usefixtures("instant_export")
+def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard_to_know(tmp_path, images):
+    extra = {}
+    for name, device in (("exact", macs_device()), ("scattered", scattered_device())):
+        asked = request(tmp_path / name, data=str(tmp_path / "images"), trials=18)
+        study = search(asked, device=device)
+        proposed = [t for t in study.trials() if t.baseline is None]
+        assert len({t.arch.key for t in proposed}) == len(proposed)
+        (folder,) = (asked.results / ".latencies").iterdir()
+        timed = {about.arch.key for about, _ in read_labels(folder)}
+        assert timed >= {t.arch.key for t in study.trials() if t.latency is not None}
+        extra[name] = len(timed - {t.arch.key for t in study.trials()} - {t.arch.key for t in study.outside()})
+    assert extra["exact"] == 0
+    assert 3 <= extra["scattered"] <= 3 * 18
