@@ -1,5 +1,7 @@
 """The short-training proxy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -43,7 +45,10 @@ def test_not_asking_for_the_next_epoch_stops_the_training(dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("part", ["selection", "confirmation"])
-def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(dataset, monkeypatch, part):
+@pytest.mark.parametrize(("per_epoch", "before"), [(4, 5), (6, 6)])
+def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(
+    dataset, monkeypatch, part, per_epoch, before
+):
     tested = []
 
     def watched(model, split, *, device):
@@ -51,10 +56,11 @@ def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(dataset, mo
         return accuracy_pct(model, split, device=device)
 
     monkeypatch.setattr(short_train, "accuracy_pct", watched)
-    monkeypatch.setattr(short_train, "_CURVE_IMAGES", 5)
-    list(ShortTrain(RECIPE, "cpu").run(ARCH, dataset, seed=0, test_on=part))
+    monkeypatch.setattr(short_train, "_LEAST_TESTED", 5)
+    recipe = replace(RECIPE, images_per_epoch=per_epoch, batch_size=2)
+    list(ShortTrain(recipe, "cpu").run(ARCH, dataset, seed=0, test_on=part))
     whole = getattr(dataset, part)
-    assert [len(split) for split in tested] == [5, len(whole)]
+    assert [len(split) for split in tested] == [before, len(whole)]
     assert tested[1] is whole
 
 
