@@ -26,7 +26,7 @@ from mvit2_search.sampler.pool import mutated, random_rows
 
 _FIRST = 10  # proposals are random until so many networks are trained
 _RANDOM = 0.1  # share of later proposals that are random
-_POOL = 300  # random networks to choose from, and as many changed members of the front
+_DRAWN, _CHANGED = 100, 300  # random networks to choose from, and changed members of the front
 _ROUNDS, _PARENTS = 2, 20  # then, so often, changes of so many of the most promising
 
 
@@ -76,9 +76,9 @@ class FrontSampler(BaseSampler):
     def _drawn(self, rng: np.random.Generator) -> Sequence[Params]:
         """Random networks; of a space with few left, some of those in random order."""
         if every := self._domain.every():
-            return [every[i] for i in rng.permutation(len(every))[: 2 * _POOL]]
+            return [every[i] for i in rng.permutation(len(every))[: 2 * _DRAWN]]
         cheapest = self._domain.cheapest
-        drawn = self._encoding.decode(random_rows(_POOL, self._encoding, cheapest, rng))
+        drawn = self._encoding.decode(random_rows(_DRAWN, self._encoding, cheapest, rng))
         return drawn if cheapest is None else [*drawn, cheapest]
 
     def _best(self, history: History, rng: np.random.Generator) -> Params:
@@ -87,7 +87,7 @@ class FrontSampler(BaseSampler):
         choice.add(self._drawn(rng))
         on_front = np.flatnonzero(front_mask(history.accuracy_N, history.latency_N))
         parents = [history.params[i] for i in on_front]
-        for count in (_POOL, *[_POOL // 4] * _ROUNDS):
+        for count in (_CHANGED, *[_CHANGED // 4] * _ROUNDS):
             rows_ND = mutated(self._encoding.encode(parents), count, self._encoding, rng)
             choice.add(self._encoding.decode(rows_ND))
             parents = choice.best(_PARENTS) or parents
