@@ -24,7 +24,7 @@ from mvit2_search.files import write_atomically
 from mvit2_search.latency import make_device
 from mvit2_search.proxies import ShortTrain
 from mvit2_search.records import DEFAULT_FORMULATION, Recipe
-from mvit2_search.space import SearchSpace, draw_params, load_space
+from mvit2_search.space import Params, SearchSpace, draw_params, load_space
 from mvit2_search.timer import open_timer
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
@@ -35,6 +35,12 @@ LARGEST = "mobilevitv2-1.0"
 
 
 def architectures() -> list[ArchConfig]:
+    """Those of `settings`."""
+    space = load_space("blocks")
+    return [space.decode(params) for params in settings()]
+
+
+def settings() -> list[Params]:
     """24 draws from `blocks`, every axis evenly, each moved so far towards the cheapest network that the
     multiply-adds are spread evenly over those from the cheapest to MobileViTv2-1.0's."""
     space, generator = load_space("blocks"), random.Random(0)
@@ -43,11 +49,11 @@ def architectures() -> list[ArchConfig]:
     return [_drawn_within(space, limit, generator) for limit in limits]
 
 
-def _drawn_within(space: SearchSpace, limit: float, generator: random.Random) -> ArchConfig:
+def _drawn_within(space: SearchSpace, limit: float, generator: random.Random) -> Params:
     """The largest step from the cheapest network towards a random one that stays within `limit`."""
-    params = draw_params(space, generator)
-    steps = (space.decode(space.towards_cheapest(params, share / 100)) for share in range(100, -1, -1))
-    return next(arch for arch in steps if _macs(arch) <= limit)
+    drawn = draw_params(space, generator)
+    steps = (space.towards_cheapest(drawn, share / 100) for share in range(100, -1, -1))
+    return next(params for params in steps if _macs(space.decode(params)) <= limit)
 
 
 def _macs(arch: ArchConfig) -> int:

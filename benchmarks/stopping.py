@@ -45,6 +45,7 @@ COVERAGE_AT = (0.9, 0.99)
 class Trained:
     """All curves: percent after each epoch by architecture, seed and epoch; a cost by architecture."""
 
+    keys: tuple[str, ...]
     pct_ASE: np.ndarray
     latency_A: np.ndarray
     latencies_are: str
@@ -69,7 +70,9 @@ def read_trained(folder: Path) -> Trained:
     if left_out := by_key.keys() - whole.keys():
         print(f"left out, as seeds are missing: {len(left_out)} of {len(by_key)} architectures")
     latencies, source = _latencies(folder / "latencies.json", archs)
-    return Trained(pct_ASE=np.array(curves), latency_A=np.array(latencies), latencies_are=source)
+    return Trained(
+        keys=tuple(whole), pct_ASE=np.array(curves), latency_A=np.array(latencies), latencies_are=source
+    )
 
 
 def _latencies(path: Path, archs: Sequence[ArchConfig]) -> tuple[list[float], str]:

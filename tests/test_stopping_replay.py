@@ -112,7 +112,10 @@ def test_the_true_front_is_that_of_the_mean_over_seeds():
     """The slower network is ahead on the mean, but not with the seed of this replay: one front loses it."""
     last_AS = np.array([[70.0, 70.0, 70.0], [60.0, 80.0, 80.0]])
     trained = replays.Trained(
-        pct_ASE=np.stack([last_AS - 5, last_AS], -1), latency_A=np.array([1.0, 2.0]), latencies_are="made up"
+        keys=("a", "b"),
+        pct_ASE=np.stack([last_AS - 5, last_AS], -1),
+        latency_A=np.array([1.0, 2.0]),
+        latencies_are="made up",
     )
     one = replays.Replay(order_A=np.arange(2), seeds_A=np.zeros(2, int), epochs_A=np.array([2, 1]))
     row = replays.scored(trained, [one], np.ones(1), np.array([0.0, 9.0]))
