@@ -17,6 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from mvit2_search.sampler.history import count_proposals, whole_trials
 from mvit2_search.search.forecast import Guess
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.space import Params
@@ -56,7 +57,8 @@ class BudgetSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        rng = np.random.default_rng([self._seed, self._sampled_before(study, trial)])
+        proposals = count_proposals(whole_trials(study, trial, self._distributions.keys()))
+        rng = np.random.default_rng([self._seed, proposals])
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             base = self._base(int(rng.integers(2**31)))
         uniform = RandomSampler(seed=int(rng.integers(2**31)))
@@ -96,13 +98,3 @@ class BudgetSampler(BaseSampler):
 
     def _share(self, params: Params) -> float:
         return self._guess.share(self._networks.of(params).cost)
-
-    def _sampled_before(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        """Proposals so far: queued trials are none, nor are those that died without an architecture."""
-        trials = study.get_trials(deepcopy=False)
-        return sum(
-            t.number < trial.number
-            and "fixed_params" not in t.system_attrs
-            and len(t.params) == len(self._space.axes)
-            for t in trials
-        )
