@@ -24,7 +24,7 @@ LAW = Forecast([10**9], [20.0])
 
 
 def network(arch):
-    return Network(arch, arch.key, network_cost(arch, 10))
+    return Network(arch, 10)
 
 
 def test_a_stopped_training_would_have_gained_what_others_did():

@@ -1,7 +1,7 @@
 """The networks of a space: their settings in Optuna's terms, their costs, and which are left."""
 
 from collections.abc import Container, Hashable, Mapping
-from typing import NamedTuple
+from functools import cached_property
 
 from optuna.distributions import (
     BaseDistribution,
@@ -35,12 +35,17 @@ def _distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, step=domain.step)
 
 
-class Network(NamedTuple):
-    """An architecture, its key and what it costs."""
+class Network:
+    """An architecture, its key, and what it costs, which is counted when it is first asked for."""
 
-    arch: ArchConfig
-    key: str
-    cost: Cost
+    def __init__(self, arch: ArchConfig, num_classes: int) -> None:
+        self.arch = arch
+        self.key = arch.key
+        self._num_classes = num_classes
+
+    @cached_property
+    def cost(self) -> Cost:
+        return network_cost(self.arch, self._num_classes)
 
 
 class Networks:
@@ -63,12 +68,8 @@ class Networks:
         if values not in self._kept:
             if len(self._kept) == _KEPT:
                 self._kept, self._before = {}, self._kept
-            self._kept[values] = self._before.get(values) or self._built(params)
+            self._kept[values] = self._before.get(values) or Network(self.space.decode(params), self._num_classes)
         return self._kept[values]
-
-    def _built(self, params: Mapping[str, Value]) -> Network:
-        arch = self.space.decode(params)
-        return Network(arch, arch.key, network_cost(arch, self._num_classes))
 
     def untried(self, tried: Container[str], guess: Guess) -> list[Params] | None:
         """What is left that may fit, or None where the space is too large to tell."""
