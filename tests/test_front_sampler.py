@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
-from mvit2_search.errors import MeasurementError
+from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.pareto import hypervolume
 from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
 from mvit2_search.sampler.encoding import Encoding
@@ -234,7 +234,7 @@ class TestSampler:
         study = optuna.create_study(directions=["maximize", "minimize"])
         search(grid_domain(), 30, study=study)
         running = study.ask(GRID).params
-        history = History.of(study, study.trials[0], grid_domain(), told)
+        history = History.of(study, study.trials[0], grid_domain(), told, {})
         assert history.running == [running]
         encoding = Encoding(GRID)
 
@@ -245,6 +245,34 @@ class TestSampler:
             )
 
         assert gain(history)[0] < 0.6 * gain(replace(history, running=[]))[0]
+
+    def test_threads_that_share_a_sampler_get_different_networks(self):
+        study = optuna.create_study(
+            directions=["maximize", "minimize"], sampler=FrontSampler(grid_domain(), seed=0, first=4)
+        )
+
+        def objective(trial):
+            params = {name: trial.suggest_int(name, 0, 5) for name in GRID}
+            return grid_accuracy(params), grid_latency(params)
+
+        study.optimize(objective, n_trials=32, n_jobs=4)
+        assert len({tuple(one.params.values()) for one in study.trials}) == 32
+
+    def test_a_proposal_that_the_study_does_not_hold_yet_is_running(self):
+        study = optuna.create_study(directions=["maximize", "minimize"])
+        search(grid_domain(), 3, study=study)
+        waiting, current = (study._storage.create_new_trial(study._study_id) for _ in range(2))
+        asked = {3: dict.fromkeys(GRID, 2), 0: dict.fromkeys(GRID, 3)}
+        assert (waiting, current) == (3, 4)
+        history = History.of(study, study.trials[4], grid_domain(), told, asked)
+        assert history.running == [asked[3]]
+        assert (2, 2, 2, 2) in history.seen
+        assert history.proposals == 4
+
+    def test_a_study_that_minimises_accuracy_is_refused(self):
+        study = optuna.create_study(directions=["minimize", "maximize"])
+        with pytest.raises(SpecError, match="must maximise accuracy and minimise latency"):
+            search(grid_domain(), 1, study=study)
 
     def test_the_next_proposal_follows_from_the_seed_and_the_trials(self):
         def run(seed, interrupted):

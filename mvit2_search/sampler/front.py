@@ -4,18 +4,22 @@ Its latency is known, or predicted, before it is trained; its accuracy is what a
 settings makes of the networks trained so far. One proposal in ten is random, which mends what the process has
 got wrong. No network is proposed twice.
 
-One process asks; trials that it has asked for and that others train are accounted for.
+Trials that are running are accounted for, also those of other threads and processes. Threads may share a sampler;
+processes that ask at the same moment may propose the same network, as neither knows of the other's proposal yet.
 """
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from mvit2_search.errors import SpecError
 from mvit2_search.pareto import front_mask
 from mvit2_search.sampler.choice import Choice
 from mvit2_search.sampler.domain import Domain, Params
@@ -37,6 +41,9 @@ class FrontSampler(BaseSampler):
         score: accuracy and latency of a closed trial, or None of one that tells neither.
         first: trained networks from which the model proposes.
         seed: proposals follow from it, the trials so far and what is known of latencies.
+
+    Raises:
+        SpecError: the study that asks has other directions.
     """
 
     def __init__(self, domain: Domain, *, seed: int, score: Score = told, first: int = _FIRST) -> None:
@@ -46,24 +53,32 @@ class FrontSampler(BaseSampler):
         self._seed = seed
         self._encoding = Encoding(domain.distributions)
         self._independent = RandomSampler(seed=seed)
+        self._asking = Lock()
+        self._asked: dict[int, Params] = {}  # by trial
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:
+            raise SpecError("the study must maximise accuracy and minimise latency, in this order")
         return dict(self._domain.distributions)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        history = History.of(study, trial, self._domain, self._score)
-        rng = np.random.default_rng([self._seed, history.proposals])
-        is_random = len(history.params) < self._first or rng.random() < _RANDOM
-        chosen = self._random(history, rng) if is_random else self._best(history, rng)
-        return dict(chosen)
+        with self._asking:
+            history = History.of(study, trial, self._domain, self._score, self._asked)
+            self._asked[trial.number] = self._next(history)
+            return dict(self._asked[trial.number])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Of a setting that the domain does not have, which says nothing of the network: at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def _next(self, history: History) -> Params:
+        rng = np.random.default_rng([self._seed, history.proposals])
+        is_random = len(history.params) < self._first or rng.random() < _RANDOM
+        return self._random(history, rng) if is_random else self._best(history, rng)
 
     def _random(self, history: History, rng: np.random.Generator) -> Params:
         """A new one, within the budget if possible; any where nothing is new."""

@@ -1,6 +1,6 @@
 """What a study has found out, as the sampler reads it."""
 
-from collections.abc import Callable, Hashable, Iterable, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,16 +21,15 @@ def told(trial: FrozenTrial) -> tuple[float, float] | None:
     return accuracy, latency
 
 
-def whole_trials(study: optuna.Study, current: FrozenTrial, settings: Set[str]) -> list[FrozenTrial]:
-    """All trials but `current` that have `settings`: one that died before it was given any is none."""
-    return [
-        t for t in study.get_trials(deepcopy=False) if t.number != current.number and settings <= t.params.keys()
-    ]
-
-
-def count_proposals(trials: Iterable[FrozenTrial]) -> int:
-    """How many of them a sampler has proposed: those that were queued are not among them."""
-    return sum("fixed_params" not in t.system_attrs for t in trials)
+def count_proposals(trials: Iterable[FrozenTrial], current: FrozenTrial, settings: Set[str]) -> int:
+    """How many of `trials` a sampler proposed, or is proposing, before `current`: those that were queued are none,
+    nor are those that died before they had `settings`."""
+    return sum(
+        t.number < current.number
+        and "fixed_params" not in t.system_attrs
+        and (t.state == TrialState.RUNNING or settings <= t.params.keys())
+        for t in trials
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +47,26 @@ class History:
     proposals: int
 
     @classmethod
-    def of(cls, study: optuna.Study, current: FrozenTrial, domain: Domain, score: Score) -> Self:
-        """That of `study` before the trial `current`."""
+    def of(
+        cls, study: optuna.Study, current: FrozenTrial, domain: Domain, score: Score, asked: Mapping[int, Params]
+    ) -> Self:
+        """That of `study` for the trial `current`.
+
+        Args:
+            asked: settings by number of trials that the study may not hold yet.
+        """
         names = domain.distributions.keys()
-        trials = whole_trials(study, current, names)
-        whole = [(t, {name: t.params[name] for name in names}) for t in trials]
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != current.number]
+        whole = [(t, {name: t.params[name] for name in names}) for t in others if names <= t.params.keys()]
         scored = [(params, found) for t, params in whole if (found := score(t)) is not None]
+        running = [params for t, params in whole if t.state == TrialState.RUNNING]
+        begun = {t.number for t in others if t.state == TrialState.RUNNING and not names <= t.params.keys()}
+        asked_now = [asked[number] for number in sorted(begun & asked.keys())]
         return cls(
             params=[params for params, _ in scored],
             accuracy_N=np.array([accuracy for _, (accuracy, _) in scored]),
             latency_N=np.array([latency for _, (_, latency) in scored]),
-            running=[params for t, params in whole if t.state == TrialState.RUNNING],
-            seen={domain.key(params) for _, params in whole},
-            proposals=count_proposals(trials),
+            running=[*running, *asked_now],
+            seen={domain.key(params) for _, params in whole} | {domain.key(params) for params in asked_now},
+            proposals=count_proposals(others, current, names),
         )

@@ -10,7 +10,7 @@ from mvit2_search.sampler.history import History
 from mvit2_search.sampler.surrogate import Surrogate
 
 _MIDDLE = 0.5  # quantile of accuracy below which it is compressed
-_WORST, _FIRST = 0.25, 10  # the front counts from this quantile of the first trained, which no model has chosen
+_WORST, _FIRST = 0.25, 10  # the front counts from this quantile of the first trained, most of them not chosen
 _MOST = 400  # trainings that the model is made of
 
 

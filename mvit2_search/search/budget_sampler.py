@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from mvit2_search.sampler.history import count_proposals, whole_trials
+from mvit2_search.sampler.history import count_proposals
 from mvit2_search.search.forecast import Guess
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.space import Params
@@ -57,7 +57,7 @@ class BudgetSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        proposals = count_proposals(whole_trials(study, trial, self._distributions.keys()))
+        proposals = count_proposals(study.get_trials(deepcopy=False), trial, self._distributions.keys())
         rng = np.random.default_rng([self._seed, proposals])
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             base = self._base(int(rng.integers(2**31)))
