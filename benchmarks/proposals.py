@@ -24,10 +24,11 @@ import optuna
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.files import write_atomically
-from mvit2_search.records import Finished, Prediction, Trial
+from mvit2_search.records import Finished, Prediction, Stopped, Trial
 from mvit2_search.search.forecast import Forecast, Guess
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.samplers import Samplers
+from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.space import draw_params, load_space
 from mvit2_search.verdict import Limits
 
@@ -47,10 +48,12 @@ def accuracy_pct(arch: ArchConfig, noise: float) -> float:
 def trained(number: int, arch: ArchConfig, pct: float) -> Trial:
     cost, ms = network_cost(arch, CLASSES), latency_ms(arch)
     prediction = Prediction(latency_ms=ms, low_ms=ms, high_ms=ms, predictor="a law")
+    finished = Finished(accuracy_pct=pct, curve_pct=(pct / 2, pct), latency=prediction)
+    stopped = Stopped(curve_pct=(pct / 2,), latency=prediction)
     return Trial(
         number=number,
         arch=arch,
-        outcome=Finished(accuracy_pct=pct, curve_pct=(pct,), latency=prediction),
+        outcome=stopped if number % 2 else finished,
         params=cost.params,
         macs=cost.macs,
         seed=0,
@@ -60,7 +63,7 @@ def trained(number: int, arch: ArchConfig, pct: float) -> Trial:
 
 
 class Search:
-    """A study of random networks that have been trained, and what `Samplers` looks at."""
+    """A study of random networks, every second one stopped, and what `Samplers` looks at."""
 
     def __init__(self, count: int, quick: Callable[[ArchConfig], float] | None) -> None:
         self.space = load_space("blocks")
@@ -71,6 +74,7 @@ class Search:
             known={},
             num_classes=CLASSES,
             evaluator=SimpleNamespace(latencies=latencies),
+            stopping=make_stopping_rule("dominance"),
         )
         generator, noise = random.Random(0), np.random.default_rng(0)
         frozen = []

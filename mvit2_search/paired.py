@@ -73,20 +73,47 @@ def paired_difference(
     return Difference(mean=mean, low=low, high=high, pairs=n, compared=compared)
 
 
+def levels_pct(scores: Sequence[dict[int, float]]) -> list[float]:
+    """The mean accuracy of each as if all had been trained with all of the seeds.
+
+    By least squares of accuracy = architecture + seed: one that is low for all costs those nothing that have it.
+    """
+    if not any(scores):
+        return [math.nan] * len(scores)
+    fit = _AdditiveFit.of(scores)
+    return [float(fit.subjects[i] + fit.seeds.mean()) for i in range(len(scores))]
+
+
 def seed_spread(scores: Sequence[dict[int, float]]) -> tuple[float, int]:
     """What a seed does to one architecture and not to all alike: standard deviation in points, degrees of freedom.
 
     Residuals of accuracy = architecture + seed by least squares; (0, 0) where nothing is trained twice.
     """
-    rows = [(i, seed, pct) for i, one in enumerate(scores) for seed, pct in one.items()]
-    if not rows:
+    if not any(scores):
         return 0.0, 0
-    subject, seed, accuracy = (np.array(column) for column in zip(*rows, strict=True))
-    design = np.hstack([column[:, None] == np.unique(column) for column in (subject, seed)]).astype(float)
-    solution, _, rank, _ = np.linalg.lstsq(design, accuracy, rcond=None)
-    freedom = len(rows) - int(rank)
-    residuals = accuracy - design @ solution
-    return (math.sqrt(float(residuals @ residuals) / freedom), freedom) if freedom else (0.0, 0)
+    fit = _AdditiveFit.of(scores)
+    squares = float(fit.residuals @ fit.residuals)
+    return (math.sqrt(squares / fit.freedom), fit.freedom) if fit.freedom else (0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _AdditiveFit:
+    """Accuracy = architecture + seed by least squares: effects of each, residuals and their degrees of freedom."""
+
+    subjects: np.ndarray
+    seeds: np.ndarray
+    residuals: np.ndarray
+    freedom: int
+
+    @classmethod
+    def of(cls, scores: Sequence[dict[int, float]]) -> "_AdditiveFit":
+        rows = [(i, seed, pct) for i, one in enumerate(scores) for seed, pct in one.items()]
+        subject, seed, accuracy = (np.array(column) for column in zip(*rows, strict=True))
+        subjects = subject[:, None] == np.arange(len(scores))
+        design = np.hstack([subjects, seed[:, None] == np.unique(seed)]).astype(float)
+        solution, _, rank, _ = np.linalg.lstsq(design, accuracy, rcond=None)
+        effects, shifts = np.split(solution, [len(scores)])
+        return cls(effects, shifts, accuracy - design @ solution, len(rows) - int(rank))
 
 
 def sampling_error_pct(accuracy_pct: float, images: int) -> float:

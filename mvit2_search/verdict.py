@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvit2_search.paired import Difference, paired_difference
+from mvit2_search.paired import Difference, levels_pct, paired_difference
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import Failed, Finished, Latency, Prediction, Score, Trial
 
@@ -108,7 +108,7 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
         so_far = [c for c in (_within(c, seeds[:n]) for c in confirmed) if c.accuracy_pct]
         now = {c.trial.arch.key: c for c in so_far}
         known = [now[c.trial.arch.key] for c in racing if c.trial.arch.key in now]
-        leader = max(known, key=lambda c: c.mean_pct, default=None)
+        leader = max(known, key=_levels(so_far), default=None)
         compare = _comparison(so_far, compared=len(candidates), images=images)
         out = {c.trial.arch.key for c in known if leader and compare(leader, c).low > 0}
         racing = [c for c in racing if c.trial.arch.key not in out]
@@ -118,6 +118,14 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
 def _within(confirmed: Confirmed, seeds: Sequence[int]) -> Confirmed:
     scores = {seed: pct for seed, pct in confirmed.accuracy_pct.items() if seed in seeds}
     return replace(confirmed, accuracy_pct=scores)
+
+
+def _levels(confirmed: Sequence[Confirmed]) -> Callable[[Confirmed], float]:
+    """How accurate each is, whichever of the seeds it has been trained with; see `paired.levels_pct`."""
+    levels = dict(
+        zip((id(c.trial) for c in confirmed), levels_pct([c.accuracy_pct for c in confirmed]), strict=True)
+    )
+    return lambda one: levels[id(one.trial)]
 
 
 def _comparison(
@@ -156,8 +164,9 @@ def judge(
         gap = difference(best, one)
         return gap.pairs > 1 and not gap.distinguishable
 
-    best = max(confirmed, key=lambda c: c.mean_pct)
-    searched = max(candidates, key=lambda c: c.mean_pct, default=None)
+    level = _levels(tested)
+    best = max(confirmed, key=level)
+    searched = max(candidates, key=level, default=None)
     published = max(widths, key=lambda c: c.latency_ms, default=None)
     return Verdict(
         best=best,

@@ -141,7 +141,7 @@ def many_images(monkeypatch):
 
 
 def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_path, many_images):
-    study = search(request(tmp_path, confirm_seeds=4), proxy=FarApart())
+    study = search(request(tmp_path, confirm_seeds=4, trials=8), proxy=FarApart())
     seeds = {}
     for score in study.scores():
         seeds.setdefault(score.subject, []).append(score.seed - 1000)

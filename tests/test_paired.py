@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import finished, trial
-from mvit2_search.paired import MANY_SEEDS, paired_difference, seed_spread
+from mvit2_search.paired import MANY_SEEDS, levels_pct, paired_difference, seed_spread
 from mvit2_search.records import Score
 from mvit2_search.verdict import Limits, judge
 
@@ -20,6 +20,12 @@ def columns(*rows):
 
 def test_what_a_seed_does_to_all_alike_is_no_spread():
     assert seed_spread(columns([70, 75, 65], [60, 65, 55], [80, 85, 75])) == pytest.approx((0.0, 4), abs=1e-9)
+
+
+def test_levels_are_means_where_all_have_all_seeds_and_are_filled_in_where_not():
+    """What the second one lacks is what the third seed gave the first one."""
+    assert levels_pct(columns([70, 72, 76], [60, 62, 66])) == pytest.approx([218 / 3, 188 / 3])
+    assert levels_pct([{0: 70, 1: 72, 2: 76}, {0: 60, 1: 62}]) == pytest.approx([218 / 3, 188 / 3])
 
 
 def test_the_spread_is_that_of_the_residuals_of_a_table():

@@ -14,7 +14,7 @@ from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.predict import read_labels
 from mvit2_search.records import Stopped
 from mvit2_search.search.forecast import Forecast
-from mvit2_search.search.foresight import Foresight
+from mvit2_search.search.foresight import Foresight, fitted_count
 from mvit2_search.search.networks import Network, Networks
 from mvit2_search.search.samplers import ends_pct
 from mvit2_search.space import draw_networks, load_space
@@ -37,21 +37,24 @@ def test_a_stopped_training_would_have_gained_what_others_did():
     ]
     trials += [trial_of(2 + i, outcome=outcome) for i, outcome in enumerate(stopped)]
     # 10 and 18 points on average, but not more than the best that is as fast, if any is
-    assert ends_pct(trials) == pytest.approx({0: 80, 1: 84, 2: 62 + 14, 3: 84, 4: 75 + 14})
-    assert ends_pct(trials[2:3]) == {2: 62.0}
+    assert ends_pct(trials, dominated=True) == pytest.approx({0: 80, 1: 84, 2: 62 + 14, 3: 84, 4: 75 + 14})
+    assert ends_pct(trials, dominated=False) == pytest.approx({0: 80, 1: 84, 2: 62 + 14, 3: 75 + 14, 4: 75 + 14})
+    assert ends_pct(trials[2:3], dominated=True) == {2: 62.0}
+    again = [*trials, trial_of(9, outcome=trials[0].outcome, repeats=0)]
+    assert ends_pct(again, dominated=True).items() >= ends_pct(trials, dominated=True).items()
 
 
 class TestForesight:
     def test_what_is_known_is_exact_and_the_rest_follows_the_law(self):
         small, large = (network(published(f"mobilevitv2-{width}")) for width in (0.5, 1.0))
-        span = Foresight([(small.arch, 9.5)], 10).span([small, large], LAW)
+        span = Foresight([(small.arch, measurement(9.5))], 10).span([small, large], LAW)
         assert span.ms_M[0] == span.high_M[0] == 9.5
         assert span.ms_M[1] == pytest.approx(LAW.latency_ms(large.cost.macs))
         assert span.ms_M[1] < span.high_M[1]
 
     def test_from_20_networks_on_the_devices_predictor_speaks(self):
         archs = draw_networks(BLOCKS, 40, seed=1)
-        known = [(arch, 2 + 11 * network_cost(arch, 10).macs / 1e9) for arch in archs]
+        known = [(arch, measurement(2 + 11 * network_cost(arch, 10).macs / 1e9)) for arch in archs]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 50, seed=2)[40:]]
         truth = np.array([2 + 11 * one.cost.macs / 1e9 for one in asked])
         few, many = (Foresight(known[:count], 10).span(asked, LAW) for count in (19, 40))
@@ -59,17 +62,39 @@ class TestForesight:
 
     def test_it_learns(self):
         one = network(published("mobilevitv2-0.75"))
-        foresight = Foresight([(published("mobilevitv2-0.5"), 9.5)], 10)
-        foresight.learn(one.arch, 17.0)
+        foresight = Foresight([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
+        foresight.learn(one.arch, measurement(17.0))
         assert foresight.span([one], LAW).ms_M.tolist() == [17.0]
 
     def test_a_mixer_that_was_never_measured_follows_the_law(self):
-        known = [(arch, network_cost(arch, 10).macs / 1e8) for arch in draw_networks(BLOCKS, 25, seed=1)]
+        known = [
+            (arch, measurement(network_cost(arch, 10).macs / 1e8)) for arch in draw_networks(BLOCKS, 25, seed=1)
+        ]
         other = network(ArchConfig.mobilevitv2(1.0, attention="linformer"))
         usual = network(published("mobilevitv2-1.0"))
         span = Foresight(known, 10).span([other, usual], LAW)
         assert span.ms_M[0] == pytest.approx(LAW.latency_ms(other.cost.macs))
         assert span.ms_M[1] == pytest.approx(usual.cost.macs / 1e8, rel=0.05)
+
+    def test_a_resumed_search_predicts_alike(self):
+        """Whatever the order in which latencies are read, and whenever the search began."""
+        rng = np.random.default_rng(0)
+        known = [
+            (
+                arch,
+                measurement(20 * network_cost(arch, 10).macs / 1e9 * rng.uniform(0.9, 1.1), measured_at=f"{i:03}"),
+            )
+            for i, arch in enumerate(draw_networks(BLOCKS, 41, seed=1))
+        ]
+        asked = [network(arch) for arch in draw_networks(BLOCKS, 60, seed=2)[41:]]
+        running = Foresight(known[:20], 10)
+        for one in known[20:]:
+            running.span(asked, LAW)
+            running.learn(*one)
+        resumed = Foresight([known[i] for i in rng.permutation(41)], 10)
+        assert np.array_equal(running.span(asked, LAW).ms_M, resumed.span(asked, LAW).ms_M)
+        assert np.array_equal(running.span(asked, LAW).high_M, resumed.span(asked, LAW).high_M)
+        assert [fitted_count(n) for n in (19, 20, 21, 22, 24, 25, 41)] == [0, 20, 20, 22, 22, 25, 39]
 
 
 def test_networks_are_found_by_their_settings_in_any_order():

@@ -161,6 +161,13 @@ def test_failed_trainings_are_no_scores():
     assert (found.best.mean_pct, found.gain.pairs) == (80.5, 2)
 
 
+def test_a_seed_that_was_poor_for_all_costs_those_nothing_that_have_it():
+    """The first seed is three points low. Number 6 failed there, and is worse with both of the others."""
+    failed = replace(scores(6, 0.0)[0], result=Failed(reason="training", message=""))
+    found = verdict(TRIALS, scores(5, 78, 81, 81.1), [failed], scores(6, 78, 80.1, 80)[1:], scores(1, 75, 78, 78))
+    assert found.best.trial.number == found.searched.trial.number == 5
+
+
 def test_without_anything_confirmed_within_the_budget_there_is_no_verdict():
     assert verdict(TRIALS, scores(2, 80, 81, 82)) is None
 

@@ -85,6 +85,6 @@ def to_measurement(
         reference_now_ms=reference_ms(*used),
         load_ms=visits[0].load_ms,
         placement=used[-1].placement,
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         flags=flags(used, plan, scale_ms, known.scatter),
     )

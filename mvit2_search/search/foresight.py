@@ -3,12 +3,14 @@
 Predictions are never recorded, reported or compared with a budget: they only say what is worth measuring.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.predict import LEAST_MEASURED, LatencyPredictor
+from mvit2_search.records import Latency, Measurement
 from mvit2_search.sampler import Span
 from mvit2_search.search.forecast import Forecast
 from mvit2_search.search.networks import Network
@@ -20,19 +22,21 @@ _MOST = 300  # networks that it is fitted to
 class Foresight:
     """What is known of latencies on one device.
 
+    The predictor follows from what is known alone, in the order of measuring: a resumed search predicts alike.
+
     Args:
-        known: networks and what they take in ms.
+        known: networks and their latencies.
     """
 
-    def __init__(self, known: Iterable[tuple[ArchConfig, float]], num_classes: int) -> None:
+    def __init__(self, known: Iterable[tuple[ArchConfig, Latency]], num_classes: int) -> None:
         self._num_classes = num_classes
-        self._known = {arch.key: (arch, ms) for arch, ms in known}
+        self._known = {arch.key: (arch, latency) for arch, latency in known}
         self._predictor: LatencyPredictor | None = None
         self._fitted = 0
 
-    def learn(self, arch: ArchConfig, latency_ms: float) -> None:
+    def learn(self, arch: ArchConfig, latency: Latency) -> None:
         """A latency that has been measured."""
-        self._known[arch.key] = (arch, latency_ms)
+        self._known[arch.key] = (arch, latency)
 
     def span(self, networks: Sequence[Network], forecast: Forecast) -> Span:
         """Latencies of `networks`; by `forecast` where the predictor cannot say."""
@@ -44,15 +48,30 @@ class Foresight:
             for i, found in zip(covered, predictor.predict([networks[i].arch for i in covered]), strict=True):
                 ms_2M[:, i] = found.latency_ms, found.high_ms
         for i in set(range(len(networks))).difference(unknown):
-            ms_2M[:, i] = self._known[networks[i].key][1]
+            ms_2M[:, i] = self._known[networks[i].key][1].latency_ms
         return Span(*ms_2M)
 
     def _latest_predictor(self) -> LatencyPredictor | None:
-        """Fitted to the newest networks, and anew when there are a tenth more; None while there are too few."""
-        if len(self._known) < LEAST_MEASURED:
-            return None
-        if self._predictor is None or len(self._known) > _MORE * self._fitted:
-            archs, latencies_ms = zip(*list(self._known.values())[-_MOST:], strict=True)
+        """Fitted to the first `fitted_count` of the known; None while there are too few."""
+        count = fitted_count(len(self._known))
+        if count != self._fitted:
+            known = sorted(self._known.values(), key=_measured)[:count][-_MOST:]
+            archs, latencies_ms = zip(*((arch, latency.latency_ms) for arch, latency in known), strict=True)
             self._predictor = LatencyPredictor(archs, latencies_ms, num_classes=self._num_classes)
-            self._fitted = len(self._known)
+            self._fitted = count
         return self._predictor
+
+
+def fitted_count(known: int) -> int:
+    """How many of so many known networks the predictor is fitted to: 20, 22, 25 and so on; 0 below 20."""
+    count = 0
+    following = LEAST_MEASURED
+    while following <= known:
+        count, following = following, math.ceil(_MORE * following)
+    return count
+
+
+def _measured(known: tuple[ArchConfig, Latency]) -> tuple[str, str]:
+    """Orders networks by the time of their measuring."""
+    arch, latency = known
+    return (latency.measured_at if isinstance(latency, Measurement) else "", arch.key)

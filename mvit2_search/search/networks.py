@@ -1,6 +1,7 @@
 """The networks of a space: their settings in Optuna's terms, their costs, and which are left."""
 
-from collections.abc import Container, Hashable, Mapping
+import math
+from collections.abc import Callable, Container, Hashable, Mapping
 from functools import cached_property
 
 from optuna.distributions import (
@@ -12,6 +13,7 @@ from optuna.distributions import (
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import Cost, network_cost
+from mvit2_search.errors import MeasurementError
 from mvit2_search.search.forecast import Guess
 from mvit2_search.space import Axis, Choices, Params, SearchSpace
 from mvit2_search.space.settings import Value
@@ -36,16 +38,26 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 class Network:
-    """An architecture, its key, and what it costs, which is counted when it is first asked for."""
+    """An architecture, its key, and what is found out when it is first asked for."""
 
     def __init__(self, arch: ArchConfig, num_classes: int) -> None:
         self.arch = arch
         self.key = arch.key
         self._num_classes = num_classes
+        self._estimate_ms: float | None = None
 
     @cached_property
     def cost(self) -> Cost:
         return network_cost(self.arch, self._num_classes)
+
+    def estimate_ms(self, quick: Callable[[ArchConfig], float]) -> float:
+        """Its latency by an estimate, always the same one; infinite where that knows nothing of such networks."""
+        if self._estimate_ms is None:
+            try:
+                self._estimate_ms = quick(self.arch)
+            except MeasurementError:
+                self._estimate_ms = math.inf
+        return self._estimate_ms
 
 
 class Networks:

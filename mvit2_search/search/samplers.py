@@ -1,43 +1,58 @@
 """What proposes the next candidate: by name, with all that is known of networks before they are trained."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
 from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler import Domain, FrontSampler, Params, Span, exactly
 from mvit2_search.search.budget_sampler import BudgetSampler
 from mvit2_search.search.forecast import Guess
 from mvit2_search.search.foresight import Foresight
-from mvit2_search.search.networks import Network, Networks, distributions
+from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.trials import TrialRunner
 
 _FIRST = 5  # trained networks, published ones included, after which the model proposes
 
 
-def ends_pct(trials: Sequence[Trial]) -> dict[int, float]:
+def ends_pct(trials: Sequence[Trial], *, dominated: bool) -> dict[int, float]:
     """The accuracy of every trained network by number: of a stopped one, where its training would have ended.
 
-    That is its last accuracy and what finished ones gained from there on, but no more than the best of those that
-    are as fast: it was stopped because it would not beat them.
+    That is its last accuracy and what finished ones gained from there on.
+
+    Args:
+        dominated: whether trainings are stopped only where they would not beat what is as fast.
     """
-    finished = [t.outcome for t in trials if isinstance(t.outcome, Finished)]
+    finished = [t.outcome for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
     stopped = {t.number: t.outcome for t in trials if isinstance(t.outcome, Stopped)}
     rises: dict[int, float] = {}
     for epoch in {len(outcome.curve_pct) for outcome in stopped.values()}:
         gained = [one.accuracy_pct - one.curve_pct[epoch - 1] for one in finished if len(one.curve_pct) > epoch]
         rises[epoch] = float(np.mean(gained)) if gained else 0.0
     ends = {t.number: t.outcome.accuracy_pct for t in trials if isinstance(t.outcome, Finished)}
+    best = _Best(finished)
     for number, outcome in stopped.items():
-        latency_ms = outcome.latency.latency_ms
-        rivals = [one.accuracy_pct for one in finished if one.latency.latency_ms <= latency_ms]
         end = outcome.curve_pct[-1] + rises[len(outcome.curve_pct)]
-        ends[number] = min([end, max(rivals, default=end)])
+        ends[number] = min(end, best.within(outcome.latency.latency_ms)) if dominated else end
     return ends
+
+
+class _Best:
+    """The highest accuracy of what is as fast, for many latencies; infinite where nothing is."""
+
+    def __init__(self, finished: Sequence[Finished]) -> None:
+        points = sorted((one.latency.latency_ms, one.accuracy_pct) for one in finished)
+        self._latency_ms = [latency_ms for latency_ms, _ in points]
+        self._accuracy_pct = [math.inf, *accumulate((pct for _, pct in points), max)]
+
+    def within(self, latency_ms: float) -> float:
+        return self._accuracy_pct[bisect_right(self._latency_ms, latency_ms)]
 
 
 class Samplers:
@@ -46,7 +61,6 @@ class Samplers:
     def __init__(self, name: str, networks: Networks, runner: TrialRunner, *, seed: int) -> None:
         self._name, self._networks, self._runner, self._seed = name, networks, runner, seed
         self._foresight = self._known() if name == "front" else Foresight([], runner.num_classes)
-        self._quick: dict[str, float] = {}  # latencies of an estimate, by key
         self._untimed: set[str] = set()  # keys of those that could not be
 
     def next(self, guess: Guess) -> BaseSampler:
@@ -57,17 +71,17 @@ class Samplers:
             )
         for trial in self._runner.trials[-1:]:
             if trial.latency is not None:
-                self._foresight.learn(trial.arch, trial.latency.latency_ms)
+                self._foresight.learn(trial.arch, trial.latency)
         return FrontSampler(self._domain(guess), seed=self._seed, score=self._score(), first=_FIRST)
 
     def _known(self) -> Foresight:
         trials = self._runner.trials
-        timed = [(t.arch, t.latency.latency_ms) for t in trials if t.latency is not None]
+        timed = [(t.arch, t.latency) for t in trials if t.latency is not None]
         return Foresight([*self._runner.evaluator.latencies.kept(), *timed], self._runner.num_classes)
 
     def _score(self) -> Callable[[FrozenTrial], tuple[float, float] | None]:
         """Accuracy and latency of the networks that have been trained, stopped ones among them."""
-        ends = ends_pct(self._runner.trials)
+        ends = ends_pct(self._runner.trials, dominated=self._runner.stopping.stops_dominated)
         latencies = {t.number: t.latency.latency_ms for t in self._runner.trials if t.latency is not None}
         return lambda frozen: (ends[frozen.number], latencies[frozen.number]) if frozen.number in ends else None
 
@@ -89,25 +103,19 @@ class Samplers:
         if (quick := self._runner.evaluator.latencies.quick) is None:
             span = self._foresight.span(networks, guess.forecast)
         else:
-            span = exactly(np.array([self._at_once(network, quick) for network in networks]))
-        most = guess.limits.max_params or np.inf
-        allowed_M = np.array([n.cost.params <= most and n.key not in self._untimed for n in networks])
+            span = exactly(np.array([network.estimate_ms(quick) for network in networks]))
+        most = guess.limits.max_params
+        allowed_M = np.array(
+            [n.key not in self._untimed and (most is None or n.cost.params <= most) for n in networks]
+        )
         return Span(*(np.where(allowed_M, ms_M, np.inf) for ms_M in (span.ms_M, span.high_M)))
-
-    def _at_once(self, network: Network, quick: Callable[[ArchConfig], float]) -> float:
-        if network.key not in self._quick:
-            try:
-                self._quick[network.key] = quick(network.arch)
-            except MeasurementError:  # an estimate refuses what it knows nothing of
-                self._quick[network.key] = np.inf
-        return self._quick[network.key]
 
     def _measure(self, params: Params) -> float:
         network = self._networks.of(params)
         try:
-            latency_ms = self._runner.evaluator.latency(network.arch).latency_ms
+            latency = self._runner.evaluator.latency(network.arch)
         except MeasurementError:
             self._untimed.add(network.key)
             raise
-        self._foresight.learn(network.arch, latency_ms)
-        return latency_ms
+        self._foresight.learn(network.arch, latency)
+        return latency.latency_ms

@@ -27,6 +27,8 @@ class Dominance:
         at_least: finished trainings before any is stopped, not below 4.
     """
 
+    stops_dominated = True
+
     def __init__(self, *, confidence: float = 0.99, at_least: int = 5) -> None:
         self.confidence = confidence
         self.at_least = at_least

@@ -19,6 +19,8 @@ class Halving:
     Rungs are the epochs 1, `factor`, `factor` squared and so on before the last.
     """
 
+    stops_dominated = False
+
     def __init__(self, *, factor: int = 3) -> None:
         self.factor = factor
 

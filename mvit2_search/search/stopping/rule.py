@@ -24,12 +24,17 @@ class Curve:
 class StoppingRule(Protocol):
     """Decides after each epoch whether a candidate's training goes on.
 
+    Attributes:
+        stops_dominated: whether what it stops is expected to end no higher than a network that is as fast.
+
     Implementations promise:
 
     - Nothing is stopped before a training has finished, which is what tells how many epochs there are,
       nor after the last epoch.
     - Equal arguments, equal answer; the order of `past` does not matter.
     """
+
+    stops_dominated: bool
 
     def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         """Whether the next epoch is not worth its time.
@@ -43,6 +48,8 @@ class StoppingRule(Protocol):
 
 class Never:
     """Everything is trained to the end."""
+
+    stops_dominated = False
 
     def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         return False
