@@ -3,9 +3,8 @@
     python benchmarks/curves.py --out results/curves
     python benchmarks/curves.py --out results/curves --latencies
 
-The first trains 24 architectures with 3 seeds each, about an hour on two cores; stopped, it goes on where it was.
-The second times them and needs a quiet machine. Latencies and curves are in files of their own, one per training:
-`results/curves/README.md` describes them.
+The first trains 24 architectures with 3 seeds each, an hour and a half on one core; stopped, it goes on where it
+was. The second times them and needs a quiet machine. `results/curves/README.md` describes the files.
 """
 
 import argparse
@@ -71,10 +70,20 @@ def train_all(out: Path, device: str, share: tuple[int, int]) -> None:
     wanted = [(arch, seed) for arch in architectures() for seed in SEEDS]
     for arch, seed in wanted[share[0] :: share[1]]:
         path = out / f"{arch.key}-{seed}.json"
-        if not path.exists():
+        if not _is_there(path, dataset, proxy):
             row = _train(proxy, arch, dataset, seed)
             write_atomically(path, json.dumps(row, indent=1) + "\n")
             print(f"{path.name}: {row['curve_pct'][-1]:.2f} % in {row['seconds']:.0f} s", flush=True)
+
+
+def _is_there(path: Path, dataset: Dataset, proxy: ShortTrain) -> bool:
+    """Ends the script where a curve is of other data or of another recipe."""
+    if not path.exists():
+        return False
+    row = json.loads(path.read_text())
+    if (row["data"], row["settings"]) != (dataset.fingerprint, proxy.settings()):
+        raise SystemExit(f"{path} was trained otherwise; give another --out")
+    return True
 
 
 def _train(proxy: ShortTrain, arch: ArchConfig, dataset: Dataset, seed: int) -> dict[str, Any]:

@@ -86,6 +86,16 @@ def test_controls_are_trained_beside_the_search_which_does_not_see_them(tmp_path
 
 
 @searches
+def test_what_is_far_over_a_tight_budget_is_not_even_timed(tmp_path):
+    """Of random networks one in thousands is as small as the smallest published one."""
+    study = search(request(tmp_path, latency_budget="mobilevitv2-0.5", control=2, trials=1))
+    controls = study.controls()
+    assert sum(isinstance(t.outcome, Finished) for t in controls) == 2
+    assert len(controls) < 50
+    assert max(t.latency.latency_ms for t in controls) <= 1.3 * study.limits.latency_ms
+
+
+@searches
 def test_more_controls_go_on_after_fewer_and_the_study_is_finished_until_more_are_asked_for(tmp_path):
     at_once = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
     first = search(request(tmp_path, control=2)).controls()

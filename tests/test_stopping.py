@@ -105,6 +105,19 @@ def test_the_bound_is_exceeded_as_often_as_it_says(count, scatter, slope):
     assert exceeded / tries == pytest.approx(0.1, abs=4 * (0.1 * 0.9 / tries) ** 0.5)
 
 
+@pytest.mark.parametrize("noise", [0.5, 2.0])
+def test_a_training_ends_above_any_of_its_bounds_as_seldom_as_the_confidence_says(noise):
+    """Noise of early epochs that has nothing in common: then nearly all of the risk is used."""
+    rng, tries, rule = np.random.default_rng(3), 1500, Dominance(confidence=0.8)
+    above = 0
+    for _ in range(tries):
+        last = rng.normal(70, 3, 13)
+        curves = [[*(one - rng.normal([9, 5, 2], noise)), one] for one in last]
+        finished = [curve(*one) for one in curves[1:]]
+        above += any(last[0] > rule.bound_pct(curves[0][:epoch], finished) for epoch in (1, 2, 3))
+    assert 0.1 < above / tries <= 0.2 + 2 * (0.2 * 0.8 / tries) ** 0.5
+
+
 def search_once(rng, *, rule, trials=40, noise=1.0):
     """Candidates in turn: curves towards a last accuracy that grows with latency; whose stops were wrong.
 

@@ -4,27 +4,28 @@ import random
 from collections.abc import Iterator
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.complexity import network_cost
 from mvit2_search.records import Failed, Finished, Trial
+from mvit2_search.search.forecast import Forecast, Guess
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
-from mvit2_search.space import SearchSpace, draw_params
+from mvit2_search.space import draw_params
 
-_MAX_BARREN = 100  # draws in a row that came to nothing
-_MAX_REPEATED = 1_000  # draws in a row that were drawn before: the space has no more
+_MAX_BARREN = 100  # timed draws in a row that came to nothing
+_MAX_SKIPPED = 100_000  # draws in a row that are not worth timing, or were drawn before
+_SURELY_OVER = 1.3  # times the limits by the guess from multiply-adds, which is hardly ever so far off
 
 
 def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
     """Draw until `count` architectures within the limits are trained to the end.
 
-    Draws follow from the study's seed alone, so that a larger count goes on after a smaller. What is over the
-    budget is timed, kept and does not count; a training that failed is tried again. No stopping rule ends them.
+    Draws follow from the study's seed and its published widths alone, so that a larger count goes on after a
+    smaller. What is over the budget does not count; where multiply-adds tell, it is not even timed. A training
+    that failed is tried again. No stopping rule ends them.
     """
-    controls = runner.study.controls()
-    kept = {
-        t.arch.key: t for t in controls if not (isinstance(t.outcome, Failed) and t.outcome.reason == "training")
-    }
-    trained, barren, why = 0, 0, "the space has no more"
-    for index, arch in enumerate(_draws(runner.space, runner.seed)):
+    kept = {t.arch.key: t for t in runner.study.controls() if not _is_worth_retrying(t)}
+    trained, barren, why = 0, 0, f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
+    for index, arch in enumerate(_draws(runner, _guess(runner))):
         if trained >= count or interrupt.requested:
             return
         if barren == _MAX_BARREN:
@@ -41,14 +42,24 @@ def _is_worth_retrying(trial: Trial) -> bool:
     return isinstance(trial.outcome, Failed) and trial.outcome.reason == "training"
 
 
-def _draws(space: SearchSpace, seed: int) -> Iterator[ArchConfig]:
-    """Different architectures, every axis drawn evenly by itself, until nothing new comes."""
-    generator = random.Random(f"control {seed}")
+def _guess(runner: TrialRunner) -> Guess:
+    """From the published widths, which are timed before all else and never change."""
+    widths = [t for t in [*runner.trials, *runner.study.outside()] if t.baseline is not None]
+    macs, latencies_ms = zip(
+        *((t.macs, t.latency.latency_ms) for t in widths if t.latency is not None), strict=True
+    )
+    return Guess(Forecast(macs, latencies_ms), runner.limits)
+
+
+def _draws(runner: TrialRunner, guess: Guess) -> Iterator[ArchConfig]:
+    """Different architectures that may be within the limits, every axis drawn evenly, until none comes."""
+    generator = random.Random(f"control {runner.seed}")
     seen: set[str] = set()
-    repeated = 0
-    while repeated < _MAX_REPEATED:
-        arch = space.decode(draw_params(space, generator))
-        repeated = repeated + 1 if arch.key in seen else 0
-        if not repeated:
+    skipped = 0
+    while skipped < _MAX_SKIPPED:
+        arch = runner.space.decode(draw_params(runner.space, generator))
+        skipped += 1
+        if arch.key not in seen and guess.share(network_cost(arch, runner.num_classes)) <= _SURELY_OVER:
+            skipped = 0
             seen.add(arch.key)
             yield arch

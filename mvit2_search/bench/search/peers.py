@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,14 @@ class Peer:
     @property
     def version(self) -> str:
         """What rows are made with; rows of another version are no rows of this peer."""
-        files = sorted(file for pattern in (*_SOURCES, *self.sources) for file in _PACKAGE.glob(pattern))
-        digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-        return f"{version_of(self.package)} {digest.hexdigest()[:7]}"
+        return f"{version_of(self.package)} {_digest(self.sources)}"
+
+
+@cache
+def _digest(sources: tuple[str, ...]) -> str:
+    """Of the sources as they were when this process first asked."""
+    files = sorted(file for pattern in (*_SOURCES, *sources) for file in _PACKAGE.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:7]
 
 
 def _optuna(name: str, **options: Any) -> Callable[[Problem, int], BaseSampler]:
@@ -103,6 +109,10 @@ PEERS: dict[str, Peer] = {
     "front": Peer(make=_front, package="mvit2-search", sources=("sampler/*.py",)),
     **{f"{name}{KNOWS}": _told(peer) for name, peer in _ALONE.items()},
 }
+
+
+for _peer in PEERS.values():  # before a source can change under a process that runs it
+    _digest(_peer.sources)
 
 
 def find_peer(name: str) -> Peer:

@@ -40,18 +40,21 @@ def bench_search(
 
     Raises:
         SpecError: a problem or a peer is not known.
-        BackendUnavailable: a package is not installed, or a worker died.
+        BackendUnavailable: a package is not installed, a worker died, or sources changed meanwhile.
         StorageError: `results` cannot be read or written.
     """
     path = rows_file(results)
     wanted = _wanted(problems, peers, seeds, evaluations)
     for problem in problems:
         make_problem(problem)
-    left = [key for key in wanted if key not in read_rows(path)]
+    known = read_rows(path)
+    left = [key for key in wanted if key not in known]
     tell(f"{len(wanted) - len(left)} of {len(wanted)} rows are in {path}")
     with closing(_computed(left, jobs)) as computed:
         append_rows(path, _told(computed, len(left), tell))
     known = read_rows(path)
+    if not known.keys() >= set(wanted):
+        raise BackendUnavailable("bench search: its sources changed while it ran; the same command goes on")
     return SearchBench(
         problems=tuple(problems),
         peers=tuple(peers),

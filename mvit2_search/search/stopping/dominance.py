@@ -35,17 +35,20 @@ class Dominance:
 
     def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         finished = [curve for curve in past if curve.finished]
-        epoch, looks = len(accuracy_pct), epochs_of(past) - 1
         rivals = [c.accuracy_pct[-1] for c in finished if c.allowed and c.latency_ms <= latency_ms]
-        if not rivals or len(finished) < self.at_least or epoch > looks:
-            return False
-        bound = upper_bound_pct(
+        return bool(rivals) and self.bound_pct(accuracy_pct, finished) <= max(rivals)
+
+    def bound_pct(self, accuracy_pct: Sequence[float], finished: Sequence[Curve]) -> float:
+        """What the training ends above only with an epoch's share of the risk; infinite while little is known."""
+        epoch, looks = len(accuracy_pct), epochs_of(finished) - 1
+        if len(finished) < self.at_least or epoch > looks:
+            return math.inf
+        return upper_bound_pct(
             accuracy_pct[-1],
             after_epoch_pct=[c.accuracy_pct[epoch - 1] for c in finished],
             last_pct=[c.accuracy_pct[-1] for c in finished],
             confidence=1 - (1 - self.confidence) / looks,
         )
-        return bound <= max(rivals)
 
 
 def upper_bound_pct(
