@@ -10,7 +10,7 @@ from mvit2_search.sampler.history import History
 from mvit2_search.sampler.surrogate import Surrogate
 
 _MIDDLE = 0.5  # quantile of accuracy below which it is compressed
-_WORST, _FIRST = 0.25, 10  # the front counts from this quantile of the first trained, most of them not chosen
+_FIRST = 10  # the front counts from the worst of the first trained
 _MOST = 400  # trainings that the model is made of
 
 
@@ -25,7 +25,7 @@ def fit(history: History, encoding: Encoding, domain: Domain) -> tuple[Surrogate
     y_N, latency_N = compressed(history.accuracy_N)[kept], history.latency_N[kept]
     surrogate = Surrogate(encoding.ordered_D)
     surrogate.fit(x_ND, y_N)
-    worst = float(np.quantile(compressed(history.accuracy_N)[:_FIRST], _WORST))
+    worst = float(compressed(history.accuracy_N)[:_FIRST].min())
     if history.running:
         running_RD = encoding.encode(history.running)
         expected_R = surrogate.predict(running_RD)[0]

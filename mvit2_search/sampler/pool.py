@@ -5,7 +5,7 @@ import numpy as np
 from mvit2_search.sampler.domain import Params
 from mvit2_search.sampler.encoding import Encoding
 
-_STEP = 0.15  # standard deviation of a small change of an ordered setting
+_STEPS = 0.02, 0.2  # between which lies the standard deviation of small changes of ordered settings
 _FRESH = 0.5  # how often a change is a new value instead of a small step
 
 
@@ -36,7 +36,8 @@ def mutated(parents_PD: np.ndarray, count: int, encoding: Encoding, rng: np.rand
 
 def _stepped(x_ND: np.ndarray, encoding: Encoding, rng: np.random.Generator) -> np.ndarray:
     """Every ordered setting moved by a small step: of a few values, to a neighbouring one at least."""
-    step_ND = rng.normal(0, _STEP, x_ND.shape)
+    scale_N = np.exp(rng.uniform(*np.log(_STEPS), len(x_ND)))
+    step_ND = rng.normal(0, scale_N[:, None], x_ND.shape)
     least_D = np.where(encoding.count_D > 1, 1 / np.maximum(encoding.count_D - 1, 1), 0)
     moved_ND: np.ndarray = np.clip(x_ND + np.sign(step_ND) * np.maximum(np.abs(step_ND), least_D), 0, 1)
     return moved_ND
