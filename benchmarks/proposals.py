@@ -117,12 +117,13 @@ def proposal_s(count: int, quick: Callable[[ArchConfig], float] | None) -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=(200, 10_000))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     report = {
         f"{count} trials, {name}": proposal_s(count, quick)
-        for count in (200, 10_000)
+        for count in options.trials
         for name, quick in (("estimate", latency_ms), ("device", None))
     }
     for name, row in report.items():

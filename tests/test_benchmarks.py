@@ -23,3 +23,27 @@ def test_the_benchmark_beside_timm_writes_its_tables(tmp_path):
         assert row["rounds"] == 2
         assert row["ratio"][0] > 0
         assert row["relative_error"] is None or row["relative_error"] < 1e-4
+
+
+@pytest.mark.slow
+def test_the_sampler_is_replayed_on_our_own_networks(tmp_path):
+    out = tmp_path / "own.json"
+    script = SCRIPT.parent / "own_space.py"
+    command = [sys.executable, script, "--orders", "3", "--out", out]
+    subprocess.run(command, cwd=SCRIPT.parent.parent, capture_output=True, text=True, check=True)
+    report = json.loads(out.read_text())
+    for name in ("front", "random"):
+        means = [mean for mean, _ in report["gap_pct"][name].values()]
+        assert list(report["gap_pct"][name]) == ["6", "9", "12", "16", "20"]
+        assert 100 > means[0] > means[-1] >= 0
+        assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.slow
+def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
+    out = tmp_path / "proposals.json"
+    command = [sys.executable, SCRIPT.parent / "proposals.py", "--trials", "25", "40", "--out", out]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(out.read_text())
+    assert list(report) == [f"{count} trials, {name}" for count in (25, 40) for name in ("estimate", "device")]
+    assert all(0 < row["median_s"] <= row["largest_s"] for row in report.values())
