@@ -36,7 +36,8 @@ def mutated(parents_PD: np.ndarray, count: int, encoding: Encoding, rng: np.rand
 
 def _stepped(x_ND: np.ndarray, encoding: Encoding, rng: np.random.Generator) -> np.ndarray:
     """Every ordered setting moved by a small step: of a few values, to a neighbouring one at least."""
-    scale_N = np.exp(rng.uniform(*np.log(_STEPS), len(x_ND)))
+    low, high = np.log(_STEPS)
+    scale_N = np.exp(rng.uniform(low, high, len(x_ND)))
     step_ND = rng.normal(0, scale_N[:, None], x_ND.shape)
     least_D = np.where(encoding.count_D > 1, 1 / np.maximum(encoding.count_D - 1, 1), 0)
     moved_ND: np.ndarray = np.clip(x_ND + np.sign(step_ND) * np.maximum(np.abs(step_ND), least_D), 0, 1)
