@@ -22,8 +22,8 @@ _LEAST_TESTED = 1_000  # after every epoch but the last
 class ShortTrain:
     """Trains from scratch by `recipe` on the torch device `device`.
 
-    After the last epoch all images are tested, before as many as an epoch trains on, at least 1,000: that takes a
-    fifth of the epoch's time.
+    After the last epoch all images are tested, before as many as an epoch trains on, which takes a fifth of the
+    time of training on them, but at least 1,000.
 
     What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
     estimated anew before each test (`train.settle_statistics`).

@@ -24,18 +24,22 @@ def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
     that failed is tried again. No stopping rule ends them.
     """
     kept = {t.arch.key: t for t in runner.study.controls() if not _is_worth_retrying(t)}
-    trained, barren, why = 0, 0, f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
-    for index, arch in enumerate(_draws(runner, _guess(runner))):
-        if trained >= count or interrupt.requested:
-            return
-        if barren == _MAX_BARREN:
-            why = f"of the last {barren} drawn none was within the budget and trained"
+    draws = _draws(runner)
+    index = trained = barren = 0
+    while trained < count and barren < _MAX_BARREN and not interrupt.requested:
+        if (arch := next(draws, None)) is None:
             break
         trial = kept.get(arch.key) or runner.run_control(index, arch)
         done = isinstance(trial.outcome, Finished)
-        trained, barren = trained + done, 0 if done else barren + 1
-    if trained < count:
-        runner.listener.note(f"{trained} of {count} random architectures trained: {why}")
+        index, trained, barren = index + 1, trained + done, 0 if done else barren + 1
+    if trained < count and not interrupt.requested:
+        runner.listener.note(f"{trained} of {count} random architectures trained: {_why(barren)}")
+
+
+def _why(barren: int) -> str:
+    if barren == _MAX_BARREN:
+        return f"of the last {barren} drawn none was within the budget and trained"
+    return f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
 
 
 def _is_worth_retrying(trial: Trial) -> bool:
@@ -51,8 +55,9 @@ def _guess(runner: TrialRunner) -> Guess:
     return Guess(Forecast(macs, latencies_ms), runner.limits)
 
 
-def _draws(runner: TrialRunner, guess: Guess) -> Iterator[ArchConfig]:
+def _draws(runner: TrialRunner) -> Iterator[ArchConfig]:
     """Different architectures that may be within the limits, every axis drawn evenly, until none comes."""
+    guess = _guess(runner)
     generator = random.Random(f"control {runner.seed}")
     seen: set[str] = set()
     skipped = 0

@@ -1,6 +1,7 @@
 """Latencies before they are measured: kept ones as they are, others predicted, with bounds.
 
-Predictions are never recorded, reported or compared with a budget: they only say what is worth measuring.
+Predictions are never recorded or reported: they say what is worth proposing and measuring. Whether a network is
+within the budget is decided by its measured latency alone.
 """
 
 import math
