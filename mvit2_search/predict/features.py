@@ -1,6 +1,5 @@
 """Architectures as the numbers that a latency follows from."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,14 +32,13 @@ def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
 
 
 def _work(arch: ArchConfig, num_classes: int) -> list[float]:
-    macs: Counter[str] = Counter()
-    elements: Counter[str] = Counter()
+    macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
     operators = network_operators(arch, num_classes)
-    for operator in operators:
-        macs[operator.kind] += operator.macs
-        elements[operator.block] += operator.elements
-    arithmetic = [macs[kind] / 1e9 for kind in KINDS[:-1]]
-    return [1.0, float(len(operators)), *arithmetic, *(elements[block] / 1e6 for block in BLOCKS)]
+    for block, kind, macs, elements, _ in operators:
+        macs_of[kind] += macs
+        elements_of[block] += elements
+    arithmetic = [macs_of[kind] / 1e9 for kind in KINDS[:-1]]
+    return [1.0, float(len(operators)), *arithmetic, *(elements_of[block] / 1e6 for block in BLOCKS)]
 
 
 def _shape(arch: ArchConfig) -> list[float]:

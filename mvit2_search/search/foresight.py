@@ -41,15 +41,16 @@ class Foresight:
 
     def span(self, networks: Sequence[Network], forecast: Forecast) -> Span:
         """Latencies of `networks`; by `forecast` where the predictor cannot say."""
-        ms_2M = forecast.bounds_ms(np.array([network.cost.macs for network in networks]))
-        predictor = self._latest_predictor()
-        unknown = [i for i, network in enumerate(networks) if network.key not in self._known]
-        covered = [i for i in unknown if predictor is not None and predictor.covers(networks[i].arch)]
+        ms_2M = np.empty((2, len(networks)))
+        known = [i for i, network in enumerate(networks) if network.key in self._known]
+        ms_2M[:, known] = [self._known[networks[i].key][1].latency_ms for i in known]
+        predictor, left = self._latest_predictor(), sorted(set(range(len(networks))).difference(known))
+        covered = [i for i in left if predictor is not None and predictor.covers(networks[i].arch)]
         if predictor is not None:
             for i, found in zip(covered, predictor.predict([networks[i].arch for i in covered]), strict=True):
                 ms_2M[:, i] = found.latency_ms, found.high_ms
-        for i in set(range(len(networks))).difference(unknown):
-            ms_2M[:, i] = self._known[networks[i].key][1].latency_ms
+        guessed = sorted(set(left).difference(covered))
+        ms_2M[:, guessed] = forecast.bounds_ms(np.array([networks[i].cost.macs for i in guessed]))
         return Span(*ms_2M)
 
     def _latest_predictor(self) -> LatencyPredictor | None:
