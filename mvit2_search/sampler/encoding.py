@@ -21,6 +21,7 @@ class Encoding:
         self._columns = {name: _column(distribution) for name, distribution in distributions.items()}
         self.ordered_D = np.array([column.ordered for column in self._columns.values()])
         self.count_D = np.array([column.count for column in self._columns.values()])  # of values; 0: continuous
+        self.choices = [column.choices for column in self._columns.values()]  # None: ordered
 
     def encode(self, params: Sequence[Params]) -> np.ndarray:
         """x_ND, one row for each."""
@@ -50,6 +51,7 @@ class _Range:
     log: bool
     kind: type[int] | type[float]
     ordered = True
+    choices = None
 
     @property
     def count(self) -> int:
@@ -72,6 +74,7 @@ class _Choice:
     def __init__(self, choices: Sequence[Any]) -> None:
         self.ordered = all(type(choice) in (int, float) for choice in choices)
         self.count = len(choices)
+        self.choices = None if self.ordered else tuple(choices)
         self._values = sorted(choices) if self.ordered else list(choices)
         self._step = 1 / max(self.count - 1, 1) if self.ordered else 1.0
 

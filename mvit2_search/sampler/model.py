@@ -23,7 +23,7 @@ def fit(history: History, encoding: Encoding, domain: Domain) -> tuple[Surrogate
     kept = informative(history.accuracy_N, history.latency_N, _MOST)
     x_ND = encoding.encode([history.params[i] for i in kept])
     y_N, latency_N = compressed(history.accuracy_N)[kept], history.latency_N[kept]
-    surrogate = Surrogate(encoding.ordered_D)
+    surrogate = Surrogate(encoding.choices)
     surrogate.fit(x_ND, y_N)
     worst = float(compressed(history.accuracy_N)[:_FIRST].min())
     if history.running:
