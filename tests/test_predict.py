@@ -70,6 +70,13 @@ class TestOperators:
         macs = [i for i, name in enumerate(WORK) if name.endswith("GMACs")]
         assert work([arch], 1, 1000)[0, macs].sum() == pytest.approx(network_cost(arch).macs / 1e9)
 
+    def test_every_operator_is_in_the_work(self):
+        arch = ArchConfig.mobilevitv2(0.75)
+        row, operators = work([arch], 1, 1000)[0], network_operators(arch)
+        assert row[WORK.index("operators")] == len(operators)
+        elements = [i for i, name in enumerate(WORK) if name.endswith("Melements")]
+        assert row[elements].sum() == pytest.approx(sum(operator.elements for operator in operators) / 1e6)
+
 
 class TestGaussianProcess:
     def test_the_likelihood_is_that_of_the_normal_distribution(self):
