@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 _PLACE_SIGMA = 0.25  # of a coordinate of a place, before anything is known
 
@@ -40,9 +41,9 @@ class Distance:
         for d in self._ordered:
             apart_DMN[d] = (a_MD[:, d, None] - b_ND[:, d]) ** 2
         for settings, place_VP in self._places(theta):
-            apart_VV = ((place_VP[:, None] - place_VP) ** 2).sum(-1)
+            apart_VV = cdist(place_VP, place_VP, "sqeuclidean")
             for d in settings:
-                apart_DMN[d] = apart_VV[np.ix_(a_MD[:, d].astype(int), b_ND[:, d].astype(int))]
+                apart_DMN[d] = apart_VV[:, b_ND[:, d].astype(int)][a_MD[:, d].astype(int)]
         return apart_DMN
 
     def total(self, theta: np.ndarray, apart_DMN: np.ndarray) -> np.ndarray:
@@ -57,8 +58,9 @@ class Distance:
         weight_D = np.exp(theta[: self._settings])
         parts = [weight_D * np.einsum("dmn,mn->d", apart_DNN, slope_NN)]
         for settings, place_VP in self._places(theta):
-            has_DNV = x_ND.T[settings][..., None] == np.arange(len(place_VP))
-            slope_VV = np.einsum("d,dmv,mn,dnw->vw", weight_D[settings], has_DNV, slope_NN, has_DNV, optimize=True)
+            has_DNV = (x_ND.T[settings][..., None] == np.arange(len(place_VP))).astype(float)
+            slope_DVV = np.swapaxes(has_DNV, 1, 2) @ slope_NN @ has_DNV
+            slope_VV = np.tensordot(weight_D[settings], slope_DVV, 1)
             slope_VV = slope_VV + slope_VV.T
             parts.append(2 * (slope_VV.sum(1)[:, None] * place_VP - slope_VV @ place_VP).ravel())
         return np.concatenate(parts)
