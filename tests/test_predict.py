@@ -59,7 +59,9 @@ class TestOperators:
         feed_forward = 2 * (dim + 2 * dim) + 2 * 2 * dim
         norms_sums_and_gate = (2 + 5 + 3) * dim + 2 + 5 * dim
         assert added == positions * (projections + feed_forward + norms_sums_and_gate)
-        assert len([o for o in two if o.encoder]) > len([o for o in one if o.encoder])
+        four = network_operators(ArchConfig.mobilevitv2(1.0, attention_layers=(4, 4, 3)))
+        assert len(four) - len(two) == 2 * (len(two) - len(one)) == 2 * 9
+        assert sum(o.elements for o in four) - sum(o.elements for o in two) == 2 * added
 
     def test_channels_are_rounded_up_to_lanes(self):
         arch = ArchConfig.mobilevitv2(0.55)

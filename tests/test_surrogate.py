@@ -48,6 +48,15 @@ class TestDistance:
     def test_other_choices_have_places_of_their_own(self):
         assert len(Distance([self.NAMES, self.NAMES]).mean) == 2 + 9
         assert len(Distance([self.NAMES, self.NAMES[::-1]]).mean) == 2 + 9 + 9
+        assert len(Distance([([3], [5]), ([3], [5]), (None,)]).mean) == 3 + 4 + 1
+
+    def test_of_very_many_choices_any_two_stay_1_apart(self):
+        distance = Distance([tuple(range(500)), self.NAMES])
+        x_ND = np.array([[7.0, 1.0], [7.0, 2.0], [499.0, 1.0]])
+        assert len(distance.mean) == 2 + 9
+        assert distance.apart(distance.mean, x_ND, x_ND[:1])[:, :, 0] == pytest.approx(
+            np.array([[0, 0, 1], [0, 1, 0]])
+        )
 
 
 class TestSurrogate:
@@ -73,14 +82,14 @@ class TestSurrogate:
         assert np.mean(error < 2 * np.hypot(sigma, 0.2)) >= 0.85
 
     def test_an_order_is_used_and_names_have_none(self):
-        x_ND = np.linspace(0, 1, 8)[:, None]
-        y_N = np.sin(3 * x_ND[:, 0])
+        """What lies between two values follows from them only where values have an order."""
+        y_N = np.sin(3 * np.linspace(0, 1, 8))
+        kept = np.array([0, 1, 2, 4, 5, 6, 7])
         ordered, named = Surrogate([None]), Surrogate([tuple("abcdefgh")])
-        ordered.fit(x_ND, y_N)
-        named.fit(np.arange(8.0)[:, None], y_N)
-        assert abs(ordered.predict(np.array([[0.07]]))[0][0] - np.sin(0.21)) < 0.05
-        named.fit(np.arange(7.0)[:, None], y_N[:7])  # of the eighth name nothing is known
-        assert abs(named.predict(np.array([[7.0]]))[0][0] - y_N[:7].mean()) < 0.5 * y_N[:7].std()
+        ordered.fit(kept[:, None] / 7, y_N[kept])
+        named.fit(kept[:, None].astype(float), y_N[kept])
+        assert ordered.predict(np.array([[3 / 7]]))[0] == pytest.approx(y_N[[3]], abs=0.02)
+        assert abs(named.predict(np.array([[3.0]]))[0][0] - y_N[3]) > 0.2
 
     def test_equal_accuracies_are_no_problem(self):
         model = Surrogate([None, None])

@@ -125,7 +125,7 @@ def _encoder(trace: _Trace, arch: ArchConfig, b: int) -> None:
     pixels, patches = arch.patch_sizes[b] ** 2, arch.patch_rows[b] ** 2
     positions = pixels * patches
     trace.elementwise(4 * dim * positions)  # into patches and back
-    first = len(trace.operators)
+    before, trace.operators = trace.operators, []
     trace.elementwise(2 * dim * positions)  # norm
     _mixer(trace, arch.attention[b], dim, pixels, patches)
     trace.elementwise(5 * dim * positions)  # sum, norm
@@ -133,7 +133,7 @@ def _encoder(trace: _Trace, arch: ArchConfig, b: int) -> None:
     trace.elementwise(2 * ffn_dim * positions)
     trace.token(ffn_dim, dim, positions)
     trace.elementwise(3 * dim * positions)
-    trace.operators += trace.operators[first:] * (arch.attention_layers[b] - 1)
+    trace.operators = before + trace.operators * arch.attention_layers[b]  # all layers are alike
     trace.elementwise(2 * dim * positions)
 
 

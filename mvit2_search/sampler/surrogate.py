@@ -12,15 +12,16 @@ from mvit2_search.sampler.distance import Distance
 
 _FINE = 8.0  # how much faster the second kernel falls with the distance
 _JITTER = 1e-8
-_STEPS, _MOST = 30, 120  # of the search for the likeliest settings, and the networks it looks at
+_STEPS, _MOST = 30, 120  # of the search for the likeliest parameters, and the networks it looks at
 
 
 class Surrogate:
     """A Gaussian process over the distances of networks.
 
     Two kernels fall exponentially with the distance, one slowly, so that settings act mostly one by one, and one
-    fast, for what only some combinations do. The parameters of the distance, variances and noise are those of the
-    highest posterior probability. Values are standardised here.
+    fast, for what only some combinations do. The parameters theta are those of the distance, then the logarithms
+    of the kernels' variances and of the noise, and have the highest posterior probability. Values are standardised
+    here.
 
     Args:
         choices: of each setting; None where its values are ordered.
@@ -32,7 +33,7 @@ class Surrogate:
         self._theta = self._prior.mean
 
     def fit(self, x_ND: np.ndarray, y_N: np.ndarray) -> None:
-        """Find the settings and take over what is known."""
+        """Find the parameters and take over what is known."""
         chosen = np.linspace(0, len(y_N) - 1, min(len(y_N), _MOST)).round().astype(int)
         z_N = (y_N[chosen] - y_N.mean()) / max(y_N.std(), 1e-12)
         found = minimize(
@@ -48,7 +49,7 @@ class Surrogate:
         self.condition(x_ND, y_N)
 
     def condition(self, x_ND: np.ndarray, y_N: np.ndarray) -> None:
-        """Take over what is known, with the settings found before."""
+        """Take over what is known, with the parameters found before."""
         self._x_ND = x_ND
         self._mean, self._spread = float(y_N.mean()), float(max(y_N.std(), 1e-12))
         noise = np.exp(self._theta[-1]) + _JITTER
@@ -73,8 +74,7 @@ class Surrogate:
 
 @dataclass(frozen=True, slots=True)
 class _Prior:
-    """Independent normal distributions of the distance's parameters and the logarithms of two variances and the
-    noise."""
+    """Independent normal distributions of the distance's parameters and the logarithms of variances and noise."""
 
     mean: np.ndarray
     sigma: np.ndarray

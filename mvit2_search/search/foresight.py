@@ -41,15 +41,18 @@ class Foresight:
 
     def span(self, networks: Sequence[Network], forecast: Forecast) -> Span:
         """Latencies of `networks`; by `forecast` where the predictor cannot say."""
+        predictor = self._latest_predictor()
         ms_2M = np.empty((2, len(networks)))
-        known = [i for i, network in enumerate(networks) if network.key in self._known]
-        ms_2M[:, known] = [self._known[networks[i].key][1].latency_ms for i in known]
-        predictor, left = self._latest_predictor(), sorted(set(range(len(networks))).difference(known))
-        covered = [i for i in left if predictor is not None and predictor.covers(networks[i].arch)]
-        if predictor is not None:
+        covered: list[int] = []
+        guessed: list[int] = []
+        for i, network in enumerate(networks):
+            if network.key in self._known:
+                ms_2M[:, i] = self._known[network.key][1].latency_ms
+            else:
+                (covered if predictor and predictor.covers(network.arch) else guessed).append(i)
+        if predictor:
             for i, found in zip(covered, predictor.predict([networks[i].arch for i in covered]), strict=True):
                 ms_2M[:, i] = found.latency_ms, found.high_ms
-        guessed = sorted(set(left).difference(covered))
         ms_2M[:, guessed] = forecast.bounds_ms(np.array([networks[i].cost.macs for i in guessed]))
         return Span(*ms_2M)
 
