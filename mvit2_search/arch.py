@@ -19,6 +19,8 @@ from mvit2_search.errors import SpecError
 Attention = Literal["separable", "multi_head", "linformer"]
 Family = Literal["mobilevitv2", "mobilevitv1"]
 ChannelOrder = Literal["RGB", "BGR"]
+_ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+_FAMILIES: tuple[Family, ...] = get_args(Family)
 
 STAGES = 5
 ATTENTION_STAGES = (3, 4, 5)
@@ -121,14 +123,14 @@ class ArchConfig:
         if odd := [k for k in self.kernel_sizes if k not in (3, 5)]:
             raise SpecError(f"kernel_sizes: expected 3 or 5, found {odd[0]}")
         self._check_attention()
-        if self.family not in get_args(Family):
-            raise SpecError(f"family: expected one of {', '.join(get_args(Family))}, found {self.family!r}")
+        if self.family not in _FAMILIES:
+            raise SpecError(f"family: expected one of {', '.join(_FAMILIES)}, found {self.family!r}")
         if min(self.patch_sizes) < 1 or self.image_size < 32:
             raise SpecError("patch_sizes must be at least 1 and image_size at least 32")
 
     def _check_attention(self) -> None:
-        if unknown := [a for a in self.attention if a not in get_args(Attention)]:
-            raise SpecError(f"attention: expected one of {', '.join(get_args(Attention))}, found {unknown[0]!r}")
+        if unknown := [a for a in self.attention if a not in _ATTENTIONS]:
+            raise SpecError(f"attention: expected one of {', '.join(_ATTENTIONS)}, found {unknown[0]!r}")
         for attention, dim in zip(self.attention, self.attention_dims, strict=True):
             if attention != "separable" and dim % ATTENTION_HEADS:
                 raise SpecError(
@@ -314,7 +316,7 @@ def expanded_channels(
 
 
 def _per_stage(name: str, value: Any, length: int) -> tuple[Any, ...]:
-    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * length
+    values = tuple(value) if isinstance(value, tuple | list) else (value,) * length
     if len(values) != length:
         raise SpecError(f"{name}: expected one value or {length}, one per stage, found {len(values)}")
     return values
@@ -325,12 +327,14 @@ def _attention(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _sequence(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, tuple | list):
         raise SpecError(f"{name}: expected a list, found {value!r}")
     return value
 
 
 def _whole(name: str, value: Any) -> int:
+    if type(value) is int:
+        return value
     try:
         if isinstance(value, bool):
             raise TypeError
