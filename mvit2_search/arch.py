@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 from mvit2_search.errors import SpecError
 
@@ -316,7 +316,7 @@ def expanded_channels(
 
 
 def _per_stage(name: str, value: Any, length: int) -> tuple[Any, ...]:
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * length
+    values = tuple(value) if _is_sequence(value) else (value,) * length
     if len(values) != length:
         raise SpecError(f"{name}: expected one value or {length}, one per stage, found {len(values)}")
     return values
@@ -327,9 +327,14 @@ def _attention(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _sequence(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, tuple | list):
+    if not _is_sequence(value):
         raise SpecError(f"{name}: expected a list, found {value!r}")
-    return value
+    return cast(Sequence[Any], value)
+
+
+def _is_sequence(value: Any) -> bool:
+    """Lists and tuples first: a proposal asks this ten thousand times, and an abstract class answers slowly."""
+    return type(value) in (tuple, list) or (isinstance(value, Sequence) and not isinstance(value, str))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -45,6 +45,11 @@ archs = st.builds(
 )
 
 
+def test_any_sequence_gives_a_value_per_stage():
+    arch = ArchConfig.mobilevitv2(np.linspace(1, 2, 5).tolist(), attention_layers=range(1, 4))
+    assert arch == ArchConfig.mobilevitv2((1.0, 1.25, 1.5, 1.75, 2.0), attention_layers=(1, 2, 3))
+
+
 @pytest.mark.parametrize("width", CHANNELS)
 def test_channels_round_as_published(width):
     arch = ArchConfig.mobilevitv2(width)

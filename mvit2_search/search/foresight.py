@@ -49,8 +49,8 @@ class Foresight:
             if network.key in self._known:
                 ms_2M[:, i] = self._known[network.key][1].latency_ms
             else:
-                (covered if predictor and predictor.covers(network.arch) else guessed).append(i)
-        if predictor:
+                (covered if predictor is not None and predictor.covers(network.arch) else guessed).append(i)
+        if predictor is not None:
             for i, found in zip(covered, predictor.predict([networks[i].arch for i in covered]), strict=True):
                 ms_2M[:, i] = found.latency_ms, found.high_ms
         ms_2M[:, guessed] = forecast.bounds_ms(np.array([networks[i].cost.macs for i in guessed]))

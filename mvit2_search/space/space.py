@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -65,7 +66,7 @@ class Choices:
         return ranked[math.floor(share * ranked.index(value) + 1e-9)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Axis:
     """One value to choose: a setting, in one stage or in all of them (`stage` None)."""
 
@@ -73,7 +74,7 @@ class Axis:
     stage: int | None
     domain: Range | Choices
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.setting if self.stage is None else f"stage{self.stage}.{self.setting}"
 
