@@ -6,11 +6,12 @@ from itertools import product
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from mixed_settings import MIXED
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.pareto import hypervolume
 from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
@@ -18,16 +19,8 @@ from mvit2_search.sampler.encoding import Encoding
 from mvit2_search.sampler.gain import Front
 from mvit2_search.sampler.history import History, told
 from mvit2_search.sampler.model import compressed, fit, informative
-from mvit2_search.sampler.pool import mutated, random_rows
+from mvit2_search.sampler.pool import _stepped, mutated, random_rows
 
-MIXED = {
-    "width": FloatDistribution(0.5, 2.0),
-    "rate": FloatDistribution(1e-4, 1e-1, log=True),
-    "expand": FloatDistribution(1.0, 3.0, step=0.5),
-    "layers": IntDistribution(0, 4),
-    "kernel": CategoricalDistribution((3, 5, 7)),
-    "mixer": CategoricalDistribution(("separable", "linformer", "multi_head")),
-}
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
 
 
@@ -94,6 +87,21 @@ def test_low_accuracies_are_compressed_in_order():
     assert y == pytest.approx([-np.log(7), -np.log(3), 0, 0.5, 1.0])
 
 
+def test_the_front_counts_from_the_worst_of_the_first_ten():
+    encoding = Encoding(GRID)
+    accuracy_N = np.r_[np.linspace(70, 60, 10), 80.0, 50.0]
+    history = History(
+        params=encoding.decode(encoding.draw(12, rng())),
+        accuracy_N=accuracy_N,
+        latency_N=np.linspace(5, 16, 12),
+        running=[],
+        seen=set(),
+        proposals=12,
+    )
+    _, front = fit(history, encoding, grid_domain())
+    assert front.level_S[0] == compressed(accuracy_N)[9]
+
+
 def test_of_many_trainings_the_front_is_kept():
     accuracy, latency = rng(0).random(1000), rng(1).random(1000)
     kept = informative(accuracy, latency, 100)
@@ -110,6 +118,12 @@ class TestPool:
         changed = np.abs(mutated(parent, 400, encoding, rng()) - parent) > 1e-12
         assert 1 <= changed.sum(1).mean() <= 2
         assert changed.any(0).all()
+
+    def test_small_changes_are_of_every_size(self):
+        encoding = Encoding({"width": FloatDistribution(0.5, 2.0)})
+        steps_N = np.abs(_stepped(np.full((4000, 1), 0.5), encoding, rng())[:, 0] - 0.5)
+        assert np.quantile(steps_N, 0.1) < 0.01
+        assert np.quantile(steps_N, 0.9) > 0.1
 
     def test_half_of_the_random_ones_are_moved_towards_the_cheapest(self):
         encoding = Encoding({"width": FloatDistribution(0.5, 2.0), "depth": FloatDistribution(0.0, 1.0)})

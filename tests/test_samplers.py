@@ -60,6 +60,17 @@ class TestForesight:
         few, many = (Foresight(known[:count], 10).span(asked, LAW) for count in (19, 40))
         assert np.abs(many.ms_M / truth - 1).max() < 0.05 < np.abs(few.ms_M / truth - 1).max()
 
+    def test_multiply_adds_are_not_counted_for_what_the_predictor_covers(self):
+        known = [
+            (arch, measurement(network_cost(arch, 10).macs / 1e8)) for arch in draw_networks(BLOCKS, 25, seed=1)
+        ]
+        covered, other = (
+            network(ArchConfig.mobilevitv2(1.0, attention=name)) for name in ("separable", "linformer")
+        )
+        Foresight(known, 10).span([covered, other], LAW)
+        assert "cost" not in vars(covered)
+        assert "cost" in vars(other)
+
     def test_it_learns(self):
         one = network(published("mobilevitv2-0.75"))
         foresight = Foresight([(published("mobilevitv2-0.5"), measurement(9.5))], 10)

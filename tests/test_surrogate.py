@@ -2,22 +2,13 @@
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 from scipy.optimize import approx_fprime
 
+from mixed_settings import MIXED
 from mvit2_search.sampler.distance import Distance
 from mvit2_search.sampler.encoding import Encoding
 from mvit2_search.sampler.surrogate import Surrogate, _loss, _prior
-
-MIXERS = CategoricalDistribution(("separable", "linformer", "multi_head"))
-MIXED = {
-    "width": FloatDistribution(0.5, 2.0),
-    "rate": FloatDistribution(1e-4, 1e-1, log=True),
-    "expand": FloatDistribution(1.0, 3.0, step=0.5),
-    "layers": IntDistribution(0, 4),
-    "kernel": CategoricalDistribution((3, 5, 7)),
-    "mixer": MIXERS,
-}
 
 
 def rng(seed=0):
@@ -61,7 +52,9 @@ class TestDistance:
 
 class TestSurrogate:
     def test_the_gradient_is_that_of_the_loss(self):
-        encoding = Encoding({**MIXED, "last_mixer": MIXERS, "norm": CategoricalDistribution(("none", "batch"))})
+        encoding = Encoding(
+            {**MIXED, "last_mixer": MIXED["mixer"], "norm": CategoricalDistribution(("none", "batch"))}
+        )
         x_ND, z_N = encoding.draw(12, rng()), rng(1).normal(size=12)
         distance = Distance(encoding.choices)
         prior = _prior(distance)
