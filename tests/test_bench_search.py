@@ -151,7 +151,6 @@ LEVEL = [(5.0, float(i)) for i in range(1, 9)]  # nothing but 5 can be hoped for
     ("latency", "done", "verdict"),
     [
         (9.9, [], False),
-        (10.0, [], True),  # not faster than the reference
         (9.9, RISING, False),
         (9.9, [*RISING, (11.5, 9.0)], False),  # mean 5.28, deviation 3.27: 11.8
         (9.9, [*RISING, (13.0, 9.0)], True),  # mean 5.44, deviation 3.65: 12.7
@@ -159,12 +158,12 @@ LEVEL = [(5.0, float(i)) for i in range(1, 9)]  # nothing but 5 can be hoped for
         (1.0, LEVEL, True),
         (9.9, LEVEL, True),
         (9.9, LEVEL[:-1], False),  # too few
-        (9.9, [*LEVEL[:-1], (0.0, 1.0), (-9.0, 2.0)], False),  # not beyond the reference
+        (9.9, [*LEVEL[:-1], (0.0, 1.0), (-9.0, 2.0)], False),  # not above the worst
         (1.5, [(9.0, 1.4), *LEVEL, *[(8.0, 1.5 + i / 100) for i in range(14)]], True),  # the nearest 15 alone
     ],
 )
 def test_hopeless_is_what_an_optimist_gives_up(latency, done, verdict):
-    assert hopeless(latency, done, reference=(0, 10)) == verdict
+    assert hopeless(latency, done, worst=0) == verdict
 
 
 def test_a_sampler_that_knows_the_latency_repeats_nothing(tiny):
@@ -180,19 +179,58 @@ def test_a_sampler_that_knows_the_latency_repeats_nothing(tiny):
     study.ask(tiny.distributions)  # when all have been evaluated, again
 
 
-@pytest.mark.parametrize("peer", [name for name in FAST_PEERS if name.endswith(KNOWS)])
-def test_no_sampler_that_knows_the_latency_proposes_what_is_hopeless(peer, wider):
-    sampler = PEERS[peer].make(wider, 1)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    done, seen = [], []
-    for _ in range(40):
-        trial = study.ask(wider.distributions)
-        left = [p for p in wider.points if p not in seen]
-        fit = [p for p in left if not hopeless(wider.latency(p), done, reference=wider.reference)]
-        assert trial.params in (fit or left)
-        seen.append(trial.params)
-        done.append(wider.evaluate(trial.params))
-        study.tell(trial, done[-1])
+NUMBERED = [{"tens": str(i // 4), "units": str(i % 4)} for i in range(16)]
+
+
+@pytest.fixture
+def level():
+    """16 settings, each slower than the one before: the first four reach 1, all others 5."""
+    axes = {name: ("0", "1", "2", "3") for name in ("tens", "units")}
+    table = {tuple(p.values()): (1.0 if i < 4 else 5.0, 1.0 + i) for i, p in enumerate(NUMBERED)}
+    return table_problem("level", axes, table)
+
+
+class Scripted(RandomSampler):
+    """Proposes one after the other, and the last one for ever."""
+
+    def __init__(self, proposals):
+        super().__init__(seed=0)
+        self.asked = 0
+        self._proposals = proposals
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        number = self._proposals[min(self.asked // 2, len(self._proposals) - 1)]  # of two settings each
+        self.asked += 1
+        return NUMBERED[number][name]
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "proposals", "expected", "asked"),
+    [
+        (range(4, 11), [14], {14}, 1),  # too little is known
+        (range(4, 12), [14, 0], {0}, 2),  # hopeless
+        (range(4, 12), [14, 13, 12], {14}, 3),  # insists
+        (range(4, 12), [15, 4, 12], {12}, 3),  # as slow as the reference; evaluated
+        (range(4, 12), [4], {0, 1, 2, 3}, 3),  # nothing new
+        (range(4, 12), [15], {0, 1, 2, 3}, 3),
+        (range(12), [4], {12, 13, 14, 15}, 3),  # nothing but hopeless ones is left
+        (range(16), [4], set(range(16)), 3),
+    ],
+)
+def test_what_cannot_pay_is_drawn_again(level, evaluated, proposals, expected, asked):
+    base = Scripted(proposals)
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=KnownLatency(base, level, draws=3, seed=0)
+    )
+    for number in evaluated:
+        study.enqueue_trial(NUMBERED[number])
+        study.tell(study.ask(level.distributions), level.evaluate(NUMBERED[number]))
+    base.asked = 0
+    assert study.ask(level.distributions).params in [NUMBERED[number] for number in expected]
+    assert base.asked == 2 * asked
 
 
 @pytest.mark.parametrize("peer", FAST_PEERS)

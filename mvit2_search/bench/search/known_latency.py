@@ -1,6 +1,6 @@
-"""What knowing the latency is worth to any sampler: proposals that cannot pay are drawn again, at no charge."""
+"""What knowing the latency is worth to any sampler: proposals that can hardly pay are drawn again, at no charge."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mvit2_search.bench.search.problems import Params, Point, Problem
 
-_RANDOM = 1_000  # settings that are drawn where settings are not finite and every proposal was refused
 _NEAREST, _LEAST = 15, 8
 _DEVIATIONS = 2
 
 
-def hopeless(latency: float, done: Sequence[Point], *, reference: Point) -> bool:
+def hopeless(latency: float, done: Sequence[Point], *, worst: float) -> bool:
     """Whether nothing at this latency can be expected to improve the front of `done`.
 
-    It is not faster than the reference; or what has been evaluated and is at least as fast is already as accurate
-    as this could be, read with optimism: mean and two standard deviations of the 15 evaluated that are nearest in
-    latency, of those beyond the reference. With fewer than 8 of them nothing is ruled out so.
+    What has been evaluated and is at least as fast is already as accurate as this could be, read with optimism:
+    mean and two standard deviations of the 15 evaluated that are nearest in latency, of those that are more
+    accurate than `worst`. With fewer than 8 of them nothing is ruled out.
     """
-    if latency >= reference[1]:
-        return True
-    accuracy_N, latency_N = np.array([point for point in done if point[0] > reference[0]]).reshape(-1, 2).T
+    accuracy_N, latency_N = np.array([point for point in done if point[0] > worst]).reshape(-1, 2).T
     if len(accuracy_N) < _LEAST:
         return False
     near = accuracy_N[np.argsort(np.abs(latency_N - latency), kind="stable")[:_NEAREST]]
@@ -34,11 +31,15 @@ def hopeless(latency: float, done: Sequence[Point], *, reference: Point) -> bool
 
 
 class KnownLatency(BaseSampler):
-    """A sampler whose proposals are refused when they are evaluated already, or hopeless at their latency.
+    """A sampler that is asked again where its proposal has been evaluated, is not faster than the reference, or is
+    hopeless at its latency.
+
+    The last is an estimate, so a sampler that insists has its way: after `draws` proposals the first of those that
+    are no worse than hopeless is evaluated. Where there is none, random settings are, such as would not be refused
+    if there are any.
 
     Args:
-        draws: how often `base` is asked for one evaluation; then settings are drawn at random, of finite ones from
-            those that would not be refused, or else from those that have not been evaluated.
+        draws: how often `base` is asked for one evaluation.
     """
 
     def __init__(self, base: BaseSampler, problem: Problem, *, draws: int, seed: int) -> None:
@@ -56,15 +57,15 @@ class KnownLatency(BaseSampler):
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         seen = {self._key(t.params) for t in finished}
         done: list[Point] = [(t.values[0], t.values[1]) for t in finished]
-        proposals = (self._draw(self._base, study, trial) for _ in range(self._draws))
-        if (found := self._first(proposals, seen, done)) is not None:
-            return found
-        if self._problem.points is None:
-            drawn = (self._random() for _ in range(_RANDOM))
-        else:
-            drawn = (self._problem.points[i] for i in self._rng.permutation(len(self._problem.points)))
-        found = self._first(drawn, seen, done)
-        return found if found is not None else self._unseen(seen)
+        doubtful = None
+        for _ in range(self._draws):
+            params = self._draw(self._base, study, trial)
+            if self._is_useless(params, seen):
+                continue
+            if not self._is_hopeless(params, done):
+                return params
+            doubtful = doubtful or params
+        return doubtful or self._random(seen, done)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -79,25 +80,21 @@ class KnownLatency(BaseSampler):
     ) -> None:
         self._base.after_trial(study, trial, state, values)
 
-    def _first(self, proposals: Iterable[Params], seen: set[Any], done: list[Point]) -> Params | None:
-        """The first that is not refused."""
-        reference, latency = self._problem.reference, self._problem.latency
-        for params in proposals:
-            if self._key(params) not in seen and not hopeless(latency(params), done, reference=reference):
-                return params
-        return None
+    def _is_useless(self, params: Params, seen: set[Any]) -> bool:
+        return self._key(params) in seen or self._problem.latency(params) >= self._problem.reference[1]
 
-    def _unseen(self, seen: set[Any]) -> Params:
-        """Anything, but not again while something is left."""
+    def _is_hopeless(self, params: Params, done: list[Point]) -> bool:
+        return hopeless(self._problem.latency(params), done, worst=self._problem.reference[0])
+
+    def _random(self, seen: set[Any], done: list[Point]) -> Params:
+        """The first of finite settings in random order that is not refused, else that is new, else any."""
         points = self._problem.points
         if points is None:
-            return self._random()
-        left = [params for params in points if self._key(params) not in seen] or points
-        return left[self._rng.integers(len(left))]
-
-    def _random(self) -> Params:
-        """Uniform settings."""
-        return {axis: self._rng.uniform(0, 1) for axis in self._problem.distributions}
+            return {axis: self._rng.uniform(0, 1) for axis in self._problem.distributions}
+        drawn = [points[i] for i in self._rng.permutation(len(points))]
+        new = [params for params in drawn if self._key(params) not in seen] or drawn
+        useful = (params for params in new if not self._is_useless(params, seen))
+        return next((params for params in useful if not self._is_hopeless(params, done)), new[0])
 
     def _draw(self, base: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
         """What a sampler would try; it leaves axes out while, or where, it draws them one by one."""
