@@ -166,6 +166,11 @@ def test_hopeless_is_what_an_optimist_gives_up(latency, done, verdict):
     assert hopeless(latency, done, worst=0) == verdict
 
 
+def test_what_is_no_better_than_the_worst_says_nothing_of_hope():
+    assert hopeless(9.9, LEVEL, worst=4.9)
+    assert not hopeless(9.9, LEVEL, worst=5)
+
+
 def test_a_sampler_that_knows_the_latency_repeats_nothing(tiny):
     sampler = KnownLatency(RandomSampler(seed=0), tiny, draws=1, seed=0)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -217,13 +222,15 @@ class Scripted(RandomSampler):
         (range(4, 12), [4], {0, 1, 2, 3}, 3),  # nothing new
         (range(4, 12), [15], {0, 1, 2, 3}, 3),
         (range(12), [4], {12, 13, 14, 15}, 3),  # nothing but hopeless ones is left
+        (range(12), [14], {14}, 3),  # those that reach 1 are beside the point
         (range(16), [4], set(range(16)), 3),
     ],
 )
-def test_what_cannot_pay_is_drawn_again(level, evaluated, proposals, expected, asked):
+@pytest.mark.parametrize("seed", range(4))
+def test_what_cannot_pay_is_drawn_again(level, evaluated, proposals, expected, asked, seed):
     base = Scripted(proposals)
     study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=KnownLatency(base, level, draws=3, seed=0)
+        directions=["maximize", "minimize"], sampler=KnownLatency(base, level, draws=3, seed=seed)
     )
     for number in evaluated:
         study.enqueue_trial(NUMBERED[number])

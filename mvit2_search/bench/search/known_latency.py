@@ -35,8 +35,8 @@ class KnownLatency(BaseSampler):
     hopeless at its latency.
 
     The last is an estimate, so a sampler that insists has its way: after `draws` proposals the first of those that
-    are no worse than hopeless is evaluated. Where there is none, random settings are, such as would not be refused
-    if there are any.
+    are no worse than hopeless is evaluated. Where there is none, random settings are, new and not hopeless ones if
+    there are any.
 
     Args:
         draws: how often `base` is asked for one evaluation.
@@ -87,14 +87,13 @@ class KnownLatency(BaseSampler):
         return hopeless(self._problem.latency(params), done, worst=self._problem.reference[0])
 
     def _random(self, seen: set[Any], done: list[Point]) -> Params:
-        """The first of finite settings in random order that is not refused, else that is new, else any."""
+        """Of finite settings new ones that are not hopeless, else new ones, else any."""
         points = self._problem.points
         if points is None:
             return {axis: self._rng.uniform(0, 1) for axis in self._problem.distributions}
         drawn = [points[i] for i in self._rng.permutation(len(points))]
         new = [params for params in drawn if self._key(params) not in seen] or drawn
-        useful = (params for params in new if not self._is_useless(params, seen))
-        return next((params for params in useful if not self._is_hopeless(params, done)), new[0])
+        return next((params for params in new if not self._is_hopeless(params, done)), new[0])
 
     def _draw(self, base: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
         """What a sampler would try; it leaves axes out while, or where, it draws them one by one."""
