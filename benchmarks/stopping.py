@@ -33,7 +33,7 @@ from mvit2_search.complexity import network_cost
 from mvit2_search.files import write_atomically
 from mvit2_search.pareto import front_mask, hypervolume
 from mvit2_search.search.stopping import Curve, make_stopping_rule
-from mvit2_search.search.stopping.dominance import Dominance, upper_bound_pct
+from mvit2_search.search.stopping.dominance import Dominance, end_bound_pct
 from mvit2_search.search.stopping.halving import Halving
 from mvit2_search.search.stopping.rule import StoppingRule
 
@@ -219,16 +219,11 @@ def coverage(trained: Trained) -> dict[str, Any]:
 
 def _above(curve_E: np.ndarray, chosen_NE: np.ndarray, confidence: float) -> list[bool]:
     """For every epoch but the last, whether the curve ends above the bound."""
-    return [
-        curve_E[-1]
-        > upper_bound_pct(
-            float(curve_E[e]),
-            after_epoch_pct=chosen_NE[:, e].tolist(),
-            last_pct=chosen_NE[:, -1].tolist(),
-            confidence=confidence,
-        )
-        for e in range(len(curve_E) - 1)
-    ]
+    finished = chosen_NE.tolist()
+    bounds = (
+        end_bound_pct(curve_E[:e].tolist(), finished, confidence=confidence) for e in range(1, len(curve_E))
+    )
+    return [bool(curve_E[-1] > bound) for bound in bounds]
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """Stop what can no longer enter the front at its latency, which is known before the training.
 
-After epoch e, the finished trainings say how the last accuracy follows from that after epoch e: a straight line
-with a normal scatter. Student's t gives the bound that a new training exceeds with a small probability, however
-few have finished. A candidate whose bound is no higher than what a network that is as fast has reached is stopped.
+A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard deviations
+of theirs after the same epoch: all epochs tell something, each with noise of its own. How their last accuracy follows
+from where they stood after so many epochs is a straight line with a normal scatter. Student's t gives the bound that
+a new training exceeds with a small probability, however few have finished. A candidate whose bound is no higher than
+what a network that is as fast has reached is stopped.
 
 The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
 share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near
@@ -43,28 +45,43 @@ class Dominance:
         epoch, looks = len(accuracy_pct), epochs_of(finished) - 1
         if len(finished) < self.at_least or epoch > looks:
             return math.inf
-        return upper_bound_pct(
-            accuracy_pct[-1],
-            after_epoch_pct=[c.accuracy_pct[epoch - 1] for c in finished],
-            last_pct=[c.accuracy_pct[-1] for c in finished],
+        return end_bound_pct(
+            accuracy_pct,
+            [curve.accuracy_pct for curve in finished],
             confidence=1 - (1 - self.confidence) / looks,
         )
 
 
-def upper_bound_pct(
-    accuracy_pct: float, *, after_epoch_pct: Sequence[float], last_pct: Sequence[float], confidence: float
+def end_bound_pct(
+    accuracy_pct: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float
 ) -> float:
-    """What the last accuracy of a training exceeds only with probability 1 - `confidence`.
+    """What a training exceeds at its end only with probability 1 - `confidence`.
 
     Args:
-        accuracy_pct: of the training after some epoch.
-        after_epoch_pct, last_pct: of at least three finished trainings, after the same epoch and at their end.
+        accuracy_pct: of the training after each epoch so far.
+        finished_pct: at least three whole curves.
 
     Returns:
-        Infinity where the finished ones all had the same accuracy after that epoch, which then says nothing.
+        Infinity where these were equal so far, which then says nothing.
     """
-    x_N, y_N = np.asarray(after_epoch_pct, float), np.asarray(last_pct, float)
-    away_N, away = x_N - x_N.mean(), accuracy_pct - x_N.mean()
+    finished_NE = np.asarray(finished_pct, float)
+    standing, standing_N = _standings(np.asarray(accuracy_pct, float), finished_NE[:, : len(accuracy_pct)])
+    return _line_bound(standing, standing_N, finished_NE[:, -1], confidence)
+
+
+def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, np.ndarray]:
+    """How a training stands among finished ones, and how these do. Epochs where all of these are equal are left
+    out; if there are no others, all stand at 0."""
+    mean_E, sigma_E = finished_NE.mean(0), finished_NE.std(0)
+    scale_E = np.divide(1, sigma_E, out=np.zeros_like(sigma_E), where=sigma_E > 1e-9)
+    standing_N: np.ndarray = ((finished_NE - mean_E) * scale_E).mean(1)
+    return float(((accuracy_E - mean_E) * scale_E).mean()), standing_N
+
+
+def _line_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
+    """The one-sided prediction bound of y at `x`, from the regression of `y_N` on `x_N`; infinite where these are
+    all equal."""
+    away_N, away = x_N - x_N.mean(), x - x_N.mean()
     spread = float(away_N @ away_N)
     if spread < 1e-12:
         return math.inf
