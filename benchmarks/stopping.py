@@ -220,9 +220,7 @@ def coverage(trained: Trained) -> dict[str, Any]:
 def _above(curve_E: np.ndarray, chosen_NE: np.ndarray, confidence: float) -> list[bool]:
     """For every epoch but the last, whether the curve ends above the bound."""
     finished = chosen_NE.tolist()
-    bounds = (
-        end_bound_pct(curve_E[:e].tolist(), finished, confidence=confidence) for e in range(1, len(curve_E))
-    )
+    bounds = (end_bound_pct(curve_E[:e].tolist(), finished, confidence=confidence) for e in range(1, len(curve_E)))
     return [bool(curve_E[-1] > bound) for bound in bounds]
 
 

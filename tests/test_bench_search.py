@@ -190,7 +190,7 @@ NUMBERED = [{"tens": str(i // 4), "units": str(i % 4)} for i in range(16)]
 @pytest.fixture
 def level():
     """16 settings, each slower than the one before: the first four reach 1, all others 5."""
-    axes = {name: ("0", "1", "2", "3") for name in ("tens", "units")}
+    axes = dict.fromkeys(("tens", "units"), ("0", "1", "2", "3"))
     table = {tuple(p.values()): (1.0 if i < 4 else 5.0, 1.0 + i) for i, p in enumerate(NUMBERED)}
     return table_problem("level", axes, table)
 

@@ -1,4 +1,4 @@
-"""What knowing the latency is worth to any sampler: proposals that can hardly pay are drawn again, at no charge."""
+"""What knowing the latency is worth to any sampler: what can hardly pay is proposed again, at no charge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,12 +31,11 @@ def hopeless(latency: float, done: Sequence[Point], *, worst: float) -> bool:
 
 
 class KnownLatency(BaseSampler):
-    """A sampler that is asked again where its proposal has been evaluated, is not faster than the reference, or is
+    """A sampler that is asked again if its proposal has been evaluated, is no faster than the reference, or is
     hopeless at its latency.
 
-    The last is an estimate, so a sampler that insists has its way: after `draws` proposals the first of those that
-    are no worse than hopeless is evaluated. Where there is none, random settings are, new and not hopeless ones if
-    there are any.
+    The last is an estimate, so a sampler that insists has its way: if nothing better comes in `draws` proposals, the
+    first hopeless one is evaluated. If all of them were evaluated or too slow, random settings are.
 
     Args:
         draws: how often `base` is asked for one evaluation.

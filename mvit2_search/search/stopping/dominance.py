@@ -1,10 +1,10 @@
 """Stop what can no longer enter the front at its latency, which is known before the training.
 
-A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard deviations
-of theirs after the same epoch: all epochs tell something, each with noise of its own. How their last accuracy follows
-from where they stood after so many epochs is a straight line with a normal scatter. Student's t gives the bound that
-a new training exceeds with a small probability, however few have finished. A candidate whose bound is no higher than
-what a network that is as fast has reached is stopped.
+A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard
+deviations of theirs after the same epoch: all epochs tell something, each with noise of its own. How their last
+accuracy follows from where they stood after so many epochs is a straight line with a normal scatter. Student's t
+gives the bound that a new training exceeds with a small probability, however few have finished. A candidate whose
+bound is no higher than what a network that is as fast has reached is stopped.
 
 The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
 share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near
