@@ -34,8 +34,8 @@ class KnownLatency(BaseSampler):
     """A sampler that is asked again if its proposal has been evaluated, is no faster than the reference, or is
     hopeless at its latency.
 
-    The last is an estimate, so a sampler that insists has its way: if nothing better comes in `draws` proposals, the
-    first hopeless one is evaluated. If all of them were evaluated or too slow, random settings are.
+    The last is an estimate, so a sampler that insists has its way: if nothing better comes in `draws` proposals,
+    the first hopeless one is evaluated. If all of them were evaluated or too slow, random settings are.
 
     Args:
         draws: how often `base` is asked for one evaluation.
