@@ -221,7 +221,9 @@ class Scripted(RandomSampler):
         (range(4, 12), [15, 4, 12], {12}, 3),  # as slow as the reference; evaluated
         (range(4, 12), [4], {0, 1, 2, 3}, 3),  # nothing new
         (range(4, 12), [15], {0, 1, 2, 3}, 3),
-        (range(12), [4], {12, 13, 14, 15}, 3),  # nothing but hopeless ones is left
+        (range(4, 11), [4], {0, 1, 2, 3, 11, 12, 13, 14}, 3),  # not 15, which is too slow
+        (range(12), [4], {12, 13, 14}, 3),  # nothing but hopeless ones is left
+        (range(15), [4], {15}, 3),  # nothing but the one that is too slow
         (range(12), [14], {14}, 3),  # those that reach 1 are beside the point
         (range(16), [4], set(range(16)), 3),
     ],
@@ -238,6 +240,44 @@ def test_what_cannot_pay_is_drawn_again(level, evaluated, proposals, expected, a
     base.asked = 0
     assert study.ask(level.distributions).params in [NUMBERED[number] for number in expected]
     assert base.asked == 2 * asked
+
+
+class Corner(RandomSampler):
+    """Proposes the slowest settings of dtlz2 for ever."""
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        return 0.0
+
+
+def test_what_replaces_useless_settings_of_a_range_is_random():
+    problem = make_problem("dtlz2")
+    samplers = [KnownLatency(Corner(seed=0), problem, draws=2, seed=seed) for seed in range(50)]
+    studies = [optuna.create_study(directions=["maximize", "minimize"], sampler=one) for one in samplers]
+    found = np.array([list(study.ask(problem.distributions).params.values()) for study in studies])
+    assert ((found > 0) & (found < 1)).all()
+    assert found.mean(0) == pytest.approx(np.full(6, 0.5), abs=4 * (1 / 12 / 50) ** 0.5)
+    assert found.std(0) == pytest.approx(np.full(6, (1 / 12) ** 0.5), rel=0.4)
+
+
+def test_what_replaces_useless_settings_of_a_table_is_random(level):
+    samplers = [KnownLatency(Scripted([15]), level, draws=1, seed=seed) for seed in range(40)]
+    studies = [optuna.create_study(directions=["maximize", "minimize"], sampler=one) for one in samplers]
+    found = {tuple(study.ask(level.distributions).params.values()) for study in studies}
+    assert len(found) > 10  # of 15
+
+
+@pytest.mark.parametrize(("peer", "draws"), [("random", 10), ("gp", 2)])
+def test_how_often_a_sampler_is_asked(peer, draws, level, monkeypatch):
+    base = Scripted([15])
+    monkeypatch.setattr(optuna.samplers, {"random": "RandomSampler", "gp": "GPSampler"}[peer], lambda **_: base)
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=PEERS[f"{peer}{KNOWS}"].make(level, 0)
+    )
+    study.ask(level.distributions)
+    assert base.asked == 2 * draws
 
 
 @pytest.mark.parametrize("peer", FAST_PEERS)

@@ -1,4 +1,4 @@
-"""What knowing the latency is worth to any sampler: what can hardly pay is proposed again, at no charge."""
+"""What knowing the latency is worth to any sampler: for what can hardly pay it is asked again, at no charge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -86,13 +86,14 @@ class KnownLatency(BaseSampler):
         return hopeless(self._problem.latency(params), done, worst=self._problem.reference[0])
 
     def _random(self, seen: set[Any], done: list[Point]) -> Params:
-        """Of finite settings new ones that are not hopeless, else new ones, else any."""
+        """Of finite settings what would not be refused, else what is not useless, else what is new, else any."""
         points = self._problem.points
         if points is None:
             return {axis: self._rng.uniform(0, 1) for axis in self._problem.distributions}
         drawn = [points[i] for i in self._rng.permutation(len(points))]
         new = [params for params in drawn if self._key(params) not in seen] or drawn
-        return next((params for params in new if not self._is_hopeless(params, done)), new[0])
+        useful = [params for params in new if not self._is_useless(params, seen)] or new
+        return next((params for params in useful if not self._is_hopeless(params, done)), useful[0])
 
     def _draw(self, base: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
         """What a sampler would try; it leaves axes out while, or where, it draws them one by one."""

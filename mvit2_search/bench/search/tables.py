@@ -23,7 +23,7 @@ SEARCH_NOTES = (
     "faster than the reference, or are hopeless at their latency are drawn again at no charge. Hopeless: an "
     "evaluated one that is at least as fast is as accurate as mean + 2 standard deviations of the 15 evaluated "
     "ones nearest in latency. For one evaluation they are asked ten times, slow ones (gp, qlognehvi) twice; then "
-    "the first new proposal is evaluated, hopeless or not, or a random one where all repeat what has been.",
+    "the first hopeless one is evaluated, or random settings if all were evaluated or too slow.",
 )
 
 
