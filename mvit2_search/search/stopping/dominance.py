@@ -1,15 +1,15 @@
 """Stop what can no longer enter the front at its latency, which is known before the training.
 
 A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard
-deviations of theirs after the same epoch: all epochs tell something, each with noise of its own. How their last
+deviations of all after the same epoch: all epochs tell something, each with noise of its own. How their last
 accuracy follows from where they stood after so many epochs is a straight line with a normal scatter. Student's t
 gives the bound that a new training exceeds with a small probability, however few have finished. A candidate whose
 bound is no higher than what a network that is as fast has reached is stopped.
 
 The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
 share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near
-normal. Stopped trainings are missing from the line. As what is missing was low at another epoch, what is left ends
-a little higher than the whole would, which raises the bound: stopping errs on the side of training.
+normal. Stopped trainings are missing from the line. What is left ends a little higher than the whole would, on
+average, which raises the bound: stopping errs on the side of training.
 """
 
 import math
@@ -70,12 +70,17 @@ def end_bound_pct(
 
 
 def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, np.ndarray]:
-    """How a training stands among finished ones, and how these do. Epochs where all of these are equal are left
-    out; if there are no others, all stand at 0."""
-    mean_E, sigma_E = finished_NE.mean(0), finished_NE.std(0)
-    scale_E = np.divide(1, sigma_E, out=np.zeros_like(sigma_E), where=sigma_E > 1e-9)
-    standing_N: np.ndarray = ((finished_NE - mean_E) * scale_E).mean(1)
-    return float(((accuracy_E - mean_E) * scale_E).mean()), standing_N
+    """How a training stands among finished ones, and how these do. An epoch after which these are all equal says
+    nothing.
+
+    The training counts in means and deviations as the others do, which bounds what one poor epoch can do: one of
+    N + 1 values is at most the root of N deviations away from their mean.
+    """
+    all_NE = np.vstack([accuracy_E, finished_NE])
+    sigma_E = all_NE.std(0)
+    scale_E = np.divide(1, sigma_E, out=np.zeros_like(sigma_E), where=np.ptp(finished_NE, axis=0) > 1e-9)
+    standing_N = ((all_NE - all_NE.mean(0)) * scale_E).mean(1)
+    return float(standing_N[0]), standing_N[1:]
 
 
 def _line_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
