@@ -103,7 +103,7 @@ def test_the_bound_is_the_textbook_prediction_bound(curve_pct, finished_pct, x):
 
 
 def test_one_poor_epoch_is_forgiven():
-    """Eight end 10 points above their level; the ninth has the mean of their levels but for epoch 1."""
+    """Eight end 10 points above their level; the ninth is in the middle of them but for epoch 1."""
     rng = np.random.default_rng(5)
     finished = [[*(level + rng.normal(0, 0.3, 5)), level + 10 + rng.normal(0, 0.3)] for level in range(60, 68)]
     poor = [54.0, *[64.0] * 4]
@@ -157,7 +157,7 @@ def test_bounds_hold_where_stopped_trainings_are_missing():
             past.append(curve(*seen[:stop], finished=stop is None))
             above, bounded = above + (last > min(bounds)), bounded + (min(bounds) < np.inf)
     assert bounded > 1000
-    assert above / bounded <= 0.2
+    assert 0.05 < above / bounded <= 0.2
 
 
 def search_once(rng, *, rule, trials=40, noise=1.0):

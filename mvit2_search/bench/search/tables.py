@@ -22,8 +22,8 @@ SEARCH_NOTES = (
     f"A sampler that ends in {KNOWS} knows the latency of its proposals: those that have been evaluated, are not "
     "faster than the reference, or are hopeless at their latency are drawn again at no charge. Hopeless: an "
     "evaluated one that is at least as fast is as accurate as mean + 2 standard deviations of the 15 evaluated "
-    "ones nearest in latency. For one evaluation they are asked ten times, slow ones (gp, qlognehvi) twice; then "
-    "the first hopeless one is evaluated, or random settings if all were evaluated or too slow.",
+    "ones nearest in latency. For one evaluation they are asked up to ten times, slow ones (gp, qlognehvi) twice; "
+    "then the first hopeless one is evaluated, or random settings if all were evaluated or too slow.",
 )
 
 
