@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from mvit2_search.data import FASHION_MNIST_MINI, load_images
 from mvit2_search.errors import StorageError
 from mvit2_search.export import Written, export_model, verify_network
 from mvit2_search.latency import Device, Meter
-from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement
+from mvit2_search.records import DEFAULT_FORMULATION, About, AboutNetwork, FormulationName, Measurement
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
@@ -91,12 +90,12 @@ class Timer:
             MeasurementError: it cannot be exported or timed, or the file computes something else.
             StorageError: it cannot be written.
         """
-        about = {"arch": arch.to_json(), "num_classes": self._num_classes, "formulation": self._formulation}
+        about = AboutNetwork(arch=arch, num_classes=self._num_classes, formulation=self._formulation)
         export = self._exporter(arch, self._num_classes, self._formulation)
         return self.measure_export(export, about=about, again=again)
 
     def measure_export(
-        self, export: Callable[[Path], Written], *, about: dict[str, Any], again: bool = False
+        self, export: Callable[[Path], Written], *, about: About, again: bool = False
     ) -> Measurement:
         """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
 

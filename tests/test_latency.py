@@ -1,7 +1,7 @@
 """The protocol on devices whose truth is known."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.latency import Meter, TimingPlan
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.latency.turns import take_turns
-from mvit2_search.records import Measurement
+from mvit2_search.records import AboutMixer, Measurement
 
 CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")
 TRUTH_MS = {"candidate": 30.0, "reference": 10.0}
@@ -238,14 +238,15 @@ def test_the_unit_goes_into_the_measurement(tmp_path):
 def test_a_measurement_is_kept_with_its_samples_and_what_it_is_of(tmp_path):
     device = scripted(noise(1))
     meter = known(device, tmp_path)
-    first = meter.measure(CANDIDATE, about={"arch": "a"})
+    mixer = AboutMixer(mixer="linformer", tokens=64, channels=512)
+    first = meter.measure(CANDIDATE, about=mixer)
     made = device.passes
     assert known(device, tmp_path).earlier(CANDIDATE) == first
     assert device.passes == made
     saved = json.loads(meter.path(CANDIDATE.sha256).read_text())
     assert sum(len(visit["candidate_ms"]) for visit in saved["visits"]) == first.pairs
     assert Measurement.from_json(saved["measurement"]) == first
-    assert saved["about"] == {"arch": "a"}
+    assert saved["about"] == asdict(mixer)
 
 
 def test_another_passport_or_reference_measures_anew(tmp_path):

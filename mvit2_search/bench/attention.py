@@ -9,7 +9,7 @@ from mvit2_search.bench.slope import LEAST_POINTS, Slope, log_log_slope
 from mvit2_search.bench.timings import CLASSES, NetworkTiming, Tell, Timing, time_network, told
 from mvit2_search.complexity import MIXER_COSTS
 from mvit2_search.latency import Device
-from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
+from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Measurement, Passport
 from mvit2_search.timer import Timer, open_timer
 
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
@@ -70,7 +70,7 @@ def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> 
         f"{attention}, {tokens} tokens",
         lambda: timer.measure_export(
             lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
-            about={"mixer": attention, "tokens": tokens, "channels": DIM},
+            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
         ),
         tell,
     )

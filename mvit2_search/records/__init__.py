@@ -3,6 +3,7 @@
 from mvit2_search.records.confirmation import Score
 from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
+from mvit2_search.records.kept import About, AboutMixer, AboutNetwork, Kept
 from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
@@ -18,6 +19,9 @@ __all__ = [
     "PRECISIONS",
     "SCHEMA",
     "TARGETS",
+    "About",
+    "AboutMixer",
+    "AboutNetwork",
     "Artifact",
     "CoreMLOptions",
     "Failed",
@@ -25,6 +29,7 @@ __all__ = [
     "FormulationName",
     "Infeasible",
     "InputKind",
+    "Kept",
     "Latency",
     "LatencyKind",
     "Measurement",
