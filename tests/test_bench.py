@@ -313,6 +313,15 @@ class TestCommand:
         assert lines[-2:] == [str(tmp_path / "bench" / name) for name in ("models.csv", "models.html")]
         assert "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]" in result.stderr
 
+    def test_a_table_has_one_scale_whatever_the_device_does_meanwhile(self, tmp_path, monkeypatch):
+        device = power_device()
+        device.weather = lambda *_: 1.5 if not (tmp_path / ".latencies").is_dir() else 1.0  # until it is known
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: device)
+        rows = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)["networks"]
+        per_mac = {round(row["latency_ms"] / row["macs"] * 1e9, 6) for row in rows}
+        assert per_mac == {30.0}
+        assert {row["flags"] for row in rows} == {"fast"}
+
     def test_json_is_nothing_but_json(self, tmp_path):
         found = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)
         assert found["passport"]["chip"] == "scripted chip"

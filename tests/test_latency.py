@@ -265,6 +265,20 @@ def test_a_study_keeps_its_scale_whatever_the_machine_does_later(tmp_path):
     assert meter.measure(CANDIDATE).latency_ms == pytest.approx(first.latency_ms, rel=0.02)
 
 
+def test_the_scale_of_a_first_process_stays_when_the_device_turns_out_faster(tmp_path):
+    """A network 1.25 times as slow as the budget is over it, whatever the machine did in between."""
+    truths = {"reference": 10.0, "budget": 20.0, "over": 25.0}
+    device = ScriptedDevice(script=lambda a, i: truths[a.sha256], weather=lambda *_: 1.557)
+    meter = known(device, tmp_path)
+    budget = meter.measure(scripted_artifact("budget"))
+    device.weather = lambda *_: 1.0
+    over = meter.measure(scripted_artifact("over"))
+    assert over.latency_ms == pytest.approx(1.25 * budget.latency_ms)
+    assert (over.reference_ms, over.flags) == (budget.reference_ms, ("fast",))
+    assert meter.earlier(scripted_artifact("over")) == over
+    assert known(device, tmp_path).reference_ms == pytest.approx(10)  # who comes later begins with that
+
+
 def test_a_shared_measurement_is_put_on_the_scale_of_the_study(tmp_path):
     first = measure(scripted(noise(1)), tmp_path)
     again = Meter(scripted(noise(1)), tmp_path, REFERENCE, scale_ms=2 * first.reference_ms).earlier(CANDIDATE)

@@ -17,8 +17,8 @@ class Meter:
     Args:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
-        scale_ms: what the reference took when the study began; by default what it is known to take. All
-            latencies that are returned are multiples of it.
+        scale_ms: what the reference took when the study began; by default what it is known to take now. All
+            latencies that are returned are multiples of it, whatever is learned of the device later.
     """
 
     def __init__(
@@ -37,12 +37,7 @@ class Meter:
         self.kept = Measurements(folder / f"{self.passport.digest}-{reference.sha256[:12]}")
         self.known = self._known(plan or TimingPlan())
         self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
-        self._scale_ms = scale_ms
-
-    @property
-    def reference_ms(self) -> float:
-        """The scale of the latencies that are returned."""
-        return self._scale_ms or self.known.reference_ms
+        self.reference_ms = scale_ms or self.known.reference_ms
 
     def path(self, sha256: str) -> Path:
         """Where the measurement of that artifact and all its samples are, or will be."""

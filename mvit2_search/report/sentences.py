@@ -8,7 +8,7 @@ from mvit2_search.verdict import Confirmed, Verdict
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
-    "fast": "the device runs faster than when the study began, whose milliseconds are too large for it",
+    "fast": "the device runs faster than when the scale of these milliseconds was set; they are too large for it",
     "slow": "the device ran slower than it can, throughout; if it stays so, delete its folder in .latencies",
     "unsettled": "the interval stayed wider than 2 % each way",
 }
