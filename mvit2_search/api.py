@@ -1,6 +1,7 @@
 """What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -174,12 +175,14 @@ def measure_architecture(
     formulation: FormulationName,
     again: bool = False,
     predict: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Measured:
     """Time an architecture, read what was measured of it in `results` before, or predict it by an estimate.
 
     Args:
         again: time it all the same.
         predict: from what is kept of other architectures on the device, instead of timing it.
+        tell: told whom it waits for, where somebody else times networks on this computer.
 
     Raises:
         SpecError: there is no such architecture or device, or too little is kept to predict from.
@@ -198,7 +201,7 @@ def measure_architecture(
     if predict:
         latency = predict_latency(source, arch, results=results, num_classes=num_classes, formulation=formulation)
         return about(latency=latency, passport=predicted_passport(passport_of(source), latency), samples=None)
-    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation) as timer:
+    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
         samples = timer.meter.path(measured.artifact_sha256)
         return about(latency=measured, passport=timer.meter.passport, samples=samples)

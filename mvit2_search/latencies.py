@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.latency import Device, Measurements, device_names, make_device
+from mvit2_search.latency import Device, Measurements, Tell, device_names, make_device
 from mvit2_search.predict import (
     ESTIMATES,
     LEAST_MEASURED,
@@ -128,6 +128,7 @@ def open_latencies(
     formulation: FormulationName,
     data: str,
     reference_ms: float | None,
+    tell: Tell,
 ) -> Latencies:
     """The latencies of `source`, on the scale of `reference_ms` where a study has one; see `Timer`."""
     if isinstance(source, Estimate):
@@ -146,6 +147,7 @@ def open_latencies(
         formulation=formulation,
         images=probe_images(data),
         reference_ms=reference_ms,
+        tell=tell,
     )
     return Latencies(
         passport=timer.meter.passport,

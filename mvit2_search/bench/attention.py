@@ -6,9 +6,9 @@ from pathlib import Path
 from mvit2_search.arch import ArchConfig, Attention
 from mvit2_search.bench.mixers import DIM, export_mixer
 from mvit2_search.bench.slope import LEAST_POINTS, Slope, log_log_slope
-from mvit2_search.bench.timings import CLASSES, NetworkTiming, Tell, Timing, time_network, told
+from mvit2_search.bench.timings import CLASSES, NetworkTiming, Timing, time_network, told
 from mvit2_search.complexity import MIXER_COSTS
-from mvit2_search.latency import Device
+from mvit2_search.latency import Device, Tell
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Measurement, Passport
 from mvit2_search.timer import Timer, open_timer
 
@@ -57,7 +57,9 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+    with open_timer(
+        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+    ) as timer:
         networks = [
             time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]

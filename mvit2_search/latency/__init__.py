@@ -1,5 +1,6 @@
 """Latencies: devices behind one seam, and the protocol that turns samples into a number."""
 
+from mvit2_search.latency.alone import Tell
 from mvit2_search.latency.devices import DEVICES, default_device, device_names, make_device
 from mvit2_search.latency.measurements import Measurements
 from mvit2_search.latency.meter import Meter
@@ -10,6 +11,7 @@ __all__ = [
     "Device",
     "Measurements",
     "Meter",
+    "Tell",
     "TimingPlan",
     "default_device",
     "device_names",

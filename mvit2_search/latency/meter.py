@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mvit2_search.latency.alone import Queue, Tell
 from mvit2_search.latency.measurements import Measurements
 from mvit2_search.latency.protocol import Device, TimingPlan
 from mvit2_search.latency.reference import KnownReference, first_reference
@@ -14,11 +15,15 @@ from mvit2_search.records import About, Artifact, Kept, Measurement, Passport
 class Meter:
     """One device, the reference network on it, and the measurements so far.
 
+    Whatever it times, nobody else on this computer times anything meanwhile; what others have measured and
+    learned while it waited for that is read again.
+
     Args:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
         scale_ms: what the reference took when the study began; by default what it is known to take now. All
             latencies that are returned are multiples of it, whatever is learned of the device later.
+        tell: told whom it waits for.
     """
 
     def __init__(
@@ -29,14 +34,16 @@ class Meter:
         *,
         scale_ms: float | None = None,
         plan: TimingPlan | None = None,
+        tell: Tell = lambda text: None,
     ) -> None:
         device.check()
         self.passport: Passport = device.passport()
         self._device = device
         self._reference = reference
         self.kept = Measurements(folder / f"{self.passport.digest}-{reference.sha256[:12]}")
-        self.known = self._known(plan or TimingPlan())
-        self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
+        self._plan = plan or TimingPlan()
+        self._queue = Queue(tell)
+        self.known = self._known()
         self.reference_ms = scale_ms or self.known.reference_ms
 
     def path(self, sha256: str) -> Path:
@@ -45,23 +52,33 @@ class Meter:
 
     def earlier(self, artifact: Artifact) -> Measurement | None:
         """What was measured before, if there is nothing wrong with it: else it is to be measured again."""
+        self.known = self.kept.reference() or self.known
         kept = self.kept.get(artifact.sha256)
         if kept is None or kept.measurement.flags or self.known.is_slow(kept.measurement.reference_now_ms):
             return None
         return self._scaled(kept.measurement)
 
-    def measure(self, artifact: Artifact, *, about: About | None = None) -> Measurement:
-        """Measure `artifact` now, and keep it instead of what was measured before, unless that alone was sound.
+    def measure(self, artifact: Artifact, *, about: About | None = None, again: bool = True) -> Measurement:
+        """Measure `artifact`, and keep it instead of what was measured before, unless that alone was sound.
 
         Args:
             about: what it is, kept beside the measurement.
+            again: also if there is a sound one by now, of another process.
 
         Raises:
             MeasurementError: it does not run, or the device gave no times.
             BackendUnavailable: the device went away.
         """
-        visits = collect(self._device, artifact, self._reference, self._plan, known=self.known)
-        used = counted(visits, self._plan, self.known.reference_ms)
+        with self._queue.turn():
+            self.known = self._known_now()
+            if not again and (earlier := self.earlier(artifact)) is not None:
+                return earlier
+            return self._measured(artifact, about)
+
+    def _measured(self, artifact: Artifact, about: About | None) -> Measurement:
+        plan = replace(self._plan, unit=self.known.unit)
+        visits = collect(self._device, artifact, self._reference, plan, known=self.known)
+        used = counted(visits, plan, self.known.reference_ms)
         if all(speed(reference_ms(visit), self.known.reference_ms) == "fast" for visit in used):
             self.known = replace(self.known, reference_ms=reference_ms(*used))
             self.kept.correct_reference(self.known)
@@ -70,7 +87,7 @@ class Meter:
             artifact=artifact,
             passport=self.passport.digest,
             known=self.known,
-            plan=self._plan,
+            plan=plan,
         )
         if not measurement.flags or self.earlier(artifact) is None:
             self.kept.put(Kept(measurement=measurement, about=about, visits=tuple(visits)))
@@ -83,9 +100,16 @@ class Meter:
             return replace(scaled, flags=tuple(sorted({*scaled.flags, "fast"})))
         return scaled
 
-    def _known(self, plan: TimingPlan) -> KnownReference:
+    def _known(self) -> KnownReference:
         if (known := self.kept.reference()) is not None:
             return known
-        known, visits = first_reference(self._device, self._reference, plan)
+        with self._queue.turn():
+            return self._known_now()
+
+    def _known_now(self) -> KnownReference:
+        """What is known of the reference, or is found out now, in this process's turn."""
+        if (known := self.kept.reference()) is not None:
+            return known
+        known, visits = first_reference(self._device, self._reference, self._plan)
         self.kept.put_reference(known, self.passport, visits)
         return known

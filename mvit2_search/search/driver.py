@@ -122,6 +122,7 @@ def _latencies(
         formulation=request.formulation,
         data=request.data,
         reference_ms=study.fact("reference_ms"),
+        tell=listener.note,
     )
     _keep_scale(study, latencies)
     _keep_budget(study, request, latencies, listener)
