@@ -4,7 +4,7 @@ from mvit2_search.records.confirmation import Score
 from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.kept import About, AboutMixer, AboutNetwork, Kept
-from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
+from mvit2_search.records.latency import Latency, LatencyKind, latency_kind, latency_of_json, latency_to_json
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
@@ -44,5 +44,7 @@ __all__ = [
     "Target",
     "Trial",
     "latency_kind",
+    "latency_of_json",
+    "latency_to_json",
     "outcome_name",
 ]

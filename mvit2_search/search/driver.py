@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Measurement, Passport
+from mvit2_search.records import Latency, Measurement, Passport, latency_of_json, latency_to_json
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -30,6 +30,7 @@ from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
+_BUDGET_LATENCY = "budget_latency"  # a fact: that of the published network that gives the budget
 
 
 def run_search(
@@ -126,7 +127,7 @@ def _latencies(
     )
     _keep_scale(study, latencies)
     _keep_budget(study, request, latencies, listener)
-    return latencies
+    return _with_budget(study, latencies)
 
 
 def _runner(
@@ -172,11 +173,27 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
         if isinstance(budget, str):
-            latency = latencies.of(published(budget))
-            if isinstance(latency, Measurement) and latency.flags:
-                listener.note(f"the budget is not sure: {budget} takes {latency}")
-            budget = latency.latency_ms
+            budget = _budget_latency(study, budget, latencies, listener).latency_ms
         study.set_fact("budget_ms", budget)
+
+
+def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Listener) -> Latency:
+    """That of the network that gives the budget; kept before the budget, as a kill may come between."""
+    if (kept := study.fact(_BUDGET_LATENCY)) is None:
+        latency = latencies.of(published(name))
+        if isinstance(latency, Measurement) and latency.flags:
+            listener.note(f"the budget is not sure: {name} takes {latency}")
+        kept = {"key": published(name).key, **latency_to_json(latency)}
+        study.set_fact(_BUDGET_LATENCY, kept)
+    return latency_of_json(kept)
+
+
+def _with_budget(study: Study, latencies: Latencies) -> Latencies:
+    """The network that gives the budget takes just that, and so is within it: nothing measures it again."""
+    if (kept := study.fact(_BUDGET_LATENCY)) is None:
+        return latencies
+    latency = latency_of_json(kept)
+    return replace(latencies, of=lambda arch: latency if arch.key == kept["key"] else latencies.of(arch))
 
 
 @contextmanager
