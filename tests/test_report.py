@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -15,6 +16,7 @@ from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
 from mvit2_search.report import report_html
+from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
@@ -222,7 +224,57 @@ def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():
     many = [trial(i, finished(60 + i % 200 / 10, 10 + i % 97 / 10), arch=TRIALS[0].arch) for i in range(10_000)]
     html = report_html(summary(trials=many, front=many[:50]))
     assert len(html) < 10_000_000
-    assert "The 1,000 most accurate of 10,001 trials" in html
+    assert "1,000 of 10,001 trials" in html
+
+
+LARGE = [
+    *(trial(i, finished(40 + i / 10, 1 + i), arch=TRIALS[0].arch) for i in range(22)),  # the front
+    trial(22, finished(30, 5), baseline="mobilevitv2-0.5"),
+    trial(23, Infeasible(latency=measurement(60)), baseline="mobilevitv2-1.5"),
+    trial(24, finished(41, 30), arch=TRIALS[3].arch),  # confirmed
+    *(trial(i, finished(50 + i / 1000, 40), arch=TRIALS[0].arch) for i in range(25, 2025)),
+]
+LARGE_OUTSIDE = [trial(-1, finished(20, 5), baseline="mobilevitv2-2.0", arch=TRIALS[0].arch)]
+
+
+def rows_of(html):
+    """The cells of the table of trials."""
+    table = html[html.index("<h2>Trials") : html.index("<h2>Inputs")]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    return [cells for cells in rows if cells]  # the head has none
+
+
+def test_a_large_table_keeps_the_front_the_published_widths_and_what_is_confirmed():
+    whole = summary(trials=LARGE, outside=LARGE_OUTSIDE, front=LARGE[:22], lost=[3000])
+    rows = rows_of(report_html(whole))
+    assert len(rows) == 1000
+    shown = {row[0] for row in rows}
+    assert shown >= {str(i) for i in range(25)}
+    assert {row[2] for row in rows} >= {"mobilevitv2-0.5", "mobilevitv2-1.5", "mobilevitv2-2.0"}
+    assert "2024" in shown  # then the most accurate
+    assert "25" not in shown
+    assert [row[2] for row in rows if not row[0]] == ["mobilevitv2-2.0"]  # which is no trial
+
+
+def test_curves_of_a_large_study_keep_the_front():
+    figure = curves_figure(summary(trials=LARGE, outside=LARGE_OUTSIDE, front=LARGE[:22]))
+    ends = {trace.name: sum(size > 0 for size in trace.marker.size) for trace in figure.data}
+    assert ends["front under the budget"] == 22
+    assert ends["published widths"] == 2
+    assert ends["candidates"] == 1000
+
+
+@pytest.mark.parametrize("confirmed", [[], [BEST, WIDTH]])
+@pytest.mark.parametrize("trials", [TRIALS, TRIALS[3:4], TRIALS[5:6], []])
+@pytest.mark.parametrize("lost", [[], [7]])
+def test_what_is_not_known_is_an_empty_cell(confirmed, trials, lost):
+    unset = {**summary().inputs, "max_params": None}
+    html = report_html(
+        summary(trials=trials, front=[], confirmed=confirmed, verdict=None, lost=lost, inputs=unset)
+    )
+    cells = re.findall(r"<td>(.*?)</td>", html, re.DOTALL)
+    assert not {"None", "nan", "NaN", "&lt;NA&gt;", "NaT"} & set(cells)
+    assert len(rows_of(html)) == len(trials) + len(lost)
 
 
 def test_the_same_records_give_the_same_bytes():
