@@ -5,7 +5,6 @@ import json
 import platform
 import shutil
 
-import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -29,6 +28,7 @@ from mvit2_search.latency import make_device
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.records import Artifact
 from mvit2_search.report import summarise
+from mvit2_search.runtimes.onnxruntime import load_network
 from mvit2_search.timer import open_timer
 
 EXPONENTS = {"multi_head": 2.0, "linformer": 1.0, "separable": 0.5}
@@ -260,7 +260,7 @@ def test_an_exported_mixer_computes_what_the_mixer_does(tmp_path, name):
     first = name == "separable"
     given = rows_BPND.permute(0, 3, 1, 2) if first else rows_BPND
     assert artifact.input_shape == tuple(given.shape)
-    session = onnxruntime.InferenceSession(artifact.path)
+    session = load_network(artifact.path)
     (found,) = session.run(None, {artifact.input_name: given.numpy()})
     with torch.inference_mode():
         expected = mixer(rows_BPND, (1, 64))
