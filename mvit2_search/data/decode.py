@@ -43,15 +43,6 @@ def decode(path: Path, size: int) -> Decoded | Unreadable:
     return Decoded(pixels_SSC=np.asarray(square), sha256=hashlib.sha256(data).hexdigest())
 
 
-def is_image(path: Path) -> bool:
-    """Whether the file begins like an image; for files whose name does not tell."""
-    try:
-        with Image.open(path):
-            return True
-    except Exception:  # see `decode`
-        return False
-
-
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # deeper than 8 bits
         values = np.asarray(image, np.float64)
