@@ -4,32 +4,14 @@ import os
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-import mvit2_search.search.driver as driver
 from conftest import write_images
-from fakes import FormulaProxy
-from mvit2_search.cli import cli
 from mvit2_search.data import load_dataset
 from mvit2_search.data.layout import part_named
 from mvit2_search.errors import DataError
 
 BOTH = {"a": 10, "b": 10}
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """`mvit2-search run` on a folder, with nothing to time and a formula instead of a training."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(data, *more):
-        options = ["--space", "width", "--latency-budget", "mobilevitv2-0.75", "--study", "one", "--trials", "1"]
-        command = ["run", "--data", str(data), "--device", "estimate:iphone12", *options, *more]
-        return CliRunner().invoke(cli, command)
-
-    return invoke
 
 
 def load(folder, **options):
@@ -89,10 +71,10 @@ def test_one_held_out_part_confirms_and_the_rest_is_cut(tmp_path, train, held_ou
     assert sizes(data) == [16, 4, 20]
 
 
-def test_the_command_says_which_part_is_used_for_what(tmp_path, run):
+def test_the_command_says_which_part_is_used_for_what(tmp_path, run_on):
     for name in ("Train", "valid", "Testing"):
         write_images(tmp_path / "images" / name, BOTH)
-    result = run(tmp_path / "images")
+    result = run_on(tmp_path / "images")
     assert result.exit_code == 0, result.output
     assert "20 + 20 + 20 images of 2 classes: a, b" in result.output
     assert "Train/ to train on, valid/ to select by, Testing/ to confirm with" in result.output
@@ -107,11 +89,11 @@ def test_the_fingerprints_of_version_0_1_stay(tmp_path):
 
 
 @pytest.mark.parametrize("held_out", ["test", "val", "Validation"])
-def test_images_without_classes_are_not_used_and_counted(tmp_path, run, held_out):
+def test_images_without_classes_are_not_used_and_counted(tmp_path, run_on, held_out):
     write_images(tmp_path / "images" / "train", BOTH)
     write_images(tmp_path / "images", {held_out: 7, "unlabeled": 3})
     (tmp_path / "images" / "annotations").mkdir()
-    result = run(tmp_path / "images")
+    result = run_on(tmp_path / "images")
     assert result.exit_code == 0, result.output
     assert f"{held_out}/ (7 images, no sub-folder per class)" in result.output
     assert "unlabeled/ (3 images)" in result.output
@@ -149,9 +131,9 @@ def test_images_beside_the_classes_are_counted(tmp_path):
     ],
     ids="-".join,
 )
-def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, run, folders, words):
+def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, run_on, folders, words):
     write_images(tmp_path / "images", dict.fromkeys(folders, 5))
-    result = run(tmp_path / "images")
+    result = run_on(tmp_path / "images")
     assert result.exit_code == 4
     assert "Traceback" not in result.output
     for word in words:
@@ -182,10 +164,10 @@ def test_a_class_inside_of_parts_may_be_named_like_one(tmp_path):
     assert load(tmp_path).classes == ("bus", "train")
 
 
-def test_every_class_that_a_part_lacks_is_named_at_once(tmp_path, run):
+def test_every_class_that_a_part_lacks_is_named_at_once(tmp_path, run_on):
     write_images(tmp_path / "images" / "train", {"a": 5, "b": 5, "c": 1, "d": 0, "f": 5})
     write_images(tmp_path / "images" / "val", {"a": 5, "c": 5, "d": 5, "e": 5, "f": 0})
-    result = run(tmp_path / "images")
+    result = run_on(tmp_path / "images")
     assert result.exit_code == 4
     for text in ("val/b is missing", "train/e is missing", "train/c has 1 images of 2", "train/d has no images"):
         assert text in result.stderr

@@ -17,7 +17,7 @@ class Folder:
     Attributes:
         train, val, test: the same classes in the same order.
         below: what was found below each class.
-        beside: images that lie beside the class folders.
+        beside: what lies beside the folders of classes and parts.
         unused: folders that hold no class, in words.
     """
 
@@ -26,8 +26,15 @@ class Folder:
     val: Files | None = None
     test: Files | None = None
     below: list[Found] = field(default_factory=list)
-    beside: list[Path] = field(default_factory=list)
+    beside: list[Found] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> list[tuple[Path, Files]]:
+        """The folders of the parts in use, the training images first."""
+        layout = self.layout
+        parts = [(layout.train, self.train), (layout.val, self.val), (layout.test, self.test)]
+        return [(path, files) for path, files in parts if path is not None and files is not None]
 
 
 def find_images(root: Path, results: Iterable[Path]) -> Folder:
@@ -40,12 +47,12 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     walker = Walker(root, results)
     layout = find_layout(root, walker)
     folder = Folder(layout=layout, unused=list(layout.unused))
+    folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *layout.folders])]
     folder.train = _by_class(layout.train, walker, folder)
     folder.val = _held_out(layout.val, walker, folder)
     folder.test = _held_out(layout.test, walker, folder)
     _refuse_too_few(layout.train, folder, walker)
-    parts = [(layout.train, folder.train), (layout.val, folder.val), (layout.test, folder.test)]
-    _refuse_unusable_classes(root, [(path, files) for path, files in parts if path and files is not None])
+    _refuse_unusable_classes(root, folder.parts)
     return folder
 
 
@@ -58,7 +65,6 @@ def _by_class(root: Path, walker: Walker, folder: Folder) -> dict[str, list[Path
         if below.images or not below.studies:
             found[path.name] = below.images
             folder.below.append(below)
-    folder.beside += walker.images_in(root)
     return found
 
 

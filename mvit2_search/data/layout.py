@@ -36,6 +36,10 @@ class Layout:
     test: Path | None = None
     unused: tuple[str, ...] = ()
 
+    @property
+    def folders(self) -> list[Path]:
+        return [path for path in (self.train, self.val, self.test) if path is not None]
+
 
 def find_layout(folder: Path, walker: Walker) -> Layout:
     """Read the names and the insides of the sub-folders.

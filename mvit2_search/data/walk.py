@@ -54,11 +54,13 @@ class Walker:
             found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
         return sorted(path for path in found if not self._holds_studies(path))
 
-    def images_in(self, folder: Path) -> list[Path]:
-        """The images that lie in a folder itself."""
-        with os.scandir(folder) as entries:
-            files = [Path(entry) for entry in entries if not entry.name.startswith(".") and entry.is_file()]
-        return sorted(path for path in files if is_image(path, self._endings))
+    def files_in(self, folder: Path) -> Found:
+        """What lies in a folder itself."""
+        found = Found()
+        for entry in _sorted_entries(folder):
+            if not _is_folder(entry):
+                self._take(entry, found)
+        return found
 
     def below(self, top: Path) -> Found:
         """What lies in a folder and its sub-folders, each of which is looked at once, real ones before links."""
