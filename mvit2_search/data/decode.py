@@ -42,6 +42,8 @@ def decode(path: Path, size: int) -> Decoded | Unreadable:
             return Decoded(pixels_SSC=_square(version, exif, size), sha256=hashlib.sha256(data).hexdigest())
         except UnidentifiedImageError:
             failures.append("not an image of a known format")
+        except MemoryError:
+            raise
         except Exception as err:  # a broken file raises whatever its decoder stumbles over
             failures.append(first_line(err))
     return Unreadable(why=failures[0])

@@ -7,8 +7,7 @@ images/train/...  images/val/...  images/test/...       selection from val/, con
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -16,8 +15,9 @@ import numpy as np
 
 from mvit2_search.data.classes import Folder, find_images
 from mvit2_search.data.dataset import Dataset, Split
-from mvit2_search.data.decode import Decoded, Unreadable, decode
-from mvit2_search.data.division import Division, Labelled, divide
+from mvit2_search.data.decode import Decoded, decode
+from mvit2_search.data.division import Division, divide
+from mvit2_search.data.reading import Read, read_images
 from mvit2_search.data.remarks import copies_remarks, layout_remarks
 from mvit2_search.errors import DataError
 
@@ -35,22 +35,17 @@ def load_folder(folder: Path, *, image_size: int, max_train: int, results: Itera
         DataError: no image, one class, a class without images, or more than 0.1 % that do not open.
     """
     found, division = _division(folder, max_train, results)
-    paths = [file.path for part in division.parts for file in part]
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of odd files
-        images = dict(zip(paths, pool.map(lambda path: decode(path, image_size), paths), strict=True))
-    good = {path: image for path, image in images.items() if isinstance(image, Decoded)}
-    bad = [f"{path}: {image.why}" for path, image in images.items() if isinstance(image, Unreadable)]
-    _judge(folder, bad, read=len(paths))
-    hashes = {path: image.sha256 for path, image in good.items()}
-    skipped = [f"{len(bad)} of {len(paths)} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
+    read = read_images([file.path for part in division.parts for file in part], image_size, name=str(folder))
+    skipped = _unreadable(folder, read)
+    train, selection, confirmation = _splits(division, read)
     return Dataset(
         name=str(folder),
         classes=tuple(found.train),
-        train=_split(division.train, good),
-        selection=_split(division.selection, good),
-        confirmation=_split(division.confirmation, good),
-        fingerprint=_fingerprint(folder, hashes),
-        notes=(*layout_remarks(folder, found), *copies_remarks(folder, division, hashes), *skipped),
+        train=train,
+        selection=selection,
+        confirmation=confirmation,
+        fingerprint=_fingerprint(folder, read.hashes),
+        notes=(*layout_remarks(folder, found), *copies_remarks(folder, division, read.hashes), *skipped),
     )
 
 
@@ -77,22 +72,27 @@ def _division(folder: Path, max_train: int, results: Iterable[Path]) -> tuple[Fo
     return found, divide(folder, found.train, found.val, found.test, max_train=max_train)
 
 
-def _judge(folder: Path, bad: Sequence[str], *, read: int) -> None:
-    if len(bad) == read:
-        raise DataError(f"{folder}: no usable image among {read}; the first: {bad[0]}")
-    if len(bad) > _MAX_SKIPPED * read:
+def _unreadable(folder: Path, read: Read) -> list[str]:
+    """What to say of images that did not open; raises DataError where they are too many."""
+    bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
+    if len(bad) == of:
+        raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
+    if len(bad) > _MAX_SKIPPED * of:
         shown = "; ".join(bad[:_SHOWN]) + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
         raise DataError(
-            f"{folder}: {len(bad)} of {read} images do not open, over 0.1 %: {shown}; repair or remove them"
+            f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {shown}; repair or remove them"
         )
+    return [f"{len(bad)} of {of} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
 
 
-def _split(files: Sequence[Labelled], good: Mapping[Path, Decoded]) -> Split:
-    kept = [file for file in files if file.path in good]
-    return Split(
-        pixels_NSSC=np.stack([good[file.path].pixels_SSC for file in kept]),
-        labels_N=np.array([file.label for file in kept], np.int64),
-    )
+def _splits(division: Division, read: Read) -> Iterator[Split]:
+    """The parts, as views of the array that was read."""
+    start = 0
+    for part in division.parts:
+        labels = [file.label for file in part if file.path in read.hashes]
+        end = start + len(labels)
+        yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))
+        start = end
 
 
 def _fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
