@@ -145,7 +145,7 @@ def open_latencies(
         scratch=scratch,
         num_classes=num_classes,
         formulation=formulation,
-        images=probe_images(data),
+        images=probe_images(data, results),
         reference_ms=reference_ms,
         tell=tell,
     )

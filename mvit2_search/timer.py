@@ -24,9 +24,9 @@ LATENCIES = ".latencies"  # measurements shared by all that a results folder hol
 Images = Callable[[int], np.ndarray]
 
 
-def probe_images(data: str) -> Images:
-    """Four images of a data set, by their size in pixels."""
-    return lambda size: load_images(data, image_size=size, count=4)
+def probe_images(data: str, results: Path) -> Images:
+    """Four images of a data set, by their size in pixels; there are none in `results`."""
+    return lambda size: load_images(data, image_size=size, count=4, results=[results])
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def open_timer(
             scratch=Path(scratch),
             num_classes=num_classes,
             formulation=formulation,
-            images=probe_images(FASHION_MNIST_MINI),
+            images=probe_images(FASHION_MNIST_MINI, results),
             tell=tell,
         )
 

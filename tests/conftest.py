@@ -6,17 +6,21 @@
 import importlib.util
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
+import mvit2_search.search.driver as driver
 import mvit2_search.timer as timer
 from exports import SMALL, exported
-from fakes import AGREES, fake_export
+from fakes import AGREES, FormulaProxy, fake_export
 from formula_devices import formula_devices
+from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import DEVICES, Device, make_device
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact
@@ -80,6 +84,20 @@ def need_device(name: str, *modules: str) -> None:
 def images(tmp_path: Path) -> Path:
     """Two classes of twenty images in `tmp_path/images`."""
     return write_images(tmp_path / "images", {"blue": 20, "red": 20})
+
+
+@pytest.fixture
+def run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`mvit2-search run` on a folder of images, with nothing to time and a formula instead of a training."""
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(data: Path | str, *more: str) -> Result:
+        options = ["--space", "width", "--latency-budget", "mobilevitv2-0.75", "--study", "one", "--trials", "1"]
+        command = ["run", "--data", str(data), "--device", "estimate:iphone12", *options, *more]
+        return CliRunner().invoke(cli, command)
+
+    return invoke
 
 
 @pytest.fixture

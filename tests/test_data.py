@@ -1,7 +1,6 @@
 """Images: the ones that ship, and whatever a user's folder may hold."""
 
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -9,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from conftest import write_images
 from mvit2_search.arch import published_networks
 from mvit2_search.data import Dataset, load_dataset, to_input
-from mvit2_search.data.decode import Decoded, Unreadable, decode
 from mvit2_search.data.fashion_mnist import FOLDER
 from mvit2_search.data.transforms import flipped
 from mvit2_search.errors import DataError
@@ -141,8 +138,8 @@ def test_a_class_may_be_called_train(tmp_path):
     [
         ({}, "no images; expected one sub-folder of images per class"),
         ({"a": 5}, "only one class, 'a'"),
-        ({"a": 5, "b": 0}, "b: no images in this class"),
-        ({"a": 5, "b": 2}, "class 'b' has too few images"),
+        ({"a": 5, "b": 0}, "b has no images"),
+        ({"a": 5, "b": 2}, "b has 2 images of 3"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path, classes, message):
@@ -159,86 +156,11 @@ def test_a_folder_of_broken_images_has_no_usable_one(tmp_path):
         load(folder)
 
 
-def test_classes_must_be_in_train_and_val(tmp_path):
-    write_images(tmp_path / "train", {"a": 5, "b": 5})
-    write_images(tmp_path / "val", {"a": 5, "c": 5})
-    with pytest.raises(DataError, match="class 'b' is in only one of train/ and val/"):
-        load(tmp_path)
-    shutil.rmtree(tmp_path / "train")
-    with pytest.raises(DataError, match=r"has val/ but no train/"):
-        load(tmp_path)
-
-
 def test_an_unknown_data_set_is_named():
     with pytest.raises(
         DataError, match="nowhere: no such folder, and the one shipped data set is fashion-mnist-mini"
     ):
         load("nowhere")
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16"])
-def test_every_mode_becomes_rgb_of_the_same_brightness(tmp_path, mode):
-    value = {"I": 32768, "I;16": 32768, "F": 128.0}.get(mode, 128)
-    grey = Image.new("L", (30, 20), 128)
-    image = Image.new(mode, (30, 20), value) if mode in ("I", "F", "I;16") else grey.convert(mode)
-    path = tmp_path / f"image.{'tiff' if mode in ('F', 'CMYK', 'YCbCr', 'I', 'I;16') else 'png'}"
-    image.save(path)
-    decoded = decode(path, 8)
-    assert isinstance(decoded, Decoded)
-    assert decoded.pixels_SSC.shape == (8, 8, 3)
-    assert decoded.pixels_SSC.dtype == np.uint8
-    if mode != "1":
-        assert abs(decoded.pixels_SSC.astype(int) - 128).max() <= 2
-
-
-def test_dark_images_of_16_bits_stay_dark(tmp_path):
-    Image.new("I;16", (8, 8), 200).save(tmp_path / "a.png")
-    assert decode(tmp_path / "a.png", 8).pixels_SSC.max() == 0
-
-
-def test_floats_up_to_one_are_not_black(tmp_path):
-    Image.new("F", (8, 8), 0.5).save(tmp_path / "a.tiff")
-    assert decode(tmp_path / "a.tiff", 8).pixels_SSC.min() == 127
-
-
-def test_the_centre_is_kept_and_a_turned_photograph_is_put_upright(tmp_path):
-    image = Image.new("RGB", (40, 20), "black")
-    image.paste("white", (10, 0, 30, 20))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned
-    image.save(tmp_path / "a.png")
-    image.resize((40, 20)).save(tmp_path / "b.jpg", exif=exif)
-    assert decode(tmp_path / "a.png", 10).pixels_SSC.mean() > 240
-    assert decode(tmp_path / "b.jpg", 10).pixels_SSC.mean() > 240
-
-
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "bomb"])
-def test_damaged_files_are_unreadable_with_a_reason(tmp_path, damage):
-    path = tmp_path / "a.jpg"
-    Image.effect_noise((200, 200), 50).save(path)
-    data = path.read_bytes()
-    if damage == "bomb":
-        path = tmp_path / "a.pbm"
-        data = b"P4 60000 60000\n" + b"\0" * 100
-    path.write_bytes(
-        {"truncated": data[: len(data) // 2], "garbage": os.urandom(500), "empty": b""}.get(damage, data)
-    )
-    decoded = decode(path, 8)
-    assert isinstance(decoded, Unreadable)
-    assert decoded.why
-
-
-def test_random_bytes_never_raise(tmp_path):
-    rng = random.Random(0)
-    path = tmp_path / "a.png"
-    Image.new("RGB", (20, 20)).save(path)
-    good = path.read_bytes()
-    for _ in range(200):
-        broken = bytearray(good)
-        for _ in range(3):
-            broken[rng.randrange(len(broken))] = rng.randrange(256)
-        path.write_bytes(bytes(broken))
-        assert isinstance(decode(path, 8), Decoded | Unreadable)
 
 
 def test_inputs_are_rgb_between_zero_and_one():

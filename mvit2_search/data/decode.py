@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvit2_search.data.metadata import upright, without_metadata
 from mvit2_search.errors import first_line
 
 
@@ -30,26 +31,29 @@ def decode(path: Path, size: int) -> Decoded | Unreadable:
     """Scale the short side to `size` and crop the centre. Any mode and depth that Pillow reads."""
     try:
         data = path.read_bytes()
-        if not data:
-            return Unreadable(why="empty file")
-        with Image.open(io.BytesIO(data)) as image:
-            image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR)
-    except UnidentifiedImageError:
-        return Unreadable(why="not an image of a known format")
-    except Exception as err:  # a broken file raises whatever its decoder stumbles over
-        return Unreadable(why=first_line(err))
-    return Decoded(pixels_SSC=np.asarray(square), sha256=hashlib.sha256(data).hexdigest())
+    except OSError as err:
+        return Unreadable(why=str(err.strerror))
+    if not data:
+        return Unreadable(why="empty file")
+    bare, exif = without_metadata(data)
+    failures = []
+    for version in dict.fromkeys((data, bare)):  # metadata that Pillow stumbles over do not count
+        try:
+            return Decoded(pixels_SSC=_square(version, exif, size), sha256=hashlib.sha256(data).hexdigest())
+        except UnidentifiedImageError:
+            failures.append("not an image of a known format")
+        except MemoryError:
+            raise
+        except Exception as err:  # a broken file raises whatever its decoder stumbles over
+            failures.append(first_line(err))
+    return Unreadable(why=failures[0])
 
 
-def is_image(path: Path) -> bool:
-    """Whether the file begins like an image; for files whose name does not tell."""
-    try:
-        with Image.open(path):
-            return True
-    except Exception:  # see `decode`
-        return False
+def _square(data: bytes, exif: bytes | None, size: int) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
+        image.load()
+        return np.asarray(ImageOps.fit(_rgb(upright(image, exif)), (size, size), Image.Resampling.BILINEAR))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

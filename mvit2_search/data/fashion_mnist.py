@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mvit2_search.data.dataset import Dataset, Split
+from mvit2_search.data.memory import pixel_array
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
 CLASSES = (
@@ -28,7 +29,7 @@ def load_fashion_mnist_mini(image_size: int) -> Dataset:
     """The data set with its 28 x 28 images scaled to `image_size`."""
     packed = {name: (FOLDER / f"{name}.npy.bz2").read_bytes() for name in ("images", "labels")}
     images_NSS, labels_N = (np.load(io.BytesIO(bz2.decompress(data))) for data in packed.values())
-    pixels_NSSC = np.stack([_scaled(image, image_size) for image in images_NSS])[..., None]
+    pixels_NSSC = _scaled(images_NSS, image_size)
     bounds = [TRAIN, TRAIN + SELECTION]
     parts = zip(np.split(pixels_NSSC, bounds), np.split(labels_N.astype(np.int64), bounds), strict=True)
     train, selection, confirmation = (Split(pixels_NSSC=pixels, labels_N=labels) for pixels, labels in parts)
@@ -45,8 +46,11 @@ def load_fashion_mnist_mini(image_size: int) -> Dataset:
 def first_of_fashion_mnist_mini(image_size: int, count: int) -> np.ndarray:
     """The first `count` selection images, uint8 [N, S, S, 1]; no other is scaled."""
     images_NSS = np.load(io.BytesIO(bz2.decompress((FOLDER / "images.npy.bz2").read_bytes())))
-    return np.stack([_scaled(image, image_size) for image in images_NSS[TRAIN : TRAIN + count]])[..., None]
+    return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
 
 
-def _scaled(image_SS: np.ndarray, size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image_SS).resize((size, size), Image.Resampling.BILINEAR))
+def _scaled(images_NSS: np.ndarray, size: int) -> np.ndarray:
+    pixels_NSSC = pixel_array(len(images_NSS), size, 1, name=FASHION_MNIST_MINI)
+    for image_SS, out_SSC in zip(images_NSS, pixels_NSSC, strict=True):
+        out_SSC[..., 0] = Image.fromarray(image_SS).resize((size, size), Image.Resampling.BILINEAR)
+    return pixels_NSSC

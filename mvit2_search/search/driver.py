@@ -80,7 +80,12 @@ def run_search(
 
 def _dataset(request: Request) -> Dataset:
     recipe = request.recipe
-    return load_dataset(request.data, image_size=recipe.image_size, max_train=recipe.max_images)
+    return load_dataset(
+        request.data,
+        image_size=recipe.image_size,
+        max_train=recipe.max_images,
+        results=[request.results, request.folder],
+    )
 
 
 def _start_anew(request: Request, here: Passport, listener: Listener) -> None:

@@ -1,0 +1,112 @@
+"""The images of every class in every part of a folder, and what lies there besides."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvit2_search.data.division import Files, images_needed
+from mvit2_search.data.layout import Layout, find_layout, refuse_parts_as_classes
+from mvit2_search.data.walk import Found, Walker
+from mvit2_search.errors import DataError
+
+
+@dataclass(kw_only=True)
+class Folder:
+    """A folder of images before any is opened.
+
+    Attributes:
+        train, val, test: the same classes in the same order.
+        below: what was found below each class.
+        beside: what lies beside the folders of classes and parts.
+        unused: folders that hold no class, in words.
+    """
+
+    layout: Layout
+    train: Files = field(default_factory=dict)
+    val: Files | None = None
+    test: Files | None = None
+    below: list[Found] = field(default_factory=list)
+    beside: list[Found] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> list[tuple[Path, Files]]:
+        """The folders of the parts in use, the training images first."""
+        layout = self.layout
+        parts = [(layout.train, self.train), (layout.val, self.val), (layout.test, self.test)]
+        return [(path, files) for path, files in parts if path is not None and files is not None]
+
+
+def find_images(root: Path, results: Iterable[Path]) -> Folder:
+    """Look through `root`, but not through what lies in `results`.
+
+    Raises:
+        DataError: there are no two classes with enough images in each part, or the layout is unclear.
+        OSError: a folder cannot be read.
+    """
+    walker = Walker(root, results)
+    layout = find_layout(root, walker)
+    folder = Folder(layout=layout, unused=list(layout.unused))
+    folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *layout.folders])]
+    folder.train = _by_class(layout.train, walker, folder)
+    folder.val = _held_out(layout.val, walker, folder)
+    folder.test = _held_out(layout.test, walker, folder)
+    _refuse_too_few(layout.train, folder, walker)
+    _refuse_unusable_classes(root, folder.parts)
+    return folder
+
+
+def _by_class(root: Path, walker: Walker, folder: Folder) -> dict[str, list[Path]]:
+    classes = walker.folders(root)
+    refuse_parts_as_classes(root, classes, walker)
+    found = {}
+    for path in classes:
+        below = walker.below(path)
+        if below.images or not below.studies:
+            found[path.name] = below.images
+            folder.below.append(below)
+    return found
+
+
+def _held_out(root: Path | None, walker: Walker, folder: Folder) -> Files | None:
+    """The classes of a held-out part, or None where its one sub-folder is no class: images without labels."""
+    if root is None:
+        return None
+    found = _by_class(root, walker, folder)
+    if len(found) == 1 and (strange := found.keys() - folder.train.keys()):
+        folder.unused.append(
+            f"{root.name}/ (its one sub-folder, {strange.pop()}/, is no class of the training images)"
+        )
+        return None
+    return found
+
+
+def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
+    if not any(folder.train.values()):
+        raise DataError(f"{root}: no images; expected one sub-folder of images per class")
+    if len(folder.train) < 2:
+        name = next(iter(folder.train))
+        inside = len(walker.folders(root / name)) > 1
+        hint = f"; if its sub-folders are the classes, give --data {root / name}" if inside else ""
+        raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}")
+
+
+def _refuse_unusable_classes(root: Path, parts: list[tuple[Path, Files]]) -> None:
+    """Raises one DataError that names every class with too few images in a part."""
+    names = sorted({name for _, files in parts for name in files})
+    needed = images_needed(len(parts) - 1)
+    bad = [text for i, part in enumerate(parts) for text in _unusable(root, part, names, 1 if i else needed)]
+    if bad:
+        raise DataError(
+            f"{root}: classes that cannot be used: {'; '.join(bad)}; add images or remove their folders"
+        )
+
+
+def _unusable(root: Path, part: tuple[Path, Files], names: list[str], needed: int) -> Iterator[str]:
+    path, files = part
+    for name in names:
+        where = (path / name).relative_to(root).as_posix()
+        if name not in files:
+            yield f"{where} is missing"
+        elif len(files[name]) < needed:
+            yield f"{where} has {len(files[name]) or 'no'} images" + (f" of {needed}" if files[name] else "")

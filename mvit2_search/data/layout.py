@@ -1,0 +1,127 @@
+"""Which folders hold the images to train on, to select by and to confirm with, and which are classes.
+
+    images/cat/1.jpg  images/dog/2.png                 classes alone
+    images/train/cat/1.jpg ...  images/val/cat/9.jpg   parts: a folder named like one that holds folders
+
+What might be read in two ways is refused: networks that learn `train` against `val` look like any other search.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvit2_search.data.walk import Walker
+from mvit2_search.errors import DataError
+
+_NAMES = {
+    "train": {"train", "training", "trn"},
+    "val": {"val", "valid", "validation", "dev", "eval", "evaluation"},
+    "test": {"test", "testing", "tst", "heldout", "holdout"},
+}
+_AFTER_A_NAME = re.compile(r"(set|data|images|imgs|split)$")  # training_set, test-images
+_NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The folders that hold a folder for each class; `train` is the data set itself where it has no parts.
+
+    Attributes:
+        unused: what else lies beside the parts, in words.
+    """
+
+    train: Path
+    val: Path | None = None
+    test: Path | None = None
+    unused: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> list[Path]:
+        return [path for path in (self.train, self.val, self.test) if path is not None]
+
+
+def find_layout(folder: Path, walker: Walker) -> Layout:
+    """Read the names and the insides of the sub-folders.
+
+    Raises:
+        DataError: they can be read in two ways, or there is nothing to train on.
+    """
+    below = walker.folders(folder)
+    parts = _parts(folder, [path for path in below if part_named(path.name) and walker.folders(path)])
+    if not parts:
+        return Layout(train=folder)
+    if "train" not in parts:
+        raise DataError(
+            f"{folder}: has {_listed(parts.values())} but no train/ with a sub-folder per class; "
+            "add it, or rename what is a class"
+        )
+    others = [path for path in below if path not in parts.values()]
+    _refuse_mixtures(folder, others, parts, walker)
+    return Layout(**parts, unused=tuple(f"{path.name}/ ({_what(path, walker)})" for path in others))
+
+
+def part_named(name: str) -> str | None:
+    """`train`, `val` or `test` where a folder is named like one: `Training`, `test_set`, `val2017`."""
+    letters = _AFTER_A_NAME.sub("", re.sub(r"[^a-z]", "", name.lower()))
+    return next((part for part, names in _NAMES.items() if letters in names), None)
+
+
+def refuse_parts_as_classes(root: Path, classes: list[Path], walker: Walker) -> None:
+    """Raises DataError where the classes in `root` look like parts: two kinds of them, and half of all."""
+    alike = [path for path in classes if part_named(path.name)]
+    if len({part_named(path.name) for path in alike}) < 2 or 2 * len(alike) < len(classes):
+        return
+    if all(walker.folders(path) for path in alike):
+        raise DataError(f"{root}: holds {_listed(alike)} itself; give it as the folder of images, --data {root}")
+    raise DataError(
+        f"{root}: {_listed(alike)} look like parts of a data set but have no sub-folder per class; sort their "
+        f"images into {alike[0].name}/<class>/ and so on, or rename them if they are classes"
+    )
+
+
+def _parts(folder: Path, alike: Iterable[Path]) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for path in alike:
+        part = part_named(path.name)
+        assert part is not None
+        if part in parts:
+            raise DataError(
+                f"{folder}: {_listed([parts[part], path])} both look like the {part} images; "
+                "join them, or rename what is something else"
+            )
+        parts[part] = path
+    return parts
+
+
+def _refuse_mixtures(folder: Path, others: list[Path], parts: dict[str, Path], walker: Walker) -> None:
+    """Raises DataError where a folder beside the parts looks like a class."""
+    classes = {path.name for path in walker.folders(parts["train"])}
+    alone = len(parts) == 1  # a class may be called train and have folders of its own
+    if mixed := [path for path in others if _looks_like_a_class(path, classes, walker, alone=alone)]:
+        names = _listed(parts.values())
+        raise DataError(
+            f"{folder}: {names} look like parts of a data set and {_listed(mixed)} like classes; move the classes "
+            f"into {parts['train'].name}/ or elsewhere, or rename {names} if they are classes themselves"
+        )
+
+
+def _looks_like_a_class(path: Path, classes: set[str], walker: Walker, *, alone: bool) -> bool:
+    """Beside training images alone every folder of images may be one."""
+    if path.name in classes:
+        return True
+    if not alone or part_named(path.name) or path.name.lower() in _NO_CLASSES:
+        return False
+    inside = {sub.name for sub in walker.folders(path)}
+    return not inside & classes and bool(walker.below(path).images)
+
+
+def _what(path: Path, walker: Walker) -> str:
+    images = len(walker.below(path).images)
+    no_classes = images and part_named(path.name) and not walker.folders(path)
+    return f"{images or 'no'} images" + (", no sub-folder per class" if no_classes else "")
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    *most, last = [f"{path.name}/" for path in paths]
+    return f"{', '.join(most)} and {last}" if most else last

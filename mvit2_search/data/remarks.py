@@ -1,0 +1,90 @@
+"""What a user should know of a folder of images, in sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mvit2_search.data.classes import Folder
+from mvit2_search.data.division import Division
+from mvit2_search.data.layout import part_named
+
+_SHOWN = 5
+
+
+def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
+    """How the folder is read, and what lies in it and is not used."""
+    yield from _parts(folder)
+    if alike := [f"{name}/" for name in folder.train if part_named(name)]:
+        yield f"{shown(alike)}: read as a class, as there are images but no classes in it; rename it if it is none"
+    if folder.unused:
+        yield f"not used: {shown(folder.unused)}"
+    if beside := sum(len(found.images) for found in folder.beside):
+        yield f"{beside} images lie beside the folders of the classes and are not used"
+    if others := sum(len(found.others) for found in folder.below):
+        yield f"{others} files that are no images were left out"
+    yield from _links(root, folder)
+
+
+def copies_remarks(root: Path, division: Division, hashes: Mapping[Path, str]) -> Iterator[str]:
+    """How many images are there twice where it matters: in two parts, or in two classes.
+
+    Args:
+        hashes: of the contents of the files in use.
+    """
+    train, selection, confirmation = ([hashes.get(file.path) for file in part] for part in division.parts)
+    selected = _copies(selection, of=train)
+    confirmed = _copies(confirmation, of=[*train, *selection])
+    if selected or confirmed:
+        yield (
+            f"{selected} of {len(selection)} selection images and {confirmed} of {len(confirmation)} confirmation "
+            "images are exact copies of images in the parts before them: accuracies come out too high"
+        )
+    if mixed := _in_two_classes(root, division, hashes):
+        yield f"{_counted(len(mixed), 'image')} in two classes: {shown(mixed)}"
+
+
+def shown(names: Sequence[str]) -> str:
+    """All of a few, the first of many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more
+
+
+def _parts(folder: Folder) -> Iterator[str]:
+    """Where selection and confirmation come from, in a folder that has parts."""
+    match [f"{path.name}/" for path, _ in folder.parts]:
+        case [train, select, confirm]:
+            yield f"{train} to train on, {select} to select by, {confirm} to confirm with"
+        case [train, confirm]:
+            yield f"{train} to train on and, a share of it, to select by; {confirm} to confirm with"
+
+
+def _links(root: Path, folder: Folder) -> Iterator[str]:
+    found = [*folder.beside, *folder.below]
+    if dangling := _names(root, [path for one in found for path in one.dangling]):
+        leads = "leads" if len(dangling) == 1 else "lead"
+        yield f"{_counted(len(dangling), 'link')} {leads} nowhere: {shown(dangling)}"
+    if again := _names(root, [path for one in found for path in one.again]):
+        yield f"{_counted(len(again), 'link')} to folders that are read already, not followed: {shown(again)}"
+    if tools := _names(root, [path for one in found for path in one.tools]):
+        yield f"{_counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
+
+
+def _copies(hashes: Sequence[str | None], *, of: Sequence[str | None]) -> int:
+    there = set(of) - {None}
+    return sum(one in there for one in hashes)
+
+
+def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) -> list[str]:
+    """The first file in each class, of contents that are in several."""
+    first: dict[str, dict[int, Path]] = {}
+    for file in sorted((file for part in division.parts for file in part), key=lambda file: file.path):
+        if file.path in hashes:
+            first.setdefault(hashes[file.path], {}).setdefault(file.label, file.path)
+    return [" = ".join(_names(root, list(found.values()))) for found in first.values() if len(found) > 1]
+
+
+def _names(root: Path, paths: Sequence[Path]) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")

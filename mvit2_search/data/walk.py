@@ -1,0 +1,126 @@
+"""The images below a folder: links are followed, what tools keep there is not looked at."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvit2_search.data.formats import image_endings, is_image
+
+_TOOLS = {
+    *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
+    *("system volume information", "lost+found", "__pycache__"),
+}
+_THUMBNAILS = {"thumbs", "thumbnails"}  # below a class; a class may be called so
+_STUDIES = ("study.db", ".latencies")  # in a study's folder, in one of studies
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes:
+        others: files that are no images.
+        dangling: links that lead nowhere.
+        again: links to folders that are read already, or that lie above.
+        tools: folders that tools keep.
+        studies: folders of studies.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    dangling: list[Path] = field(default_factory=list)
+    again: list[Path] = field(default_factory=list)
+    tools: list[Path] = field(default_factory=list)
+    studies: list[Path] = field(default_factory=list)
+
+
+class Walker:
+    """Looks into the folders of one data set.
+
+    Args:
+        root: the data set; no link leads into it or to what lies above it.
+        results: folders that hold no images to use, whatever lies in them.
+    """
+
+    def __init__(self, root: Path, results: Iterable[Path] = ()) -> None:
+        self._endings = image_endings()
+        self._above = frozenset(_identity(path) for path in (root.resolve(), *root.resolve().parents))
+        self._results = frozenset(_identity(path) for path in results if path.exists()) - self._above
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The sub-folders that may hold images, in order of their names."""
+        with os.scandir(folder) as entries:
+            found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
+        return sorted(path for path in found if not self._holds_studies(path))
+
+    def files_in(self, folder: Path) -> Found:
+        """What lies in a folder itself."""
+        found = Found()
+        for entry in _sorted_entries(folder):
+            if not _is_folder(entry):
+                self._take(entry, found)
+        return found
+
+    def below(self, top: Path) -> Found:
+        """What lies in a folder and its sub-folders, each of which is looked at once, real ones before links."""
+        found = Found()
+        seen = set(self._above)
+        real, linked = [top], list[Path]()
+        while real or linked:
+            folder = real.pop() if real else linked.pop(0)
+            if _identity(folder) in seen:
+                found.again.append(folder)
+                continue
+            seen.add(_identity(folder))
+            if self._holds_studies(folder):
+                found.studies.append(folder)
+                continue
+            for entry in _sorted_entries(folder):
+                if not _is_folder(entry):
+                    self._take(entry, found)
+                elif _is_of_tools(entry) or entry.name.lower() in _THUMBNAILS:
+                    found.tools.append(Path(entry))
+                else:
+                    (linked if entry.is_symlink() else real).append(Path(entry))
+        return found
+
+    def _take(self, entry: os.DirEntry[str], found: Found) -> None:
+        """A file, by what it is; hidden ones are nobody's images."""
+        if entry.name.startswith("."):
+            return
+        path = Path(entry)
+        if _leads_nowhere(entry):
+            found.dangling.append(path)
+        elif entry.is_file() and is_image(path, self._endings):
+            found.images.append(path)
+        else:
+            found.others.append(path)
+
+    def _holds_studies(self, folder: Path) -> bool:
+        """Whether it is a folder of results, this search's or another's."""
+        return _identity(folder) in self._results or any((folder / name).exists() for name in _STUDIES)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for every path that leads to a folder."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_of_tools(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".") or entry.name.lower() in _TOOLS
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return not _leads_nowhere(entry) and entry.is_dir()
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """A link to nothing, or to itself."""
+    return entry.is_symlink() and not Path(entry).exists()

@@ -1,0 +1,195 @@
+"""How other people's folders of images are read: by their parts, and never by guessing."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import write_images
+from mvit2_search.data import load_dataset
+from mvit2_search.data.layout import part_named
+from mvit2_search.errors import DataError
+
+BOTH = {"a": 10, "b": 10}
+
+
+def load(folder, **options):
+    return load_dataset(str(folder), image_size=8, **{"max_train": 10_000, **options})
+
+
+def sizes(data):
+    return [len(part) for part in (data.train, data.selection, data.confirmation)]
+
+
+def brightness(split):
+    """What `paint` wrote into the images of a part."""
+    return set(split.pixels_NSSC.reshape(len(split), -1).mean(1).round().astype(int).tolist())
+
+
+def paint(folder, classes, value):
+    """Images of one brightness, so that a part shows where its images come from."""
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(10):
+            Image.new("L", (9 + i, 8), value).save(folder / name / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "valid", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "dev", "held-out"),
+        ("training_set", "val2017", "test_images"),
+    ],
+)
+def test_three_parts_are_used_as_what_they_are(tmp_path, names):
+    for name, value in zip(names, (10, 20, 30), strict=True):
+        paint(tmp_path / name, "ab", value)
+    data = load(tmp_path)
+    assert [brightness(part) for part in (data.train, data.selection, data.confirmation)] == [{10}, {20}, {30}]
+    assert sizes(data) == [20, 20, 20]
+    assert data.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out"),
+    [
+        ("train", "validation"),
+        ("train", "test"),
+        ("training", "validation"),
+        ("Train", "Val"),
+        ("trainset", "testset"),
+    ],
+)
+def test_one_held_out_part_confirms_and_the_rest_is_cut(tmp_path, train, held_out):
+    paint(tmp_path / train, "ab", 10)
+    paint(tmp_path / held_out, "ab", 30)
+    data = load(tmp_path)
+    assert [brightness(part) for part in (data.train, data.selection, data.confirmation)] == [{10}, {10}, {30}]
+    assert sizes(data) == [16, 4, 20]
+
+
+def test_the_command_says_which_part_is_used_for_what(tmp_path, run_on):
+    for name in ("Train", "valid", "Testing"):
+        write_images(tmp_path / "images" / name, BOTH)
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 0, result.output
+    assert "20 + 20 + 20 images of 2 classes: a, b" in result.output
+    assert "Train/ to train on, valid/ to select by, Testing/ to confirm with" in result.output
+
+
+def test_the_fingerprints_of_version_0_1_stay(tmp_path):
+    """Studies of folders that were read correctly go on; values from version 0.1."""
+    write_images(tmp_path / "train", BOTH, ending="bmp")
+    write_images(tmp_path / "val", BOTH, size=9, ending="bmp")
+    assert load(tmp_path).fingerprint == "11e75e90c5775919"
+    assert load(tmp_path / "train").fingerprint == "aa885edaf130cc3a"
+
+
+@pytest.mark.parametrize("held_out", ["test", "val", "Validation"])
+def test_images_without_classes_are_not_used_and_counted(tmp_path, run_on, held_out):
+    write_images(tmp_path / "images" / "train", BOTH)
+    write_images(tmp_path / "images", {held_out: 7, "unlabeled": 3})
+    (tmp_path / "images" / "annotations").mkdir()
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 0, result.output
+    assert f"{held_out}/ (7 images, no sub-folder per class)" in result.output
+    assert "unlabeled/ (3 images)" in result.output
+    assert "annotations/ (no images)" in result.output
+    assert "12 + 4 + 4 images" in result.output
+
+
+def test_one_folder_of_all_test_images_is_no_class(tmp_path):
+    write_images(tmp_path / "train", BOTH)
+    write_images(tmp_path / "test", {"unknown": 7})
+    data = load(tmp_path)
+    assert sizes(data) == [12, 4, 4]
+    assert any("test/" in note and "unknown/" in note for note in data.notes)
+
+
+def test_images_beside_the_classes_are_counted(tmp_path):
+    write_images(tmp_path / "images", {**BOTH, ".": 3})
+    assert any(note.startswith("3 images lie beside") for note in load(tmp_path / "images").notes)
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (["val/a", "test/a"], ["has test/ and val/", "no train/"]),
+        (["test/a", "test/b"], ["has test/", "no train/"]),
+        (["train/a", "train/b", "val/a", "val/b", "validation/a"], ["val/ and validation/", "both"]),
+        (["train/a", "train/b", "Train/a"], ["Train/ and train/", "both"]),
+        (["train", "test"], ["test/ and train/", "test/<class>/"]),
+        (["Train", "Val", "cat"], ["Train/ and Val/", "look like parts"]),
+        (["train/a", "train/b", "car"], ["train/", "car/", "like classes"]),
+        (["train/a", "train/b", "val/a", "val/b", "a", "b"], ["a/ and b/", "like classes"]),
+        (["train/train/a", "train/train/b", "train/val/a"], ["train/ and val/ itself", "--data {root}/train"]),
+        (["split/train/a", "split/val/a"], ["only one class, 'split'", "--data {root}/split"]),
+        (["train/a", "val/a"], ["train: only one class, 'a'"]),
+    ],
+    ids="-".join,
+)
+def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, run_on, folders, words):
+    write_images(tmp_path / "images", dict.fromkeys(folders, 5))
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 4
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word.format(root=tmp_path / "images") in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["car", "train"],
+        ["bus", "test"],
+        ["apple", "bear", "dev", "pear", "test"],
+        ["test1", "test2"],
+        ["training", "valley", "xylophone"],
+    ],
+)
+def test_a_class_may_be_named_like_a_part(tmp_path, classes):
+    data = load(write_images(tmp_path / "images", dict.fromkeys(classes, 5)))
+    assert data.classes == tuple(classes)
+    read = [name for name in classes if part_named(name)]
+    assert any(all(f"{name}/" in note for name in read) and "read as" in note for note in data.notes)
+
+
+def test_a_class_inside_of_parts_may_be_named_like_one(tmp_path):
+    for part in ("train", "val"):
+        write_images(tmp_path / part, {"bus": 5, "train": 5})
+    assert load(tmp_path).classes == ("bus", "train")
+
+
+def test_every_class_that_a_part_lacks_is_named_at_once(tmp_path, run_on):
+    write_images(tmp_path / "images" / "train", {"a": 5, "b": 5, "c": 1, "d": 0, "f": 5})
+    write_images(tmp_path / "images" / "val", {"a": 5, "c": 5, "d": 5, "e": 5, "f": 0})
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 4
+    for text in ("val/b is missing", "train/e is missing", "train/c has 1 images of 2", "train/d has no images"):
+        assert text in result.stderr
+    assert "val/f has no images" in result.stderr
+
+
+def test_nested_folders_belong_to_their_class(tmp_path):
+    write_images(tmp_path / "images", {"cat/persian": 5, "cat/siam": 5, "dog": 5})
+    data = load(tmp_path / "images")
+    assert data.classes == ("cat", "dog")
+    assert sum(np.bincount(part.labels_N)[0] for part in (data.train, data.selection, data.confirmation)) == 10
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    folder = write_images(tmp_path / "images", {"a/inner": 5, "b": 5})
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"images/a/inner: Permission denied"):
+        load(folder)

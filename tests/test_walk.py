@@ -1,0 +1,157 @@
+"""What lies in a folder of images besides images: links, tools' folders, results, copies."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import write_images
+from mvit2_search.data import load_dataset, load_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_images(tmp_path / "images", {"a": 10, "b": 10})
+
+
+def load(folder, **options):
+    return load_dataset(str(folder), image_size=8, max_train=10_000, **options)
+
+
+def used(data):
+    return sum(map(len, (data.train, data.selection, data.confirmation)))
+
+
+def noted(data, *words):
+    return any(all(word in note for word in words) for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("a/.ipynb_checkpoints", "a/.thumbnails", "a/@eaDir/1.jpg", "a/deep/er/.ipynb_checkpoints"),
+        *("a/__MACOSX", "__MACOSX/a", "a/Thumbs", "@eaDir", ".Trash/a", "a/$RECYCLE.BIN"),
+    ],
+)
+def test_what_tools_keep_is_not_used(folder, where):
+    before = load(folder)
+    shutil.copytree(folder / "b", folder / where)
+    data = load(folder)
+    assert (data.classes, used(data), data.fingerprint) == (("a", "b"), 20, before.fingerprint)
+    assert noted(data, "of tools") == where.startswith("a/")  # below a class it might have been meant
+
+
+def test_apple_doubles_are_not_used(folder):
+    (folder / "a" / "._0001.png").write_bytes((folder / "a" / "0001.png").read_bytes())
+    assert used(load(folder)) == 20
+
+
+def test_a_class_may_be_called_thumbs(tmp_path):
+    assert load(write_images(tmp_path / "i", {"fingers": 5, "thumbs": 5})).classes == ("fingers", "thumbs")
+
+
+def test_copies_across_the_parts_are_counted(tmp_path, run_on):
+    folder = tmp_path / "images"
+    for part in ("train", "val", "test"):
+        write_images(folder / part, {"a": 10, "b": 10})
+    for i, path in enumerate(sorted((folder / "train").rglob("*.png"))):
+        path.write_bytes(path.read_bytes() + b"t" * (i >= 4))  # four stay copies of both other parts
+    for i, path in enumerate(sorted((folder / "test").rglob("*.png"))):
+        path.write_bytes(path.read_bytes() + b"e" * (i >= 7))  # seven stay copies of val/
+    result = run_on(folder)
+    assert result.exit_code == 0, result.output
+    assert "copies" in result.output
+    assert "4 of 20 selection images" in result.output
+    assert "7 of 20 confirmation images" in result.output
+
+
+def test_one_image_in_two_classes_is_noted(folder):
+    shutil.copy(folder / "a" / "0003.png", folder / "b" / "other.png")
+    assert noted(load(folder), "1 image", "two classes", "a/0003.png", "b/other.png")
+
+
+def test_without_copies_nothing_is_said(folder):
+    assert load(folder).notes == ()
+
+
+def test_linked_folders_are_followed(tmp_path, run_on):
+    pool = write_images(tmp_path / "pool", {"x": 12, "y": 12, "z": 6})
+    folder = write_images(tmp_path / "images", {"a": 3, "b": 3})
+    (folder / "a" / "more").symlink_to(pool / "x")
+    (folder / "b" / "more").symlink_to(Path("../../pool/y"))
+    (folder / "c").symlink_to(pool / "z")
+    result = run_on(folder)
+    assert result.exit_code == 0, result.output
+    assert f"{9 + 9 + 4} + {3 + 3 + 1} + {3 + 3 + 1} images of 3 classes: a, b, c" in result.output
+
+
+def test_links_in_circles_end(folder):
+    (folder / "a" / "self").symlink_to(folder / "a")
+    (folder / "a" / "up").symlink_to("..")
+    (folder / "a" / "all").symlink_to("/")
+    (folder / "b" / "deep").mkdir()
+    (folder / "b" / "a twin").symlink_to("deep")
+    shutil.move(folder / "b" / "0000.png", folder / "b" / "deep" / "0000.png")
+    data = load(folder)
+    assert used(data) == 20
+    assert noted(data, "4 links", "read already")
+
+
+def test_links_among_many_folders_are_read_once(folder):
+    for i in range(12):
+        (folder / "a" / f"d{i}").mkdir()
+        for j in range(12):
+            (folder / "a" / f"d{i}" / f"l{j}").symlink_to(f"../d{j}")
+    assert used(load(folder)) == 20
+
+
+def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
+    for name in ("gone.png", "folder"):
+        (folder / "a" / name).symlink_to(folder / "nowhere" / name)
+    (folder / "b" / "round").symlink_to("round")
+    (folder / "b" / "linked.png").symlink_to(folder / "b" / "0001.png")
+    result = run_on(folder)
+    assert result.exit_code == 0, result.output
+    assert "3 links lead nowhere" in result.output
+    assert "a/gone.png" in result.output
+    assert "12 + 4 + 4 images" not in result.output  # the link to an image is one of the class
+    assert used(load(folder)) == 21
+
+
+def test_a_class_that_leads_nowhere_is_named(folder):
+    (folder / "c").symlink_to("gone")
+    assert noted(load(folder), "1 link leads nowhere", "c")
+
+
+@pytest.mark.parametrize("results", ["results", "./results", "a/results", "b/deep/results"])
+def test_results_among_the_images_are_no_class(folder, run_on, monkeypatch, results):
+    monkeypatch.chdir(folder)
+    for _ in range(2):  # the second time the results are there
+        result = run_on(".", "--results", results)
+        assert result.exit_code == 0, result.output
+        assert "of 2 classes: a, b" in result.output or "is finished" in result.output
+    other = run_on(".", "--results", "elsewhere", "--trials", "2")  # the first results are another's now
+    assert other.exit_code == 0, other.output
+    assert run_on("../images", "--results", str(folder / results)).exit_code == 0
+
+
+def test_results_may_be_the_folder_of_images_itself(folder, run_on):
+    for trials in ("1", "2"):
+        result = run_on(folder, "--results", str(folder), "--trials", trials)
+        assert result.exit_code == 0, result.output
+        assert "of 2 classes: a, b" in result.output
+
+
+def test_results_through_a_link_are_left_out(tmp_path, folder, run_on):
+    (folder / "results").mkdir()
+    (tmp_path / "out").symlink_to(folder / "results")
+    write_images(folder / "results", {"one": 5})  # not a study, but where one is going to be
+    assert run_on(folder, "--results", "out").exit_code == 0
+    assert load(folder, results=[tmp_path / "out"]).classes == ("a", "b")
+
+
+def test_an_image_to_verify_with_is_not_from_the_results(tmp_path, folder):
+    write_images(folder / "results", {"plots": 5})
+    images = load_images(str(folder), image_size=8, count=3, results=[folder / "results"])
+    np.testing.assert_array_equal(images, load(folder, results=[folder / "results"]).selection.pixels_NSSC[:3])
