@@ -5,7 +5,7 @@ that it never saw, compared seed by seed. The candidates that were confirmed are
 best of them is chosen by the same scores (`paired.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,14 +144,21 @@ def _comparison(
 
 
 def judge(
-    trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits, *, images: int
+    trials: Sequence[Trial],
+    outside: Sequence[Trial],
+    scores: Sequence[Score],
+    limits: Limits,
+    *,
+    images: int,
+    finalists: Collection[str] | None = None,
 ) -> Verdict | None:
     """The verdict, or None where nothing within the limits has been confirmed.
 
     Args:
         images: how many the scores were tested on.
+        finalists: see `confirmations`.
     """
-    tested = confirmations([*trials, *outside], scores)
+    tested = confirmations([*trials, *outside], scores, finalists)
     compared = sum(c.trial.baseline is None for c in tested)
     difference = _comparison(tested, compared=compared, images=images)
     candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]
@@ -177,8 +184,15 @@ def judge(
     )
 
 
-def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Confirmed]:
-    """The trials that have confirmed scores, in order of number."""
+def confirmations(
+    trials: Sequence[Trial], scores: Sequence[Score], finalists: Collection[str] | None = None
+) -> list[Confirmed]:
+    """The trials that have confirmed scores, in order of number.
+
+    Args:
+        finalists: keys of the candidates that are compared; others may have scores of an earlier choice, which
+            count for nothing. None for all.
+    """
     found: dict[str, dict[int, float]] = {}
     for score in scores:
         if not isinstance(score.result, Failed):
@@ -186,4 +200,5 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
     finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
     once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
     confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
-    return sorted(confirmed, key=lambda c: (c.trial.number, c.trial.baseline or ""))
+    compared = [c for c in confirmed if finalists is None or c.trial.baseline or c.trial.arch.key in finalists]
+    return sorted(compared, key=lambda c: (c.trial.number, c.trial.baseline or ""))

@@ -76,7 +76,8 @@ def summarise(study: Study) -> Summary:
     """Read a study whose budget is resolved."""
     inputs, ended = study.fact("inputs"), study.fact("ended")
     limits = study.limits
-    trials, outside, scores = study.trials(), study.outside(), study.scores()
+    trials, outside, scores, plan = study.trials(), study.outside(), study.scores(), study.plan()
+    finalists = plan.keys if plan else None
     return Summary(
         name=study.name,
         inputs=inputs,
@@ -86,8 +87,8 @@ def summarise(study: Study) -> Summary:
         outside=outside,
         lost=study.lost_numbers(),
         front=front([*trials, *outside], limits),
-        confirmed=confirmations([*trials, *outside], scores),
-        verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"]),
+        confirmed=confirmations([*trials, *outside], scores, finalists),
+        verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"], finalists=finalists),
         ended=ended["why"] if ended else None,
         controls=study.controls(),
     )
