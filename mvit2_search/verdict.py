@@ -67,19 +67,21 @@ class Verdict:
     """The outcome of a confirmed study, within the limits.
 
     Attributes:
-        best: the highest confirmed accuracy of all, published widths included.
+        best: the highest confirmed accuracy of all, published widths included; what is exported by default.
         searched: the highest of the candidates still racing, if one was confirmed.
         published: the largest published width that was confirmed, if there is one.
         gain: of `searched` over `published`, where there are both; its interval holds although `searched` was
             chosen among `gain.compared` candidates by the same scores.
-        pick: what to export: the fastest of all whose accuracy cannot be told from the best.
+        fastest: of all whose accuracy cannot be told from the best one's; often the best itself.
+        lead: of `best` over `fastest`, where they are two.
     """
 
     best: Confirmed
     searched: Confirmed | None
     published: Confirmed | None
     gain: Difference | None
-    pick: Confirmed
+    fastest: Confirmed
+    lead: Difference | None = None
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -175,12 +177,14 @@ def judge(
     best = max(confirmed, key=level)
     searched = max(candidates, key=level, default=None)
     published = max(widths, key=lambda c: c.latency_ms, default=None)
+    fastest = min([best, *filter(is_even, confirmed)], key=lambda c: c.latency_ms)
     return Verdict(
         best=best,
         searched=searched,
         published=published,
         gain=difference(searched, published) if searched and published else None,
-        pick=min([best, *filter(is_even, confirmed)], key=lambda c: c.latency_ms),
+        fastest=fastest,
+        lead=difference(best, fastest) if fastest is not best else None,
     )
 
 

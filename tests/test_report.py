@@ -62,7 +62,7 @@ def summary(**changes):
         verdict=Verdict(
             best=BEST,
             searched=BEST,
-            pick=BEST,
+            fastest=BEST,
             published=WIDTH,
             gain=Difference(mean=1.5, low=-4.85, high=7.85, pairs=2),
         ),
@@ -137,13 +137,21 @@ def test_a_clear_gain_is_not_called_indistinguishable():
     verdict = Verdict(
         best=BEST,
         searched=BEST,
-        pick=WIDTH,
+        fastest=BEST,
         published=WIDTH,
         gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3),
     )
-    _, second, third = verdict_sentences(summary(verdict=verdict))
-    assert second.endswith("over 3 seeds.")
-    assert third.startswith("To export: mobilevitv2-0.75 (")
+    assert verdict_sentences(summary(verdict=verdict))[1].endswith("over 3 seeds.")
+
+
+def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
+    quick = Confirmed(trial=trial(8, finished(75, 12)), accuracy_pct={1000: 75.0, 1001: 76.0})
+    lead = Difference(mean=1.0, low=-0.5, high=2.5, pairs=2)
+    verdict = Verdict(best=BEST, searched=BEST, fastest=quick, lead=lead, published=WIDTH, gain=None)
+    last = verdict_sentences(summary(verdict=verdict))[-1]
+    assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
+    assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
+    assert "`export test --pick fastest`" in last
 
 
 def test_one_seed_says_nothing_about_noise():
@@ -151,7 +159,7 @@ def test_one_seed_says_nothing_about_noise():
     verdict = Verdict(
         best=BEST,
         searched=BEST,
-        pick=BEST,
+        fastest=BEST,
         published=WIDTH,
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
@@ -159,11 +167,12 @@ def test_one_seed_says_nothing_about_noise():
 
 
 def test_a_published_width_that_is_best_is_called_so():
-    verdict = Verdict(best=WIDTH, searched=None, pick=WIDTH, published=WIDTH, gain=None)
+    verdict = Verdict(best=WIDTH, searched=None, fastest=WIDTH, published=WIDTH, gain=None)
     lines = verdict_sentences(summary(verdict=verdict))
     assert lines[0].startswith(
         "Best under the budget: mobilevitv2-0.75 (a published width: no candidate was confirmed"
     )
+    assert lines[1] == "To export: this published width; nothing faster is within noise of it."
     assert len(lines) == 2
 
 
@@ -241,11 +250,11 @@ def study(tmp_path, images, instant_export):
     return search(request(tmp_path)).folder
 
 
-def test_the_exported_yaml_is_the_pick_with_the_stated_parameters(study):
+def test_the_exported_yaml_is_the_best_with_the_stated_parameters(study):
     from mvit2_search.models import build_model
 
     exported = export_architecture(study)
-    assert exported.trial == read_study(study).verdict.pick.trial
+    assert exported.trial == read_study(study).verdict.best.trial
     arch = read_arch(exported.path)
     assert arch == exported.trial.arch
     text = exported.path.read_text()

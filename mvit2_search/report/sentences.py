@@ -79,7 +79,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published))
     elif verdict.published is None:
         lines.append("No published width is within the budget, so there is none to compare with.")
-    return [*lines, _pick_sentence(verdict)]
+    return [*lines, _export_sentence(verdict, summary.name)]
 
 
 def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed) -> str:
@@ -108,11 +108,17 @@ def control_sentences(table: HypervolumeTable | None) -> list[str]:
     ]
 
 
-def _pick_sentence(verdict: Verdict) -> str:
-    pick = verdict.pick
-    if pick is verdict.best:
-        return "To export: the same; nothing faster is within noise of the best confirmed accuracy."
+def _export_sentence(verdict: Verdict, study: str) -> str:
+    """What is exported by default, and what the fastest that is as good within noise would save and cost."""
+    best, fastest, lead = verdict.best, verdict.fastest, verdict.lead
+    default = "this published width" if best.trial.baseline else "the same"
+    if lead is None:
+        alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
+        return f"To export: {default}{alone}."
+    saved = best.latency_ms - fastest.latency_ms
     return (
-        f"To export: {pick.trial.name} ({pick.trial.arch.key}), the fastest within noise of the best confirmed "
-        f"accuracy: {pick.mean_pct:.2f} %, {pick.latency_text}."
+        f"To export: {default}; the fastest within noise of it, {fastest.trial.name} ({fastest.trial.arch.key}), "
+        f"takes {fastest.latency_text}, {saved:.2f} ms less ({100 * saved / best.latency_ms:.0f} %), and costs "
+        f"{lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"`export {study} --pick fastest` takes that."
     )
