@@ -16,6 +16,7 @@ from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
+from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.store import Study, open_study
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """A file that a user takes away."""
+    """A file that a user takes away; `note` says what may still change."""
 
     path: Path
     trial: Trial
+    note: str | None
 
 
 def export_architecture(folder: Path, number: int | None = None, *, pick: Pick = "best") -> Exported:
@@ -77,7 +79,7 @@ def export_architecture(folder: Path, number: int | None = None, *, pick: Pick =
     trial = _picked(summary, pick) if number is None else _numbered(summary, number)
     path = folder / "exports" / trial.arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
-    return Exported(path=path, trial=trial)
+    return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
 
 
 def export_network(

@@ -12,7 +12,7 @@ import numpy as np
 
 from mvit2_search.paired import Difference, levels_pct, paired_difference
 from mvit2_search.pareto import front_mask
-from mvit2_search.records import Failed, Finished, Latency, Prediction, Score, Trial
+from mvit2_search.records import ConfirmationPlan, Failed, Finished, Latency, Prediction, Score, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +82,14 @@ class Verdict:
     gain: Difference | None
     fastest: Confirmed
     lead: Difference | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
+
+    done: int
+    planned: int
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -206,3 +214,21 @@ def confirmations(
     confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
     compared = [c for c in confirmed if finalists is None or c.trial.baseline or c.trial.arch.key in finalists]
     return sorted(compared, key=lambda c: (c.trial.number, c.trial.baseline or ""))
+
+
+def confirmation_progress(
+    plan: ConfirmationPlan, confirmed: Sequence[Confirmed], scores: Sequence[Score], *, images: int
+) -> Progress:
+    """How far the confirmation is; what is out of the race needs no further seeds.
+
+    Args:
+        confirmed: what the scores of the finalists say.
+        images: how many the scores were tested on.
+    """
+    tried = {(score.subject, score.seed) for score in scores}
+    racing = {c.trial.arch.key for c in still_racing(confirmed, images=images)}
+    out = {c.trial.arch.key for c in confirmed if c.trial.baseline is None} - racing
+    wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
+    done = sum(one in tried for one in wanted)
+    left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
+    return Progress(done=done, planned=done + left)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from fakes import FormulaProxy, request, search
 from mvit2_search.cli import cli
+from mvit2_search.search import Interrupt, Silent
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 
@@ -88,3 +89,57 @@ def test_a_network_that_is_named_by_itself_has_no_pick(tmp_path):
     result = invoke("export", "mobilevitv2-0.5", "--pick", "fastest", "--results", tmp_path)
     assert result.exit_code == 2
     assert "--pick goes with a study" in result.stderr
+
+
+@pytest.fixture
+def half(tmp_path):
+    """Stopped after the first training of the confirmation, a candidate's."""
+    interrupt = Interrupt()
+
+    class StopAtScore(Silent):
+        def scored(self, study, score, name):
+            interrupt.requested = True
+
+    asked = request(tmp_path, sampler="random")
+    return search(asked, listener=StopAtScore(), interrupt=interrupt).folder
+
+
+def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp_path):
+    said = answer(half)
+    assert said["provisional"] is True
+    assert said["published"] is None
+    page = Path(invoke("report", half).output.strip()).read_text()
+    for text in (invoke("status", half).output, page):
+        assert "Provisional: 1 of at most " in text
+        assert "Best under the budget so far: trial" in text
+        assert "To export so far: " in text
+        assert "mobilevitv2-0.75 is within the budget and not confirmed yet" in text
+        assert "No published width" not in text
+    search(request(tmp_path, sampler="random"))
+    assert answer(half)["provisional"] is False
+    assert "rovisional" not in invoke("status", half).output
+
+
+def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):
+    early = invoke("export", half, "--json")
+    assert early.exit_code == 0
+    assert json.loads(early.stdout)["key"] == answer(half)["export"]["key"]
+    assert early.stderr.startswith("note: Provisional: 1 of at most ")
+    assert invoke("export", half, "--trial", 0).stderr == ""
+
+
+def test_an_export_after_the_end_says_nothing_of_the_kind(study):
+    assert invoke("export", study).stderr == ""
+
+
+def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidates_are_confirmed(study, tmp_path):
+    interrupt = Interrupt()
+
+    class StopAtTrial(Silent):
+        def trial_ended(self, study, trial):
+            interrupt.requested = True
+
+    longer = request(tmp_path, sampler="random", trials=6)
+    search(longer, listener=StopAtTrial(), interrupt=interrupt)
+    assert answer(study)["provisional"] is True
+    assert "Provisional: the study has not ended" in invoke("status", study).output

@@ -135,6 +135,8 @@ def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen
 
     folder = study_folder(study, results)
     exported = export_architecture(folder, number, pick=pick)
+    if exported.note:
+        click.echo(f"note: {exported.note}", err=True)
     trial = exported.trial
     return _Chosen(
         arch=trial.arch, yaml=exported.path, classes=classes_of(folder), params=trial.params, trial=trial.number

@@ -83,6 +83,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
     return {
         "study": summary.name,
         "ended": summary.ended,
+        "provisional": summary.provisional,
         "candidates_trained": summary.candidates,
         "trials": len(summary.trials),
         "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},

@@ -145,6 +145,6 @@ def _print_end(summary: Summary, folder: Path) -> None:
         click.echo(line)
     click.echo(saving_sentence(summary))
     click.echo(f"Report: {folder / 'report.html'}")
-    if summary.verdict is not None:
+    if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
         click.echo(f"Export: {program()} export {summary.name}{results}")
