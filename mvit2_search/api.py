@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
@@ -17,10 +17,13 @@ from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
+from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.store import Study, open_study
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
+
+Pick = Literal["best", "fastest"]
 
 
 def read_study(folder: Path) -> Summary:
@@ -56,27 +59,28 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """A file that a user takes away."""
+    """A file that a user takes away; `note` says what may still change."""
 
     path: Path
     trial: Trial
+    note: str | None
 
 
-def export_architecture(folder: Path, number: int | None = None) -> Exported:
+def export_architecture(folder: Path, number: int | None = None, *, pick: Pick = "best") -> Exported:
     """Write the YAML of a trial's architecture to `exports/<key>/architecture.yaml` in the study.
 
     Args:
-        number: of the trial; by default the fastest under the budget whose confirmed accuracy is
-            within noise of the best.
+        number: of the trial; by default what `pick` says.
+        pick: the best confirmed under the budget, or the fastest whose accuracy cannot be told from that one's.
 
     Raises:
         SpecError: there is no such trial, or nothing is confirmed yet.
     """
     summary = read_study(folder)
-    trial = _picked(summary) if number is None else _numbered(summary, number)
+    trial = _picked(summary, pick) if number is None else _numbered(summary, number)
     path = folder / "exports" / trial.arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
-    return Exported(path=path, trial=trial)
+    return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
 
 
 def export_network(
@@ -248,13 +252,13 @@ def _study_yaml(study: Study) -> str:
     return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
-def _picked(summary: Summary) -> Trial:
+def _picked(summary: Summary, pick: Pick) -> Trial:
     if summary.verdict is None:
         raise SpecError(
             f"study {summary.name!r}: no architecture under the budget is confirmed; name one with --trial, "
             "or go on with the command that started the study"
         )
-    return summary.verdict.pick.trial
+    return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial
 
 
 def _numbered(summary: Summary, number: int) -> Trial:

@@ -1,6 +1,6 @@
 """The records this package writes: what was measured or predicted, what became of a trial, what was asked for."""
 
-from mvit2_search.records.confirmation import Score
+from mvit2_search.records.confirmation import ConfirmationPlan, Score
 from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.kept import About, AboutMixer, AboutNetwork, Kept
@@ -23,6 +23,7 @@ __all__ = [
     "AboutMixer",
     "AboutNetwork",
     "Artifact",
+    "ConfirmationPlan",
     "CoreMLOptions",
     "Failed",
     "Finished",

@@ -23,6 +23,7 @@ from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
+from mvit2_search.search.stop import Stop
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
@@ -41,7 +42,7 @@ def run_search(
     source: Source | None = None,
     proxy: Proxy | None = None,
 ) -> None:
-    """Start or resume a study and run it to its end, or until `interrupt` is requested.
+    """Start or resume a study and run it to its end, until `interrupt` is requested, or its hours are over.
 
     May be killed at any point: the same request then goes on where it was. The records are in
     `request.folder`; `store.open_study` reads them.
@@ -54,6 +55,7 @@ def run_search(
         StudyConflict: another driver holds the study, or it was made with other inputs.
         DataError, StorageError, BackendUnavailable: see `errors`.
     """
+    stop = Stop(interrupt, request.max_hours)
     space = load_space(request.space)
     source = source or find_source(request.device)
     here = passport_of(source)
@@ -75,7 +77,7 @@ def run_search(
                 latencies = _latencies(study, request, source, dataset, scratch, listener)
                 runner = _runner(study, space, dataset, proxy, latencies, listener)
                 listener.opened(study, request)
-                _run(runner, request, interrupt)
+                _run(runner, request, stop)
 
 
 def _dataset(request: Request) -> Dataset:
@@ -153,15 +155,15 @@ def _runner(
     )
 
 
-def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
+def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
     study = runner.study
     study.set_fact("ended", None)
-    run_baselines(runner, interrupt)
-    why = search_candidates(runner, request, interrupt)
-    if why is not None:
-        run_control(runner, request.control, interrupt)
-    confirm(runner, request.confirm_seeds, interrupt)
-    if why is not None and not interrupt.requested:
+    run_baselines(runner, stop)
+    why = search_candidates(runner, request, stop)
+    if why is None:
+        return
+    run_control(runner, request.control, stop)
+    if not stop.requested and confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})
 
 
