@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import yaml
@@ -14,7 +14,7 @@ from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.files import write_atomically
+from mvit2_search.files import scratch_folder, tidied, write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
 from mvit2_search.report.sentences import provisional_sentence
@@ -33,7 +33,8 @@ def read_study(folder: Path) -> Summary:
         SpecError: there is none, or it has only just begun.
         StorageError: it cannot be read.
     """
-    return _summary(open_study(folder))
+    with closing(open_study(folder)) as study:
+        return _summary(study)
 
 
 def refresh(study: Study) -> Summary:
@@ -78,9 +79,20 @@ def export_architecture(folder: Path, number: int | None = None, *, pick: Pick =
     """
     summary = read_study(folder)
     trial = _picked(summary, pick) if number is None else _numbered(summary, number)
-    path = folder / "exports" / trial.arch.key / "architecture.yaml"
-    write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
+    path = write_architecture(folder / "exports" / trial.arch.key, trial.arch, _origin(summary, trial))
     return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
+
+
+def write_architecture(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
+    """Write `architecture.yaml` to a folder of exports, with `comments` at its top.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = folder / "architecture.yaml"
+    with tidied(folder):
+        write_atomically(path, arch_yaml(arch, comments))
+    return path
 
 
 def export_network(
@@ -89,6 +101,7 @@ def export_network(
     *,
     format: str,
     num_classes: int,
+    usual_classes: int,
     formulation: FormulationName,
     options: CoreMLOptions | None = None,
 ) -> Path:
@@ -96,6 +109,7 @@ def export_network(
 
     Args:
         format: a key of `export.FORMATS`.
+        num_classes: outputs of the head; other than `usual_classes` stand in the file's name.
         options: of a Core ML package; other than the usual ones stand in the file's name.
 
     Raises:
@@ -106,15 +120,15 @@ def export_network(
     from mvit2_search.data import FASHION_MNIST_MINI, load_images  # these import torch
     from mvit2_search.export import Written, export_model, verify_network
 
-    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions())])
+    classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
+    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
     target = folder / f"{name}.{format}"
     export = partial(
         export_model, format=format, num_classes=num_classes, formulation=formulation, options=options
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder) as scratch:
-            made = export(arch, Path(scratch))
+        with scratch_folder(folder) as scratch:
+            made = export(arch, scratch)
             images = load_images(FASHION_MNIST_MINI, image_size=arch.image_size, count=4)
             Written(artifact=made, verify=lambda: verify_network(made, arch, images)).check()
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
@@ -126,7 +140,8 @@ def export_network(
 
 def classes_of(folder: Path) -> int:
     """How many classes the data of the study in `folder` have."""
-    return len(open_study(folder).fact("inputs")["data"]["classes"])
+    with closing(open_study(folder)) as study:
+        return len(study.fact("inputs")["data"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,7 +289,10 @@ def _numbered(summary: Summary, number: int) -> Trial:
 def _origin(summary: Summary, trial: Trial) -> list[str]:
     """Where an exported architecture comes from and what it costs, for the head of its file."""
     classes = len(summary.inputs["data"]["classes"])
-    lines = [f"Trial {trial.number} of study {summary.name}: {trial.baseline or 'found by the search'}."]
+    found = trial.baseline or "found by the search"
+    lines = [f"Trial {trial.number} of study {summary.name}: {found}."]
+    if trial.number < 0:
+        lines = [f"{found}, a published width outside of the space of study {summary.name}."]
     if trial.latency is not None:
         lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):

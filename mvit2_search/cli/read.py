@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,8 @@ def report(study: str, results: Path) -> None:
     from mvit2_search.store import open_study
 
     folder = study_folder(study, results)
-    refresh(open_study(folder))
+    with closing(open_study(folder)) as opened:
+        refresh(opened)
     click.echo(str(folder / "report.html"))
 
 

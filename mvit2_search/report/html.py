@@ -126,14 +126,16 @@ def _confirmation(summary: Summary) -> str:
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)
     shown = _most(frame)
-    shown["trial"] = shown["trial"].where(shown["trial"] >= 0)  # a published width outside of the space is no trial
+    shown["trial"] = shown["trial"].where(
+        shown["trial"] >= 0
+    )  # a published width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
     note = ""
     if len(shown) < len(frame):
         note = paragraphs(
             [
-                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and the "
-                "most accurate others; pareto.csv has all."
+                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and "
+                "the most accurate others; pareto.csv has all."
             ]
         )
     return note + table(shown[list(names)].rename(columns=names))

@@ -254,6 +254,8 @@ def open_study(folder: Path) -> Study:
 
 def _checked(study: Study) -> Study:
     schema = study.fact("schema")
+    if schema != SCHEMA:
+        study.close()
     if schema is None:
         raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
     if schema != SCHEMA:
