@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvit2_search.data.formats import unknown_format
 from mvit2_search.data.metadata import upright, without_metadata
 from mvit2_search.errors import first_line
 
@@ -65,7 +66,7 @@ def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable
             square = _square(version, exif, size)
             return _in_range(square, ranges, hashlib.sha256(data).hexdigest())
         except UnidentifiedImageError:
-            failures.append("not an image of a known format")
+            failures.append(unknown_format(data))
         except MemoryError:
             raise
         except Exception as err:  # a broken file raises whatever its decoder stumbles over
@@ -108,5 +109,5 @@ def _in_range(square: Image.Image, ranges: Ranges, sha256: str) -> Decoded | Dee
     if depth not in ranges:
         return Deep(depth=depth, low=float(values_SS.min()), high=float(values_SS.max()))
     low, high = ranges[depth]
-    grey_SS = np.rint((values_SS - low) * (255 / max(high - low, 1e-9))).clip(0, 255).astype(np.uint8)
+    grey_SS = np.rint((values_SS - low) * (255 / ((high - low) or 1.0))).clip(0, 255).astype(np.uint8)
     return Decoded(pixels_SSC=np.repeat(grey_SS[..., None], 3, axis=2), sha256=sha256)

@@ -6,6 +6,7 @@ from pathlib import Path
 from mvit2_search.data.classes import Folder
 from mvit2_search.data.dataset import Split
 from mvit2_search.data.division import Division
+from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import part_named
 from mvit2_search.data.reading import Read
 
@@ -22,8 +23,10 @@ def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
         yield f"not used: {shown(folder.unused)}"
     if beside := sum(len(found.images) for found in folder.beside):
         yield f"{beside} images lie beside the folders of the classes and are not used"
-    if others := sum(len(found.others) for found in folder.below):
-        yield f"{others} files that are no images were left out"
+    others = [path for found in folder.below for path in found.others]
+    yield from plugin_hints(others)
+    if left_out := sum(not needs_plugin(path) for path in others):
+        yield f"{left_out} files that are no images were left out"
     yield from _links(root, folder)
 
 
