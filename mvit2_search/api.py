@@ -1,11 +1,12 @@
 """What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
@@ -16,10 +17,13 @@ from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
+from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.store import Study, open_study
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
+
+Pick = Literal["best", "fastest"]
 
 
 def read_study(folder: Path) -> Summary:
@@ -55,27 +59,28 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """A file that a user takes away."""
+    """A file that a user takes away; `note` says what may still change."""
 
     path: Path
     trial: Trial
+    note: str | None
 
 
-def export_architecture(folder: Path, number: int | None = None) -> Exported:
+def export_architecture(folder: Path, number: int | None = None, *, pick: Pick = "best") -> Exported:
     """Write the YAML of a trial's architecture to `exports/<key>/architecture.yaml` in the study.
 
     Args:
-        number: of the trial; by default the fastest under the budget whose confirmed accuracy is
-            within noise of the best.
+        number: of the trial; by default what `pick` says.
+        pick: the best confirmed under the budget, or the fastest whose accuracy cannot be told from that one's.
 
     Raises:
         SpecError: there is no such trial, or nothing is confirmed yet.
     """
     summary = read_study(folder)
-    trial = _picked(summary) if number is None else _numbered(summary, number)
+    trial = _picked(summary, pick) if number is None else _numbered(summary, number)
     path = folder / "exports" / trial.arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
-    return Exported(path=path, trial=trial)
+    return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
 
 
 def export_network(
@@ -174,12 +179,14 @@ def measure_architecture(
     formulation: FormulationName,
     again: bool = False,
     predict: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Measured:
     """Time an architecture, read what was measured of it in `results` before, or predict it by an estimate.
 
     Args:
         again: time it all the same.
         predict: from what is kept of other architectures on the device, instead of timing it.
+        tell: told whom it waits for, where somebody else times networks on this computer.
 
     Raises:
         SpecError: there is no such architecture or device, or too little is kept to predict from.
@@ -198,7 +205,7 @@ def measure_architecture(
     if predict:
         latency = predict_latency(source, arch, results=results, num_classes=num_classes, formulation=formulation)
         return about(latency=latency, passport=predicted_passport(passport_of(source), latency), samples=None)
-    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation) as timer:
+    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
         samples = timer.meter.path(measured.artifact_sha256)
         return about(latency=measured, passport=timer.meter.passport, samples=samples)
@@ -245,13 +252,13 @@ def _study_yaml(study: Study) -> str:
     return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
-def _picked(summary: Summary) -> Trial:
+def _picked(summary: Summary, pick: Pick) -> Trial:
     if summary.verdict is None:
         raise SpecError(
             f"study {summary.name!r}: no architecture under the budget is confirmed; name one with --trial, "
             "or go on with the command that started the study"
         )
-    return summary.verdict.pick.trial
+    return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial
 
 
 def _numbered(summary: Summary, number: int) -> Trial:

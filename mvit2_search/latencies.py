@@ -7,14 +7,13 @@ from typing import TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.latency import Device, device_names, make_device
+from mvit2_search.latency import Device, Measurements, Tell, device_names, make_device
 from mvit2_search.predict import (
     ESTIMATES,
     LEAST_MEASURED,
     Estimate,
     LatencyPredictor,
     make_estimate,
-    read_labels,
 )
 from mvit2_search.records import FormulationName, Latency, Measurement, Passport, Prediction
 from mvit2_search.space import SearchSpace, draw_networks
@@ -77,7 +76,7 @@ def predict_latency(
     kept = [
         (arch, measurement.latency_ms)
         for folder in folders
-        for arch, measurement in _kept(folder, num_classes, formulation)
+        for arch, measurement in _kept(Measurements(folder), num_classes, formulation)
     ]
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
@@ -129,6 +128,7 @@ def open_latencies(
     formulation: FormulationName,
     data: str,
     reference_ms: float | None,
+    tell: Tell,
 ) -> Latencies:
     """The latencies of `source`, on the scale of `reference_ms` where a study has one; see `Timer`."""
     if isinstance(source, Estimate):
@@ -147,6 +147,7 @@ def open_latencies(
         formulation=formulation,
         images=probe_images(data, results),
         reference_ms=reference_ms,
+        tell=tell,
     )
     return Latencies(
         passport=timer.meter.passport,
@@ -154,16 +155,18 @@ def open_latencies(
         of=timer.measure,
         kept=lambda: [
             (arch, measurement.on_scale_of(timer.meter.reference_ms))
-            for arch, measurement in _kept(timer.meter.folder, num_classes, formulation)
+            for arch, measurement in _kept(timer.meter.kept, num_classes, formulation)
         ],
     )
 
 
-def _kept(folder: Path, num_classes: int, formulation: FormulationName) -> list[tuple[ArchConfig, Measurement]]:
-    """The networks of that kind in a folder of one device, and their measurements that nothing was wrong with."""
+def _kept(
+    measurements: Measurements, num_classes: int, formulation: FormulationName
+) -> list[tuple[ArchConfig, Measurement]]:
+    """The networks of that kind among those of one device, and their measurements that nothing was wrong with."""
     return [
         (about.arch, measurement)
-        for about, measurement in read_labels(folder)
+        for about, measurement in measurements.networks()
         if (about.num_classes, about.formulation) == (num_classes, formulation) and not measurement.flags
     ]
 

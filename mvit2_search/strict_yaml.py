@@ -18,6 +18,7 @@ Keys = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
+_MAX_VALUES = 5_000  # keys, values and lists of a file: reading a million takes minutes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ def load(path: Path) -> Document:
     """
     text = _read(path)
     try:
-        _refuse_aliases_and_depth(path, text)
+        _refuse_aliases_and_excess(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         places: dict[Keys, tuple[int, int]] = {(): (1, 1)}
         data = None if node is None else _data(path, node, (), places)
@@ -89,8 +90,8 @@ def _read(path: Path) -> str:
         raise SpecError(f"{path}: not UTF-8 text at byte {err.start}") from err
 
 
-def _refuse_aliases_and_depth(path: Path, text: str) -> None:
-    depth = 0
+def _refuse_aliases_and_excess(path: Path, text: str) -> None:
+    depth = count = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line, column = _place(event)
         if isinstance(event, yaml.AliasEvent):
@@ -98,6 +99,9 @@ def _refuse_aliases_and_depth(path: Path, text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise SpecError(f"{path}:{line}:{column}: nested too deeply")
+        count += isinstance(event, yaml.NodeEvent)
+        if count > _MAX_VALUES:
+            raise SpecError(f"{path}:{line}:{column}: more than {_MAX_VALUES:,} values in one file")
 
 
 def _data(path: Path, node: yaml.Node, keys: Keys, places: dict[Keys, tuple[int, int]]) -> Any:

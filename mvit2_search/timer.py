@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.data import FASHION_MNIST_MINI, load_images
 from mvit2_search.errors import StorageError
 from mvit2_search.export import Written, export_model, verify_network
-from mvit2_search.latency import Device, Meter
-from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement
+from mvit2_search.latency import Device, Meter, Tell
+from mvit2_search.records import DEFAULT_FORMULATION, About, AboutNetwork, FormulationName, Measurement
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
@@ -32,9 +31,17 @@ def probe_images(data: str, results: Path) -> Images:
 
 @contextmanager
 def open_timer(
-    device: Device, *, results: Path, num_classes: int, formulation: FormulationName
+    device: Device,
+    *,
+    results: Path,
+    num_classes: int,
+    formulation: FormulationName,
+    tell: Tell = lambda text: None,
 ) -> Iterator["Timer"]:
     """A timer with a scratch folder of its own, whose measurements are shared with the studies in `results`.
+
+    Args:
+        tell: told whom it waits for, where somebody else times networks on this computer.
 
     Raises:
         BackendUnavailable: the device cannot be used from here.
@@ -49,6 +56,7 @@ def open_timer(
             num_classes=num_classes,
             formulation=formulation,
             images=probe_images(FASHION_MNIST_MINI, results),
+            tell=tell,
         )
 
 
@@ -61,6 +69,7 @@ class Timer:
         formulation: of the candidates; the reference is the same network for all studies.
         images: of the data, by their size in pixels: files are tried on them before they are timed.
         reference_ms: the scale of the study, where it has one already.
+        tell: told whom it waits for.
     """
 
     def __init__(
@@ -73,13 +82,14 @@ class Timer:
         formulation: FormulationName,
         images: Images,
         reference_ms: float | None = None,
+        tell: Tell = lambda text: None,
     ) -> None:
         self.format, self._scratch = device.format, scratch
         self._num_classes, self._formulation = num_classes, formulation
         self._images = cache(images)
         reference = self._written("reference", self._exporter(REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
         reference.check()
-        self.meter = Meter(device, results / LATENCIES, reference.artifact, scale_ms=reference_ms)
+        self.meter = Meter(device, results / LATENCIES, reference.artifact, scale_ms=reference_ms, tell=tell)
 
     def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:
         """The latency of `arch`: from earlier, if it has been measured and nothing was wrong with it.
@@ -91,12 +101,12 @@ class Timer:
             MeasurementError: it cannot be exported or timed, or the file computes something else.
             StorageError: it cannot be written.
         """
-        about = {"arch": arch.to_json(), "num_classes": self._num_classes, "formulation": self._formulation}
+        about = AboutNetwork(arch=arch, num_classes=self._num_classes, formulation=self._formulation)
         export = self._exporter(arch, self._num_classes, self._formulation)
         return self.measure_export(export, about=about, again=again)
 
     def measure_export(
-        self, export: Callable[[Path], Written], *, about: dict[str, Any], again: bool = False
+        self, export: Callable[[Path], Written], *, about: About, again: bool = False
     ) -> Measurement:
         """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
 
@@ -108,7 +118,7 @@ class Timer:
             if not again and (known := self.meter.earlier(exported.artifact)) is not None:
                 return known
             exported.check()
-            return self.meter.measure(exported.artifact, about=about)
+            return self.meter.measure(exported.artifact, about=about, again=again)
         finally:
             shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
 

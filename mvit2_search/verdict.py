@@ -5,14 +5,14 @@ that it never saw, compared seed by seed. The candidates that were confirmed are
 best of them is chosen by the same scores (`paired.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mvit2_search.paired import Difference, levels_pct, paired_difference
 from mvit2_search.pareto import front_mask
-from mvit2_search.records import Failed, Finished, Latency, Prediction, Score, Trial
+from mvit2_search.records import ConfirmationPlan, Failed, Finished, Latency, Prediction, Score, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,19 +67,29 @@ class Verdict:
     """The outcome of a confirmed study, within the limits.
 
     Attributes:
-        best: the highest confirmed accuracy of all, published widths included.
+        best: the highest confirmed accuracy of all, published widths included; what is exported by default.
         searched: the highest of the candidates still racing, if one was confirmed.
         published: the largest published width that was confirmed, if there is one.
         gain: of `searched` over `published`, where there are both; its interval holds although `searched` was
             chosen among `gain.compared` candidates by the same scores.
-        pick: what to export: the fastest of all whose accuracy cannot be told from the best.
+        fastest: of all whose accuracy cannot be told from the best one's; often the best itself.
+        lead: of `best` over `fastest`, where they are two.
     """
 
     best: Confirmed
     searched: Confirmed | None
     published: Confirmed | None
     gain: Difference | None
-    pick: Confirmed
+    fastest: Confirmed
+    lead: Difference | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
+
+    done: int
+    planned: int
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -144,14 +154,21 @@ def _comparison(
 
 
 def judge(
-    trials: Sequence[Trial], outside: Sequence[Trial], scores: Sequence[Score], limits: Limits, *, images: int
+    trials: Sequence[Trial],
+    outside: Sequence[Trial],
+    scores: Sequence[Score],
+    limits: Limits,
+    *,
+    images: int,
+    finalists: Collection[str] | None = None,
 ) -> Verdict | None:
     """The verdict, or None where nothing within the limits has been confirmed.
 
     Args:
         images: how many the scores were tested on.
+        finalists: see `confirmations`.
     """
-    tested = confirmations([*trials, *outside], scores)
+    tested = confirmations([*trials, *outside], scores, finalists)
     compared = sum(c.trial.baseline is None for c in tested)
     difference = _comparison(tested, compared=compared, images=images)
     candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]
@@ -168,17 +185,26 @@ def judge(
     best = max(confirmed, key=level)
     searched = max(candidates, key=level, default=None)
     published = max(widths, key=lambda c: c.latency_ms, default=None)
+    fastest = min([best, *filter(is_even, confirmed)], key=lambda c: c.latency_ms)
     return Verdict(
         best=best,
         searched=searched,
         published=published,
         gain=difference(searched, published) if searched and published else None,
-        pick=min([best, *filter(is_even, confirmed)], key=lambda c: c.latency_ms),
+        fastest=fastest,
+        lead=difference(best, fastest) if fastest is not best else None,
     )
 
 
-def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Confirmed]:
-    """The trials that have confirmed scores, in order of number."""
+def confirmations(
+    trials: Sequence[Trial], scores: Sequence[Score], finalists: Collection[str] | None = None
+) -> list[Confirmed]:
+    """The trials that have confirmed scores, in order of number.
+
+    Args:
+        finalists: keys of the candidates that are compared; others may have scores of an earlier choice, which
+            count for nothing. None for all.
+    """
     found: dict[str, dict[int, float]] = {}
     for score in scores:
         if not isinstance(score.result, Failed):
@@ -186,4 +212,23 @@ def confirmations(trials: Sequence[Trial], scores: Sequence[Score]) -> list[Conf
     finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
     once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
     confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
-    return sorted(confirmed, key=lambda c: (c.trial.number, c.trial.baseline or ""))
+    compared = [c for c in confirmed if finalists is None or c.trial.baseline or c.trial.arch.key in finalists]
+    return sorted(compared, key=lambda c: (c.trial.number, c.trial.baseline or ""))
+
+
+def confirmation_progress(
+    plan: ConfirmationPlan, confirmed: Sequence[Confirmed], scores: Sequence[Score], *, images: int
+) -> Progress:
+    """How far the confirmation is; what is out of the race needs no further seeds.
+
+    Args:
+        confirmed: what the scores of the finalists say.
+        images: how many the scores were tested on.
+    """
+    tried = {(score.subject, score.seed) for score in scores}
+    racing = {c.trial.arch.key for c in still_racing(confirmed, images=images)}
+    out = {c.trial.arch.key for c in confirmed if c.trial.baseline is None} - racing
+    wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
+    done = sum(one in tried for one in wanted)
+    left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
+    return Progress(done=done, planned=done + left)

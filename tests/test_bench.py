@@ -5,14 +5,13 @@ import json
 import platform
 import shutil
 
-import onnxruntime
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
 
 import mvit2_search.bench.attention as attention_bench
-from fakes import AGREES, macs_device, measurement
+from fakes import AGREES, macs_device, measurement, request, search
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.bench import bench_attention, bench_models, write_attention, write_models
 from mvit2_search.bench.attention import MIXERS, TOKENS, AttentionBench, MixerTiming
@@ -28,6 +27,8 @@ from mvit2_search.export import Written
 from mvit2_search.latency import make_device
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.records import Artifact
+from mvit2_search.report import summarise
+from mvit2_search.runtimes.onnxruntime import load_network
 from mvit2_search.timer import open_timer
 
 EXPONENTS = {"multi_head": 2.0, "linformer": 1.0, "separable": 0.5}
@@ -259,7 +260,7 @@ def test_an_exported_mixer_computes_what_the_mixer_does(tmp_path, name):
     first = name == "separable"
     given = rows_BPND.permute(0, 3, 1, 2) if first else rows_BPND
     assert artifact.input_shape == tuple(given.shape)
-    session = onnxruntime.InferenceSession(artifact.path)
+    session = load_network(artifact.path)
     (found,) = session.run(None, {artifact.input_name: given.numpy()})
     with torch.inference_mode():
         expected = mixer(rows_BPND, (1, 64))
@@ -312,6 +313,15 @@ class TestCommand:
         assert lines[-2:] == [str(tmp_path / "bench" / name) for name in ("models.csv", "models.html")]
         assert "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]" in result.stderr
 
+    def test_a_table_has_one_scale_whatever_the_device_does_meanwhile(self, tmp_path, monkeypatch):
+        device = power_device()
+        device.weather = lambda *_: 1.5 if not (tmp_path / ".latencies").is_dir() else 1.0  # until it is known
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: device)
+        rows = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)["networks"]
+        per_mac = {round(row["latency_ms"] / row["macs"] * 1e9, 6) for row in rows}
+        assert per_mac == {30.0}
+        assert {row["flags"] for row in rows} == {"fast"}
+
     def test_json_is_nothing_but_json(self, tmp_path):
         found = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)
         assert found["passport"]["chip"] == "scripted chip"
@@ -327,6 +337,29 @@ class TestCommand:
         slopes = lines[next(i for i, line in enumerate(lines) if "log-log slope" in line) :]
         assert slopes[1].split() == ["multi_head", "1,024", "2.00", "2.00", "to", "2.00", "5"]
         assert any(line.startswith("linformer") and "10.2" in line for line in lines)
+
+    def test_mixers_beside_networks_disturb_no_other_command(self, tmp_path, images, monkeypatch):
+        assert invoke("attention", "--results", tmp_path).exit_code == 0
+        for place in ("bench.sources", "latencies"):
+            monkeypatch.setattr(f"mvit2_search.{place}.make_device", lambda name: power_device())
+        with open_timer(
+            power_device(), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
+        ) as one:
+            for width in range(20):
+                one.measure(ArchConfig.mobilevitv2(0.5 + width / 16))
+        (folder,) = tmp_path.glob(".latencies/*")
+        digest = folder.name.partition("-")[0]
+        commands = [
+            ["measure", "mobilevitv2-0.75", "--predict"],
+            ["bench", "rank", "--device", f"cache:{digest}", "--against", "estimate:iphone12"],
+            ["bench", "predict", "--measured", "20", "--held-out", "3"],
+            ["bench", "attention"],
+        ]
+        for command in commands:
+            ran = CliRunner().invoke(cli, [*command, "--results", str(tmp_path)])
+            assert ran.exit_code == 0, ran.output
+        study = search(request(tmp_path, results=tmp_path, data=str(images)), device=power_device())
+        assert summarise(study).verdict is not None
 
     def test_a_device_that_is_not_there_exits_4(self, tmp_path, monkeypatch):
         class Gone(ScriptedDevice):

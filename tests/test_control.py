@@ -81,7 +81,7 @@ def test_controls_are_trained_beside_the_search_which_does_not_see_them(tmp_path
     assert not archs & {t.arch.key for t in [*summary.front, *(c.trial for c in summary.confirmed)]}
     assert (
         summary.verdict == summarise(plain).verdict
-        or summary.verdict.pick.trial.arch == summarise(plain).verdict.pick.trial.arch
+        or summary.verdict.best.trial.arch == summarise(plain).verdict.best.trial.arch
     )
 
 

@@ -1,12 +1,14 @@
 """Whole searches with a scripted device and a formula for a proxy."""
 
+import json
 import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fakes import FormulaProxy, macs_device, request, search
+from fakes import MS_PER_GMAC, FormulaProxy, macs_device, request, search
+from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.records import Finished, Infeasible
 from mvit2_search.report import summarise
@@ -174,6 +176,29 @@ def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     device.weather = lambda *_: float(rng.lognormal(0, 0.3))
     search(request(tmp_path), device=device, listener=Notes())
     assert any("the budget is not sure: mobilevitv2-0.75 takes" in note and "unsettled" in note for note in notes)
+
+
+def test_a_study_keeps_its_scale_from_its_first_measurement_on(tmp_path):
+    """The device is busy when it is first used and calm from the first trial on."""
+    device, busy = macs_device(), 1.557
+    device.weather = lambda *_: busy
+
+    class Calms(Silent):
+        def opened(self, study, request):
+            device.weather = lambda *_: 1.0
+
+    study = search(request(tmp_path), device=device, listener=Calms())
+    scale, budget = study.fact("reference_ms"), study.fact("budget_ms")
+    timed = [t for t in study.trials() if t.latency is not None]
+    for t in timed:
+        truth_ms = MS_PER_GMAC * network_cost(t.arch).macs / 1e9
+        assert t.latency.latency_ms == pytest.approx(busy * truth_ms)
+        assert t.latency.reference_ms == scale
+        assert isinstance(t.outcome, Infeasible) <= (t.latency.latency_ms > budget)
+    later = [t for t in timed if t.baseline is None]
+    assert all("fast" in t.latency.flags for t in later)
+    shared = next(tmp_path.glob("results/.latencies/*/reference.json"))
+    assert json.loads(shared.read_text())["known"]["reference_ms"] == pytest.approx(scale / busy)
 
 
 def test_a_second_driver_is_refused(tmp_path):

@@ -7,7 +7,6 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -16,6 +15,7 @@ from mvit2_search.errors import MeasurementError
 from mvit2_search.export import export_model, untrained_network
 from mvit2_search.export.onnx import export_onnx
 from mvit2_search.models import build_model
+from mvit2_search.runtimes.onnxruntime import load_network
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
 OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), kernel_size=5)
@@ -27,7 +27,7 @@ def test_onnx_computes_what_torch_computes(tmp_path, arch):
     model = build_model(arch, 4).eval()
     artifact = export_onnx(model, tmp_path / "a.onnx", (1, 3, 64, 64), "RGB")
     x = torch.rand(artifact.input_shape)
-    (logits,) = onnxruntime.InferenceSession(artifact.path).run(None, {artifact.input_name: x.numpy()})
+    (logits,) = load_network(artifact.path).run(None, {artifact.input_name: x.numpy()})
     with torch.inference_mode():
         np.testing.assert_allclose(logits, model(x).numpy(), atol=1e-5)
     assert np.ptp(logits) > 1e-4

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -13,6 +12,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.export import export_model, export_module
 from mvit2_search.models import FORMULATIONS, build_model, formulated
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
+from mvit2_search.runtimes.onnxruntime import load_network
 from reference import randomised, reference_logits, relative_error
 
 TOLERANCE = 1e-4
@@ -107,7 +107,7 @@ MIXED = {
 def test_every_formulation_runs_on_onnx_runtime(name, arch, tmp_path):
     model = randomised(build_model(arch, 4))
     artifact = export_module(formulated(model, name), tmp_path / "a.onnx", shape=(1, 3, 64, 64), convention="RGB")
-    session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+    session = load_network(artifact.path)
     x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     found = [session.run(None, {"image": image[None].numpy()})[0] for image in x]
     with torch.inference_mode():

@@ -1,7 +1,7 @@
 """The protocol on devices whose truth is known."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.latency import Meter, TimingPlan
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.latency.turns import take_turns
-from mvit2_search.records import Measurement
+from mvit2_search.records import AboutMixer, Measurement
 
 CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")
 TRUTH_MS = {"candidate": 30.0, "reference": 10.0}
@@ -130,12 +130,14 @@ def test_a_device_that_was_slow_when_first_used_is_known_better_later(tmp_path):
     other = scripted_artifact("other")
     device.script = scripted().script
     device.script = lambda a, i: 20.0 if a is other else TRUTH_MS[a.sha256]
-    assert meter.measure(other).flags == ()
+    assert meter.measure(other).flags == ("fast",)
     assert meter.known.reference_ms == pytest.approx(10, rel=0.02)
-    assert known(device, tmp_path).known == meter.known
+    later = known(device, tmp_path)
+    assert later.known == meter.known
+    assert later.earlier(other).flags == ()
     assert slow.flags == ()
     assert meter.earlier(CANDIDATE) is None  # it was made at the slow speed
-    assert meter.measure(CANDIDATE).latency_ms == pytest.approx(30, rel=0.02)
+    assert later.measure(CANDIDATE).latency_ms == pytest.approx(30, rel=0.02)
     study = Meter(device, tmp_path, REFERENCE, scale_ms=15.5)  # begun when the device was slow
     assert study.earlier(CANDIDATE).latency_ms == pytest.approx(46.5, rel=0.02)
     assert study.earlier(CANDIDATE).flags == ("fast",)
@@ -238,14 +240,15 @@ def test_the_unit_goes_into_the_measurement(tmp_path):
 def test_a_measurement_is_kept_with_its_samples_and_what_it_is_of(tmp_path):
     device = scripted(noise(1))
     meter = known(device, tmp_path)
-    first = meter.measure(CANDIDATE, about={"arch": "a"})
+    mixer = AboutMixer(mixer="linformer", tokens=64, channels=512)
+    first = meter.measure(CANDIDATE, about=mixer)
     made = device.passes
     assert known(device, tmp_path).earlier(CANDIDATE) == first
     assert device.passes == made
     saved = json.loads(meter.path(CANDIDATE.sha256).read_text())
     assert sum(len(visit["candidate_ms"]) for visit in saved["visits"]) == first.pairs
     assert Measurement.from_json(saved["measurement"]) == first
-    assert saved["about"] == {"arch": "a"}
+    assert saved["about"] == asdict(mixer)
 
 
 def test_another_passport_or_reference_measures_anew(tmp_path):
@@ -262,6 +265,20 @@ def test_a_study_keeps_its_scale_whatever_the_machine_does_later(tmp_path):
     first = measure(scripted(noise(1)), tmp_path / "a")
     meter = Meter(scripted(lambda i: 1.55), tmp_path / "b", REFERENCE, scale_ms=first.reference_ms)
     assert meter.measure(CANDIDATE).latency_ms == pytest.approx(first.latency_ms, rel=0.02)
+
+
+def test_the_scale_of_a_first_process_stays_when_the_device_turns_out_faster(tmp_path):
+    """A network 1.25 times as slow as the budget is over it, whatever the machine did in between."""
+    truths = {"reference": 10.0, "budget": 20.0, "over": 25.0}
+    device = ScriptedDevice(script=lambda a, i: truths[a.sha256], weather=lambda *_: 1.557)
+    meter = known(device, tmp_path)
+    budget = meter.measure(scripted_artifact("budget"))
+    device.weather = lambda *_: 1.0
+    over = meter.measure(scripted_artifact("over"))
+    assert over.latency_ms == pytest.approx(1.25 * budget.latency_ms)
+    assert (over.reference_ms, over.flags) == (budget.reference_ms, ("fast",))
+    assert meter.earlier(scripted_artifact("over")) == over
+    assert known(device, tmp_path).reference_ms == pytest.approx(10)  # who comes later begins with that
 
 
 def test_a_shared_measurement_is_put_on_the_scale_of_the_study(tmp_path):

@@ -1,18 +1,16 @@
 """Predicted latencies: of devices whose law is known, and against published figures computed by other means."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import beta, multivariate_normal
 
-from fakes import measurement
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.complexity import network_cost, stage_costs
-from mvit2_search.errors import SpecError, StorageError
-from mvit2_search.predict import LatencyPredictor, Share, covered, make_estimate, read_labels, within
+from mvit2_search.errors import SpecError
+from mvit2_search.predict import LatencyPredictor, Share, covered, make_estimate, within
 from mvit2_search.predict.estimates import FORMS
 from mvit2_search.predict.features import WORK, shape, work
 from mvit2_search.predict.gaussian import GaussianProcess, Settings, kernel, most_likely
@@ -187,40 +185,6 @@ class TestShares:
     def test_covered_counts_truths_inside(self):
         row = Prediction(latency_ms=2.0, low_ms=1.0, high_ms=3.0, predictor="none")
         assert covered([row] * 3, [1.0, 2.0, 3.5]) == Share(hits=2, n=3)
-
-
-class TestLabels:
-    @staticmethod
-    def entry(folder, name, **changes):
-        arch = ArchConfig.mobilevitv2(0.5)
-        row = {
-            "about": {"arch": arch.to_json(), "num_classes": 1000, "formulation": "rank5"},
-            "measurement": asdict(measurement(7.0)),
-            "samples": {},
-        }
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(row | changes))
-
-    def test_networks_and_their_measurements_come_back(self, tmp_path):
-        folder = tmp_path / "cache"
-        self.entry(folder, "b")
-        self.entry(folder, "a", measurement=asdict(measurement(3.0)))
-        (about, first), (_, second) = read_labels(folder)
-        assert (about.arch, about.num_classes, about.formulation) == (ArchConfig.mobilevitv2(0.5), 1000, "rank5")
-        assert (first, second) == (measurement(3.0), measurement(7.0))
-
-    def test_files_without_a_network_are_left_out(self, tmp_path):
-        self.entry(tmp_path, "mixer", about=None)
-        (tmp_path / "old.json").write_text(json.dumps({"measurement": asdict(measurement())}))
-        (tmp_path / "reference.json").write_text(json.dumps({"known": {"reference_ms": 1.0}}))
-        assert read_labels(tmp_path) == []
-        assert read_labels(tmp_path / "nowhere") == []
-
-    @pytest.mark.parametrize("changes", [{"about": {"arch": {}}}, {"measurement": {}}, {"about": 3}])
-    def test_a_broken_file_is_named(self, tmp_path, changes):
-        self.entry(tmp_path, "broken", **changes)
-        with pytest.raises(StorageError, match=r"broken\.json: cannot be read"):
-            read_labels(tmp_path)
 
 
 PAPER = {0.5: 1.6, 1.0: 3.4, 1.5: 5.1, 2.0: 7.5}  # arXiv:2206.02680, table 6

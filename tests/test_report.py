@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -15,11 +17,12 @@ from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
 from mvit2_search.report import report_html
+from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import Confirmed, Limits, Verdict
+from mvit2_search.verdict import Confirmed, Limits, Progress, Verdict
 
 PASSPORT = Passport(
     device="a test's device",
@@ -62,7 +65,7 @@ def summary(**changes):
         verdict=Verdict(
             best=BEST,
             searched=BEST,
-            pick=BEST,
+            fastest=BEST,
             published=WIDTH,
             gain=Difference(mean=1.5, low=-4.85, high=7.85, pairs=2),
         ),
@@ -137,13 +140,21 @@ def test_a_clear_gain_is_not_called_indistinguishable():
     verdict = Verdict(
         best=BEST,
         searched=BEST,
-        pick=WIDTH,
+        fastest=BEST,
         published=WIDTH,
         gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3),
     )
-    _, second, third = verdict_sentences(summary(verdict=verdict))
-    assert second.endswith("over 3 seeds.")
-    assert third.startswith("To export: mobilevitv2-0.75 (")
+    assert verdict_sentences(summary(verdict=verdict))[1].endswith("over 3 seeds.")
+
+
+def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
+    quick = Confirmed(trial=trial(8, finished(75, 12)), accuracy_pct={1000: 75.0, 1001: 76.0})
+    lead = Difference(mean=1.0, low=-0.5, high=2.5, pairs=2)
+    verdict = Verdict(best=BEST, searched=BEST, fastest=quick, lead=lead, published=WIDTH, gain=None)
+    last = verdict_sentences(summary(verdict=verdict))[-1]
+    assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
+    assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
+    assert "`export test --pick fastest`" in last
 
 
 def test_one_seed_says_nothing_about_noise():
@@ -151,7 +162,7 @@ def test_one_seed_says_nothing_about_noise():
     verdict = Verdict(
         best=BEST,
         searched=BEST,
-        pick=BEST,
+        fastest=BEST,
         published=WIDTH,
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
@@ -159,23 +170,59 @@ def test_one_seed_says_nothing_about_noise():
 
 
 def test_a_published_width_that_is_best_is_called_so():
-    verdict = Verdict(best=WIDTH, searched=None, pick=WIDTH, published=WIDTH, gain=None)
+    verdict = Verdict(best=WIDTH, searched=None, fastest=WIDTH, published=WIDTH, gain=None)
     lines = verdict_sentences(summary(verdict=verdict))
     assert lines[0].startswith(
         "Best under the budget: mobilevitv2-0.75 (a published width: no candidate was confirmed"
     )
+    assert lines[1] == "To export: this published width; nothing faster is within noise of it."
     assert len(lines) == 2
+
+
+ALONE = Verdict(best=BEST, searched=BEST, fastest=BEST, published=None, gain=None)
+UNTIMED = trial(1, Failed(reason="measurement", message="too large"), baseline="mobilevitv2-0.75")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ended": None}, "mobilevitv2-0.75 is within the budget and not confirmed yet"),
+        ({}, "mobilevitv2-0.75 is within the budget and not confirmed, as its trainings failed"),
+        ({"trials": TRIALS[2:]}, "No published width is within the budget"),
+        ({"trials": [UNTIMED, *TRIALS[2:]]}, "No published width that could be timed is within the budget"),
+    ],
+)
+def test_why_there_is_no_width_to_compare_with_goes_by_the_widths_that_were_timed(changes, words):
+    assert words in verdict_sentences(summary(verdict=ALONE, **changes))[1 + (changes.get("ended", 1) is None)]
+
+
+def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmation_is():
+    half = summary(ended=None, confirmation=Progress(done=7, planned=18))
+    first, best, gain, export = verdict_sentences(half)
+    assert first.startswith("Provisional: 7 of at most 18 trainings of the confirmation are done")
+    assert [line.split(" so far", 1)[0] for line in (best, gain, export)] == [
+        "Best under the budget",
+        "Gain",
+        "To export",
+    ]
+    assert verdict_sentences(summary(ended=None))[0].startswith("Provisional: the study has not ended")
+    assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
+    one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
+    early = summary(ended=None, verdict=replace(half.verdict, gain=one))
+    assert verdict_sentences(early)[2].endswith("one seed says nothing about noise.")
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
-        ({"verdict": None, "ended": "why"}, "No architecture under the budget was found: why."),
+        ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
+        ({"verdict": None, "ended": "why"}, "every training of the confirmation failed"),
     ],
 )
 def test_without_a_verdict_it_says_so(changes, words):
-    assert verdict_sentences(summary(**changes)) == [words]
+    (line,) = verdict_sentences(summary(**changes))
+    assert words in line
 
 
 def test_the_figure_shows_the_tables_and_nothing_else():
@@ -222,7 +269,57 @@ def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():
     many = [trial(i, finished(60 + i % 200 / 10, 10 + i % 97 / 10), arch=TRIALS[0].arch) for i in range(10_000)]
     html = report_html(summary(trials=many, front=many[:50]))
     assert len(html) < 10_000_000
-    assert "The 1,000 most accurate of 10,001 trials" in html
+    assert "1,000 of 10,001 trials" in html
+
+
+LARGE = [
+    *(trial(i, finished(40 + i / 10, 1 + i), arch=TRIALS[0].arch) for i in range(22)),  # the front
+    trial(22, finished(30, 5), baseline="mobilevitv2-0.5"),
+    trial(23, Infeasible(latency=measurement(60)), baseline="mobilevitv2-1.5"),
+    trial(24, finished(41, 30), arch=TRIALS[3].arch),  # confirmed
+    *(trial(i, finished(50 + i / 1000, 40), arch=TRIALS[0].arch) for i in range(25, 2025)),
+]
+LARGE_OUTSIDE = [trial(-1, finished(20, 5), baseline="mobilevitv2-2.0", arch=TRIALS[0].arch)]
+
+
+def rows_of(html):
+    """The cells of the table of trials."""
+    table = html[html.index("<h2>Trials") : html.index("<h2>Inputs")]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    return [cells for cells in rows if cells]  # the head has none
+
+
+def test_a_large_table_keeps_the_front_the_published_widths_and_what_is_confirmed():
+    whole = summary(trials=LARGE, outside=LARGE_OUTSIDE, front=LARGE[:22], lost=[3000])
+    rows = rows_of(report_html(whole))
+    assert len(rows) == 1000
+    shown = {row[0] for row in rows}
+    assert shown >= {str(i) for i in range(25)}
+    assert {row[2] for row in rows} >= {"mobilevitv2-0.5", "mobilevitv2-1.5", "mobilevitv2-2.0"}
+    assert "2024" in shown  # then the most accurate
+    assert "25" not in shown
+    assert [row[2] for row in rows if not row[0]] == ["mobilevitv2-2.0"]  # which is no trial
+
+
+def test_curves_of_a_large_study_keep_the_front():
+    figure = curves_figure(summary(trials=LARGE, outside=LARGE_OUTSIDE, front=LARGE[:22]))
+    ends = {trace.name: sum(size > 0 for size in trace.marker.size) for trace in figure.data}
+    assert ends["front under the budget"] == 22
+    assert ends["published widths"] == 2
+    assert ends["candidates"] == 1000
+
+
+@pytest.mark.parametrize("confirmed", [[], [BEST, WIDTH]])
+@pytest.mark.parametrize("trials", [TRIALS, TRIALS[3:4], TRIALS[5:6], []])
+@pytest.mark.parametrize("lost", [[], [7]])
+def test_what_is_not_known_is_an_empty_cell(confirmed, trials, lost):
+    unset = {**summary().inputs, "max_params": None}
+    html = report_html(
+        summary(trials=trials, front=[], confirmed=confirmed, verdict=None, lost=lost, inputs=unset)
+    )
+    cells = re.findall(r"<td>(.*?)</td>", html, re.DOTALL)
+    assert not {"None", "nan", "NaN", "&lt;NA&gt;", "NaT"} & set(cells)
+    assert len(rows_of(html)) == len(trials) + len(lost)
 
 
 def test_the_same_records_give_the_same_bytes():
@@ -241,11 +338,11 @@ def study(tmp_path, images, instant_export):
     return search(request(tmp_path)).folder
 
 
-def test_the_exported_yaml_is_the_pick_with_the_stated_parameters(study):
+def test_the_exported_yaml_is_the_best_with_the_stated_parameters(study):
     from mvit2_search.models import build_model
 
     exported = export_architecture(study)
-    assert exported.trial == read_study(study).verdict.pick.trial
+    assert exported.trial == read_study(study).verdict.best.trial
     arch = read_arch(exported.path)
     assert arch == exported.trial.arch
     text = exported.path.read_text()

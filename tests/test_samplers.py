@@ -10,8 +10,8 @@ from fakes import MS_PER_GMAC, finished, macs_device, measurement, request, sear
 from fakes import trial as trial_of
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.complexity import network_cost
+from mvit2_search.latency import Measurements
 from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.predict import read_labels
 from mvit2_search.records import Stopped
 from mvit2_search.search.forecast import Forecast
 from mvit2_search.search.foresight import Foresight, fitted_count
@@ -135,7 +135,7 @@ def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard
         proposed = [t for t in study.trials() if t.baseline is None]
         assert len({t.arch.key for t in proposed}) == len(proposed)
         (folder,) = (asked.results / ".latencies").iterdir()
-        timed = {about.arch.key for about, _ in read_labels(folder)}
+        timed = {about.arch.key for about, _ in Measurements(folder).networks()}
         assert timed >= {t.arch.key for t in study.trials() if t.latency is not None}
         extra[name] = len(timed - {t.arch.key for t in study.trials()} - {t.arch.key for t in study.outside()})
     assert extra["exact"] == 0

@@ -1,10 +1,12 @@
 """Search spaces: what ships, what is refused and in which words, and what comes out."""
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig
+from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError
 from mvit2_search.space import Choices, Range, load_space, shipped_spaces
 
@@ -122,6 +124,23 @@ def test_a_space_of_every_kind_of_setting(tmp_path):
         ("name: a\nsettings:\n  width: {range: [1, 2], step: 0.3}", "step: 0.3 does not divide the range of 1"),
         ("name: a\nsettings:\n  width: {range: [1, 2], step: 0}", "step: expected a number above 0"),
         (
+            "name: a\nsettings:\n  width: {range: [0.1, 4], step: 0.000000001}",
+            "mine.yaml:3:28: settings.width.step: 1e-09 gives 3.9e+09 steps, at most 10,000",
+        ),
+        ("name: a\nsettings:\n  width: {range: [1, 2], step: 1.0e-320}", "mine.yaml:3:26: settings.width.step"),
+        (
+            f"name: a\nsettings:\n  width:\n    choices: {[1 + i / 1000 for i in range(1001)]}",
+            "mine.yaml:4:5: settings.width.choices: 1,001 values, at most 1,000",
+        ),
+        (
+            f"name: a\nsettings:\n  width:\n    choices: {[1 + i / 30_000 for i in range(30_000)]}",
+            "more than 5,000 values in one file",
+        ),
+        (
+            f"name: a\nsettings:\n  width: {{range: [1, 2]}}\n  attention_layers: {[1] * 2000}",
+            "one per stage, found 2,000 values",
+        ),
+        (
             "name: a\nsettings:\n  width: {range: [1, 2], choices: [1]}",
             "settings.width: give either range or choices",
         ),
@@ -158,6 +177,42 @@ def test_a_broken_space_names_file_line_and_key(tmp_path, text, message):
     with pytest.raises(SpecError) as error:
         load_space(space_file(tmp_path, text))
     assert message in str(error.value)
+
+
+def test_the_finest_range_and_the_longest_choices_are_read(tmp_path):
+    """Up to the limits, and no list of all values is made but where it is asked for."""
+    space = load_space(
+        space_file(
+            tmp_path,
+            f"""
+            name: most
+            settings:
+              width: {{range: [1, 2], step: 0.0001, per_stage: true}}
+              expand_ratio: {{choices: {[1 + i / 1000 for i in range(1000)]}}}
+            """,
+        )
+    )
+    assert [axis.domain.count for axis in space.axes] == [10_001] * 5 + [1000]
+    assert space.points(20_000) is None
+
+
+def test_a_domain_counts_what_it_lists():
+    for domain in (
+        Range(low=0.5, high=3.0, step=0.25),
+        Range(low=1, high=16, step=1),
+        Range(low=0.1, high=4.0, step=None),
+        Choices(values=(3, 5)),
+    ):
+        assert [domain.value(i) for i in range(domain.count)] == domain.grid()
+        assert all(value in domain for value in domain.grid())
+
+
+def test_the_command_refuses_a_space_without_an_end(tmp_path):
+    path = space_file(tmp_path, "name: a\nsettings:\n  width: {range: [0.1, 4], step: 0.000000001}")
+    for arguments in (["validate", path], ["run", "--space", path, "--data", ".", "--latency-budget", "1ms"]):
+        more = ["--study", "a", "--results", str(tmp_path)] if arguments[0] == "run" else []
+        ran = CliRunner().invoke(cli, [*arguments, *more])
+        assert (ran.exit_code, "mine.yaml:3:28: settings.width.step" in ran.output) == (2, True), ran.output
 
 
 @given(st.text(max_size=60))

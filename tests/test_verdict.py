@@ -1,4 +1,4 @@
-"""Fronts, paired differences, finalists and what to export."""
+"""Fronts, paired differences, finalists, what is best and what is as good and faster."""
 
 import math
 from dataclasses import replace
@@ -119,38 +119,41 @@ def test_the_gain_is_of_the_best_candidate_over_the_published_width():
     assert found.published.trial.baseline == "mobilevitv2-0.75"
     assert found.gain.mean == pytest.approx(11 / 6)
     assert found.gain.distinguishable
-    assert found.pick is found.best
+    assert found.fastest is found.best
+    assert found.lead is None
 
 
-def test_the_fastest_within_noise_is_picked():
+def test_the_fastest_within_noise_is_named_and_what_it_costs():
     found = verdict(TRIALS, scores(5, 80, 81, 82), scores(6, 82, 80, 78), scores(1, 70, 71, 72))
     assert found.best.trial.number == 5
-    assert found.pick.trial.number == 6
+    assert found.fastest.trial.number == 6
+    assert found.lead.mean == 1.0
+    assert found.lead.low < 0 < found.lead.high
 
 
 def test_a_published_width_can_be_the_best_and_the_gain_negative():
     slow = [*TRIALS[:-2], trial(5, finished(80, 18))]
     found = verdict(slow, scores(5, 80, 81, 82), scores(1, 85, 86, 87))
-    assert found.best.trial.baseline == found.pick.trial.baseline == "mobilevitv2-0.75"
+    assert found.best.trial.baseline == found.fastest.trial.baseline == "mobilevitv2-0.75"
     assert found.searched.trial.number == 5
     assert found.gain.mean == -5
 
 
 def test_a_published_width_alone_is_a_verdict():
     found = verdict(TRIALS, scores(1, 80, 81, 82))
-    assert found.best is found.pick is found.published
+    assert found.best is found.fastest is found.published
     assert found.searched is None
     assert found.gain is None
 
 
-def test_with_one_seed_the_best_is_picked():
+def test_with_one_seed_nothing_is_known_to_be_as_good_as_the_best():
     found = verdict(TRIALS, scores(5, 80), scores(6, 79.9))
-    assert found.best.trial.number == found.pick.trial.number == 5
+    assert found.best.trial.number == found.fastest.trial.number == 5
 
 
-def test_what_is_over_the_budget_is_never_best_or_picked():
+def test_what_is_over_the_budget_is_never_best_or_fastest():
     found = verdict(TRIALS, scores(5, 80, 81, 82), scores(2, 95, 95, 95))
-    assert found.best.trial.number == found.pick.trial.number == 5
+    assert found.best.trial.number == found.fastest.trial.number == 5
     assert found.published is None
     assert found.gain is None
 

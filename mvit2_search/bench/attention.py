@@ -6,10 +6,10 @@ from pathlib import Path
 from mvit2_search.arch import ArchConfig, Attention
 from mvit2_search.bench.mixers import DIM, export_mixer
 from mvit2_search.bench.slope import LEAST_POINTS, Slope, log_log_slope
-from mvit2_search.bench.timings import CLASSES, NetworkTiming, Tell, Timing, time_network, told
+from mvit2_search.bench.timings import CLASSES, NetworkTiming, Timing, time_network, told
 from mvit2_search.complexity import MIXER_COSTS
-from mvit2_search.latency import Device
-from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
+from mvit2_search.latency import Device, Tell
+from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Measurement, Passport
 from mvit2_search.timer import Timer, open_timer
 
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
@@ -57,7 +57,9 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+    with open_timer(
+        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+    ) as timer:
         networks = [
             time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]
@@ -70,7 +72,7 @@ def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> 
         f"{attention}, {tokens} tokens",
         lambda: timer.measure_export(
             lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
-            about={"mixer": attention, "tokens": tokens, "channels": DIM},
+            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
         ),
         tell,
     )

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvit2_search.arch import published_networks
-from mvit2_search.bench.timings import CLASSES, NetworkTiming, Tell, time_network
-from mvit2_search.latency import Device
+from mvit2_search.bench.timings import CLASSES, NetworkTiming, time_network
+from mvit2_search.latency import Device, Tell
 from mvit2_search.records import FormulationName, Passport
 from mvit2_search.timer import open_timer
 
@@ -28,6 +28,6 @@ def bench_models(device: Device, *, results: Path, formulation: FormulationName,
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation) as timer:
+    with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
         networks = [time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
         return ModelsBench(passport=timer.meter.passport, formulation=formulation, networks=networks)

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.bench.timings import CLASSES, Tell, told
+from mvit2_search.bench.timings import CLASSES, told
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.latency import Device
+from mvit2_search.latency import Device, Tell
 from mvit2_search.predict import HITS_PCT, LEAST_MEASURED, LatencyPredictor, Share, covered, within
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
 from mvit2_search.space import draw_networks, load_space
@@ -82,7 +82,9 @@ def bench_predict(
     if measured < LEAST_MEASURED or held_out < 1:
         raise SpecError(f"expected at least {LEAST_MEASURED} measured networks and 1 held out")
     archs = draw_networks(load_space(space), measured + held_out, seed=seed)
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+    with open_timer(
+        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+    ) as timer:
         train = _timed(archs[:measured], timer.measure, "measured", tell)
         test = _timed(archs[measured:], timer.measure, "held out", tell)
         again = _timed([arch for arch, _ in test[:REPEATS]], partial(timer.measure, again=True), "again", tell)

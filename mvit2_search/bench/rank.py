@@ -8,8 +8,9 @@ from pathlib import Path
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.bench.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
 from mvit2_search.bench.sources import Source, open_source
-from mvit2_search.bench.timings import CLASSES, Tell
+from mvit2_search.bench.timings import CLASSES
 from mvit2_search.complexity import network_cost
+from mvit2_search.latency import Tell
 from mvit2_search.space import draw_networks, load_space
 
 

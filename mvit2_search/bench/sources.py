@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.bench.timings import CLASSES, Tell, told
+from mvit2_search.bench.timings import CLASSES, told
 from mvit2_search.errors import SpecError
-from mvit2_search.latency import make_device
-from mvit2_search.predict import make_estimate, read_labels
+from mvit2_search.latency import Measurements, Tell, make_device
+from mvit2_search.predict import make_estimate
 from mvit2_search.published import Published, published_by_network
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
 from mvit2_search.report.sentences import device_sentence
@@ -53,7 +53,11 @@ def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
         yield _cache(name, rest, results)
     else:
         with open_timer(
-            make_device(name), results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION
+            make_device(name),
+            results=results,
+            num_classes=CLASSES,
+            formulation=DEFAULT_FORMULATION,
+            tell=tell,
         ) as timer:
 
             def latency_ms(network: str, arch: ArchConfig) -> float | None:
@@ -109,7 +113,7 @@ def _cache(name: str, digest: str, results: Path) -> Source:
         raise SpecError(f"{name!r}: expected the passport of one device in {results}: {', '.join(held) or 'none'}")
     labels = {
         about.arch.key: (about.arch, measurement)
-        for about, measurement in read_labels(folders[0])
+        for about, measurement in Measurements(folders[0]).networks()
         if (about.num_classes, about.formulation) == (CLASSES, DEFAULT_FORMULATION) and _sound(measurement)
     }
     return Source(

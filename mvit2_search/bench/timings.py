@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import Cost, network_cost
 from mvit2_search.errors import MeasurementError
+from mvit2_search.latency import Tell
 from mvit2_search.records import Failed, Measurement
 from mvit2_search.timer import Timer
 
 CLASSES = 1000  # of the published networks
 
 Timing = Measurement | Failed
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,13 +19,21 @@ from mvit2_search.cli.options import (
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
+    from mvit2_search.api import Pick
     from mvit2_search.arch import ArchConfig
     from mvit2_search.records import FormulationName, InputKind, Precision, Target
 
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial; default: the study's pick.")
+@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial, instead of --pick.")
+@click.option(
+    "--pick",
+    type=click.Choice(["best", "fastest"]),
+    default="best",
+    show_default=True,
+    help="The most accurate confirmed under the budget, or the fastest whose accuracy cannot be told from it.",
+)
 @click.option(
     "--format",
     "file_format",
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
 def export(
     study: str,
     trial: int | None,
+    pick: Pick,
     file_format: str,
     formulation: FormulationName,
     precision: Precision,
@@ -76,20 +85,23 @@ def export(
 ) -> None:
     """Write the architecture of a trial as YAML, or as a network to time on a device.
 
-    STUDY is a study's name or folder, a published network, or an architecture's YAML. By default the
-    architecture is the study's fastest under the budget whose confirmed accuracy is within noise of the best.
+    STUDY is a study's name or folder, a published network, or an architecture's YAML. Of a study, the most
+    accurate that was confirmed under the budget is taken, be it a published width.
     The formulations of a network compute the same; which is the fastest on a phone is for you to time.
 
     \b
     Example:
         mvit2-search export first
+        mvit2-search export first --pick fastest
         mvit2-search export first --format mlpackage --formulation layer_norm
         mvit2-search export mobilevitv2-1.0 --format mlpackage --target iOS18 --input image
     """
     from mvit2_search.api import export_network
 
     _check_options(file_format)
-    chosen = _architecture(study, trial, results) or _trial(study, trial, results)
+    if trial is not None and _is_given("pick"):
+        raise click.UsageError("--trial and --pick both name an architecture; give one of them")
+    chosen = _architecture(study, trial, results) or _trial(study, trial, pick, results)
     path = chosen.yaml
     if file_format != "yaml":
         options = CoreMLOptions(precision=precision, target=target, input_kind=input_kind)
@@ -118,11 +130,13 @@ class _Chosen:
     trial: int | None = None
 
 
-def _trial(study: str, number: int | None, results: Path) -> _Chosen:
+def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen:
     from mvit2_search.api import classes_of, export_architecture
 
     folder = study_folder(study, results)
-    exported = export_architecture(folder, number)
+    exported = export_architecture(folder, number, pick=pick)
+    if exported.note:
+        click.echo(f"note: {exported.note}", err=True)
     trial = exported.trial
     return _Chosen(
         arch=trial.arch, yaml=exported.path, classes=classes_of(folder), params=trial.params, trial=trial.number
@@ -140,8 +154,9 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
     is_study = (study_folder(name, results) / "study.db").is_file()
     if is_study or not (name in published_networks() or Path(name).is_file()):
         return None
-    if number is not None:
-        raise click.UsageError("--trial goes with a study")
+    for option, given in (("--trial", number is not None), ("--pick", _is_given("pick"))):
+        if given:
+            raise click.UsageError(f"{option} goes with a study")
     arch = load_arch(name)
     path = results / "exports" / arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(arch, [f"{Path(name).name}."]))
@@ -150,10 +165,14 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
 
 def _check_options(file_format: str) -> None:
     """An option that would change nothing is a mistake of whoever gave it."""
-    source = click.get_current_context().get_parameter_source
     for option, name in (("--formulation", "formulation"), ("--classes", "classes")):
-        if file_format == "yaml" and source(name) is not ParameterSource.DEFAULT:
+        if file_format == "yaml" and _is_given(name):
             raise click.UsageError(f"{option} goes with --format onnx, mlpackage, aimodel or pte")
     for option, name in (("--precision", "precision"), ("--target", "target"), ("--input", "input_kind")):
-        if file_format != "mlpackage" and source(name) is not ParameterSource.DEFAULT:
+        if file_format != "mlpackage" and _is_given(name):
             raise click.UsageError(f"{option} goes with --format mlpackage")
+
+
+def _is_given(name: str) -> bool:
+    """Whether whoever called gave this parameter."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT

@@ -80,7 +80,14 @@ def measure(
     from mvit2_search.api import measure_architecture
 
     done = measure_architecture(
-        arch, device, results=results, num_classes=classes, formulation=formulation, again=again, predict=predict
+        arch,
+        device,
+        results=results,
+        num_classes=classes,
+        formulation=formulation,
+        again=again,
+        predict=predict,
+        tell=lambda text: click.echo(text, err=True),
     )
     if as_json:
         samples = None if done.samples is None else str(done.samples)

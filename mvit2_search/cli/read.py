@@ -83,6 +83,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
     return {
         "study": summary.name,
         "ended": summary.ended,
+        "provisional": summary.provisional,
         "candidates_trained": summary.candidates,
         "trials": len(summary.trials),
         "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
@@ -95,7 +96,9 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "searched": _confirmed_json(verdict.searched if verdict else None),
         "published": _confirmed_json(verdict.published if verdict else None),
         "gain_points": _gain_json(verdict.gain if verdict else None),
-        "export": _confirmed_json(verdict.pick if verdict else None),
+        "export": _confirmed_json(verdict.best if verdict else None),
+        "fastest": _confirmed_json(verdict.fastest if verdict else None),
+        "fastest_costs_points": _gain_json(verdict.lead if verdict else None),
     }
 
 

@@ -66,7 +66,11 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     show_default=True,
     help="Random architectures to train beside the search, to compare it with; may be raised later.",
 )
-@click.option("--max-hours", type=float, help="Start no further candidate after so many hours of this run.")
+@click.option(
+    "--max-hours",
+    type=float,
+    help="Begin no further trial or training after so many hours of this run; the same command goes on.",
+)
 @click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
 @click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
 @click.option("--epochs", default=_RECIPE.epochs, show_default=True, help="Of a short training.")
@@ -119,9 +123,11 @@ def _search(request: Request) -> int:
     except Terminated:
         return _interrupted("Terminated.", 143)
     _print_end(summary, request.folder)
-    if interrupt.requested and not summary.ended:
+    if summary.ended:
+        return 1 if summary.verdict is None else 0
+    if interrupt.requested:
         return _interrupted("Stopped after the running trial.", 130)
-    return 1 if summary.verdict is None else 0
+    return _interrupted(f"The hours ({request.max_hours:g}) are over.", 0)
 
 
 def _interrupted(what: str, code: int) -> int:
@@ -139,6 +145,6 @@ def _print_end(summary: Summary, folder: Path) -> None:
         click.echo(line)
     click.echo(saving_sentence(summary))
     click.echo(f"Report: {folder / 'report.html'}")
-    if summary.verdict is not None:
+    if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
         click.echo(f"Export: {program()} export {summary.name}{results}")

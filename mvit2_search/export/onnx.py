@@ -10,8 +10,9 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import nn
 
-from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
+from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.records import Artifact
+from mvit2_search.runtimes.onnxruntime import load_network
 
 _OPSET = 17
 
@@ -80,12 +81,8 @@ def run_onnx(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
         MeasurementError: ONNX Runtime cannot load or run the file.
         BackendUnavailable: there is no ONNX Runtime.
     """
+    session = load_network(artifact.path)
     try:
-        import onnxruntime
-    except ImportError as err:
-        raise BackendUnavailable("ONNX Runtime is missing: pip install onnxruntime") from err
-    try:
-        session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
         samples = inputs_NCHW.astype(np.float32)
         outputs = [session.run(None, {artifact.input_name: sample[None]})[0] for sample in samples]
     except Exception as err:  # its exceptions have no common class of their own

@@ -13,6 +13,7 @@ from mvit2_search.latency.machine import passport_here
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
+from mvit2_search.runtimes.onnxruntime import load_network
 
 
 class HostDevice:
@@ -37,9 +38,9 @@ class HostDevice:
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         start = perf_counter()
-        session = _session(candidate)
+        session = load_network(candidate.path, one_thread=True)
         load_ms = 1e3 * (perf_counter() - start)
-        other = _session(reference)
+        other = load_network(reference.path, one_thread=True)
         inputs = [_inputs(one) for one in (candidate, reference)]
         return take_turns(
             lambda: _pass_ms(session, inputs[0]), lambda: _pass_ms(other, inputs[1]), plan=plan, load_ms=load_ms
@@ -48,18 +49,6 @@ class HostDevice:
 
 def _inputs(artifact: Artifact) -> dict[str, np.ndarray]:
     return {artifact.input_name: random_input(shape=artifact.input_shape, precision=artifact.precision)}
-
-
-def _session(artifact: Artifact) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
-    except Exception as err:  # its exceptions have no common class of their own
-        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot load it: {first_line(err)}") from err
 
 
 def _pass_ms(session: Any, inputs: dict[str, np.ndarray]) -> float:

@@ -1,30 +1,29 @@
 """Measuring artifacts on one device, each once: results are kept and shared by all studies beside."""
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from mvit2_search.errors import StorageError
-from mvit2_search.files import write_atomically
+from mvit2_search.latency.alone import Queue, Tell
+from mvit2_search.latency.measurements import Measurements
 from mvit2_search.latency.protocol import Device, TimingPlan
 from mvit2_search.latency.reference import KnownReference, first_reference
 from mvit2_search.latency.timing import collect, to_measurement
 from mvit2_search.latency.visits import counted, reference_ms, speed
-from mvit2_search.records import Artifact, Measurement, Passport
-
-_Parsed = TypeVar("_Parsed")
+from mvit2_search.records import About, Artifact, Kept, Measurement, Passport
 
 
 class Meter:
     """One device, the reference network on it, and the measurements so far.
 
+    Whatever it times, nobody else on this computer times anything meanwhile; what others have measured and
+    learned while it waited for that is read again.
+
     Args:
         folder: where measurements of all devices are kept.
         reference: what every candidate is timed against.
-        scale_ms: what the reference took when the study began; by default what it is known to take. All
-            latencies that are returned are multiples of it.
+        scale_ms: what the reference took when the study began; by default what it is known to take now. All
+            latencies that are returned are multiples of it, whatever is learned of the device later.
+        tell: told whom it waits for.
     """
 
     def __init__(
@@ -35,57 +34,63 @@ class Meter:
         *,
         scale_ms: float | None = None,
         plan: TimingPlan | None = None,
+        tell: Tell = lambda text: None,
     ) -> None:
         device.check()
         self.passport: Passport = device.passport()
         self._device = device
         self._reference = reference
-        self.folder = folder / f"{self.passport.digest}-{reference.sha256[:12]}"
-        self.known = self._known(plan or TimingPlan())
-        self._plan = replace(plan or TimingPlan(), unit=self.known.unit)
-        self._scale_ms = scale_ms
-
-    @property
-    def reference_ms(self) -> float:
-        """The scale of the latencies that are returned."""
-        return self._scale_ms or self.known.reference_ms
+        self.kept = Measurements(folder / f"{self.passport.digest}-{reference.sha256[:12]}")
+        self._plan = plan or TimingPlan()
+        self._queue = Queue(tell)
+        self.known = self._known()
+        self.reference_ms = scale_ms or self.known.reference_ms
 
     def path(self, sha256: str) -> Path:
         """Where the measurement of that artifact and all its samples are, or will be."""
-        return self.folder / f"{sha256}.json"
+        return self.kept.path(sha256)
 
     def earlier(self, artifact: Artifact) -> Measurement | None:
         """What was measured before, if there is nothing wrong with it: else it is to be measured again."""
-        measurement = _read(self.path(artifact.sha256), lambda saved: Measurement.from_json(saved["measurement"]))
-        if measurement is None or measurement.flags or self.known.is_slow(measurement.reference_now_ms):
+        self.known = self.kept.reference() or self.known
+        kept = self.kept.get(artifact.sha256)
+        if kept is None or kept.measurement.flags or self.known.is_slow(kept.measurement.reference_now_ms):
             return None
-        return self._scaled(measurement)
+        return self._scaled(kept.measurement)
 
-    def measure(self, artifact: Artifact, *, about: dict[str, Any] | None = None) -> Measurement:
-        """Measure `artifact` now, and keep it instead of what was measured before, unless that alone was sound.
+    def measure(self, artifact: Artifact, *, about: About | None = None, again: bool = True) -> Measurement:
+        """Measure `artifact`, and keep it instead of what was measured before, unless that alone was sound.
 
         Args:
-            about: kept beside the measurement, as JSON.
+            about: what it is, kept beside the measurement.
+            again: also if there is a sound one by now, of another process.
 
         Raises:
             MeasurementError: it does not run, or the device gave no times.
             BackendUnavailable: the device went away.
         """
-        visits = collect(self._device, artifact, self._reference, self._plan, known=self.known)
-        used = counted(visits, self._plan, self.known.reference_ms)
+        with self._queue.turn():
+            self.known = self._known_now()
+            if not again and (earlier := self.earlier(artifact)) is not None:
+                return earlier
+            return self._measured(artifact, about)
+
+    def _measured(self, artifact: Artifact, about: About | None) -> Measurement:
+        plan = replace(self._plan, unit=self.known.unit)
+        visits = collect(self._device, artifact, self._reference, plan, known=self.known)
+        used = counted(visits, plan, self.known.reference_ms)
         if all(speed(reference_ms(visit), self.known.reference_ms) == "fast" for visit in used):
-            self._learn(reference_ms(*used))
+            self.known = replace(self.known, reference_ms=reference_ms(*used))
+            self.kept.correct_reference(self.known)
         measurement = to_measurement(
             visits,
             artifact=artifact,
             passport=self.passport.digest,
             known=self.known,
-            plan=self._plan,
+            plan=plan,
         )
         if not measurement.flags or self.earlier(artifact) is None:
-            samples = [asdict(visit) for visit in visits]
-            saved = {"measurement": asdict(measurement), "about": about, "visits": samples}
-            _write(self.path(artifact.sha256), saved)
+            self.kept.put(Kept(measurement=measurement, about=about, visits=tuple(visits)))
         return self._scaled(measurement)
 
     def _scaled(self, measurement: Measurement) -> Measurement:
@@ -95,38 +100,16 @@ class Meter:
             return replace(scaled, flags=tuple(sorted({*scaled.flags, "fast"})))
         return scaled
 
-    def _known(self, plan: TimingPlan) -> KnownReference:
-        path = self.folder / "reference.json"
-        if (saved := _read(path, lambda saved: KnownReference.from_json(saved["known"]))) is not None:
-            return saved
-        known, visits = first_reference(self._device, self._reference, plan)
-        _write(
-            path,
-            {
-                "known": asdict(known),
-                "passport": asdict(self.passport),
-                "visits": [asdict(visit) for visit in visits],
-            },
-        )
+    def _known(self) -> KnownReference:
+        if (known := self.kept.reference()) is not None:
+            return known
+        with self._queue.turn():
+            return self._known_now()
+
+    def _known_now(self) -> KnownReference:
+        """What is known of the reference, or is found out now, in this process's turn."""
+        if (known := self.kept.reference()) is not None:
+            return known
+        known, visits = first_reference(self._device, self._reference, self._plan)
+        self.kept.put_reference(known, self.passport, visits)
         return known
-
-    def _learn(self, faster_ms: float) -> None:
-        """The machine was slow when the reference was first timed: what it takes is less."""
-        path = self.folder / "reference.json"
-        self.known = replace(self.known, reference_ms=faster_ms)
-        saved = _read(path, dict)
-        _write(path, (saved or {}) | {"known": asdict(self.known)})
-
-
-def _read(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed | None:
-    """What `parse` makes of the JSON in `path`; None where there is no such file."""
-    try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise StorageError(f"{path}: cannot be read ({err}); delete it to measure again") from err
-
-
-def _write(path: Path, data: Any) -> None:
-    write_atomically(path, json.dumps(data, indent=1))

@@ -1,5 +1,6 @@
 """The reference network when a device is first used: how long it takes, and in which unit to time."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -31,8 +32,12 @@ class KnownReference:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
+        """Raises ValueError, KeyError or TypeError where it is none: the file may have been edited by hand."""
         trials = tuple(UnitTrial(**trial) for trial in row["aa_test"])
-        return cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
+        known = cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
+        if not 0 < known.reference_ms < math.inf or known.unit not in range(1, 1_000):
+            raise ValueError(f"reference_ms is {known.reference_ms}, unit is {known.unit}")
+        return known
 
 
 def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tuple[KnownReference, list[Samples]]:

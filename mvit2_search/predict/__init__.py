@@ -2,19 +2,16 @@
 
 from mvit2_search.predict.estimates import ESTIMATES, Estimate, make_estimate
 from mvit2_search.predict.evaluate import HITS_PCT, Share, covered, within
-from mvit2_search.predict.labels import About, read_labels
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 
 __all__ = [
     "ESTIMATES",
     "HITS_PCT",
     "LEAST_MEASURED",
-    "About",
     "Estimate",
     "LatencyPredictor",
     "Share",
     "covered",
     "make_estimate",
-    "read_labels",
     "within",
 ]

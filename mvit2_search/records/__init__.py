@@ -1,9 +1,10 @@
 """The records this package writes: what was measured or predicted, what became of a trial, what was asked for."""
 
-from mvit2_search.records.confirmation import Score
+from mvit2_search.records.confirmation import ConfirmationPlan, Score
 from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
-from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
+from mvit2_search.records.kept import About, AboutMixer, AboutNetwork, Kept
+from mvit2_search.records.latency import Latency, LatencyKind, latency_kind, latency_of_json, latency_to_json
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
@@ -18,13 +19,18 @@ __all__ = [
     "PRECISIONS",
     "SCHEMA",
     "TARGETS",
+    "About",
+    "AboutMixer",
+    "AboutNetwork",
     "Artifact",
+    "ConfirmationPlan",
     "CoreMLOptions",
     "Failed",
     "Finished",
     "FormulationName",
     "Infeasible",
     "InputKind",
+    "Kept",
     "Latency",
     "LatencyKind",
     "Measurement",
@@ -39,5 +45,7 @@ __all__ = [
     "Target",
     "Trial",
     "latency_kind",
+    "latency_of_json",
+    "latency_to_json",
     "outcome_name",
 ]

@@ -1,4 +1,4 @@
-"""Scores of finalists that were trained again with fresh seeds and tested on unseen images."""
+"""The confirmation: which finalists are trained again with fresh seeds, and their scores on unseen images."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -24,3 +24,29 @@ class Score:
     def from_json(cls, row: dict[str, Any]) -> Self:
         result = Failed(**row["failed"]) if "failed" in row else row["accuracy_pct"]
         return cls(subject=row["subject"], seed=row["seed"], result=result)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmationPlan:
+    """What is trained again, as long as nothing is told apart from the best.
+
+    Attributes:
+        keys: architectures of the finalists among the candidates; no other candidate is compared.
+        widths: architectures of the published widths around the budget.
+        seeds: of the trainings.
+        candidates: how many had been trained when the finalists were chosen.
+    """
+
+    keys: tuple[str, ...]
+    widths: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    candidates: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """Of an early version, which kept the keys alone, too: such a choice is made anew."""
+        lists = {name: tuple(row.get(name, ())) for name in ("keys", "widths", "seeds")}
+        return cls(**lists, candidates=row.get("candidates", 0))

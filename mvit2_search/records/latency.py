@@ -23,6 +23,9 @@ def latency_to_json(latency: Latency) -> dict[str, Any]:
 
 def latency_from_json(row: dict[str, Any]) -> Latency | None:
     """The latency that `row` has under one of those names, if any."""
-    if "measurement" in row:
-        return Measurement.from_json(row["measurement"])
-    return Prediction(**row["prediction"]) if "prediction" in row else None
+    return latency_of_json(row) if row.keys() & {*_KEYS.values()} else None
+
+
+def latency_of_json(row: dict[str, Any]) -> Latency:
+    """The latency that `row` has under one of those names; KeyError where it has none."""
+    return Measurement.from_json(row["measurement"]) if "measurement" in row else Prediction(**row["prediction"])

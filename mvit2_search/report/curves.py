@@ -10,10 +10,11 @@ from mvit2_search.report.tables import Summary
 
 
 def curves_figure(summary: Summary) -> go.Figure:
-    """Those that were stopped end with a cross; of the newest `MANY` trials, and all published widths."""
+    """Those that were stopped end with a cross; of the front, all published widths, and the newest `MANY` others."""
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
-    trained = [t for t in trained[:-MANY] if t.baseline] + trained[-MANY:]
     on_front = {(t.number, t.baseline) for t in summary.front}
+    newest = {id(t) for t in [t for t in trained if not t.baseline and (t.number, None) not in on_front][-MANY:]}
+    trained = [t for t in trained if t.baseline or (t.number, None) in on_front or id(t) in newest]
     stopped = [t for t in trained if isinstance(t.outcome, Stopped)]
     front = [t for t in trained if (t.number, t.baseline) in on_front]
     shown = {id(t) for t in [*stopped, *front]}

@@ -1,5 +1,7 @@
 """The report of a study, as one HTML file that opens without a network."""
 
+import pandas as pd
+
 from mvit2_search.flat import flat
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import MANY, confirmation_figure, front_figure, hypervolume_figure
@@ -54,6 +56,7 @@ def report_html(summary: Summary) -> str:
             ]
         ),
         heading("Accuracy against latency"),
+        paragraphs(_shortened(summary)),
         drawn(front_figure(summary), "front", _front_words(summary)),
         heading("Accuracy after each epoch"),
         drawn(curves_figure(summary), "curves", saving_sentence(summary)),
@@ -67,6 +70,15 @@ def report_html(summary: Summary) -> str:
         key_values(flat(summary.inputs)),
     ]
     return page(f"Study {summary.name}", sections)
+
+
+def _shortened(summary: Summary) -> list[str]:
+    if len(summary.all_trials) <= MANY:
+        return []
+    return [
+        f"The figures show the front, all published widths and {MANY:,} others: accuracy against latency the most "
+        "accurate, curves the newest."
+    ]
 
 
 def _front_words(summary: Summary) -> str:
@@ -112,9 +124,25 @@ def _confirmation(summary: Summary) -> str:
 
 
 def _trials(summary: Summary) -> str:
+    frame = trials_frame(summary)
+    shown = _most(frame)
+    shown["trial"] = shown["trial"].where(shown["trial"] >= 0)  # a published width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
-    frame = trials_frame(summary)[list(names)].rename(columns=names)
-    if len(frame) <= MANY:
-        return table(frame)
-    note = f"The {MANY:,} most accurate of {len(frame):,} trials; pareto.csv has all."
-    return paragraphs([note]) + table(frame.nlargest(MANY, "top-1 %").sort_index())
+    note = ""
+    if len(shown) < len(frame):
+        note = paragraphs(
+            [
+                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and the "
+                "most accurate others; pareto.csv has all."
+            ]
+        )
+    return note + table(shown[list(names)].rename(columns=names))
+
+
+def _most(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most `MANY` rows: those that the report speaks of, then the most accurate; in their order."""
+    spoken_of = frame["on_front"].eq(True) | frame["baseline"].notna() | frame["confirmed_pct"].notna()
+    ranked = frame.assign(spoken_of=spoken_of).sort_values(
+        ["spoken_of", "accuracy_pct"], ascending=False, kind="stable", na_position="last"
+    )
+    return frame.loc[ranked.index[: max(MANY, int(spoken_of.sum()))].sort_values()]

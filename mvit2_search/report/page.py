@@ -52,12 +52,19 @@ def drawn(figure: go.Figure, name: str, words: str) -> str:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """A table that scrolls; numbers with two decimals."""
-    html = frame.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0)
+    """A table that scrolls; numbers with two decimals. What is not known is an empty cell."""
+    html = frame.astype(object).map(_cell).to_html(index=False, border=0)
     return f'<div class="scroll">{html}</div>'
 
 
+def _cell(value: object) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
 def key_values(pairs: Iterable[tuple[str, object]]) -> str:
-    """A table of names and values."""
-    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(str(value))}</td></tr>" for key, value in pairs)
+    """A table of names and values; nothing is `none`."""
+    texts = ((key, "none" if value is None else str(value)) for key, value in pairs)
+    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(text)}</td></tr>" for key, text in texts)
     return f'<div class="scroll inputs"><table>{rows}</table></div>'

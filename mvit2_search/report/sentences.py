@@ -8,7 +8,7 @@ from mvit2_search.verdict import Confirmed, Verdict
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
-    "fast": "the device runs faster than when the study began, whose milliseconds are too large for it",
+    "fast": "the device runs faster than when the scale of these milliseconds was set; they are too large for it",
     "slow": "the device ran slower than it can, throughout; if it stays so, delete its folder in .latencies",
     "unsettled": "the interval stayed wider than 2 % each way",
 }
@@ -62,34 +62,67 @@ def saving_sentence(summary: Summary) -> str:
     return f"Stopped early by {saved.rule}: {saved.stopped} of {saved.trainings} trainings; {share}."
 
 
+def provisional_sentence(summary: Summary) -> str | None:
+    """That the answer may still change and how far the confirmation is; None where the study has ended."""
+    if not summary.provisional:
+        return None
+    progress = summary.confirmation
+    if progress is None or progress.done == progress.planned:
+        return "Provisional: the study has not ended; what it trains next may change the answer."
+    return (
+        f"Provisional: {progress.done} of at most {progress.planned} trainings of the confirmation are done; the "
+        "others may change the answer."
+    )
+
+
 def verdict_sentences(summary: Summary) -> list[str]:
-    """What came out, the answer first."""
-    verdict = summary.verdict
+    """What came out, the answer first; before the study's end that it is provisional comes before it."""
+    verdict, provisional = summary.verdict, provisional_sentence(summary)
     if verdict is None:
-        if summary.ended is None:
-            return ["Nothing under the budget has been confirmed yet."]
-        return [f"No architecture under the budget was found: {summary.ended}."]
-    best = verdict.best
+        return [_nothing_sentence(summary)]
+    best, so_far = verdict.best, " so far" if provisional else ""
     found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
     lines = [
-        f"Best under the budget: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search never "
-        f"saw, {best.latency_text}, {best.trial.params:,} parameters."
+        *([provisional] if provisional else []),
+        f"Best under the budget{so_far}: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search "
+        f"never saw, {best.latency_text}, {best.trial.params:,} parameters.",
     ]
     if verdict.gain and verdict.searched and verdict.published:
-        lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published))
+        lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published, so_far))
     elif verdict.published is None:
-        lines.append("No published width is within the budget, so there is none to compare with.")
-    return [*lines, _pick_sentence(verdict)]
+        lines.append(_no_width_sentence(summary))
+    return [*lines, _export_sentence(verdict, summary.name, so_far)]
 
 
-def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed) -> str:
+def _nothing_sentence(summary: Summary) -> str:
+    if summary.ended is None:
+        return "Nothing under the budget has been confirmed yet."
+    if summary.front:
+        return "Nothing under the budget could be confirmed: every training of the confirmation failed."
+    return f"No architecture under the budget was found: {summary.ended}."
+
+
+def _no_width_sentence(summary: Summary) -> str:
+    """Why there is no published width to compare with."""
+    widths = [t for t in summary.all_trials if t.baseline is not None]
+    if within := [(t.latency.latency_ms, t.name) for t in widths if t.latency and summary.limits.allow_trial(t)]:
+        _, largest = max(within)
+        yet = "not confirmed yet" if summary.provisional else "not confirmed, as its trainings failed"
+        return f"{largest} is within the budget and {yet}, so there is no gain to state."
+    timed = {t.baseline for t in widths if t.latency is not None}
+    could = "" if {t.baseline for t in widths} <= timed else " that could be timed"
+    return f"No published width{could} is within the budget, so there is none to compare with."
+
+
+def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, so_far: str) -> str:
     faster = 100 * (1 - searched.latency_ms / published.latency_ms)
     predicted = "predicted " if searched.is_predicted else ""
     speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} {predicted}latency"
     over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
-    head = f"Gain of {searched.trial.name} over {over}: {gain.mean:+.2f} points {speed}"
+    head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.mean:+.2f} points {speed}"
     if gain.pairs < 2:
-        return f"{head}; one seed says nothing about noise, use more --confirm-seeds."
+        remedy = "" if so_far else ", use more --confirm-seeds"
+        return f"{head}; one seed says nothing about noise{remedy}."
     told = "" if gain.distinguishable else ": not distinguishable"
     choice = f", corrected for the choice among {gain.compared} candidates" if gain.compared > 1 else ""
     return f"{head}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f} over {gain.pairs} seeds{choice}{told}."
@@ -108,11 +141,17 @@ def control_sentences(table: HypervolumeTable | None) -> list[str]:
     ]
 
 
-def _pick_sentence(verdict: Verdict) -> str:
-    pick = verdict.pick
-    if pick is verdict.best:
-        return "To export: the same; nothing faster is within noise of the best confirmed accuracy."
+def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
+    """What is exported by default, and what the fastest that is as good within noise would save and cost."""
+    best, fastest, lead = verdict.best, verdict.fastest, verdict.lead
+    default = "this published width" if best.trial.baseline else "the same"
+    if lead is None:
+        alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
+        return f"To export{so_far}: {default}{alone}."
+    saved = best.latency_ms - fastest.latency_ms
     return (
-        f"To export: {pick.trial.name} ({pick.trial.arch.key}), the fastest within noise of the best confirmed "
-        f"accuracy: {pick.mean_pct:.2f} %, {pick.latency_text}."
+        f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
+        f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({100 * saved / best.latency_ms:.0f} %), and costs "
+        f"{lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"`export {study} --pick fastest` takes that."
     )

@@ -1,6 +1,7 @@
 """A study's records as plain tables. Draws nothing and needs no torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,16 @@ from mvit2_search.records import (
 )
 from mvit2_search.report.saving import Saving, saving, whole_training
 from mvit2_search.store import Study
-from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
+from mvit2_search.verdict import (
+    Confirmed,
+    Limits,
+    Progress,
+    Verdict,
+    confirmation_progress,
+    confirmations,
+    front,
+    judge,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +42,7 @@ class Summary:
         controls: random architectures to compare the search with, trained or not.
         lost: numbers of trials that were killed before they had an architecture.
         ended: why the search ended, or None while there is more to do.
+        confirmation: how far the confirmation of all candidates so far is; None where it has not begun.
     """
 
     name: str
@@ -46,6 +57,12 @@ class Summary:
     verdict: Verdict | None
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
+    confirmation: Progress | None = None
+
+    @property
+    def provisional(self) -> bool:
+        """Whether what is confirmed so far may still change."""
+        return self.ended is None
 
     @property
     def budget(self) -> str:
@@ -59,7 +76,7 @@ class Summary:
     @property
     def candidates(self) -> int:
         """How many candidates were trained."""
-        return sum(trial.is_trained_candidate for trial in self.trials)
+        return _trained(self.trials)
 
     @property
     def saving(self) -> Saving:
@@ -76,7 +93,11 @@ def summarise(study: Study) -> Summary:
     """Read a study whose budget is resolved."""
     inputs, ended = study.fact("inputs"), study.fact("ended")
     limits = study.limits
-    trials, outside, scores = study.trials(), study.outside(), study.scores()
+    trials, outside, scores, plan = study.trials(), study.outside(), study.scores(), study.plan()
+    finalists = plan.keys if plan else None
+    confirmed = confirmations([*trials, *outside], scores, finalists)
+    images = inputs["data"]["confirmation"]
+    begun = plan is not None and plan.candidates == _trained(trials)
     return Summary(
         name=study.name,
         inputs=inputs,
@@ -86,11 +107,16 @@ def summarise(study: Study) -> Summary:
         outside=outside,
         lost=study.lost_numbers(),
         front=front([*trials, *outside], limits),
-        confirmed=confirmations([*trials, *outside], scores),
-        verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"]),
+        confirmed=confirmed,
+        verdict=judge(trials, outside, scores, limits, images=images, finalists=finalists),
         ended=ended["why"] if ended else None,
         controls=study.controls(),
+        confirmation=confirmation_progress(plan, confirmed, scores, images=images) if plan and begun else None,
     )
+
+
+def _trained(trials: Sequence[Trial]) -> int:
+    return sum(trial.is_trained_candidate for trial in trials)
 
 
 def trials_frame(summary: Summary) -> pd.DataFrame:

@@ -1,20 +1,18 @@
 """The search loop: candidates until enough are trained or none is left."""
 
-from time import monotonic
-
 from mvit2_search.errors import MeasurementError
 from mvit2_search.records import Failed, Infeasible
 from mvit2_search.search.forecast import Forecast, Guess
-from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.request import Request
 from mvit2_search.search.samplers import Samplers
+from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 
 _MAX_BARREN = 30  # in a row
 
 
-def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrupt) -> str | None:
+def search_candidates(runner: TrialRunner, request: Request, stop: Stop) -> str | None:
     """Run candidates until `request` is met or nothing is left to try.
 
     Returns:
@@ -23,15 +21,11 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
     Raises:
         MVit2SearchError: trials fail one after the other for the same reason.
     """
-    start = monotonic()
     networks = Networks(runner.space, runner.num_classes)
     samplers = Samplers(request.sampler, networks, runner, seed=request.seed)
-    while not interrupt.requested:
+    while not stop.requested:
         if sum(trial.is_trained_candidate for trial in runner.trials) >= request.trials:
             return f"the candidates asked for ({request.trials}) are trained"
-        if request.max_hours is not None and monotonic() - start > 3600 * request.max_hours:
-            runner.listener.note(f"{request.max_hours:g} hours are over; the same command goes on from here")
-            return None
         guess = _guess(runner)
         if reason := _hopeless(runner, networks, guess):
             return reason

@@ -5,54 +5,71 @@ for what is distinguishably worse than the best candidate (`verdict.still_racing
 the budget get all seeds.
 """
 
+from collections.abc import Collection
+
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import TrainingError
-from mvit2_search.records import Failed, Finished, Score, Trial
+from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
 from mvit2_search.search.finalists import bracket, choose_candidates
-from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.verdict import Confirmed, confirmations, still_racing
 
 _FRESH = 1_000  # seeds of the confirmation start this far after the search's
-_FACT = "finalists"
 
 
-def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
-    """Train the finalists with up to `seeds` fresh seeds; what is there is kept, what failed is tried again."""
+def confirm(runner: TrialRunner, seeds: int, stop: Stop) -> bool:
+    """Train the finalists with up to `seeds` fresh seeds; what is there is kept, what failed is tried again.
+
+    Returns:
+        Whether it came to its end.
+    """
     widths = bracket([*runner.trials, *runner.study.outside()], runner.limits)
-    candidates = _candidates(runner)
-    for seed in range(runner.seed + _FRESH, runner.seed + _FRESH + seeds):
-        before = _confirmed(runner, before=seed)
+    first = runner.seed + _FRESH
+    plan = _plan(runner, widths, range(first, first + seeds))
+    once = {t.arch.key: t for t in reversed(runner.trials) if isinstance(t.outcome, Finished)}
+    candidates = [once[key] for key in plan.keys]
+    for seed in plan.seeds:
+        before = _confirmed(runner, before=seed, finalists=plan.keys)
         racing = {c.trial.arch.key for c in still_racing(before, images=_images(runner, "confirmation"))}
         out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
         done = {(s.subject, s.seed) for s in runner.study.scores() if not isinstance(s.result, Failed)}
         for trial in [*(t for t in candidates if t.arch.key not in out), *widths]:
-            if not interrupt.requested and (trial.arch.key, seed) not in done:
-                _train(runner, trial, seed)
+            if (trial.arch.key, seed) in done:
+                continue
+            if stop.requested:
+                return False
+            _train(runner, trial, seed)
+    return True
 
 
-def _candidates(runner: TrialRunner) -> list[Trial]:
-    """Those that are confirmed already, and those chosen now; chosen once for the trials that there are.
+def _plan(runner: TrialRunner, widths: Collection[Trial], seeds: Collection[int]) -> ConfirmationPlan:
+    """The finalists of all candidates so far, chosen once for as many as there are.
 
-    The choice is kept: later scores may tell more of how much a seed does, and would change it half-way.
+    Who was a finalist among fewer candidates and is none any more keeps its scores and is not compared. The choice
+    is kept: later scores may tell more of how much a seed does, and would change it half-way.
     """
-    kept = runner.study.fact(_FACT)
-    once = {t.arch.key: t for t in reversed(runner.trials) if isinstance(t.outcome, Finished)}
-    if kept is None or kept["trials"] != len(runner.trials):
-        confirmed = _confirmed(runner)
-        before = [c.trial.arch.key for c in confirmed if c.trial.baseline is None]
-        images = _images(runner, "selection")
-        chosen = choose_candidates(runner.trials, runner.limits, images=images, confirmed=confirmed)
-        keys = list(dict.fromkeys([*before, *(t.arch.key for t in chosen)]))
-        kept = {"trials": len(runner.trials), "keys": keys}
-        runner.study.set_fact(_FACT, kept)
-    return [once[key] for key in kept["keys"]]
+    kept, trained = runner.study.plan(), sum(t.is_trained_candidate for t in runner.trials)
+    keys = kept.keys if kept is not None and kept.candidates == trained else _finalists(runner)
+    plan = ConfirmationPlan(
+        keys=keys, widths=tuple(t.arch.key for t in widths), seeds=tuple(seeds), candidates=trained
+    )
+    runner.study.set_plan(plan)
+    return plan
 
 
-def _confirmed(runner: TrialRunner, *, before: int | None = None) -> list[Confirmed]:
+def _finalists(runner: TrialRunner) -> tuple[str, ...]:
+    images, confirmed = _images(runner, "selection"), _confirmed(runner)
+    chosen = choose_candidates(runner.trials, runner.limits, images=images, confirmed=confirmed)
+    return tuple(t.arch.key for t in chosen)
+
+
+def _confirmed(
+    runner: TrialRunner, *, before: int | None = None, finalists: Collection[str] | None = None
+) -> list[Confirmed]:
     """What the scores say, or those of the seeds before one alone."""
     scores = [s for s in runner.study.scores() if before is None or s.seed < before]
-    return confirmations([*runner.trials, *runner.study.outside()], scores)
+    return confirmations([*runner.trials, *runner.study.outside()], scores, finalists)
 
 
 def _images(runner: TrialRunner, part: str) -> int:

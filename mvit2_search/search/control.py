@@ -7,7 +7,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.records import Failed, Finished, Trial
 from mvit2_search.search.forecast import Forecast, Guess
-from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import draw_params
 
@@ -16,7 +16,7 @@ _MAX_SKIPPED = 100_000  # draws in a row that are not worth timing, or were draw
 _SURELY_OVER = 1.3  # times the limits by the guess from multiply-adds, which is hardly ever so far off
 
 
-def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
+def run_control(runner: TrialRunner, count: int, stop: Stop) -> None:
     """Draw until `count` architectures within the limits are trained to the end.
 
     Draws follow from the study's seed and its published widths alone, so that a larger count goes on after a
@@ -26,13 +26,13 @@ def run_control(runner: TrialRunner, count: int, interrupt: Interrupt) -> None:
     kept = {t.arch.key: t for t in runner.study.controls() if not _is_worth_retrying(t)}
     draws = _draws(runner)
     index = trained = barren = 0
-    while trained < count and barren < _MAX_BARREN and not interrupt.requested:
+    while trained < count and barren < _MAX_BARREN and not stop.requested:
         if (arch := next(draws, None)) is None:
             break
         trial = kept.get(arch.key) or runner.run_control(index, arch)
         done = isinstance(trial.outcome, Finished)
         index, trained, barren = index + 1, trained + done, 0 if done else barren + 1
-    if trained < count and not interrupt.requested:
+    if trained < count and not stop.requested:
         runner.listener.note(f"{trained} of {count} random architectures trained: {_why(barren)}")
 
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Measurement, Passport
+from mvit2_search.records import Latency, Measurement, Passport, latency_of_json, latency_to_json
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -23,6 +23,7 @@ from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
+from mvit2_search.search.stop import Stop
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
@@ -30,6 +31,7 @@ from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
+_BUDGET_LATENCY = "budget_latency"  # a fact: that of the published network that gives the budget
 
 
 def run_search(
@@ -40,7 +42,7 @@ def run_search(
     source: Source | None = None,
     proxy: Proxy | None = None,
 ) -> None:
-    """Start or resume a study and run it to its end, or until `interrupt` is requested.
+    """Start or resume a study and run it to its end, until `interrupt` is requested, or its hours are over.
 
     May be killed at any point: the same request then goes on where it was. The records are in
     `request.folder`; `store.open_study` reads them.
@@ -53,6 +55,7 @@ def run_search(
         StudyConflict: another driver holds the study, or it was made with other inputs.
         DataError, StorageError, BackendUnavailable: see `errors`.
     """
+    stop = Stop(interrupt, request.max_hours)
     space = load_space(request.space)
     source = source or find_source(request.device)
     here = passport_of(source)
@@ -74,7 +77,7 @@ def run_search(
                 latencies = _latencies(study, request, source, dataset, scratch, listener)
                 runner = _runner(study, space, dataset, proxy, latencies, listener)
                 listener.opened(study, request)
-                _run(runner, request, interrupt)
+                _run(runner, request, stop)
 
 
 def _dataset(request: Request) -> Dataset:
@@ -127,10 +130,11 @@ def _latencies(
         formulation=request.formulation,
         data=request.data,
         reference_ms=study.fact("reference_ms"),
+        tell=listener.note,
     )
     _keep_scale(study, latencies)
     _keep_budget(study, request, latencies, listener)
-    return latencies
+    return _with_budget(study, latencies)
 
 
 def _runner(
@@ -151,15 +155,15 @@ def _runner(
     )
 
 
-def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
+def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
     study = runner.study
     study.set_fact("ended", None)
-    run_baselines(runner, interrupt)
-    why = search_candidates(runner, request, interrupt)
-    if why is not None:
-        run_control(runner, request.control, interrupt)
-    confirm(runner, request.confirm_seeds, interrupt)
-    if why is not None and not interrupt.requested:
+    run_baselines(runner, stop)
+    why = search_candidates(runner, request, stop)
+    if why is None:
+        return
+    run_control(runner, request.control, stop)
+    if not stop.requested and confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})
 
 
@@ -176,11 +180,27 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
         if isinstance(budget, str):
-            latency = latencies.of(published(budget))
-            if isinstance(latency, Measurement) and latency.flags:
-                listener.note(f"the budget is not sure: {budget} takes {latency}")
-            budget = latency.latency_ms
+            budget = _budget_latency(study, budget, latencies, listener).latency_ms
         study.set_fact("budget_ms", budget)
+
+
+def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Listener) -> Latency:
+    """That of the network that gives the budget; kept before the budget, as a kill may come between."""
+    if (kept := study.fact(_BUDGET_LATENCY)) is None:
+        latency = latencies.of(published(name))
+        if isinstance(latency, Measurement) and latency.flags:
+            listener.note(f"the budget is not sure: {name} takes {latency}")
+        kept = {"key": published(name).key, **latency_to_json(latency)}
+        study.set_fact(_BUDGET_LATENCY, kept)
+    return latency_of_json(kept)
+
+
+def _with_budget(study: Study, latencies: Latencies) -> Latencies:
+    """The network that gives the budget takes just that, and so is within it: nothing measures it again."""
+    if (kept := study.fact(_BUDGET_LATENCY)) is None:
+        return latencies
+    latency = latency_of_json(kept)
+    return replace(latencies, of=lambda arch: latency if arch.key == kept["key"] else latencies.of(arch))
 
 
 @contextmanager

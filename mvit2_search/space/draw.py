@@ -36,4 +36,4 @@ def draw_params(space: SearchSpace, generator: random.Random) -> Params:
 def _value(axis: Axis, generator: random.Random) -> Value:
     if isinstance(axis.domain, Range) and axis.domain.step is None:
         return generator.uniform(axis.domain.low, axis.domain.high)
-    return generator.choice(axis.domain.grid())
+    return axis.domain.value(generator.randrange(axis.domain.count))

@@ -10,6 +10,8 @@ from mvit2_search.space.space import Axis, Choices, Range, SearchSpace
 from mvit2_search.strict_yaml import Document, Keys, load, nearest
 
 _PACKAGE = Path(__file__).parent.parent
+_MAX_STEPS = 10_000  # of one range; finer steps are no other networks
+_MAX_CHOICES = 1_000  # of one setting; every trial keeps the list of its choices
 
 
 def shipped_spaces() -> dict[str, Path]:
@@ -113,6 +115,9 @@ def _step(document: Document, keys: Keys, setting: Setting, value: dict[str, Any
     if type(step) not in allowed or not 0 < step <= span:
         kind = "whole number" if setting.kind is int else "number"
         raise document.error(at, f"expected a {kind} above 0 and at most {span:g}, found {step!r}")
+    if span / step > _MAX_STEPS:
+        found = f"{step} gives {span / step:.3g} steps, at most {_MAX_STEPS:,}"
+        raise document.error(at, f"{found}; without a step the range is continuous")
     if not math.isclose(span / step, round(span / step), abs_tol=1e-9):
         raise document.error(at, f"{step} does not divide the range of {span:g}")
     return float(step) if setting.kind is float else step
@@ -122,10 +127,14 @@ def _choices(document: Document, keys: Keys, setting: Setting, value: dict[str, 
     at, values = (*keys, "choices"), value["choices"]
     if not isinstance(values, list) or not values:
         raise document.error(at, f"expected a list of values, found {values!r}")
+    if len(values) > _MAX_CHOICES:
+        raise document.error(at, f"{len(values):,} values, at most {_MAX_CHOICES:,}; a range holds more")
+    seen: set[Any] = set()
     for i, one in enumerate(values):
         _check(document, (*at, i), setting, one)
-        if one in values[:i]:
+        if one in seen:
             raise document.error((*at, i), f"{one!r} is given twice, which would skew sampling")
+        seen.add(one)
     return Choices(values=tuple(float(v) if setting.kind is float else v for v in values))
 
 
@@ -137,7 +146,7 @@ def _fixed(document: Document, name: str, value: Any) -> Any:
         return value
     if len(value) != len(setting.stages):
         lists = f" or a list of {len(setting.stages)}, one per stage" if setting.stages else ""
-        raise document.error(keys, f"expected one value{lists}, found {value!r}")
+        raise document.error(keys, f"expected one value{lists}, found {len(value):,} values")
     for i, one in enumerate(value):
         _check(document, (*keys, i), setting, one)
     return value

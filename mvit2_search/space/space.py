@@ -30,11 +30,22 @@ class Range:
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9)
 
+    @property
+    def count(self) -> int:
+        """How many values there are, or of a fine sample of them where the range is continuous."""
+        return math.floor((self.high - self.low) / self._distance + 1e-9) + 1
+
+    def value(self, i: int) -> Value:
+        """The value of that number from 0, the lowest; no others are computed."""
+        return min(self.low + i * self._distance, self.high)
+
     def grid(self) -> list[Value]:
-        """Every value, or a fine sample of them where the range is continuous."""
-        step = self.step or (self.high - self.low) / _FINE_STEPS
-        count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return [min(self.low + i * step, self.high) for i in range(count)]
+        """Every value that is counted."""
+        return [self.value(i) for i in range(self.count)]
+
+    @property
+    def _distance(self) -> float:
+        return self.step or (self.high - self.low) / _FINE_STEPS
 
     def towards_low(self, value: Value, share: float) -> Value:
         """`value` moved towards `low`, keeping `share` of the distance."""
@@ -54,6 +65,13 @@ class Choices:
 
     def __contains__(self, value: object) -> bool:
         return value in self.values
+
+    @property
+    def count(self) -> int:
+        return len(self.values)
+
+    def value(self, i: int) -> Value:
+        return self.values[i]
 
     def grid(self) -> list[Value]:
         return list(self.values)
@@ -113,7 +131,7 @@ class SearchSpace:
     @property
     def lowest(self) -> Params:
         """The low end of every axis."""
-        return self.towards_cheapest({axis.name: axis.domain.grid()[0] for axis in self.axes}, 0.0)
+        return self.towards_cheapest({axis.name: axis.domain.value(0) for axis in self.axes}, 0.0)
 
     def towards_cheapest(self, params: Mapping[str, Value], share: float) -> Params:
         """`params` with every number moved towards its lowest; `share` 0 is the cheapest corner."""
@@ -121,10 +139,9 @@ class SearchSpace:
 
     def points(self, limit: int) -> Iterator[Params] | None:
         """Values that reach every network of the space, or None where there are more than `limit`."""
-        grids = [axis.domain.grid() for axis in self.axes]
-        if math.prod(map(len, grids)) > limit:
+        if math.prod(axis.domain.count for axis in self.axes) > limit:
             return None
-        names = [axis.name for axis in self.axes]
+        names, grids = [axis.name for axis in self.axes], [axis.domain.grid() for axis in self.axes]
         return (dict(zip(names, values, strict=True)) for values in product(*grids))
 
     def values(self, setting: str, stage: int) -> list[Any]:

@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.records import (
     SCHEMA,
+    ConfirmationPlan,
     Failed,
     Finished,
     Infeasible,
@@ -45,6 +46,7 @@ _STATES: dict[type[Outcome], TrialState] = {
     Failed: TrialState.FAIL,
 }
 _RECORD, _BASELINE, _RETRY_OF = "record", "baseline", "retry_of"
+_PLAN = "finalists"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +128,14 @@ class Study:
 
     def add_score(self, score: Score) -> None:
         self.set_fact(f"score:{score.subject}:{score.seed}", score.to_json())
+
+    def plan(self) -> ConfirmationPlan | None:
+        """What the confirmation trains, once it has begun."""
+        row = self.fact(_PLAN)
+        return None if row is None else ConfirmationPlan.from_json(row)
+
+    def set_plan(self, plan: ConfirmationPlan) -> None:
+        self.set_fact(_PLAN, plan.to_json())
 
     def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
         """The next queued trial, or a new one from the sampler, which only a queue can do without."""

@@ -12,8 +12,8 @@ from mvit2_search.bench.search.peers import find_peer
 from mvit2_search.bench.search.problems import make_problem
 from mvit2_search.bench.search.row import search_row
 from mvit2_search.bench.search.rows import Key, SearchRow, append_rows, read_rows
-from mvit2_search.bench.timings import Tell
 from mvit2_search.errors import BackendUnavailable
+from mvit2_search.latency import Tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

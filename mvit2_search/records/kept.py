@@ -1,0 +1,95 @@
+"""A measurement as it is kept on disk: with what it is of and every pass."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.records.measurement import Measurement, Samples
+
+_POSITIVE = ("latency_ms", "reference_ms", "reference_now_ms")
+_FINITE = ("low_ms", "high_ms", "p10_ms", "p90_ms", "load_ms")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AboutNetwork:
+    """A whole network: `formulation` may be one of a later version."""
+
+    arch: ArchConfig
+    num_classes: int
+    formulation: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"arch": self.arch.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AboutMixer:
+    """A token mixer alone."""
+
+    mixer: str
+    tokens: int
+    channels: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+About = AboutNetwork | AboutMixer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """`from_json(kept.to_json()) == kept`.
+
+    Attributes:
+        about: None in files of versions that did not say.
+    """
+
+    measurement: Measurement
+    about: About | None
+    visits: tuple[Samples, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "measurement": asdict(self.measurement),
+            "about": None if self.about is None else self.about.to_json(),
+            "visits": [asdict(visit) for visit in self.visits],
+        }
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """Also of the files of earlier versions.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError, SpecError: it is none.
+        """
+        return cls(
+            measurement=_checked(Measurement.from_json(row["measurement"])),
+            about=_about(row.get("about")),
+            visits=tuple(map(_visit, row.get("visits", ()))),
+        )
+
+
+def _about(row: dict[str, Any] | None) -> About | None:
+    if row is None:
+        return None
+    if "mixer" in row:
+        return AboutMixer(mixer=row["mixer"], tokens=row["tokens"], channels=row["channels"])
+    arch = ArchConfig.from_json(row["arch"])
+    return AboutNetwork(arch=arch, num_classes=row["num_classes"], formulation=row["formulation"])
+
+
+def _checked(measurement: Measurement) -> Measurement:
+    """The measurement, if its figures are such: a file may have been edited by hand."""
+    for name in (*_POSITIVE, *_FINITE):
+        value = getattr(measurement, name)
+        if not math.isfinite(value) or (name in _POSITIVE and value <= 0):
+            raise ValueError(f"{name} is {value}")
+    return measurement
+
+
+def _visit(row: dict[str, Any]) -> Samples:
+    passes = {name: tuple(row[name]) for name in ("candidate_ms", "reference_ms")}
+    placement = tuple((unit, share) for unit, share in row.get("placement", ()))
+    return Samples(**row | passes | {"placement": placement})

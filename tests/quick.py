@@ -1,0 +1,28 @@
+"""The command line where nothing takes long: `python tests/quick.py ARGUMENTS`.
+
+Networks are exported, loaded and run by the real libraries, but once and few of them, and times are made up.
+"""
+
+import mvit2_search.bench.attention as attention_bench
+import mvit2_search.bench.models as models_bench
+import mvit2_search.bench.predict as predict_bench
+from mvit2_search.arch import ArchConfig
+from mvit2_search.cli import cli
+from mvit2_search.latency import host
+from mvit2_search.records import Samples
+
+
+def run_once(candidate_ms, reference_ms, *, plan, load_ms):
+    candidate_ms(), reference_ms()
+    times = (10.0,) * plan.pairs_per_visit * plan.unit
+    return Samples(candidate_ms=times, reference_ms=times, unit=plan.unit, load_ms=load_ms)
+
+
+host.take_turns = run_once
+host.HostDevice.pause = staticmethod(lambda _: None)
+models_bench.published_networks = lambda: {"mobilevitv2-0.5": ArchConfig.mobilevitv2(0.5)}
+predict_bench.LEAST_MEASURED = 4
+attention_bench.MIXERS, attention_bench.TOKENS = ("separable",), (64,)
+
+if __name__ == "__main__":  # not in the processes that a command starts
+    cli()

@@ -1,0 +1,232 @@
+"""One timing at a time on a computer: the lock, and what meters and commands make of it."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+from threading import Event, Thread
+from time import sleep
+
+import pytest
+from click.testing import CliRunner
+from timing_plan import scripted_artifact
+
+import mvit2_search.latencies as latencies
+from fakes import macs_device, request, search
+from mvit2_search.cli import cli
+from mvit2_search.errors import BackendUnavailable, StorageError
+from mvit2_search.latency import Meter, alone
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.locks import locked
+from mvit2_search.search import Silent
+
+REFERENCE = scripted_artifact("reference")
+HOLD = "import sys; from pathlib import Path; from mvit2_search.locks import locked\n"
+HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture(autouse=True)
+def lock(monkeypatch, tmp_path):
+    """The computer's, in a place of its own."""
+    path = tmp_path / "timing.lock"
+    monkeypatch.setattr(alone, "lock_path", lambda: path)
+    return path
+
+
+@contextmanager
+def held(path):
+    """Another process has the lock until its input ends."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+
+
+@contextmanager
+def held_until_waited_for(path, monkeypatch):
+    """The same, until this process begins to wait for it."""
+    with held(path) as holder:
+
+        def released(path, *, waits):
+            return locked(path, waits=lambda who: (waits(who), holder.stdin.close()))
+
+        monkeypatch.setattr(alone, "locked", released)
+        yield holder
+
+
+def silent(_):
+    pass
+
+
+def test_the_lock_is_free_after_an_end_an_error_and_a_kill(lock):
+    with locked(lock, waits=silent):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+    with pytest.raises(KeyError), locked(lock, waits=silent):
+        raise KeyError
+    assert not lock.exists()
+    with held(lock) as holder:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert lock.exists()
+    waited = []
+    with locked(lock, waits=waited.append):
+        pass
+    assert waited == []
+    assert not lock.exists()
+
+
+def test_every_user_may_open_the_file_whatever_the_umask_of_the_first(lock):
+    before = os.umask(0o077)
+    try:
+        with locked(lock, waits=silent):
+            assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+    finally:
+        os.umask(before)
+
+
+def test_those_that_wait_come_one_after_the_other_although_each_removes_the_file(lock):
+    inside, most, order = [], [], []
+
+    def one(number):
+        for _ in range(20):
+            with locked(lock, waits=silent):
+                inside.append(number)
+                most.append(len(inside))
+                order.append(number)
+                inside.remove(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(4)))
+    assert max(most) == 1
+    assert len(order) == 80
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("elsewhere")])
+def test_what_is_no_lock_is_named(lock, make):
+    make(lock)
+    with pytest.raises(StorageError, match=r"timing\.lock: cannot be locked"), locked(lock, waits=silent):
+        pass
+
+
+def test_a_system_without_file_locks_is_told_so(lock, monkeypatch, tmp_path, instant_export):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(BackendUnavailable, match="no file locks"), locked(lock, waits=silent):
+        pass
+    ran = measured(monkeypatch, tmp_path / "results")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (4, 1)
+    assert "no file locks" in ran.stderr
+
+
+def test_the_folder_is_everybodys_whatever_tmpdir_says(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("TMPDIR", "/somewhere/of/mine")
+    assert str(alone.lock_path()).startswith("/tmp/")
+
+
+def measured(monkeypatch, results):
+    monkeypatch.setattr(latencies, "make_device", lambda name: macs_device())
+    command = ["measure", "mobilevitv2-0.75", "--device", "host", "--results", str(results)]
+    return CliRunner().invoke(cli, command)
+
+
+def test_a_command_waits_for_whoever_times_and_says_for_whom(lock, monkeypatch, tmp_path, instant_export):
+    with held_until_waited_for(lock, monkeypatch) as holder:
+        ran = measured(monkeypatch, tmp_path)
+    assert ran.exit_code == 0, ran.output
+    assert f"waiting while process {holder.pid}, since 20" in ran.stderr
+    assert ran.stderr.count("waiting") == 1
+    assert "ms [" in ran.stdout
+
+
+def test_a_search_says_so_too(lock, monkeypatch, tmp_path, instant_export, images):
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    with held_until_waited_for(lock, monkeypatch) as holder:
+        search(request(tmp_path), listener=Notes())
+    assert [str(holder.pid) in note for note in notes if "waiting" in note] == [True]
+
+
+def meters_at_once(first, second):
+    """Start `second` in the middle of what `first` times, and let `first` go on when `second` waits for it."""
+    device, waits = ScriptedDevice(script=lambda a, i: 10.0), Event()
+    whole, started = device.time, []
+
+    def time(*given):
+        if not started:
+            started.append(Thread(target=lambda: second(lambda _: waits.set())))
+            started[0].start()
+            assert waits.wait(20)
+        return whole(*given)
+
+    device.time = time
+    first(device)
+    started[0].join(20)
+    assert not started[0].is_alive()
+
+
+def test_two_first_uses_at_once_time_the_reference_once(tmp_path):
+    other = ScriptedDevice(script=lambda a, i: 99.0)
+    found = []
+    meters_at_once(
+        lambda device: found.append(Meter(device, tmp_path, REFERENCE)),
+        lambda tell: found.append(Meter(other, tmp_path, REFERENCE, tell=tell)),
+    )
+    assert other.passes == 0
+    assert [meter.reference_ms for meter in found] == [10.0, 10.0]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_another_process_measures_meanwhile_is_not_measured_again(tmp_path, again):
+    other = ScriptedDevice(script=lambda a, i: 10.0)
+    mine = Meter(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
+    theirs = Meter(other, tmp_path, REFERENCE)
+    candidate, found = scripted_artifact("candidate"), []
+
+    def first(device):
+        mine._device = device
+        found.append(mine.measure(candidate))
+
+    def second(tell):
+        theirs._queue._tell = tell
+        found.append(theirs.measure(candidate, again=again))
+
+    meters_at_once(first, second)
+    assert (other.passes > 0) == again
+    assert (found[0] == found[1]) != again
+
+
+def test_what_others_learn_of_the_device_is_read_again(tmp_path):
+    slow = ScriptedDevice(script=lambda a, i: 15.5)
+    mine = Meter(slow, tmp_path, REFERENCE)
+    theirs = Meter(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
+    theirs.measure(scripted_artifact("one"))
+    assert "slow" in mine.measure(scripted_artifact("two")).flags
+    assert Meter(slow, tmp_path, REFERENCE).reference_ms == 10.0  # not overwritten by what `mine` knew
+    assert mine.reference_ms == 15.5
+
+
+def test_nothing_overlaps_across_folders_of_results(tmp_path):
+    visits = []  # whose, in the order that they were made
+
+    def one(number):
+        device = ScriptedDevice(script=lambda a, i: 10.0)
+        whole = device.time
+        device.time = lambda *given: visits.append(number) or whole(*given)
+        device.pause = lambda seconds: sleep(0.001)
+        meter = Meter(device, tmp_path / str(number), REFERENCE)
+        for name in "abc":
+            meter.measure(scripted_artifact(name))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, range(3)))
+    assert len(list(groupby(visits))) <= 3 * 4  # what the reference takes, and three measurements of each
+    assert len(visits) > 3 * 4

@@ -1,0 +1,145 @@
+"""What a study answers on the command line: the best, the fastest that is as good, and how sure that is."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fakes import FormulaProxy, request, search
+from mvit2_search.cli import cli
+from mvit2_search.search import Interrupt, Silent
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+
+
+def invoke(*words):
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+def answer(folder):
+    return json.loads(invoke("status", folder, "--json").output)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """So few test images that nothing is told apart: the best and the fastest are two."""
+    return search(request(tmp_path, sampler="random")).folder
+
+
+def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_request(study):
+    invoke("report", study)
+    frame = pd.read_csv(study / "pareto.csv")
+    rows = frame[frame.within_budget.fillna(False).astype(bool) & frame.confirmed_pct.notna()]
+    best, fastest = rows.loc[rows.confirmed_pct.idxmax()], rows.loc[rows.latency_ms.idxmin()]
+    assert best.key != fastest.key
+    said = answer(study)
+    assert (said["best"]["key"], said["export"]["key"], said["fastest"]["key"]) == (
+        best.key,
+        best.key,
+        fastest.key,
+    )
+    assert said["fastest_costs_points"]["mean"] == pytest.approx(best.confirmed_pct - fastest.confirmed_pct)
+    for pick, key in (([], best.key), (["--pick", "best"], best.key), (["--pick", "fastest"], fastest.key)):
+        exported = json.loads(invoke("export", study, *pick, "--json").output)
+        assert exported["key"] == key
+        assert Path(exported["path"]).parent.name == key
+
+
+def test_status_and_report_say_what_the_fastest_costs(study):
+    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
+    assert "`export test --pick fastest`" in line
+    assert answer(study)["fastest"]["key"] in line
+    page = Path(invoke("report", study).output.strip()).read_text()
+    assert "--pick fastest" in page
+
+
+class WidthsWin(FormulaProxy):
+    """Nothing is as accurate as a published width of 0.75."""
+
+    def run(self, arch, dataset, *, seed, test_on):
+        for score in super().run(arch, dataset, seed=seed, test_on=test_on):
+            width = arch.key == "bd11eccc8f2f"
+            yield type(score)(epoch=score.epoch, accuracy_pct=99.0 if width else score.accuracy_pct)
+
+
+def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):
+    study = search(request(tmp_path, sampler="random"), proxy=WidthsWin()).folder
+    said = answer(study)
+    assert said["export"]["baseline"] == "mobilevitv2-0.75"
+    assert json.loads(invoke("export", study, "--json").output)["key"] == said["best"]["key"]
+    assert "a published width: no candidate was confirmed higher" in invoke("status", study).output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trial", 0, "--pick", "best"], "--trial and --pick"),
+        (["--pick", "cheapest"], "is not one of 'best', 'fastest'"),
+    ],
+)
+def test_two_ways_to_name_an_architecture_are_refused(study, words, message):
+    result = invoke("export", study, *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_network_that_is_named_by_itself_has_no_pick(tmp_path):
+    result = invoke("export", "mobilevitv2-0.5", "--pick", "fastest", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "--pick goes with a study" in result.stderr
+
+
+@pytest.fixture
+def half(tmp_path):
+    """Stopped after the first training of the confirmation, a candidate's."""
+    interrupt = Interrupt()
+
+    class StopAtScore(Silent):
+        def scored(self, study, score, name):
+            interrupt.requested = True
+
+    asked = request(tmp_path, sampler="random")
+    return search(asked, listener=StopAtScore(), interrupt=interrupt).folder
+
+
+def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp_path):
+    said = answer(half)
+    assert said["provisional"] is True
+    assert said["published"] is None
+    page = Path(invoke("report", half).output.strip()).read_text()
+    for text in (invoke("status", half).output, page):
+        assert "Provisional: 1 of at most " in text
+        assert "Best under the budget so far: trial" in text
+        assert "To export so far: " in text
+        assert "mobilevitv2-0.75 is within the budget and not confirmed yet" in text
+        assert "No published width" not in text
+    search(request(tmp_path, sampler="random"))
+    assert answer(half)["provisional"] is False
+    assert "rovisional" not in invoke("status", half).output
+
+
+def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):
+    early = invoke("export", half, "--json")
+    assert early.exit_code == 0
+    assert json.loads(early.stdout)["key"] == answer(half)["export"]["key"]
+    assert early.stderr.startswith("note: Provisional: 1 of at most ")
+    assert invoke("export", half, "--trial", 0).stderr == ""
+
+
+def test_an_export_after_the_end_says_nothing_of_the_kind(study):
+    assert invoke("export", study).stderr == ""
+
+
+def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidates_are_confirmed(study, tmp_path):
+    interrupt = Interrupt()
+
+    class StopAtTrial(Silent):
+        def trial_ended(self, study, trial):
+            interrupt.requested = True
+
+    longer = request(tmp_path, sampler="random", trials=6)
+    search(longer, listener=StopAtTrial(), interrupt=interrupt)
+    assert answer(study)["provisional"] is True
+    assert "Provisional: the study has not ended" in invoke("status", study).output

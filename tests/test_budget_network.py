@@ -1,0 +1,149 @@
+"""The published network that gives the budget: one measurement serves both, so it is within by definition."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fakes import FormulaProxy, macs_device, request, search
+from mvit2_search.arch import published
+from mvit2_search.cli import cli
+from mvit2_search.predict import make_estimate
+from mvit2_search.records import Failed, Finished, Infeasible
+from mvit2_search.report import summarise
+from mvit2_search.search import Interrupt, Silent
+from mvit2_search.store import Study, open_study
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+
+NAME = "mobilevitv2-0.75"
+KEY = published(NAME).key
+
+
+class Unrest:
+    """A device whose measurements never settle, and on which the network of the budget is slower each time.
+
+    Attributes:
+        timed: artifacts, visit by visit.
+    """
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.device, self.timed = macs_device(), []
+        self.device.weather = lambda _, one: float(rng.lognormal(0, 0.3)) * self.slower(one)
+        whole = self.device.time
+
+        def time(candidate, reference, plan):
+            if candidate is not reference:
+                self.timed.append(candidate.sha256)
+            return whole(candidate, reference, plan)
+
+        self.device.time = time
+
+    def slower(self, artifact):
+        return 2 ** (self.measurements - 1) if artifact.sha256.startswith(KEY) else 1.0
+
+    @property
+    def measurements(self):
+        """How often the network of the budget was measured: visits to it without another one in between."""
+        mine = [sha256.startswith(KEY) for sha256 in self.timed]
+        return sum(now and not before for before, now in zip([False, *mine], mine, strict=False))
+
+
+def baseline(study):
+    (found,) = [t for t in [*study.trials(), *study.outside()] if t.baseline == NAME and is_timed(t)]
+    return found
+
+
+def is_timed(trial):
+    return not isinstance(trial.outcome, Failed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("inside", [True, False], ids=["in the space", "beside it"])
+def test_it_is_measured_once_and_within_its_budget_although_it_never_settles(tmp_path, seed, inside):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
+    unrest = Unrest(seed)
+    changes = {} if inside else {"space": str(path)}
+    study = search(request(tmp_path, trials=1, **changes), device=unrest.device)
+    trial = baseline(study)
+    assert (trial.number >= 0) == inside
+    assert "unsettled" in trial.latency.flags
+    assert trial.latency.latency_ms == study.fact("budget_ms")
+    assert study.limits.allow_trial(trial)
+    assert isinstance(trial.outcome, Finished)
+    assert unrest.measurements == 1
+    assert summarise(study).verdict.published.trial.baseline == NAME
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["the budget is written", "the study is opened", "it is trained"])
+def test_a_resumed_search_has_the_one_measurement_too(tmp_path, monkeypatch, moment):
+    unrest, proxy, set_fact = Unrest(), FormulaProxy(), Study.set_fact
+
+    def dies(*_, **__):
+        raise Killed
+
+    class Dies(Silent):
+        opened = dies if moment == "the study is opened" else Silent.opened
+
+    with monkeypatch.context() as patch:
+        if moment == "the budget is written":
+            patch.setattr(
+                Study, "set_fact", lambda self, n, v: dies() if n == "budget_ms" else set_fact(self, n, v)
+            )
+        if moment == "it is trained":
+            run = proxy.run
+            proxy.run = lambda arch, *a, **k: dies() if arch.key == KEY else run(arch, *a, **k)
+        with pytest.raises(Killed):
+            search(request(tmp_path, trials=1), device=unrest.device, proxy=proxy, listener=Dies())
+    assert unrest.measurements == 1
+    study = search(request(tmp_path, trials=1), device=unrest.device)
+    assert unrest.measurements == 1
+    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+    assert isinstance(baseline(study).outcome, Finished)
+
+
+def test_an_estimate_gives_both_too(tmp_path):
+    study = search(request(tmp_path, trials=1), device=make_estimate("iphone12"))
+    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+
+
+def test_more_parameters_than_allowed_are_still_too_many(tmp_path):
+    unrest = Unrest()
+    study = search(request(tmp_path, trials=1, max_params=1_000_000), device=unrest.device)
+    assert isinstance(baseline(study).outcome, Infeasible)
+    assert unrest.measurements == 1
+
+
+def test_a_study_of_before_goes_on(tmp_path, monkeypatch):
+    """Whose budget was resolved when the measurement was not kept with it."""
+    asked, set_fact, interrupt = request(tmp_path, trials=1), Study.set_fact, Interrupt()
+
+    class Stops(Silent):
+        def opened(self, study, request):
+            interrupt.requested = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "set_fact", lambda self, n, v: n == "budget_latency" or set_fact(self, n, v))
+        search(asked, listener=Stops(), interrupt=interrupt)
+    study = search(asked)
+    assert study.fact("budget_latency") is None
+    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+
+
+def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monkeypatch):
+    import mvit2_search.latencies as latencies
+    import mvit2_search.search.driver as driver
+
+    monkeypatch.setattr(latencies, "make_device", lambda name: Unrest(1).device)
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    command = ["run", "--space", "blocks", "--data", str(tmp_path / "images"), "--latency-budget", NAME]
+    command += ["--study", "one", "--trials", "2", "--image-size", "32", "--results", str(tmp_path / "results")]
+    ran = CliRunner().invoke(cli, command)
+    assert ran.exit_code == 0, ran.output
+    assert f"over {NAME} (" in ran.output
+    assert open_study(tmp_path / "results" / "one").fact("budget_ms")

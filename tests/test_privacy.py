@@ -1,0 +1,173 @@
+"""No command asks for a socket, and none writes a file outside of the results: dependencies included."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import mvit2_search.timer as timer
+from conftest import write_images
+from exports import FEW, exported
+from fakes import AGREES, fake_export, request, search
+from mvit2_search.arch_yaml import arch_yaml
+from mvit2_search.cli.bench import bench
+from mvit2_search.cli.group import COMMANDS
+from watched import Watched, run_watched
+
+TESTS = Path(__file__).parent
+QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
+HOST, SPACE = ["--device", "host"], ["--space", "space.yaml"]
+SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--study", "new"]
+PROBLEM = ["--problems", "zdt1", "--seeds", "1"]
+CALLS = {  # in a folder with images, an architecture, its file in each format, and a study
+    "run": [
+        *["run", "--space", "width", "--data", "images", "--latency-budget", "999ms", "--study", "new"],
+        *QUICK,
+        *HOST,
+    ],
+    "status": ["status", "test"],
+    "report": ["report", "test"],
+    "export": ["export", "few.yaml", "--format", "onnx"],
+    "export to Core ML": ["export", "few.yaml", "--format", "mlpackage"],
+    "export to Core AI": ["export", "few.yaml", "--format", "aimodel"],
+    "export to ExecuTorch": ["export", "few.yaml", "--format", "pte"],
+    "devices": ["devices"],
+    "measure": ["measure", "few.yaml", *HOST],
+    "profile": ["profile", "few.yaml"],
+    "verify": ["verify", "results/few.onnx", "--against", "few.yaml"],
+    "verify for Core ML": ["verify", "results/few.mlpackage", "--against", "few.yaml"],
+    "validate": ["validate", "blocks"],
+    "bench models": ["bench", "models", *HOST],
+    "bench attention": ["bench", "attention", *HOST],
+    "bench predict": ["bench", "predict", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
+    "bench rank": [
+        *["bench", "rank", "--against", "estimate:iphone12", "--space", "width", "--networks", "0"],
+        *HOST,
+    ],
+    "bench search": [
+        *[
+            "bench",
+            "search",
+            "--problems",
+            "zdt1",
+            "--seeds",
+            "1",
+            "--evaluations",
+            "10",
+            "--jobs",
+            "2",
+            "--peers",
+            "front,tpe",
+        ]
+    ],
+}
+NEEDS = {"export to Core AI": "coreai_torch", "export to ExecuTorch": "executorch"}
+
+
+def environment(home, temporary):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "TORCH"))}
+    return {
+        **kept,
+        "HOME": str(home),
+        "USER": "user",  # as a login sets it; without it, the C library asks a local service who that is
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": str(TESTS.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A home and a temporary folder, both empty, and a folder to work in."""
+    for name in ("home", "temporary", "work"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def watched(desk: Path, *command: str) -> Watched:
+    """What a command of Python's does. Without the filter, only what it leaves is looked at."""
+    command, env = [sys.executable, *command], environment(desk / "home", desk / "temporary")
+    try:
+        return run_watched(command, env=env, cwd=desk / "work")
+    except OSError as err:
+        subprocess.run(command, env=env, cwd=desk / "work", check=True)
+        assert [*(desk / "home").iterdir(), *(desk / "temporary").iterdir()] == []
+        pytest.skip(f"nothing is left in the home and temporary folders; more cannot be watched here: {err}")
+
+
+def outside(done: Watched, desk: Path) -> list[Path]:
+    """What was written elsewhere than to the results, and to places for temporary files for longer than it ran."""
+    temporary = desk / "temporary"
+
+    def is_outside(path: Path) -> bool:
+        if path.is_relative_to(desk / "work" / "results") or path == temporary or path.is_char_device():
+            return False
+        shared = path.is_relative_to("/dev/shm") or (path.is_relative_to("/tmp") and not path.is_relative_to(desk))
+        return path.exists() or not (shared or path.is_relative_to(temporary))
+
+    return list(filter(is_outside, done.written))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with images, an architecture, its files, and a study."""
+    folder = tmp_path_factory.mktemp("prepared")
+    write_images(folder / "images", {"blue": 20, "red": 20})
+    (folder / "space.yaml").write_text(
+        "name: small\nsettings:\n  width: {range: [0.25, 0.5]}\n  attention_layers: 1\n  image_size: 32\n"
+    )
+    (folder / "few.yaml").write_text(arch_yaml(FEW, []))
+    for form in ("onnx", "mlpackage"):
+        made = exported(FEW, folder / "results", format=form)
+        made.path.rename(folder / "results" / f"few.{form}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timer, "export_model", fake_export)
+        patch.setattr(timer, "verify_network", lambda *_: AGREES)
+        search(request(folder))
+    return folder
+
+
+def test_every_command_is_watched():
+    names = {name for name in COMMANDS if name != "bench"} | {f"bench {name}" for name in bench.commands}
+    assert names <= CALLS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
+def test_a_command_asks_for_no_socket_and_writes_to_the_results_alone(name, desk, prepared):
+    if (module := NEEDS.get(name)) and importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    shutil.copytree(prepared, desk / "work", dirs_exist_ok=True)
+    done = watched(desk, str(TESTS / "quick.py"), *CALLS[name])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.sockets, outside(done, desk)) == ([], [])
+
+
+def test_what_a_library_or_a_child_does_is_seen(desk):
+    """The check above can fail: C's functions, another process, a file that is gone at the end."""
+    code = """
+        import ctypes, pathlib, subprocess, sys, tempfile
+        libc = ctypes.CDLL(None)
+        libc.socket(10, 2, 0)
+        libc.open(b"left", 0o1101, 0o600)
+        home = pathlib.Path.home()
+        (home / "gone").touch()
+        (home / "gone").unlink()
+        subprocess.run([sys.executable, "-c", "import socket; socket.socket(); open('child', 'w')"])
+        tempfile.NamedTemporaryFile().close()
+        pathlib.Path("results").mkdir()
+        open("results/kept", "w")
+        open("/dev/null", "w")
+        tempfile.mkstemp(prefix="forgotten")
+    """
+    done = watched(desk, "-c", textwrap.dedent(code))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.sockets) == ["AF_INET", "AF_INET6"]
+    found = {path.relative_to(desk).as_posix()[:19] for path in outside(done, desk)}
+    assert found == {"work/left", "work/child", "home/gone", "temporary/forgotten"}
