@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvit2_search.data.division import Files, images_needed
+from mvit2_search.data.formats import plugin_hints
 from mvit2_search.data.layout import Layout, find_layout, refuse_parts_as_classes
 from mvit2_search.data.walk import Found, Walker
 from mvit2_search.errors import DataError
@@ -52,7 +53,7 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     folder.val = _held_out(layout.val, walker, folder)
     folder.test = _held_out(layout.test, walker, folder)
     _refuse_too_few(layout.train, folder, walker)
-    _refuse_unusable_classes(root, folder.parts)
+    _refuse_unusable_classes(root, folder)
     return folder
 
 
@@ -82,24 +83,33 @@ def _held_out(root: Path | None, walker: Walker, folder: Folder) -> Files | None
 
 
 def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
+    hints = _hints(folder)
     if not any(folder.train.values()):
-        raise DataError(f"{root}: no images; expected one sub-folder of images per class")
+        loose = sum(len(found.images) for found in folder.beside)
+        beside = f", found {loose} images in the folder itself" if loose else ""
+        raise DataError(f"{root}: no images; expected one sub-folder of images per class{beside}{hints}")
     if len(folder.train) < 2:
         name = next(iter(folder.train))
         inside = len(walker.folders(root / name)) > 1
         hint = f"; if its sub-folders are the classes, give --data {root / name}" if inside else ""
-        raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}")
+        raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}{hints}")
 
 
-def _refuse_unusable_classes(root: Path, parts: list[tuple[Path, Files]]) -> None:
+def _hints(folder: Folder) -> str:
+    """The photos that a plugin would read, to be added to an error."""
+    found = [*folder.beside, *folder.below]
+    return "".join(f"; {hint}" for hint in plugin_hints(path for one in found for path in one.others))
+
+
+def _refuse_unusable_classes(root: Path, folder: Folder) -> None:
     """Raises one DataError that names every class with too few images in a part."""
+    parts = folder.parts
     names = sorted({name for _, files in parts for name in files})
     needed = images_needed(len(parts) - 1)
     bad = [text for i, part in enumerate(parts) for text in _unusable(root, part, names, 1 if i else needed)]
     if bad:
-        raise DataError(
-            f"{root}: classes that cannot be used: {'; '.join(bad)}; add images or remove their folders"
-        )
+        remedy = f"add images or remove their folders{_hints(folder)}"
+        raise DataError(f"{root}: classes that cannot be used: {'; '.join(bad)}; {remedy}")
 
 
 def _unusable(root: Path, part: tuple[Path, Files], names: list[str], needed: int) -> Iterator[str]:

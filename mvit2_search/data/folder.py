@@ -6,19 +6,16 @@ images/train/...  images/val/...  images/test/...       selection from val/, con
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from mvit2_search.data.classes import Folder, find_images
 from mvit2_search.data.dataset import Dataset, Split
-from mvit2_search.data.decode import Decoded, decode
 from mvit2_search.data.division import Division, divide
-from mvit2_search.data.reading import Read, read_images
-from mvit2_search.data.remarks import copies_remarks, layout_remarks
+from mvit2_search.data.reading import Read, read_first, read_images
+from mvit2_search.data.remarks import copies_remarks, layout_remarks, value_remarks
 from mvit2_search.errors import DataError
 
 _MAX_SKIPPED = 0.001  # share of images that may fail to open
@@ -38,6 +35,8 @@ def load_folder(folder: Path, *, image_size: int, max_train: int, results: Itera
     read = read_images([file.path for part in division.parts for file in part], image_size, name=str(folder))
     skipped = _unreadable(folder, read)
     train, selection, confirmation = _splits(division, read)
+    if train.pixels_NSSC.min() == train.pixels_NSSC.max():
+        raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to tell apart")
     return Dataset(
         name=str(folder),
         classes=tuple(found.train),
@@ -45,7 +44,12 @@ def load_folder(folder: Path, *, image_size: int, max_train: int, results: Itera
         selection=selection,
         confirmation=confirmation,
         fingerprint=_fingerprint(folder, read.hashes),
-        notes=(*layout_remarks(folder, found), *copies_remarks(folder, division, read.hashes), *skipped),
+        notes=(
+            *layout_remarks(folder, found),
+            *copies_remarks(folder, division, read.hashes),
+            *value_remarks(read, train),
+            *skipped,
+        ),
     )
 
 
@@ -56,9 +60,7 @@ def first_of_folder(folder: Path, *, image_size: int, count: int, results: Itera
         DataError: as `load_folder` does.
     """
     files = _division(folder, 1, results)[1].selection
-    with warnings.catch_warnings(action="ignore"):
-        opened = (decode(file.path, image_size) for file in files)
-        good = list(islice((image.pixels_SSC for image in opened if isinstance(image, Decoded)), count))
+    good = read_first([file.path for file in files], image_size, count=count)
     if not good:
         raise DataError(f"{folder}: none of {len(files)} selection images opens")
     return np.stack(good)

@@ -14,6 +14,8 @@ from mvit2_search.data.fashion_mnist import (
 from mvit2_search.data.folder import first_of_folder, load_folder
 from mvit2_search.errors import DataError
 
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
 
 def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
     """Load `fashion-mnist-mini` or a folder with one sub-folder of images per class.
@@ -43,7 +45,11 @@ def load_images(name_or_folder: str, *, image_size: int, count: int, results: It
 
 
 def _folder(name: str) -> Path:
-    folder = Path(name)
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        packed = folder.suffix.lower() in _PACKED
+        what = "unpack it and give the folder" if packed else "give the folder of the classes"
+        raise DataError(f"{folder}: is a file; {what}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, and the one shipped data set is {FASHION_MNIST_MINI}")
     return folder

@@ -1,14 +1,14 @@
-"""Files into one array, all of them by as many threads as there are processors."""
+"""Files into one array, by as many threads as there are processors."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mvit2_search.data.decode import Unreadable, decode
+from mvit2_search.data.decode import Decoded, Deep, Depth, Ranges, Unreadable, decode
 from mvit2_search.data.memory import out_of_memory, pixel_array
 
 _AT_A_TIME = 256  # files that are handed to the threads
@@ -23,42 +23,89 @@ class Read:
         pixels_NSSC: uint8.
         hashes: of the contents of these files.
         bad: the others and why.
+        ranges: what is black and white in those of more than 8 bits, where there are some.
     """
 
     pixels_NSSC: np.ndarray
     hashes: dict[Path, str]
     bad: dict[Path, str]
+    ranges: Ranges
+
+
+class _Reader:
+    """Decodes files into their places in the array."""
+
+    def __init__(self, paths: Sequence[Path], size: int, pixels_NSSC: np.ndarray) -> None:
+        self.paths, self.size, self.pixels_NSSC = paths, size, pixels_NSSC
+        self.hashes: dict[Path, str] = {}
+        self.bad: dict[Path, str] = {}
+
+    def read(self, places: Sequence[int], ranges: Ranges) -> dict[int, Deep]:
+        """Read the files of these places, but those whose range is not known, which are returned."""
+        deep: dict[int, Deep] = {}
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of odd files
+            for start in range(0, len(places), _AT_A_TIME):
+                some = places[start : start + _AT_A_TIME]
+                for at, result in zip(some, pool.map(lambda at: self._decoded(at, ranges), some), strict=True):
+                    match result:
+                        case str():
+                            self.hashes[self.paths[at]] = result
+                        case Unreadable(why=why):
+                            self.bad[self.paths[at]] = why
+                        case Deep():
+                            deep[at] = result
+        return deep
+
+    def _decoded(self, at: int, ranges: Ranges) -> str | Deep | Unreadable:
+        image = decode(self.paths[at], self.size, ranges)
+        if not isinstance(image, Decoded):
+            return image
+        self.pixels_NSSC[at] = image.pixels_SSC
+        return image.sha256
 
 
 def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
     """Decode files straight into the array that is returned: pixels are in memory once.
 
+    Images of more than 8 bits are read a second time, once the range of all their values is known.
+
     Raises:
         DataError: there is not enough memory.
     """
     pixels_NSSC = pixel_array(len(paths), size, _CHANNELS, name=name)
-    hashes: dict[Path, str] = {}
-    bad: dict[Path, str] = {}
-
-    def read(at: int) -> str | Unreadable:
-        image = decode(paths[at], size)
-        if isinstance(image, Unreadable):
-            return image
-        pixels_NSSC[at] = image.pixels_SSC
-        return image.sha256
-
+    reader = _Reader(paths, size, pixels_NSSC)
     try:
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of odd files
-            for start in range(0, len(paths), _AT_A_TIME):
-                some = range(start, min(start + _AT_A_TIME, len(paths)))
-                for at, result in zip(some, pool.map(read, some), strict=True):
-                    if isinstance(result, Unreadable):
-                        bad[paths[at]] = result.why
-                    else:
-                        hashes[paths[at]] = result
+        deep = reader.read(range(len(paths)), {})
+        ranges = _common_ranges(deep.values())
+        reader.read(list(deep), ranges)
     except MemoryError as err:
         raise out_of_memory(len(paths), size, _CHANNELS, name=name) from err
-    return Read(pixels_NSSC=_kept(pixels_NSSC, [path in hashes for path in paths]), hashes=hashes, bad=bad)
+    kept = _kept(pixels_NSSC, [path in reader.hashes for path in paths])
+    return Read(pixels_NSSC=kept, hashes=reader.hashes, bad=reader.bad, ranges=ranges)
+
+
+def read_first(paths: Iterable[Path], size: int, *, count: int) -> list[np.ndarray]:
+    """The pixels of the first `count` images that open; those of more than 8 bits in the range of these alone."""
+    found: list[tuple[Path, Decoded | Deep]] = []
+    with warnings.catch_warnings(action="ignore"):
+        for path in paths:
+            image = decode(path, size, {})
+            if not isinstance(image, Unreadable):
+                found.append((path, image))
+            if len(found) == count:
+                break
+        ranges = _common_ranges(image for _, image in found if isinstance(image, Deep))
+        images = [decode(path, size, ranges) if isinstance(image, Deep) else image for path, image in found]
+    return [image.pixels_SSC for image in images if isinstance(image, Decoded)]
+
+
+def _common_ranges(images: Iterable[Deep]) -> Ranges:
+    """From the least to the largest value of all images: one range, so that brighter stays brighter."""
+    ranges: dict[Depth, tuple[float, float]] = {}
+    for image in images:
+        low, high = ranges.get(image.depth, (image.low, image.high))
+        ranges[image.depth] = min(low, image.low), max(high, image.high)
+    return ranges
 
 
 def _kept(pixels_NSSC: np.ndarray, keep: Sequence[bool]) -> np.ndarray:

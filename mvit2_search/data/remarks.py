@@ -4,10 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvit2_search.data.classes import Folder
+from mvit2_search.data.dataset import Split
 from mvit2_search.data.division import Division
+from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import part_named
+from mvit2_search.data.reading import Read
 
 _SHOWN = 5
+_FEW_LEVELS = 32  # of 256
 
 
 def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
@@ -19,8 +23,10 @@ def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
         yield f"not used: {shown(folder.unused)}"
     if beside := sum(len(found.images) for found in folder.beside):
         yield f"{beside} images lie beside the folders of the classes and are not used"
-    if others := sum(len(found.others) for found in folder.below):
-        yield f"{others} files that are no images were left out"
+    others = [path for found in folder.below for path in found.others]
+    yield from plugin_hints(others)
+    if left_out := sum(not needs_plugin(path) for path in others):
+        yield f"{left_out} files that are no images were left out"
     yield from _links(root, folder)
 
 
@@ -40,6 +46,20 @@ def copies_remarks(root: Path, division: Division, hashes: Mapping[Path, str]) -
         )
     if mixed := _in_two_classes(root, division, hashes):
         yield f"{_counted(len(mixed), 'image')} in two classes: {shown(mixed)}"
+
+
+def value_remarks(read: Read, train: Split) -> Iterator[str]:
+    """What became of values that are not those of 8 bits, and where hardly a difference is left."""
+    for depth, (low, high) in read.ranges.items():
+        kind = "floating-point" if depth == "float" else "integer"
+        span = f"values from {low:g} (black) to {high:g} (white)"
+        yield f"{kind} images of more than 8 bits: {span}, in all parts alike"
+    low, high = int(train.pixels_NSSC.min()), int(train.pixels_NSSC.max())
+    if high - low < _FEW_LEVELS:
+        yield (
+            f"the training images have values from {low} to {high} of 255 only; colours of 16 bits are read at 8, "
+            "so stretch dark ones first"
+        )
 
 
 def shown(names: Sequence[str]) -> str:
