@@ -16,7 +16,7 @@ from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
 from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
-from mvit2_search.store import Study, open_study
+from mvit2_search.store import StoredStudy, open_study
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
@@ -32,7 +32,7 @@ def read_study(folder: Path) -> Summary:
     return _summary(open_study(folder))
 
 
-def refresh(study: Study) -> Summary:
+def refresh(study: StoredStudy) -> Summary:
     """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
     summary = _summary(study)
     write_atomically(study.folder / "study.yaml", _study_yaml(study))
@@ -231,13 +231,13 @@ def _unusual(options: CoreMLOptions) -> list[str]:
     return [str(value) for name, value in asdict(options).items() if value != usual[name]]
 
 
-def _summary(study: Study) -> Summary:
+def _summary(study: StoredStudy) -> Summary:
     if study.fact("budget_ms") is None:
         raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
     return summarise(study)
 
 
-def _study_yaml(study: Study) -> str:
+def _study_yaml(study: StoredStudy) -> str:
     names = ("request", "inputs", "budget_ms", "passport", "versions")
     facts = {"study": study.name, "latencies_are": study.passport.kind}
     facts |= {name: study.fact(name) for name in names}

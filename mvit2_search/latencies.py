@@ -17,8 +17,9 @@ from mvit2_search.predict import (
     read_labels,
 )
 from mvit2_search.records import FormulationName, Latency, Measurement, Passport, Prediction
+from mvit2_search.results_folder import LATENCIES
 from mvit2_search.space import SearchSpace, draw_networks
-from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
+from mvit2_search.timer import REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
 T = TypeVar("T")

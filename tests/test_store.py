@@ -244,13 +244,21 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
         driver_lock(tmp_path / "file" / "one").__enter__()
 
 
-@pytest.mark.parametrize("content", [b"no database" * 500, b"", b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize("content", [b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_what_is_no_study_is_a_storage_error_and_is_kept(tmp_path, content):
     path = database_path(tmp_path)
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"study\.db"):
         open_study(tmp_path)
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_alone_is_a_study_that_has_only_just_begun(tmp_path):
+    database_path(tmp_path).write_bytes(b"")
+    with pytest.raises(SpecError, match="only just begun"):
+        open_study(tmp_path)
+    with driver_lock(tmp_path):
+        create_study(tmp_path).close()
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):

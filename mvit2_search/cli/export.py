@@ -136,6 +136,7 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
     from mvit2_search.arch_yaml import arch_yaml
     from mvit2_search.complexity import network_cost
     from mvit2_search.files import write_atomically
+    from mvit2_search.results_folder import EXPORTS
 
     is_study = (study_folder(name, results) / "study.db").is_file()
     if is_study or not (name in published_networks() or Path(name).is_file()):
@@ -143,7 +144,7 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
     if number is not None:
         raise click.UsageError("--trial goes with a study")
     arch = load_arch(name)
-    path = results / "exports" / arch.key / "architecture.yaml"
+    path = results / EXPORTS / arch.key / "architecture.yaml"
     write_atomically(path, arch_yaml(arch, [f"{Path(name).name}."]))
     return _Chosen(arch=arch, yaml=path, classes=1000, params=network_cost(arch, 1000).params)
 

@@ -19,7 +19,7 @@ from mvit2_search.records import (
     outcome_name,
 )
 from mvit2_search.report.saving import Saving, saving, whole_training
-from mvit2_search.store import Study
+from mvit2_search.store import StoredStudy
 from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
 
 
@@ -72,7 +72,7 @@ class Summary:
         return sum(isinstance(trial.outcome, Finished) for trial in self.controls)
 
 
-def summarise(study: Study) -> Summary:
+def summarise(study: StoredStudy) -> Summary:
     """Read a study whose budget is resolved."""
     inputs, ended = study.fact("inputs"), study.fact("ended")
     limits = study.limits

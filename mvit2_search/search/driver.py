@@ -13,6 +13,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.records import Measurement, Passport
+from mvit2_search.results_folder import check_new_name
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -25,6 +26,7 @@ from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
+from mvit2_search.search.watch import Watch
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
@@ -53,6 +55,7 @@ def run_search(
         StudyConflict: another driver holds the study, or it was made with other inputs.
         DataError, StorageError, BackendUnavailable: see `errors`.
     """
+    check_new_name(request.results, request.study)
     space = load_space(request.space)
     source = source or find_source(request.device)
     here = passport_of(source)
@@ -62,7 +65,8 @@ def run_search(
     check_space(source, space)
     if request.allow_device_change:
         _start_anew(request, here, listener)
-    with driver_lock(request.folder):
+    with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
+        watch.phase("loading images")
         dataset = _dataset(request)
         for note in [*notes, *dataset.notes]:
             listener.note(note)
@@ -71,10 +75,12 @@ def run_search(
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                latencies = _latencies(study, request, source, dataset, scratch, listener)
-                runner = _runner(study, space, dataset, proxy, latencies, listener)
-                listener.opened(study, request)
+                watch.phase("timing the reference")
+                latencies = _latencies(study, request, source, dataset, scratch, watch)
+                runner = _runner(study, space, dataset, proxy, latencies, watch)
+                watch.opened(study, request)
                 _run(runner, request, interrupt)
+                watch.closing(study)
 
 
 def _dataset(request: Request) -> Dataset:
@@ -149,10 +155,14 @@ def _runner(
 def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
     study = runner.study
     study.set_fact("ended", None)
+    runner.listener.phase("published widths")
     run_baselines(runner, interrupt)
+    runner.listener.phase("searching")
     why = search_candidates(runner, request, interrupt)
-    if why is not None:
+    if why is not None and request.control:
+        runner.listener.phase("random control")
         run_control(runner, request.control, interrupt)
+    runner.listener.phase("confirming")
     confirm(runner, request.confirm_seeds, interrupt)
     if why is not None and not interrupt.requested:
         study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})

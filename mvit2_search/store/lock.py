@@ -1,7 +1,7 @@
 """One driver per study: a lock that the operating system frees however the driver ends.
 
-It is on the folder, which goes on being locked when a file in it is deleted or the folder is renamed. `driver.lock`
-says who holds it, and is locked too: a network disk passes on to other computers only the locks of files.
+It is on the folder, which goes on being locked when a file in it is deleted or the folder is renamed.
+`driver.lock` says who holds it, and is locked too: network disks tell other computers only of locks on files.
 """
 
 import json
@@ -123,8 +123,8 @@ def _check_same(folder: Path, held: int) -> None:
         same = False
     if not same:
         raise StorageError(
-            f"{folder}: the folder was moved or deleted while its study ran; the same command with the new name as "
-            "--study goes on"
+            f"{folder}: the folder was moved or deleted while its study ran; the same command goes on with the "
+            "folder's new name as --study"
         )
 
 
