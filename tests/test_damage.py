@@ -197,7 +197,7 @@ def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tm
     (wal,) = asked.folder.glob("study.db-wal")
     wal.unlink()
     line = refusal(asked.folder, resume)
-    assert "missing" in line
+    assert "holds no study, beside study.digests" in line
     assert "study.backup.db holds 10 trials; to go on from it: " in line
     carry_out(line)
     assert records(asked.folder).items() <= whole.items()

@@ -60,7 +60,11 @@ def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
             _sign(file)
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}; choose another place with --results") from err
-        yield lambda: _check_same(folder, held)
+        try:
+            yield lambda: _check_same(folder, held)
+        except StorageError:
+            _check_same(folder, held)  # which is then the cause
+            raise
 
 
 def find_holder(folder: Path) -> Holder | None:
