@@ -15,8 +15,9 @@ from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
-from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
-from mvit2_search.store import StoredStudy, open_study
+from mvit2_search.report import Summary, control_frame, summarise, trials_frame
+from mvit2_search.report.state import State
+from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
@@ -32,8 +33,28 @@ def read_study(folder: Path) -> Summary:
     return _summary(open_study(folder))
 
 
+def read_state(folder: Path) -> State:
+    """The study in `folder`, what runs it and what that does, from the first moment on.
+
+    Raises:
+        SpecError: there is none.
+        StorageError: it cannot be read.
+    """
+    study = find_study(folder)
+    holder = find_holder(folder)
+    return State(
+        name=folder.name,
+        summary=summarise(study) if study and study.fact("budget_ms") is not None else None,
+        holder=holder,
+        activity=read_activity(folder, holder),
+        request=study.fact("request") if study else None,
+    )
+
+
 def refresh(study: StoredStudy) -> Summary:
     """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
+    from mvit2_search.report.html import report_html  # imports what draws
+
     summary = _summary(study)
     write_atomically(study.folder / "study.yaml", _study_yaml(study))
     write_atomically(study.folder / "pareto.csv", trials_frame(summary).to_csv(index=False))

@@ -1,10 +1,10 @@
 """A study's records as plain tables. Draws nothing and needs no torch."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mvit2_search.records import (
     Failed,
@@ -21,6 +21,9 @@ from mvit2_search.records import (
 from mvit2_search.report.saving import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
 from mvit2_search.verdict import Confirmed, Limits, Verdict, confirmations, front, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +98,8 @@ def summarise(study: StoredStudy) -> Summary:
 
 def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
+    import pandas as pd  # late: `status` makes no frame
+
     front = {(trial.number, trial.baseline) for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
     epochs = whole_training(summary.all_trials)

@@ -3,7 +3,7 @@
 from mvit2_search.store.activity import Activity, forget_activity, read_activity, write_activity
 from mvit2_search.store.lock import Holder, driver_lock, find_holder, lock_path
 from mvit2_search.store.paths import backup_path, database_path
-from mvit2_search.store.stored import StoredStudy, open_study
+from mvit2_search.store.stored import StoredStudy, find_study, open_study
 from mvit2_search.store.study import Proposal, Study, create_study
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "database_path",
     "driver_lock",
     "find_holder",
+    "find_study",
     "forget_activity",
     "lock_path",
     "open_study",

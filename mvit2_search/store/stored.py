@@ -104,9 +104,17 @@ def open_study(folder: Path) -> StoredStudy:
         SpecError: there is no study, or nothing has been recorded yet.
         StorageError: it cannot be read, or is damaged; the message says what can be restored.
     """
-    contents = read_checked(folder)
-    if contents is None:
-        if not (lock_path(folder).is_file() or database_path(folder).is_file()):
-            raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")
+    study = find_study(folder)
+    if study is None:
         raise SpecError(f"{folder}: this study has only just begun; there is nothing to read yet")
-    return StoredStudy(folder, contents)
+    return study
+
+
+def find_study(folder: Path) -> StoredStudy | None:
+    """The same; None where a driver has taken the folder and recorded nothing yet."""
+    contents = read_checked(folder)
+    if contents is not None:
+        return StoredStudy(folder, contents)
+    if lock_path(folder).is_file() or database_path(folder).is_file():
+        return None
+    raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")
