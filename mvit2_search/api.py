@@ -16,9 +16,10 @@ from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.files import scratch_folder, tidied, write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
-from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
+from mvit2_search.report import Summary, control_frame, summarise, trials_frame
 from mvit2_search.report.sentences import provisional_sentence
-from mvit2_search.store import Study, open_study
+from mvit2_search.report.state import State
+from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
@@ -37,8 +38,28 @@ def read_study(folder: Path) -> Summary:
         return _summary(study)
 
 
-def refresh(study: Study) -> Summary:
+def read_state(folder: Path) -> State:
+    """The study in `folder`, what runs it and what that does, from the first moment on.
+
+    Raises:
+        SpecError: there is none.
+        StorageError: it cannot be read.
+    """
+    study = find_study(folder)
+    holder = find_holder(folder)
+    return State(
+        name=folder.name,
+        summary=summarise(study) if study and study.fact("budget_ms") is not None else None,
+        holder=holder,
+        activity=read_activity(folder, holder),
+        request=study.fact("request") if study else None,
+    )
+
+
+def refresh(study: StoredStudy) -> Summary:
     """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
+    from mvit2_search.report.html import report_html  # imports what draws
+
     summary = _summary(study)
     write_atomically(study.folder / "study.yaml", _study_yaml(study))
     write_atomically(study.folder / "pareto.csv", trials_frame(summary).to_csv(index=False))
@@ -253,13 +274,13 @@ def _unusual(options: CoreMLOptions) -> list[str]:
     return [str(value) for name, value in asdict(options).items() if value != usual[name]]
 
 
-def _summary(study: Study) -> Summary:
+def _summary(study: StoredStudy) -> Summary:
     if study.fact("budget_ms") is None:
         raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
     return summarise(study)
 
 
-def _study_yaml(study: Study) -> str:
+def _study_yaml(study: StoredStudy) -> str:
     names = ("request", "inputs", "budget_ms", "passport", "versions")
     facts = {"study": study.name, "latencies_are": study.passport.kind}
     facts |= {name: study.fact(name) for name in names}

@@ -16,8 +16,9 @@ from mvit2_search.predict import (
     make_estimate,
 )
 from mvit2_search.records import FormulationName, Latency, Measurement, Passport, Prediction
+from mvit2_search.results_folder import LATENCIES
 from mvit2_search.space import SearchSpace, draw_up_to
-from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
+from mvit2_search.timer import REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from mvit2_search.arch_yaml import read_arch
 from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
-from mvit2_search.report import report_html
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
+from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.store import create_study, open_study

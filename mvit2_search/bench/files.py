@@ -47,6 +47,7 @@ from mvit2_search.files import write_atomically
 from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Passport
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import device_sentence
+from mvit2_search.results_folder import BENCH
 
 
 def write_models(bench: ModelsBench, results: Path) -> list[Path]:
@@ -160,8 +161,8 @@ def _with_columns(rows: list[Row], columns: Sequence[str], conditions: Row) -> s
 
 def _write(results: Path, texts: dict[str, str]) -> list[Path]:
     for name, text in texts.items():
-        write_atomically(results / "bench" / name, text)
-    return [results / "bench" / name for name in texts]
+        write_atomically(results / BENCH / name, text)
+    return [results / BENCH / name for name in texts]
 
 
 def _csv(rows: list[Row], passport: Passport, formulation: FormulationName) -> str:

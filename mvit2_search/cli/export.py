@@ -153,6 +153,7 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
     from mvit2_search.api import load_arch, write_architecture
     from mvit2_search.arch import published_networks
     from mvit2_search.complexity import network_cost
+    from mvit2_search.results_folder import EXPORTS
 
     is_study = (study_folder(name, results) / "study.db").is_file()
     if is_study or not (name in published_networks() or Path(name).is_file()):
@@ -161,7 +162,7 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
         if given:
             raise click.UsageError(f"{option} goes with a study")
     arch = load_arch(name)
-    path = write_architecture(results / "exports" / arch.key, arch, [f"{Path(name).name}."])
+    path = write_architecture(results / EXPORTS / arch.key, arch, [f"{Path(name).name}."])
     return _Chosen(arch=arch, yaml=path, classes=1000, params=network_cost(arch, 1000).params)
 
 
