@@ -16,6 +16,7 @@ from mvit2_search.cli.options import (
     results_option,
     study_folder,
 )
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def export(
     if as_json:
         echo_json({"path": str(path), "trial": chosen.trial, "key": chosen.arch.key, "params": chosen.params})
         return
-    click.echo(str(path))
+    say(str(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

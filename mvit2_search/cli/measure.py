@@ -15,6 +15,7 @@ from mvit2_search.cli.options import (
     json_option,
     results_option,
 )
+from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
@@ -38,7 +39,7 @@ def devices(as_json: bool) -> None:
         return
     width = max(len(one.name) for one in found)
     for one in found:
-        click.echo(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
+        say(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
 
 
 @click.command()
@@ -87,7 +88,7 @@ def measure(
         echo_json({**asdict(done), "latency_kind": done.passport.kind, "samples": samples})
         return
     for line in _lines(done):
-        click.echo(line)
+        say(line)
 
 
 def _lines(done: Measured) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
 
 results_option = click.option(
@@ -53,4 +54,6 @@ def program() -> str:
 
 
 def echo_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
+    """JSON in ASCII: what is no letter, a lone half of a pair too, stands as JSON writes it."""
+    text = json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    say(*text.split("\n"))

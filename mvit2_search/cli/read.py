@@ -16,6 +16,7 @@ from mvit2_search.cli.options import (
     study_argument,
     study_folder,
 )
+from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.paired import Difference
@@ -51,11 +52,11 @@ def status(study: str, results: Path, as_json: bool) -> None:
     if as_json:
         echo_json(_status_json(summary))
         return
-    click.echo(f"Study {summary.name}: {progress_sentence(summary)}")
+    say(f"Study {summary.name}: {progress_sentence(summary)}")
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
     for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
-        click.echo(line)
-    click.echo(saving_sentence(summary))
+        say(line)
+    say(saving_sentence(summary))
 
 
 @click.command()
@@ -75,7 +76,7 @@ def report(study: str, results: Path) -> None:
 
     folder = study_folder(study, results)
     refresh(open_study(folder))
-    click.echo(str(folder / "report.html"))
+    say(str(folder / "report.html"))
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:

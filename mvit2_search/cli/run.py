@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.options import device_option, formulation_option, program, results_option
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import Recipe
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _search(request: Request) -> int:
 
 
 def _interrupted(what: str, code: int) -> int:
-    click.echo(f"{what} Nothing that was finished is lost. To go on:\n    {program()} {shlex.join(sys.argv[1:])}")
+    say(f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}")
     return code
 
 
@@ -134,11 +135,11 @@ def _print_end(summary: Summary, folder: Path) -> None:
     from mvit2_search.report.sentences import control_sentences, saving_sentence, verdict_sentences
 
     if summary.ended:
-        click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
+        say("", f"Study {summary.name} is finished: {summary.ended}.")
     for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
-        click.echo(line)
-    click.echo(saving_sentence(summary))
-    click.echo(f"Report: {folder / 'report.html'}")
+        say(line)
+    say(saving_sentence(summary))
+    say(f"Report: {folder / 'report.html'}")
     if summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-        click.echo(f"Export: {program()} export {summary.name}{results}")
+        say(f"Export: {program()} export {summary.name}{results}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mvit2_search.cli.options import echo_json, json_option
+from mvit2_search.cli.terminal import say
 
 
 @click.command()
@@ -41,9 +42,9 @@ def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: boo
         echo_json({"file": str(file), "passed": agreement.passed, "images": agreement.images, "gates": gates})
     else:
         judgement = "agrees" if agreement.passed else "does not agree"
-        click.echo(f"{file.name} {judgement} with {Path(against).name} on {agreement.images} images")
+        say(f"{file.name} {judgement} with {Path(against).name} on {agreement.images} images")
         for line in agreement.lines():
-            click.echo(f"  {line}")
+            say(f"  {line}")
     if not agreement.passed:
         ctx.exit(1)
 
