@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvit2_search.cli.options import (
+    Place,
     device_option,
     echo_json,
     formulation_option,
@@ -112,6 +113,7 @@ def attention(device: str, results: Path, as_json: bool) -> None:
 
 _space_option = click.option(
     "--space",
+    type=Place(),
     default="blocks",
     show_default=True,
     help="Where networks are drawn from: a shipped space or a file.",

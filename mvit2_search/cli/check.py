@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option
+from mvit2_search.cli.options import Place, echo_json, json_option
 from mvit2_search.cli.terminal import say
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=Place())
 @json_option
 def validate(file: str, as_json: bool) -> None:
     """Check a search space and say what it holds.
@@ -41,7 +41,7 @@ def validate(file: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=Place())
 @click.option(
     "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
 )

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from mvit2_search.cli.options import (
+    Place,
     echo_json,
     formulation_option,
     json_option,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=Place())
 @click.option("--trial", type=click.IntRange(min=0), help="Number of the trial; default: the study's pick.")
 @click.option(
     "--format",

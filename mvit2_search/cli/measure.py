@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvit2_search.cli.options import (
+    Place,
     device_option,
     echo_json,
     formulation_option,
@@ -43,7 +44,7 @@ def devices(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("arch")
+@click.argument("arch", type=Place())
 @device_option
 @click.option(
     "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import device_option, formulation_option, program, results_option
+from mvit2_search.cli.options import Place, device_option, formulation_option, program, results_option
 from mvit2_search.cli.terminal import say
 from mvit2_search.records import Recipe
 
@@ -23,9 +23,14 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 
 
 @click.command()
-@click.option("--space", required=True, help="A shipped space (width, blocks, attention) or a YAML file.")
 @click.option(
-    "--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class."
+    "--space", type=Place(), required=True, help="A shipped space (width, blocks, attention) or a YAML file."
+)
+@click.option(
+    "--data",
+    type=Place(),
+    required=True,
+    help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",
 )
 @click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
 @click.option("--study", required=True, help="Name of the study; the same name resumes it.")

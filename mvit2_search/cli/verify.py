@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option
+from mvit2_search.cli.options import Place, echo_json, json_option
 from mvit2_search.cli.terminal import say
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--against", required=True, help="The architecture: its YAML, or a published network.")
+@click.argument("file", type=Place(Path))
+@click.option("--against", type=Place(), required=True, help="The architecture: its YAML, or a published network.")
 @click.option(
     "--data",
+    type=Place(),
     default="fashion-mnist-mini",
     show_default=True,
     help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",

@@ -1,6 +1,5 @@
 """One driver per study: a lock that the operating system frees however the driver ends."""
 
-import fcntl
 import json
 import os
 import socket
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.errors import BackendUnavailable, StorageError, StudyConflict
 
 
 @contextmanager
@@ -19,7 +18,12 @@ def driver_lock(folder: Path) -> Iterator[None]:
     Raises:
         StudyConflict: another driver holds it; the message says which process, where and since when.
         StorageError: the folder cannot be written.
+        BackendUnavailable: this system has no such locks.
     """
+    try:
+        import fcntl  # not on Windows
+    except ImportError as err:
+        raise BackendUnavailable("a search needs Linux or macOS; on Windows, use WSL") from err
     path = folder / "driver.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
