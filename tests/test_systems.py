@@ -15,6 +15,9 @@ from mvit2_search.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = [sys.executable, "-m", "mvit2_search"]
+FULL = Path("/dev/full")
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+SEARCH = "run --space width --data images --latency-budget 9ms --device estimate:iphone12 --study s"
 COMMANDS = [
     ["--help"],
     ["--version"],
@@ -37,28 +40,28 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_full_disk_is_one_line(arguments):
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (4, "error: stdout: cannot be written: No space left on device\n")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_under_the_errors_is_an_exit_code():
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         assert subprocess.run([*PROGRAM, "validate", "none"], stderr=full).returncode == 4
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_under_the_progress_is_one_line(tmp_path):
     images = write_images(tmp_path / "images", {"a": 20, "b": 20})
     options = {"space": "width", "data": images, "study": "s", "results": tmp_path / "r", "latency-budget": "9ms"}
     command = [*PROGRAM, "run", "--device", "estimate:iphone12"]
     command += [str(text) for name, value in options.items() for text in (f"--{name}", value)]
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (4, "error: stdout: cannot be written: No space left on device\n")
 
