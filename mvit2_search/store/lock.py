@@ -105,7 +105,7 @@ def _try(descriptor: int) -> bool:
     try:
         import fcntl
     except ImportError as err:
-        raise BackendUnavailable("a study is locked with flock, which Linux and macOS have") from err
+        raise BackendUnavailable("a search needs Linux or macOS; on Windows, use WSL") from err
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
