@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvit2_search.data.classes import Folder
-from mvit2_search.data.dataset import Split
+from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import part_named
@@ -59,6 +59,18 @@ def value_remarks(read: Read, train: Split) -> Iterator[str]:
         yield (
             f"the training images have values from {low} to {high} of 255 only; colours of 16 bits are read at 8, "
             "so stretch dark ones first"
+        )
+
+
+def balance_remarks(dataset: Dataset) -> Iterator[str]:
+    """Which classes are small beside others."""
+    if dataset.is_unbalanced:
+        least, most = (
+            choose(zip(dataset.images_per_class, dataset.classes, strict=True)) for choose in (min, max)
+        )
+        yield (
+            f"the classes are unbalanced, from {least[0]} images in use ({least[1]}) to {most[0]} ({most[1]}): "
+            "balanced accuracy, the mean over the classes, is given beside the plain one, which the search goes by"
         )
 
 

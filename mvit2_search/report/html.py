@@ -22,7 +22,9 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "outcome": "outcome",
     "baseline": "published width",
     "accuracy_pct": "top-1 %",
+    "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
+    "confirmed_balanced_pct": "confirmed, balanced %",
     "latency_ms": "latency ms",
     "latency_low_ms": "low",
     "latency_high_ms": "high",
@@ -126,8 +128,11 @@ def _confirmation(summary: Summary) -> str:
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)
     shown = _most(frame)
-    shown["trial"] = shown["trial"].where(shown["trial"] >= 0)  # a published width outside of the space is no trial
+    shown["trial"] = shown["trial"].where(
+        shown["trial"] >= 0
+    )  # a published width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
+    names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = ""
     if len(shown) < len(frame):
         note = paragraphs(
