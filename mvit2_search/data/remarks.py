@@ -1,5 +1,6 @@
 """What a user should know of a folder of images, in sentences."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,10 +20,14 @@ def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
     yield from _parts(folder)
     if alike := [f"{name}/" for name in folder.train if part_named(name)]:
         yield f"{shown(alike)}: read as a class, as there are images but no classes in it; rename it if it is none"
+    lower = Counter(name.casefold() for name in folder.train)
+    if twins := [name for name in folder.train if lower[name.casefold()] > 1]:
+        yield f"classes that differ in capitals alone: {shown(twins)}"
     if folder.unused:
         yield f"not used: {shown(folder.unused)}"
     if beside := sum(len(found.images) for found in folder.beside):
-        yield f"{beside} images lie beside the folders of the classes and are not used"
+        lie = "image lies" if beside == 1 else "images lie"
+        yield f"{beside} {lie} beside the folders of the classes, not used"
     others = [path for found in folder.below for path in found.others]
     yield from plugin_hints(others)
     if left_out := sum(not needs_plugin(path) for path in others):

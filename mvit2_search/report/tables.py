@@ -141,30 +141,10 @@ def control_frame(summary: Summary) -> pd.DataFrame:
 
 
 _COLUMNS = [
-    *(
-        "trial",
-        "outcome",
-        "baseline",
-        "repeats",
-        "key",
-        "accuracy_pct",
-        "balanced_pct",
-        "latency_kind",
-        "latency_ms",
-    ),
-    *("latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front", "params"),
-    *(
-        "macs",
-        "confirmed_pct",
-        "confirmed_balanced_pct",
-        "confirmed_seeds",
-        "curve_pct",
-        "seconds",
-        "seed",
-        "reason",
-        "message",
-    ),
-    "architecture",
+    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "balanced_pct", "latency_kind"),
+    *("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front"),
+    *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve_pct", "seconds"),
+    *("seed", "reason", "message", "architecture"),
 ]
 _WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
 
