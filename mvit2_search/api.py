@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import yaml
@@ -14,11 +14,12 @@ from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.files import write_atomically
+from mvit2_search.files import scratch_folder, tidied, write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
-from mvit2_search.report import Summary, control_frame, report_html, summarise, trials_frame
+from mvit2_search.report import Summary, control_frame, summarise, trials_frame
 from mvit2_search.report.sentences import provisional_sentence
-from mvit2_search.store import Study, open_study
+from mvit2_search.report.state import State
+from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
 
 if TYPE_CHECKING:
     from mvit2_search.export import Agreement
@@ -33,11 +34,32 @@ def read_study(folder: Path) -> Summary:
         SpecError: there is none, or it has only just begun.
         StorageError: it cannot be read.
     """
-    return _summary(open_study(folder))
+    with closing(open_study(folder)) as study:
+        return _summary(study)
 
 
-def refresh(study: Study) -> Summary:
+def read_state(folder: Path) -> State:
+    """The study in `folder`, what runs it and what that does, from the first moment on.
+
+    Raises:
+        SpecError: there is none.
+        StorageError: it cannot be read.
+    """
+    study = find_study(folder)
+    holder = find_holder(folder)
+    return State(
+        name=folder.name,
+        summary=summarise(study) if study and study.fact("budget_ms") is not None else None,
+        holder=holder,
+        activity=read_activity(folder, holder),
+        request=study.fact("request") if study else None,
+    )
+
+
+def refresh(study: StoredStudy) -> Summary:
     """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
+    from mvit2_search.report.html import report_html  # imports what draws
+
     summary = _summary(study)
     write_atomically(study.folder / "study.yaml", _study_yaml(study))
     write_atomically(study.folder / "pareto.csv", trials_frame(summary).to_csv(index=False))
@@ -78,9 +100,20 @@ def export_architecture(folder: Path, number: int | None = None, *, pick: Pick =
     """
     summary = read_study(folder)
     trial = _picked(summary, pick) if number is None else _numbered(summary, number)
-    path = folder / "exports" / trial.arch.key / "architecture.yaml"
-    write_atomically(path, arch_yaml(trial.arch, _origin(summary, trial)))
+    path = write_architecture(folder / "exports" / trial.arch.key, trial.arch, _origin(summary, trial))
     return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
+
+
+def write_architecture(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
+    """Write `architecture.yaml` to a folder of exports, with `comments` at its top.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = folder / "architecture.yaml"
+    with tidied(folder):
+        write_atomically(path, arch_yaml(arch, comments))
+    return path
 
 
 def export_network(
@@ -89,6 +122,7 @@ def export_network(
     *,
     format: str,
     num_classes: int,
+    usual_classes: int,
     formulation: FormulationName,
     options: CoreMLOptions | None = None,
 ) -> Path:
@@ -96,6 +130,7 @@ def export_network(
 
     Args:
         format: a key of `export.FORMATS`.
+        num_classes: outputs of the head; other than `usual_classes` stand in the file's name.
         options: of a Core ML package; other than the usual ones stand in the file's name.
 
     Raises:
@@ -106,15 +141,15 @@ def export_network(
     from mvit2_search.data import FASHION_MNIST_MINI, load_images  # these import torch
     from mvit2_search.export import Written, export_model, verify_network
 
-    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions())])
+    classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
+    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
     target = folder / f"{name}.{format}"
     export = partial(
         export_model, format=format, num_classes=num_classes, formulation=formulation, options=options
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder) as scratch:
-            made = export(arch, Path(scratch))
+        with scratch_folder(folder) as scratch:
+            made = export(arch, scratch)
             images = load_images(FASHION_MNIST_MINI, image_size=arch.image_size, count=4)
             Written(artifact=made, verify=lambda: verify_network(made, arch, images)).check()
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
@@ -126,7 +161,8 @@ def export_network(
 
 def classes_of(folder: Path) -> int:
     """How many classes the data of the study in `folder` have."""
-    return len(open_study(folder).fact("inputs")["data"]["classes"])
+    with closing(open_study(folder)) as study:
+        return len(study.fact("inputs")["data"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,13 +274,13 @@ def _unusual(options: CoreMLOptions) -> list[str]:
     return [str(value) for name, value in asdict(options).items() if value != usual[name]]
 
 
-def _summary(study: Study) -> Summary:
+def _summary(study: StoredStudy) -> Summary:
     if study.fact("budget_ms") is None:
         raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
     return summarise(study)
 
 
-def _study_yaml(study: Study) -> str:
+def _study_yaml(study: StoredStudy) -> str:
     names = ("request", "inputs", "budget_ms", "passport", "versions")
     facts = {"study": study.name, "latencies_are": study.passport.kind}
     facts |= {name: study.fact(name) for name in names}
@@ -274,7 +310,10 @@ def _numbered(summary: Summary, number: int) -> Trial:
 def _origin(summary: Summary, trial: Trial) -> list[str]:
     """Where an exported architecture comes from and what it costs, for the head of its file."""
     classes = len(summary.inputs["data"]["classes"])
-    lines = [f"Trial {trial.number} of study {summary.name}: {trial.baseline or 'found by the search'}."]
+    found = trial.baseline or "found by the search"
+    lines = [f"Trial {trial.number} of study {summary.name}: {found}."]
+    if trial.number < 0:
+        lines = [f"{found}, a published width outside of the space of study {summary.name}."]
     if trial.latency is not None:
         lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):

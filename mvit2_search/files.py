@@ -1,9 +1,15 @@
 """Files that a reader never sees half written."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from mvit2_search.errors import StorageError
+
+_SCRATCH = "tmp"  # how names of scratch folders begin
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -20,3 +26,55 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as err:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot write: {err.strerror}") from err
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A new folder inside of `folder` for files until they are whole; it is removed at the end.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with ExitStack() as stack:
+        with tidied(folder):  # until it is locked, its own must not be taken for a killed process's
+            scratch = Path(mkdtemp(prefix=_SCRATCH, dir=folder))
+            stack.enter_context(_locked(scratch, wait=False))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        yield scratch
+
+
+@contextmanager
+def tidied(folder: Path) -> Iterator[None]:
+    """Keep others out of `folder`, which is made if need be, without what killed processes have left there.
+
+    Scratch folders of processes that still run stay.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, wait=True):
+            for left in folder.glob(f"{_SCRATCH}*/"):
+                with suppress(BlockingIOError, FileNotFoundError), _locked(left, wait=False):
+                    shutil.rmtree(left, ignore_errors=True)
+            yield
+    except OSError as err:
+        raise StorageError(f"{folder}: cannot write: {err.strerror}") from err
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold a lock on `folder`; the system frees it however the process ends.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is off.
+    """
+    import fcntl  # not on Windows
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)

@@ -16,8 +16,9 @@ from mvit2_search.predict import (
     make_estimate,
 )
 from mvit2_search.records import FormulationName, Latency, Measurement, Passport, Prediction
-from mvit2_search.space import SearchSpace, draw_networks
-from mvit2_search.timer import LATENCIES, REFERENCE, Timer, probe_images
+from mvit2_search.results_folder import LATENCIES
+from mvit2_search.space import SearchSpace, draw_up_to
+from mvit2_search.timer import REFERENCE, Timer, probe_images
 
 ESTIMATE = "estimate:"
 T = TypeVar("T")
@@ -25,7 +26,7 @@ T = TypeVar("T")
 Source = Device | Estimate
 
 
-_DRAWN = 20  # networks of a space that an estimate is tried on
+_DRAWN = 20  # networks of a space that an estimate is tried on; all of a smaller one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,14 +110,16 @@ def check_space(source: Source, space: SearchSpace) -> None:
     """Raises SpecError where an estimate refuses most networks of `space`, with what it says of one."""
     if not isinstance(source, Estimate):
         return
-    refusals = []
-    for arch in draw_networks(space, _DRAWN, seed=0):
+    refusals, drawn = [], draw_up_to(space, _DRAWN, seed=0)
+    for arch in drawn:
         try:
             source.check(arch)
         except SpecError as err:
             refusals.append(str(err))
-    if len(refusals) > _DRAWN / 2:
-        raise SpecError(f"{len(refusals)} of {_DRAWN} networks of space {space.name!r} are refused: {refusals[0]}")
+    if len(refusals) > len(drawn) / 2:
+        raise SpecError(
+            f"{len(refusals)} of {len(drawn)} networks of space {space.name!r} are refused: {refusals[0]}"
+        )
 
 
 def open_latencies(

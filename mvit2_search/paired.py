@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit  # scipy.stats, which has the same, takes a second to import
 
 ERROR_RATE = 0.05  # of an interval, or of all that are compared together
 MANY_SEEDS = 10  # from here on the bootstrap; see docs/decisions.md
@@ -125,7 +125,7 @@ def sampling_error_pct(accuracy_pct: float, images: int) -> float:
 def _student(differences: np.ndarray, rate: float, *, scores: Sequence[dict[int, float]]) -> tuple[float, float]:
     """Student's interval of the mean, with the spread of all `scores`."""
     spread, freedom = seed_spread(scores)
-    half = float(student_t.ppf(1 - rate / 2, freedom)) * spread * math.sqrt(2 / len(differences))
+    half = float(stdtrit(freedom, 1 - rate / 2)) * spread * math.sqrt(2 / len(differences))
     return float(differences.mean()) - half, float(differences.mean()) + half
 
 

@@ -15,10 +15,10 @@ from mvit2_search.errors import StorageError
 from mvit2_search.export import Written, export_model, verify_network
 from mvit2_search.latency import Device, Meter, Tell
 from mvit2_search.records import DEFAULT_FORMULATION, About, AboutNetwork, FormulationName, Measurement
+from mvit2_search.results_folder import LATENCIES
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 _REFERENCE_CLASSES = 1000
-LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
 
 
 Images = Callable[[int], np.ndarray]

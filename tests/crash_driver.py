@@ -88,7 +88,7 @@ def problems(folder: Path, before: dict[int, object]) -> list[str]:
         found.append("a trial that had its outcome changed or went away")
     if len(trained) != 4 or len({t.arch.key for t in trained}) != 4:
         found.append(f"{len(trained)} candidates")
-    if any(not t.state.is_finished() for t in study._frozen()):
+    if any(not row.is_closed for row in study._rows()):
         found.append("a trial is open")
     if len({t.baseline for t in trials.values() if t.baseline and isinstance(t.outcome, Finished)}) != 3:
         found.append("published widths are missing")

@@ -27,7 +27,7 @@ from mvit2_search.records import (
 )
 from mvit2_search.search import Interrupt, Listener, Request, Silent, run_search
 from mvit2_search.space import SearchSpace
-from mvit2_search.store import Study, open_study
+from mvit2_search.store import StoredStudy, open_study
 
 MS_PER_GMAC = 20.0
 AGREES = Agreement(images=1, max_error=0.0, cosine=1.0, same_top1=1, weights_share=None, gates=())
@@ -108,7 +108,7 @@ def search(
     proxy: FormulaProxy | None = None,
     listener: Listener | None = None,
     interrupt: Interrupt | None = None,
-) -> Study:
+) -> StoredStudy:
     """The study of a search that has run, by default on the scripted device and with the formula."""
     run_search(
         asked,

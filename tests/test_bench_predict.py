@@ -12,7 +12,7 @@ from mvit2_search.bench import bench_predict, write_predict
 from mvit2_search.bench.predict_tables import held_out_rows, hits_rows, hits_table
 from mvit2_search.cli import cli
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.space import draw_networks, load_space
+from mvit2_search.space import draw_networks, draw_up_to, load_space
 
 
 def predicted(folder, **changes):
@@ -100,6 +100,16 @@ class TestPredict:
         ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), "--json"])
         assert len(json.loads(ran.stdout)["networks"]) == 5
 
+    def test_a_space_that_is_too_small_is_named_with_what_it_has(self, devices, tmp_path, monkeypatch):
+        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: name)
+        path = tmp_path / "small.yaml"
+        path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 1.5, 2.0]}\n")
+        asked = ["bench", "predict", "--device", "mixed", "--space", str(path), "--results", str(tmp_path)]
+        ran = CliRunner().invoke(cli, asked)
+        assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+        assert "'small': 150 different networks asked for, only 3 found; --measured may be 20 and" in ran.stderr
+        assert devices.asked == []
+
 
 class TestDraw:
     def test_a_longer_draw_goes_on_after_a_shorter(self):
@@ -117,3 +127,5 @@ class TestDraw:
         path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 2.0]}\n")
         with pytest.raises(SpecError, match="space 'small': 3 different networks asked for, only 2 found"):
             draw_networks(load_space(str(path)), 3, seed=0)
+        assert len(draw_up_to(load_space(str(path)), 3, seed=0)) == 2
+        assert draw_up_to(load_space("blocks"), 3, seed=0) == draw_networks(load_space("blocks"), 3, seed=0)

@@ -214,6 +214,18 @@ def test_a_study_in_use_exits_3(tmp_path, images):
     assert re.search(r"study 'one' is in use by process \d+ on ", result.stderr)
 
 
+def test_a_study_whose_lock_file_was_deleted_is_still_in_use(tmp_path, images):
+    folder = tmp_path / "results" / "one"
+    with driver_lock(folder):
+        (folder / "driver.lock").unlink()
+        result = invoke(*run_arguments(tmp_path))
+        assert result.exit_code == 3
+        assert "study 'one' is in use" in result.stderr
+        renamed = folder.rename(folder.with_name("two"))
+        result = invoke(*run_arguments(tmp_path, study="two"))
+        assert (result.exit_code, renamed.is_dir()) == (3, True)
+
+
 def command(tmp_path, **changes):
     return [sys.executable, "-m", "mvit2_search", *map(str, run_arguments(tmp_path, **changes))]
 

@@ -53,7 +53,7 @@ def wait_for_progress(folder, process):
 def progress(folder):
     try:
         study = open_study(request(folder).folder)
-        return len(study._frozen()) + len(study.trials()) + len(study.scores())
+        return study.asked() + len(study.trials()) + len(study.scores())
     except MVit2SearchError:
         return 0
 

@@ -278,7 +278,12 @@ def test_the_study_is_one_file_for_whoever_copies_it(tmp_path):
     interrupt = Interrupt()
     asked = request(tmp_path)
     run_search(asked, StopAfter(interrupt, 3), interrupt, source=macs_device(), proxy=FormulaProxy())
-    assert {path.name for path in asked.folder.iterdir()} == {"study.db", "driver.lock"}
+    assert {path.name for path in asked.folder.iterdir()} == {
+        "study.db",
+        "study.digests",
+        "study.backup.db",
+        "driver.lock",
+    }
 
 
 def test_blind_spots_are_told(tmp_path):

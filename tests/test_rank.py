@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from mvit2_search.bench.rank_tables import correlation_rows, pair_rows, phones_t
 from mvit2_search.cli import cli
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import SpecError
+from mvit2_search.latency import Measurements
+from mvit2_search.records import AboutMixer, Kept
 from mvit2_search.space import draw_networks, load_space
 
 NETWORKS = 12
@@ -44,6 +47,11 @@ class TestCorrelation:
 
     def test_ties_count_half(self):
         assert agreeing_share([1, 1, 2], [1, 2, 3]) == pytest.approx(2.5 / 3)
+
+    def test_equal_values_order_nothing(self):
+        found = rank_correlation([1, 2, 3], [5, 5, 5])
+        assert (found.kendall, found.p_value, found.spearman) == (0, None, None)
+        assert found.low < -0.9 < 0.9 < found.high
 
     @pytest.mark.parametrize("pairs", [1, 5, 25])
     def test_where_all_pairs_agree_the_interval_is_the_exact_one(self, pairs):
@@ -238,6 +246,57 @@ class TestRankTables:
         assert "Predicted, never measured" in text
         assert "Failed" in text
         assert write_rank(bench, tmp_path)[2].read_text() == text
+
+    @pytest.mark.parametrize(
+        ("a", "b"),
+        [
+            ("cache:0123", "published:iphone12"),
+            ("published:iphone12", "cache:0123"),
+            ("cache:0123", "cache:0123"),
+            ("macs", "cache:0123"),
+        ],
+    )
+    def test_sources_without_a_common_network(self, devices, tmp_path, a, b):
+        """What is kept there is a mixer alone, so it holds no network."""
+        about = AboutMixer(mixer="linformer", tokens=64, channels=512)
+        folder = Measurements(tmp_path / ".latencies" / "0123456789ab-ffff")
+        folder.put(Kept(measurement=measurement(), about=about, visits=()))
+        asked = ["bench", "rank", "--device", a, "--against", b, "--results", str(tmp_path)]
+        ran = CliRunner().invoke(cli, asked)
+        assert ran.exit_code == 0, ran.output
+        assert "have no network in common" in ran.stdout
+        found = json.loads(CliRunner().invoke(cli, [*asked, "--json"]).stdout)
+        assert found["networks"] == []
+        assert "no network in common" in found["notes"][0]
+        assert {row["n"] for row in found["correlations"]} == {0}
+        table, pairs, html = found["files"]
+        assert len(pd.read_csv(table)) == 3
+        assert len(pd.read_csv(pairs)) == 0
+        assert {"network", "macs", "a_source", "b_measured_ms", "space", "seed"} <= set(pd.read_csv(pairs))
+        assert "no network in common" in Path(html).read_text()
+
+    def test_files_have_the_same_columns_whether_there_are_networks_or_not(self, devices, tmp_path):
+        (tmp_path / ".latencies" / "0123456789ab-ffff").mkdir(parents=True)
+        none, some = (write_rank(ranked("macs", b, tmp_path), tmp_path)[1] for b in ("cache:0123", "elements"))
+        assert set(pd.read_csv(none)) == set(pd.read_csv(some)) - {"passport of elements"}
+
+    def test_equal_latencies_are_no_error(self, devices, tmp_path):
+        devices.laws["macs"] = lambda arch: 7.0
+        asked = ["bench", "rank", "--device", "macs", "--against", "elements", "--networks", "5"]
+        for more in ([], ["--json"]):
+            ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), *more])
+            assert ran.exit_code == 0, ran.output
+        assert {row["spearman"] for row in json.loads(ran.stdout)["correlations"] if row["a"] == "macs"} == {None}
+
+    def test_a_small_space_gives_what_it_has_and_says_so(self, devices, tmp_path):
+        path = tmp_path / "small.yaml"
+        path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 2.0]}\n")
+        asked = ["bench", "rank", "--device", "macs", "--against", "elements", "--space", str(path)]
+        ran = CliRunner().invoke(cli, [*asked, "--networks", "50", "--results", str(tmp_path)])
+        assert ran.exit_code == 0, ran.output
+        assert "has 2 networks; 50 were asked for" in ran.stdout
+        ran = CliRunner().invoke(cli, [*asked, "--networks", "2", "--json", "--results", str(tmp_path)])
+        assert json.loads(ran.stdout)["notes"] == []
 
     def test_command(self, devices, tmp_path):
         asked = ["bench", "rank", "--device", "macs", "--against", "elements", "--networks", "8"]

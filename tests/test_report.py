@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from plotly.offline import get_plotlyjs
 
 from fakes import finished, measurement, request, search, trial
 from mvit2_search.api import export_architecture, read_study, refresh
@@ -16,9 +17,9 @@ from mvit2_search.arch_yaml import read_arch
 from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
-from mvit2_search.report import report_html
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
+from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
 from mvit2_search.report.tables import Summary, trials_frame
 from mvit2_search.store import create_study, open_study
@@ -263,6 +264,25 @@ def test_the_report_is_one_offline_file_without_what_the_data_says():
     assert "default-src 'none'" in html
     assert "a test&#x27;s device" in html
     assert len(html) < 10_000_000
+
+
+def test_the_report_can_reach_no_address():
+    """Plotly's own text names many; what it may use of them is decided by the configuration and the policy."""
+    html = report_html(summary())
+    assert re.findall(r"https?:|wss?:|[\"'(=]//", html.replace(get_plotlyjs(), "")) == []
+    (shared,) = re.findall(r"Plotly\.setPlotConfig\((.*?)\)</script>", html)
+    assert json.loads(shared) == {
+        "displaylogo": False,
+        "showSendToCloud": False,
+        "plotlyServerURL": "",
+        "topojsonURL": "",
+    }
+    own = re.findall(r"Plotly\.newPlot\(.*?(\{[^{}]*\})\s*\)", html.replace(get_plotlyjs(), ""), re.DOTALL)
+    assert [json.loads(config).keys() & json.loads(shared).keys() for config in own] == [set()] * 4
+    policy = dict(part.split(maxsplit=1) for part in re.search(r'Policy" content="(.*?)"', html)[1].split("; "))
+    assert [policy[name] for name in ("default-src", "form-action", "base-uri")] == ["'none'"] * 3
+    allowed = {source for sources in policy.values() for source in sources.split()}
+    assert allowed == {"'none'", "'unsafe-inline'", "data:", "blob:"}
 
 
 def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():

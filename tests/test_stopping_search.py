@@ -10,8 +10,9 @@ from fakes import FormulaProxy, macs_device, measurement, request, trial
 from mvit2_search.errors import StudyConflict
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import Finished, Infeasible, Stopped
-from mvit2_search.report import report_html, summarise, trials_frame
+from mvit2_search.report import summarise, trials_frame
 from mvit2_search.report.curves import curves_figure
+from mvit2_search.report.html import report_html
 from mvit2_search.report.saving import Saving, saving
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.search import Interrupt, Silent, run_search

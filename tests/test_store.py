@@ -1,9 +1,11 @@
 """The study on disk: what comes back, what Optuna sees, who may write."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -12,9 +14,9 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from fakes import OUTCOMES, trial
-from mvit2_search.errors import SpecError, StorageError, StudyConflict
+from mvit2_search.errors import BackendUnavailable, SpecError, StorageError, StudyConflict
 from mvit2_search.records import Failed, Finished, Infeasible, Prediction, Score, Stopped, Trial
-from mvit2_search.store import create_study, database_path, driver_lock, open_study
+from mvit2_search.store import create_study, database_path, driver_lock, find_holder, lock_path, open_study
 
 AXES = {"width": FloatDistribution(0.5, 2.0)}
 STATES = {
@@ -180,19 +182,83 @@ def test_the_second_driver_is_told_who_holds_the_study(tmp_path):
             pass  # a holder that died holds nothing
 
 
+@pytest.fixture
+def held_elsewhere(tmp_path):
+    """`tmp_path/one`, which another process drives."""
+    code = (
+        "import sys; from pathlib import Path; from mvit2_search.store import driver_lock\n"
+        "with driver_lock(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "one"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        yield tmp_path / "one"
+
+
+def test_the_lock_stays_when_its_file_is_deleted_or_replaced(held_elsewhere):
+    lock_path(held_elsewhere).unlink()
+    for _ in range(2):  # the first try must not leave a file that the second takes
+        with pytest.raises(StudyConflict, match="'one' is in use"):
+            driver_lock(held_elsewhere).__enter__()
+
+
+def test_the_lock_goes_with_a_folder_that_is_renamed(held_elsewhere):
+    renamed = held_elsewhere.rename(held_elsewhere.with_name("two"))
+    with pytest.raises(StudyConflict, match=r"'two' is in use by process \d+ on "):
+        driver_lock(renamed).__enter__()
+    with driver_lock(held_elsewhere):
+        pass  # another folder of the old name is another study
+
+
+def test_who_holds_a_study_is_found_and_looking_takes_nothing(held_elsewhere):
+    holder = json.loads(lock_path(held_elsewhere).read_text())
+    assert asdict(find_holder(held_elsewhere)) == holder
+    free = held_elsewhere.with_name("free")
+    with driver_lock(free):
+        pass
+    assert find_holder(free) is None
+    with driver_lock(free):
+        assert find_holder(free).pid == os.getpid()
+
+
+def test_a_holder_notices_that_its_folder_is_another(tmp_path):
+    with driver_lock(tmp_path / "one") as check:
+        check()
+        (tmp_path / "one").rename(tmp_path / "two")
+        with pytest.raises(StorageError, match="moved or deleted"):
+            check()
+        (tmp_path / "one").mkdir()
+        with pytest.raises(StorageError, match="moved or deleted"):
+            check()
+
+
+def test_a_system_without_such_locks_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(BackendUnavailable, match="flock, which Linux and macOS have"):
+        driver_lock(tmp_path / "one").__enter__()
+
+
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="choose another place with --results"):
         driver_lock(tmp_path / "file" / "one").__enter__()
 
 
-@pytest.mark.parametrize("content", [b"no database" * 500, b"", b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize("content", [b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_what_is_no_study_is_a_storage_error_and_is_kept(tmp_path, content):
     path = database_path(tmp_path)
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"study\.db"):
         open_study(tmp_path)
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_alone_is_a_study_that_has_only_just_begun(tmp_path):
+    database_path(tmp_path).write_bytes(b"")
+    with pytest.raises(SpecError, match="only just begun"):
+        open_study(tmp_path)
+    with driver_lock(tmp_path):
+        create_study(tmp_path).close()
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):

@@ -21,14 +21,15 @@ class RankCorrelation:
             section 5b), the share among all pairs obeys the Chernoff bound of n // 2 independent ones, so it needs
             no large n and no normal distribution.
         p_value: of tau, exact by permutation where there are no ties.
+        spearman: None, as `p_value`, where all values on one side are equal, which orders nothing.
     """
 
     n: int
     kendall: float
     low: float
     high: float
-    p_value: float
-    spearman: float
+    p_value: float | None
+    spearman: float | None
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
@@ -39,13 +40,14 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     tied = len(set(x)) < len(x) or len(set(y)) < len(y)
     method = "auto" if tied else "exact"
     low, high = share_interval(share, len(x) // 2)
+    ordered = min(len(set(x)), len(set(y))) > 1
     return RankCorrelation(
         n=len(x),
         kendall=2 * share - 1,
         low=2 * low - 1,
         high=2 * high - 1,
-        p_value=float(kendalltau(x, y, method=method).pvalue),
-        spearman=float(spearmanr(x, y).statistic),
+        p_value=float(kendalltau(x, y, method=method).pvalue) if ordered else None,
+        spearman=float(spearmanr(x, y).statistic) if ordered else None,
     )
 
 
@@ -73,7 +75,7 @@ def residuals(latencies: Sequence[float], amounts: Sequence[float]) -> list[floa
     """What a straight line of the logarithms leaves of `latencies` when `amounts` are known."""
     log_y, log_x = np.log(latencies), np.log(amounts)
     slope, intercept = np.polyfit(log_x, log_y, 1)
-    rest: list[float] = (log_y - slope * log_x - intercept).tolist()
+    rest: list[float] = np.round(log_y - slope * log_x - intercept, 12).tolist()  # the rest is the sum's rounding
     return rest
 
 

@@ -1,5 +1,6 @@
 """Benchmarks as files in `results/bench`: CSV for programs, one offline page for people."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mvit2_search.bench.predict_tables import (
 )
 from mvit2_search.bench.rank import RankBench
 from mvit2_search.bench.rank_tables import (
+    PAIR_COLUMNS,
     PHONES_NOTE,
     RANK_NOTE,
     correlation_rows,
@@ -45,6 +47,7 @@ from mvit2_search.files import write_atomically
 from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Passport
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import device_sentence
+from mvit2_search.results_folder import BENCH
 
 
 def write_models(bench: ModelsBench, results: Path) -> list[Path]:
@@ -130,7 +133,7 @@ def write_rank(bench: RankBench, results: Path) -> list[Path]:
         StorageError: the disk is full or the folder cannot be written.
     """
     sections = [
-        paragraphs([f"{source.name}: {source.words}" for source in (bench.a, bench.b)]),
+        paragraphs([*bench.notes, *(f"{source.name}: {source.words}" for source in (bench.a, bench.b))]),
         heading("Whether they order networks alike"),
         paragraphs([RANK_NOTE]) + _table(rank_table(bench)),
         drawn(rank_figure(bench), "rank", "The figures of the next table."),
@@ -140,22 +143,26 @@ def write_rank(bench: RankBench, results: Path) -> list[Path]:
     ]
     name = f"rank-{bench.a.name}-{bench.b.name}".replace(":", "-")
     passports = {source.name: source.passport for source in (bench.a, bench.b) if source.passport}
-    conditions = {f"passport of {key}": passport.digest for key, passport in passports.items()}
-    drawn_from = {"space": bench.space, "seed": bench.seed}
-    rows = {name: correlation_rows(bench), f"{name}-networks": pair_rows(bench)}
+    conditions: Row = {"space": bench.space, "seed": bench.seed}
+    conditions |= {f"passport of {key}": passport.digest for key, passport in passports.items()}
+    correlations = correlation_rows(bench)  # there always are some
     texts = {
-        f"{file}.csv": pd.DataFrame([row | drawn_from | conditions for row in found], dtype=object).to_csv(
-            index=False
-        )
-        for file, found in rows.items()
+        f"{name}.csv": _with_columns(correlations, list(correlations[0]), conditions),
+        f"{name}-networks.csv": _with_columns(pair_rows(bench), PAIR_COLUMNS, conditions),
     }
     return _write(results, texts | {f"{name}.html": page("Two orders of networks", sections)})
 
 
+def _with_columns(rows: list[Row], columns: Sequence[str], conditions: Row) -> str:
+    """CSV that has its columns also where it has no rows."""
+    whole = [row | conditions for row in rows]
+    return pd.DataFrame(whole, columns=[*columns, *conditions], dtype=object).to_csv(index=False)
+
+
 def _write(results: Path, texts: dict[str, str]) -> list[Path]:
     for name, text in texts.items():
-        write_atomically(results / "bench" / name, text)
-    return [results / "bench" / name for name in texts]
+        write_atomically(results / BENCH / name, text)
+    return [results / BENCH / name for name in texts]
 
 
 def _csv(rows: list[Row], passport: Passport, formulation: FormulationName) -> str:
@@ -169,4 +176,4 @@ def _conditions(passport: Passport, formulation: FormulationName) -> Row:
 
 
 def _table(rows: Table) -> str:
-    return table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows)) if rows else paragraphs(["None."])

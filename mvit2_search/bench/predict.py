@@ -11,7 +11,7 @@ from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.latency import Device, Tell
 from mvit2_search.predict import HITS_PCT, LEAST_MEASURED, LatencyPredictor, Share, covered, within
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
-from mvit2_search.space import draw_networks, load_space
+from mvit2_search.space import SearchSpace, draw_networks, load_space
 from mvit2_search.timer import open_timer
 
 REPEATS = 10
@@ -81,7 +81,7 @@ def bench_predict(
     """
     if measured < LEAST_MEASURED or held_out < 1:
         raise SpecError(f"expected at least {LEAST_MEASURED} measured networks and 1 held out")
-    archs = draw_networks(load_space(space), measured + held_out, seed=seed)
+    archs = _drawn(load_space(space), measured + held_out, seed=seed)
     with open_timer(
         device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
     ) as timer:
@@ -103,6 +103,13 @@ def bench_predict(
         repeats=_repeatability(test, again) if again else None,
         left_out=len(archs) - len(train) - len(test),
     )
+
+
+def _drawn(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
+    try:
+        return draw_networks(space, count, seed=seed)
+    except SpecError as err:
+        raise SpecError(f"{err}; --measured may be {LEAST_MEASURED} and --held-out 1 at least") from err
 
 
 def _timed(

@@ -11,7 +11,7 @@ from mvit2_search.bench.sources import Source, open_source
 from mvit2_search.bench.timings import CLASSES
 from mvit2_search.complexity import network_cost
 from mvit2_search.latency import Tell
-from mvit2_search.space import draw_networks, load_space
+from mvit2_search.space import draw_up_to, load_space
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,17 +63,21 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankBench:
+    """Two sources; `notes` say in words what there is less of than was asked for."""
+
     a: Source
     b: Source
     space: str
     seed: int
     comparisons: list[Comparison]
+    notes: list[str]
 
 
 def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed: int, tell: Tell) -> RankBench:
     """Compare two sources over the published networks and over `networks` drawn from `space`.
 
-    Where a source only has what was measured earlier, those networks take the place of drawn ones.
+    Where a source only has what was measured earlier, those networks take the place of drawn ones. A smaller
+    space gives what it has.
 
     Raises:
         SpecError: a source or the space is not known.
@@ -89,9 +93,14 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
             "published, MobileViTv2 only": second_version,
             "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
         }
+        notes = []
+        if not any(sets.values()):
+            notes.append(f"{a} and {b} have no network in common: there is no order to compare.")
+        if not kept and len(drawn) < networks:
+            notes.append(f"Space {space} has {len(drawn)} networks; {networks} were asked for.")
         predicted = "predicted" in (first.kind, second.kind)
         comparisons = [compare(name, pairs, predicted=predicted) for name, pairs in sets.items()]
-        return RankBench(a=first, b=second, space=space, seed=seed, comparisons=comparisons)
+        return RankBench(a=first, b=second, space=space, seed=seed, comparisons=comparisons, notes=notes)
 
 
 def compare(networks: str, pairs: list[Pair], *, predicted: bool) -> Comparison:
@@ -142,7 +151,7 @@ def _not_channels(arch: ArchConfig) -> tuple[object, ...]:
 def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:
     known = [source.known for source in (a, b) if source.known is not None]
     if not known:
-        found: Sequence[ArchConfig] = draw_networks(load_space(space), networks, seed=seed)
+        found: Sequence[ArchConfig] = draw_up_to(load_space(space), networks, seed=seed)
     else:
         published = {arch.key for arch in published_networks().values()}
         found = [arch for arch in min(known, key=len) if arch.key not in published][:networks]

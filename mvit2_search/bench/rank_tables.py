@@ -15,6 +15,10 @@ PHONES_NOTE = (
     "What is published of the latency on phones, by all sources. They disagree on networks of the same name, and "
     "one could not run the network: no order of them is more certain than that."
 )
+PAIR_COLUMNS = (  # of `pair_rows`, also where there are none
+    *("networks", "network", "macs", "a_source", "b_source"),
+    *(f"{side}_{kind}_ms" for side in ("a", "b") for kind in ("measured", "predicted", "published")),
+)
 _OF = {
     "plain": "latency",
     "beyond_macs": "latency beyond multiply-adds",

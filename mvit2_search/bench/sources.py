@@ -13,7 +13,8 @@ from mvit2_search.predict import make_estimate
 from mvit2_search.published import Published, published_by_network
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport
 from mvit2_search.report.sentences import device_sentence
-from mvit2_search.timer import LATENCIES, open_timer
+from mvit2_search.results_folder import LATENCIES
+from mvit2_search.timer import open_timer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -208,14 +208,17 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
     if as_json:
         rows = {"correlations": shown.correlation_rows(done), "networks": shown.pair_rows(done)}
         sources = {side.name: side.words for side in (done.a, done.b)}
-        echo_json({"sources": sources, **rows, "phones": shown.phones_table(), "files": list(map(str, files))})
+        paths = list(map(str, files))
+        echo_json(
+            {"sources": sources, "notes": done.notes, **rows, "phones": shown.phones_table(), "files": paths}
+        )
         return
     tables = [
         ("The networks", "", shown.pairs_table(done)),
         ("Published for phones", shown.PHONES_NOTE, shown.phones_table()),
         ("Whether they order networks alike", shown.RANK_NOTE, shown.rank_table(done)),
     ]
-    _echo_tables(files, [f"{side.name}: {side.words}" for side in (done.a, done.b)], tables)
+    _echo_tables(files, [*done.notes, *(f"{side.name}: {side.words}" for side in (done.a, done.b))], tables)
 
 
 @bench.command()
@@ -306,6 +309,8 @@ def _echo_tables(files: list[Path], sentences: list[str], tables: list[tuple[str
 
 def _lines(table: Table) -> list[str]:
     """Columns as wide as their widest cell; those that begin with a number stand to the right."""
+    if not table:
+        return ["None."]
     columns = [[name, *(row[name] for row in table)] for name in table[0]]
     return [line.rstrip() for line in map("  ".join, zip(*map(_aligned, columns), strict=True))]
 

@@ -110,6 +110,7 @@ def export(
             chosen.arch,
             format=file_format,
             num_classes=classes or chosen.classes,
+            usual_classes=chosen.classes,
             formulation=formulation,
             options=options if file_format == "mlpackage" else None,
         )
@@ -139,17 +140,20 @@ def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen
         click.echo(f"note: {exported.note}", err=True)
     trial = exported.trial
     return _Chosen(
-        arch=trial.arch, yaml=exported.path, classes=classes_of(folder), params=trial.params, trial=trial.number
+        arch=trial.arch,
+        yaml=exported.path,
+        classes=classes_of(folder),
+        params=trial.params,
+        trial=trial.number if trial.number >= 0 else None,  # a published width outside of the space is no trial
     )
 
 
 def _architecture(name: str, number: int | None, results: Path) -> _Chosen | None:
     """A network that is named by itself, where no study has that name."""
-    from mvit2_search.api import load_arch
+    from mvit2_search.api import load_arch, write_architecture
     from mvit2_search.arch import published_networks
-    from mvit2_search.arch_yaml import arch_yaml
     from mvit2_search.complexity import network_cost
-    from mvit2_search.files import write_atomically
+    from mvit2_search.results_folder import EXPORTS
 
     is_study = (study_folder(name, results) / "study.db").is_file()
     if is_study or not (name in published_networks() or Path(name).is_file()):
@@ -158,8 +162,7 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
         if given:
             raise click.UsageError(f"{option} goes with a study")
     arch = load_arch(name)
-    path = results / "exports" / arch.key / "architecture.yaml"
-    write_atomically(path, arch_yaml(arch, [f"{Path(name).name}."]))
+    path = write_architecture(results / EXPORTS / arch.key, arch, [f"{Path(name).name}."])
     return _Chosen(arch=arch, yaml=path, classes=1000, params=network_cost(arch, 1000).params)
 
 

@@ -62,6 +62,10 @@ class Progress:
         self._print(f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms {where}")
         self._refresh(study)
 
+    def phase(self, name: str) -> None:
+        self._what = name
+        self._status.update(name)
+
     def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
         self._what = baseline or f"trial {number}"
         self.working("starting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @results_option
 @json_option
 def status(study: str, results: Path, as_json: bool) -> None:
-    """Say how far a study is and what it has found, also while it runs.
+    """Say how far a study is, what it is doing, and what it has found, from its first moment on.
 
     STUDY is a study's name, or its folder.
 
@@ -36,7 +37,7 @@ def status(study: str, results: Path, as_json: bool) -> None:
     Example:
         mvit2-search status first
     """
-    from mvit2_search.api import read_study
+    from mvit2_search.api import read_state
     from mvit2_search.report.hypervolume import hypervolume_table
     from mvit2_search.report.sentences import (
         budget_sentence,
@@ -46,12 +47,18 @@ def status(study: str, results: Path, as_json: bool) -> None:
         saving_sentence,
         verdict_sentences,
     )
+    from mvit2_search.report.state import state_json, state_sentences
 
-    summary = read_study(study_folder(study, results))
+    state = read_state(study_folder(study, results))
+    summary = state.summary
     if as_json:
-        echo_json(_status_json(summary))
+        echo_json({"study": state.name, **state_json(state), **(_status_json(summary) if summary else _NOTHING)})
         return
-    click.echo(f"Study {summary.name}: {progress_sentence(summary)}")
+    progress = progress_sentence(summary) if summary else "nothing has been recorded yet."
+    for line in [f"Study {state.name}: {progress}", *state_sentences(state)]:
+        click.echo(line)
+    if summary is None:
+        return
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
     for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
         click.echo(line)
@@ -74,14 +81,14 @@ def report(study: str, results: Path) -> None:
     from mvit2_search.store import open_study
 
     folder = study_folder(study, results)
-    refresh(open_study(folder))
+    with closing(open_study(folder)) as opened:
+        refresh(opened)
     click.echo(str(folder / "report.html"))
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:
     verdict = summary.verdict
     return {
-        "study": summary.name,
         "ended": summary.ended,
         "provisional": summary.provisional,
         "candidates_trained": summary.candidates,
@@ -122,3 +129,11 @@ def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
         "latency_ms": confirmed.latency_ms,
         "params": trial.params,
     }
+
+
+_NOTHING: dict[str, Any] = {  # `_status_json` of a study whose budget is not known yet
+    **dict.fromkeys(("ended", "stopping", "budget", "budget_ms", "latencies_are")),
+    **dict.fromkeys(("candidates_trained", "trials", "controls_trained"), 0),
+    "front": [],
+    **dict.fromkeys(("best", "searched", "published", "gain_points", "export")),
+}

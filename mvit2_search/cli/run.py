@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,8 @@ def _search(request: Request) -> int:
     try:
         with Progress() as progress, Interrupt(progress.stopping) as interrupt:
             run_search(request, progress, interrupt)
-            summary = refresh(open_study(request.folder))
+            with closing(open_study(request.folder)) as study:
+                summary = refresh(study)
         if interrupt.requested:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing left to stop
     except KeyboardInterrupt:

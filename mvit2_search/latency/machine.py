@@ -4,6 +4,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from mvit2_search.latency.chips import chip_name
 from mvit2_search.latency.protocol import PROTOCOL
 from mvit2_search.records import Passport, Precision
 
@@ -26,14 +27,31 @@ def passport_here(
 
 
 def chip() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system gives it, with the board where that does not tell two apart."""
     if platform.system() == "Darwin":
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
         return asked.stdout.strip() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    name = chip_name(
+        _read("/proc/cpuinfo"),
+        board=_line("/proc/device-tree/model"),
+        maker=" ".join(
+            filter(None, (_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")))
+        ),
+    )
+    return name or platform.machine()
+
+
+def _read(path: str) -> str:
+    """What the system says there; nothing where it does not."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _line(path: str) -> str:
+    """The same without what cannot be printed: the device tree ends its texts with a zero."""
+    return "".join(filter(str.isprintable, _read(path))).strip()
 
 
 def system() -> str:

@@ -10,7 +10,7 @@ from mvit2_search.report.tables import Summary
 
 
 def curves_figure(summary: Summary) -> go.Figure:
-    """Those that were stopped end with a cross; of the front, all published widths, and the newest `MANY` others."""
+    """The front, all published widths and the newest `MANY` others; what was stopped ends with a cross."""
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
     on_front = {(t.number, t.baseline) for t in summary.front}
     newest = {id(t) for t in [t for t in trained if not t.baseline and (t.number, None) not in on_front][-MANY:]}

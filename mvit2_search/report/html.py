@@ -137,8 +137,8 @@ def _trials(summary: Summary) -> str:
     if len(shown) < len(frame):
         note = paragraphs(
             [
-                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and the "
-                "most accurate others; pareto.csv has all."
+                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and "
+                "the most accurate others; pareto.csv has all."
             ]
         )
     return note + table(shown[list(names)].rename(columns=names))

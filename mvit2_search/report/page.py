@@ -1,13 +1,26 @@
 """The frame of every HTML file this program writes: one file, no network, nothing that runs but Plotly."""
 
+import json
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'unsafe-inline'",
+        "style-src 'unsafe-inline'",
+        "img-src data: blob:",
+        "form-action 'none'",  # what default-src says nothing about
+        "base-uri 'none'",
+    ]
+)
+# For all figures of a page. By default Plotly has a button that opens its maker's cloud with the data.
+_CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "topojsonURL": ""}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
@@ -29,7 +42,7 @@ def page(title: str, sections: Iterable[str]) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
-        f"<script>{get_plotlyjs()}</script>\n</head>\n<body>\n"
+        f"<script>{get_plotlyjs()}\nPlotly.setPlotConfig({json.dumps(_CONFIG)})</script>\n</head>\n<body>\n"
         + "\n".join([f"<h1>{escape(title)}</h1>", *sections])
         + "\n</body>\n</html>\n"
     )
@@ -45,9 +58,7 @@ def paragraphs(lines: Iterable[str]) -> str:
 
 def drawn(figure: go.Figure, name: str, words: str) -> str:
     """A figure with the id `name`; `words` say what it shows to those who do not see it."""
-    html = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, default_height="32rem", config={"displaylogo": False}
-    )
+    html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, default_height="32rem")
     return f'<div role="img" aria-label="{escape(words)}">{html}</div>'
 
 
@@ -57,7 +68,7 @@ def table(frame: pd.DataFrame) -> str:
     return f'<div class="scroll">{html}</div>'
 
 
-def _cell(value: object) -> str:
+def _cell(value: Any) -> str:
     if pd.isna(value):
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -160,7 +160,8 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
     saved = best.latency_ms - fastest.latency_ms
     return (
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
-        f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({100 * saved / best.latency_ms:.0f} %), and costs "
-        f"{lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less "
+        f"({100 * saved / best.latency_ms:.0f} %), and costs {lead.mean:.2f} points, "
+        f"95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
         f"`export {study} --pick fastest` takes that."
     )

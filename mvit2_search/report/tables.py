@@ -1,11 +1,11 @@
 """A study's records as plain tables. Draws nothing and needs no torch."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mvit2_search.records import (
     Failed,
@@ -20,7 +20,7 @@ from mvit2_search.records import (
     outcome_name,
 )
 from mvit2_search.report.saving import Saving, saving, whole_training
-from mvit2_search.store import Study
+from mvit2_search.store import StoredStudy
 from mvit2_search.verdict import (
     Confirmed,
     Limits,
@@ -31,6 +31,9 @@ from mvit2_search.verdict import (
     front,
     judge,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +92,7 @@ class Summary:
         return sum(isinstance(trial.outcome, Finished) for trial in self.controls)
 
 
-def summarise(study: Study) -> Summary:
+def summarise(study: StoredStudy) -> Summary:
     """Read a study whose budget is resolved."""
     inputs, ended = study.fact("inputs"), study.fact("ended")
     limits = study.limits
@@ -121,6 +124,8 @@ def _trained(trials: Sequence[Trial]) -> int:
 
 def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
+    import pandas as pd  # late: `status` makes no frame
+
     front = {(trial.number, trial.baseline) for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
     epochs = whole_training(summary.all_trials)

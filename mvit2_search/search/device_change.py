@@ -6,9 +6,8 @@ from pathlib import Path
 
 from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.records import Passport
+from mvit2_search.results_folder import OTHER_DEVICES
 from mvit2_search.store import Study, driver_lock, open_study
-
-_SET_ASIDE = "other-devices"  # folder in the results
 
 
 def refuse_other_device(study: Study, here: Passport) -> None:
@@ -37,7 +36,7 @@ def set_aside(folder: Path, here: Passport) -> Path | None:
             known = study.fact("passport") is not None
             if not known or not here.differences(study.passport):
                 return None
-            target = _free_folder(folder.parent / _SET_ASIDE / study.passport.digest) / folder.name
+            target = _free_folder(folder.parent / OTHER_DEVICES / study.passport.digest) / folder.name
         try:
             target.parent.mkdir(parents=True)
             folder.rename(target)

@@ -13,6 +13,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.records import Latency, Measurement, Passport, latency_of_json, latency_to_json
+from mvit2_search.results_folder import check_new_name
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -26,6 +27,7 @@ from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
+from mvit2_search.search.watch import Watch
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
@@ -56,6 +58,7 @@ def run_search(
         DataError, StorageError, BackendUnavailable: see `errors`.
     """
     stop = Stop(interrupt, request.max_hours)
+    check_new_name(request.results, request.study)
     space = load_space(request.space)
     source = source or find_source(request.device)
     here = passport_of(source)
@@ -65,7 +68,8 @@ def run_search(
     check_space(source, space)
     if request.allow_device_change:
         _start_anew(request, here, listener)
-    with driver_lock(request.folder):
+    with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
+        watch.phase("loading images")
         dataset = _dataset(request)
         for note in [*notes, *dataset.notes]:
             listener.note(note)
@@ -74,10 +78,12 @@ def run_search(
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                latencies = _latencies(study, request, source, dataset, scratch, listener)
-                runner = _runner(study, space, dataset, proxy, latencies, listener)
-                listener.opened(study, request)
+                watch.phase("timing the reference")
+                latencies = _latencies(study, request, source, dataset, scratch, watch)
+                runner = _runner(study, space, dataset, proxy, latencies, watch)
+                watch.opened(study, request)
                 _run(runner, request, stop)
+                watch.closing(study)
 
 
 def _dataset(request: Request) -> Dataset:
@@ -158,12 +164,19 @@ def _runner(
 def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
     study = runner.study
     study.set_fact("ended", None)
+    runner.listener.phase("published widths")
     run_baselines(runner, stop)
+    runner.listener.phase("searching")
     why = search_candidates(runner, request, stop)
     if why is None:
         return
-    run_control(runner, request.control, stop)
-    if not stop.requested and confirm(runner, request.confirm_seeds, stop):
+    if request.control:
+        runner.listener.phase("random control")
+        run_control(runner, request.control, stop)
+    if stop.requested:
+        return
+    runner.listener.phase("confirming")
+    if confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})
 
 

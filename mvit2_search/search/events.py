@@ -11,6 +11,9 @@ from mvit2_search.store import Study
 class Listener(Protocol):
     """Every method is called from the thread that searches and may take its time."""
 
+    def phase(self, name: str) -> None:
+        """What the search does from now on, such as `loading images` or `confirming`."""
+
     def opened(self, study: Study, request: Request) -> None:
         """The study holds its inputs and its budget; called once, before the first trial."""
 
@@ -32,6 +35,8 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that does nothing."""
+
+    def phase(self, name: str) -> None: ...
 
     def opened(self, study: Study, request: Request) -> None: ...
 

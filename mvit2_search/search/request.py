@@ -8,10 +8,10 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
+from mvit2_search.results_folder import check_study_name
 from mvit2_search.search.stopping import DEFAULT_STOPPING, check_stopping_rule
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
 
 
@@ -68,15 +68,6 @@ class Request:
     @property
     def folder(self) -> Path:
         return self.results / self.study
-
-
-def check_study_name(name: str) -> None:
-    """Raises SpecError for a name that is no safe folder name."""
-    if not _NAME.fullmatch(name):
-        raise SpecError(
-            f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', "
-            "starting with a letter, a digit or '_'"
-        )
 
 
 def parse_budget(text: str) -> float | str:

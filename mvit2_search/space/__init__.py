@@ -1,6 +1,6 @@
 """Search spaces: what may vary, read from YAML, and the architectures that come out."""
 
-from mvit2_search.space.draw import draw_networks, draw_params
+from mvit2_search.space.draw import draw_networks, draw_params, draw_up_to
 from mvit2_search.space.files import find_space, load_space, shipped_spaces
 from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
 
@@ -12,6 +12,7 @@ __all__ = [
     "SearchSpace",
     "draw_networks",
     "draw_params",
+    "draw_up_to",
     "find_space",
     "load_space",
     "shipped_spaces",

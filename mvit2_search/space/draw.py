@@ -16,15 +16,21 @@ def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConf
     Raises:
         SpecError: the space holds too few networks.
     """
+    found = draw_up_to(space, count, seed=seed)
+    if len(found) < count:
+        raise SpecError(f"space {space.name!r}: {count} different networks asked for, only {len(found)} found")
+    return found
+
+
+def draw_up_to(space: SearchSpace, most: int, *, seed: int) -> list[ArchConfig]:
+    """The same, or all that a smaller space gives."""
     generator = random.Random(seed)
     found: dict[str, ArchConfig] = {}
-    for _ in range(count * _TRIES):
-        if len(found) == count:
+    for _ in range(most * _TRIES):
+        if len(found) == most:
             break
         arch = space.decode(draw_params(space, generator))
         found.setdefault(arch.key, arch)
-    if len(found) < count:
-        raise SpecError(f"space {space.name!r}: {count} different networks asked for, only {len(found)} found")
     return list(found.values())
 
 

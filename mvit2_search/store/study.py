@@ -10,20 +10,16 @@
 Every trial carries its full record as JSON in a user attribute, written before its state.
 """
 
+from __future__ import annotations
+
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
-
-from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.errors import StorageError
 from mvit2_search.records import (
     SCHEMA,
     ConfirmationPlan,
@@ -31,22 +27,41 @@ from mvit2_search.records import (
     Finished,
     Infeasible,
     Outcome,
-    Passport,
     Score,
     Stopped,
     Trial,
 )
-from mvit2_search.store.sqlite import database_path, open_storage, translated
-from mvit2_search.verdict import Limits
+from mvit2_search.store.backup import back_up
+from mvit2_search.store.contents import (
+    BASELINE,
+    RECORD,
+    RETRY_OF,
+    Contents,
+    Row,
+    fact_name,
+    read_facts,
+    read_rows,
+    trial_name,
+)
+from mvit2_search.store.damage import read_checked
+from mvit2_search.store.digests import Digests
+from mvit2_search.store.paths import database_path
+from mvit2_search.store.sqlite import close_storage, open_storage, translated
+from mvit2_search.store.stored import PLAN, StoredStudy
 
-_STATES: dict[type[Outcome], TrialState] = {
-    Finished: TrialState.COMPLETE,
-    Infeasible: TrialState.PRUNED,
-    Stopped: TrialState.PRUNED,
-    Failed: TrialState.FAIL,
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+_STATES: dict[type[Outcome], str] = {
+    Finished: "COMPLETE",
+    Infeasible: "PRUNED",
+    Stopped: "PRUNED",
+    Failed: "FAIL",
 }
-_RECORD, _BASELINE, _RETRY_OF = "record", "baseline", "retry_of"
-_PLAN = "finalists"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,87 +73,49 @@ class Proposal:
     baseline: str | None
 
 
-class Study:
-    """The trials and facts of one search.
-
-    Facts are named JSON values that hold for the whole study: its inputs, the resolved budget, the
-    device's passport. Only the driver, which holds the study's lock, may write.
-    """
+class Study(StoredStudy):
+    """A study as its driver has it, who holds its lock: what is read is what was written last."""
 
     def __init__(self, folder: Path, storage: RDBStorage, study: optuna.Study) -> None:
-        self.folder = folder
+        super().__init__(folder, Contents({}, []))
         self._path = database_path(folder)
         self._storage = storage
         self._study = study
         self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._digests = Digests(folder)
         self._asked: dict[int, optuna.Trial] = {}
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
 
     def close(self) -> None:
         """Bring everything into the one file `study.db`; the study is not used any more."""
-        self._storage.engine.dispose()
+        close_storage(self._storage, self._path)
 
-    def fact(self, name: str) -> Any:
-        """The fact of that name, or None."""
-        with translated(self._path):
-            return self._study.user_attrs.get(name)
+    def back_up(self) -> None:
+        """Bring `study.backup.db` up to date; raises StorageError where that cannot be done."""
+        back_up(self.folder)
 
     def set_fact(self, name: str, value: Any) -> None:
+        text = json.dumps(value)  # as Optuna writes it
+        self._digests.coming(fact_name(name), text)
         with translated(self._path):
             self._study.set_user_attr(name, value)
-
-    @property
-    def passport(self) -> Passport:
-        return Passport(**self.fact("passport"))
-
-    @property
-    def limits(self) -> Limits:
-        """The resolved budget."""
-        return Limits(latency_ms=self.fact("budget_ms"), max_params=self.fact("inputs")["max_params"])
-
-    def trials(self) -> list[Trial]:
-        """Every trial that has an outcome, in order of number."""
-        closed = [t.user_attrs for t in self._frozen() if t.state.is_finished()]
-        return [Trial.from_json(attrs[_RECORD]) for attrs in closed if _RECORD in attrs]
-
-    def lost_numbers(self) -> list[int]:
-        """Trials that were killed before they had an architecture."""
-        return [t.number for t in self._frozen() if t.state.is_finished() and _RECORD not in t.user_attrs]
-
-    def outside(self) -> list[Trial]:
-        """Published widths that the space cannot express: records beside the trials, numbered -1."""
-        return [Trial.from_json(row) for row in self._facts("outside:")]
+        self._digests.written(fact_name(name), text)
 
     def add_outside(self, trial: Trial) -> None:
         self.set_fact(f"outside:{trial.baseline}", trial.to_json())
 
-    def controls(self) -> list[Trial]:
-        """Random architectures to compare the search with, in the order drawn: records beside the trials."""
-        return [Trial.from_json(row) for row in self._facts("control:")]
-
     def add_control(self, index: int, trial: Trial) -> None:
         self.set_fact(f"control:{index:06}", trial.to_json())
-
-    def scores(self) -> list[Score]:
-        """The confirmation's trainings so far."""
-        return [Score.from_json(row) for row in self._facts("score:")]
 
     def add_score(self, score: Score) -> None:
         self.set_fact(f"score:{score.subject}:{score.seed}", score.to_json())
 
-    def plan(self) -> ConfirmationPlan | None:
-        """What the confirmation trains, once it has begun."""
-        row = self.fact(_PLAN)
-        return None if row is None else ConfirmationPlan.from_json(row)
-
     def set_plan(self, plan: ConfirmationPlan) -> None:
-        self.set_fact(_PLAN, plan.to_json())
+        self.set_fact(PLAN, plan.to_json())
 
     def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
         """The next queued trial, or a new one from the sampler, which only a queue can do without."""
+        from optuna.samplers import RandomSampler
+
         with translated(self._path):
             self._study.sampler = sampler or RandomSampler()
             trial = self._study.ask(dict(distributions))
@@ -149,29 +126,33 @@ class Study:
         """Give a trial its outcome. `violations` are Optuna constraints: above 0 is not allowed.
         They can be given only by the process that asked for the trial.
         """
+        record = trial.to_json()
+        text = json.dumps(record)  # as Optuna writes it
+        self._digests.coming(trial_name(trial.number), text)
         with translated(self._path):
             for name, amount in violations.items():
                 self._asked[trial.number].set_constraint(name, amount)
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
-            self._storage.set_trial_user_attr(trial_id, _RECORD, trial.to_json())
+            self._storage.set_trial_user_attr(trial_id, RECORD, record)
             self._finish(trial)
+        self._digests.written(trial_name(trial.number), text)
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
         with translated(self._path):
-            for row in [t.user_attrs[_RECORD] for t in self._frozen() if _is_open(t) and _RECORD in t.user_attrs]:
+            for row in [t.user_attrs[RECORD] for t in self._frozen() if _is_open(t) and RECORD in t.user_attrs]:
                 self._finish(Trial.from_json(row))
             return [_proposal(t.number, t.params, t.user_attrs) for t in self._frozen() if _is_open(t)]
 
     def abandon(self, number: int) -> None:
         """Close a trial that was killed before it had an architecture."""
         with translated(self._path):
-            self._study.tell(number, state=TrialState.FAIL)
+            self._study.tell(number, state=_state("FAIL"))
 
     def queue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
         """Have the published width `name` asked for next."""
         with translated(self._path):
-            self._study.enqueue_trial(dict(params), user_attrs={_BASELINE: name})
+            self._study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
 
     def queue_again(self, number: int) -> None:
         """Have the architecture of a closed trial asked for once more, unless it has been.
@@ -180,82 +161,82 @@ class Study:
         """
         with translated(self._path):
             trials = self._frozen()
-            retries = [t for t in trials if t.user_attrs.get(_RETRY_OF) == number]
-            if all(t.state.is_finished() and _RECORD not in t.user_attrs for t in retries):
-                kept = {k: v for k, v in trials[number].user_attrs.items() if k == _BASELINE}
-                self._study.enqueue_trial(trials[number].params, user_attrs={**kept, _RETRY_OF: number})
+            retries = [t for t in trials if t.user_attrs.get(RETRY_OF) == number]
+            if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
+                kept = {k: v for k, v in trials[number].user_attrs.items() if k == BASELINE}
+                self._study.enqueue_trial(trials[number].params, user_attrs={**kept, RETRY_OF: number})
 
     def queued(self) -> bool:
         """Whether the next trial comes from the queue."""
-        return any(t.state == TrialState.WAITING for t in self._frozen())
+        return any(row.state == "WAITING" for row in self._rows())
 
     def _finish(self, trial: Trial) -> None:
         values = None
         if isinstance(trial.outcome, Finished):
             values = (trial.outcome.accuracy_pct, trial.outcome.latency.latency_ms)
-        self._study.tell(trial.number, values, state=_STATES[type(trial.outcome)])
+        self._study.tell(trial.number, values, state=_state(_STATES[type(trial.outcome)]))
 
     def _frozen(self) -> list[FrozenTrial]:
         with translated(self._path):
             return self._study.get_trials(deepcopy=False)
 
-    def _facts(self, prefix: str) -> list[Any]:
+    def _fact_texts(self) -> Mapping[str, str]:
         with translated(self._path):
-            return [value for name, value in sorted(self._study.user_attrs.items()) if name.startswith(prefix)]
+            return read_facts(self._path)
+
+    def _rows(self) -> Sequence[Row]:
+        with translated(self._path):
+            return read_rows(self._path)
+
+
+def _state(name: str) -> optuna.trial.TrialState:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
 
 
 def _is_open(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.RUNNING
+    return trial.state.name == "RUNNING"
 
 
 def _proposal(number: int, params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Proposal:
-    return Proposal(number=number, params=dict(params), baseline=attrs.get(_BASELINE))
+    return Proposal(number=number, params=dict(params), baseline=attrs.get(BASELINE))
 
 
 def create_study(folder: Path) -> Study:
     """The study in `folder`, made if there is none. Hold `driver_lock(folder)` meanwhile.
 
     Raises:
-        StorageError: the file there is no study of this version, or cannot be written.
+        StorageError: what is there is no study of this version, is damaged, or cannot be written.
     """
     path = database_path(folder)
+    if path.is_symlink():
+        raise StorageError(
+            f"{path}: a link to {path.readlink()}, where another driver would not be noticed; copy the study here"
+        )
+    contents = read_checked(folder)
     storage = open_storage(path)
     with translated(path):
-        study = optuna.create_study(
-            study_name=folder.name, storage=storage, directions=["maximize", "minimize"], load_if_exists=True
-        )
-        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            study.set_metric_names(["accuracy_pct", "latency_ms"])
-        if "schema" not in study.user_attrs:
-            if study.get_trials(deepcopy=False):
-                raise StorageError(f"{path}: an Optuna study that this program did not make")
-            study.set_user_attr("schema", SCHEMA)
-    return _checked(Study(folder, storage, study))
+        study = Study(folder, storage, _optuna_study(folder, storage))
+    if contents is None:
+        study.set_fact("schema", SCHEMA)
+    else:
+        Digests(folder).rewrite(contents.texts())
+    return study
 
 
-def open_study(folder: Path) -> Study:
-    """The study in `folder`, for reading, also while a driver writes to it.
+def _optuna_study(folder: Path, storage: RDBStorage) -> optuna.Study:
+    """The only one in the database, whatever its name: the folder may have been renamed since."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
 
-    Raises:
-        SpecError: there is no study.
-        StorageError: the file there cannot be read.
-    """
-    path = database_path(folder)
-    if not path.is_file():
-        raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")
-    storage = open_storage(path, read_only=True)
-    with translated(path):
-        try:
-            study = optuna.load_study(study_name=folder.name, storage=storage)
-        except KeyError as err:
-            raise StorageError(f"{path}: holds no study named {folder.name!r}; was the folder renamed?") from err
-    return _checked(Study(folder, storage, study))
-
-
-def _checked(study: Study) -> Study:
-    schema = study.fact("schema")
-    if schema is None:
-        raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
-    if schema != SCHEMA:
-        raise StorageError(f"{study.folder}: records of schema {schema}, this version reads {SCHEMA}")
+    names = [study.study_name for study in storage.get_all_studies()]
+    study = optuna.create_study(
+        study_name=names[0] if names else folder.name,
+        storage=storage,
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        study.set_metric_names(["accuracy_pct", "latency_ms"])
     return study

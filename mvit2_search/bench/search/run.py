@@ -14,6 +14,7 @@ from mvit2_search.bench.search.row import search_row
 from mvit2_search.bench.search.rows import Key, SearchRow, append_rows, read_rows
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import Tell
+from mvit2_search.results_folder import BENCH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ def bench_search(
 
 
 def rows_file(results: Path) -> Path:
-    return results / "bench" / "search" / "rows.jsonl"
+    return results / BENCH / "search" / "rows.jsonl"
 
 
 def _wanted(problems: Sequence[str], peers: Sequence[str], seeds: range, evaluations: int) -> list[Key]:

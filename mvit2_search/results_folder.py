@@ -1,0 +1,38 @@
+"""Names that the program itself uses in a results folder, where every other folder is a study."""
+
+import re
+from pathlib import Path
+
+from mvit2_search.errors import SpecError
+
+LATENCIES = ".latencies"  # measurements shared by all that a results folder holds
+BENCH = "bench"  # what benchmarks write
+EXPORTS = "exports"  # architectures exported by their own names; also a folder in each study
+OTHER_DEVICES = "other-devices"  # studies set aside
+_USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder there
+
+
+def check_study_name(name: str) -> None:
+    """Raises SpecError for a name that is no safe folder name, or is used otherwise."""
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', "
+            "starting with a letter, a digit or '_' and not ending with '.'"
+        )
+    if name.lower() in _USED:
+        raise SpecError(f"study {name!r}: the program keeps something else in that folder; choose another name")
+    if _WINDOWS.fullmatch(name):
+        raise SpecError(f"study {name!r}: Windows makes no folder of that name; choose another one")
+
+
+def check_new_name(results: Path, name: str) -> None:
+    """Raises SpecError where another folder in `results` differs from a study of this name by case alone.
+
+    Some disks take the two for one.
+    """
+    there = [path.name for path in results.iterdir()] if results.is_dir() else []
+    alike = [other for other in there if other.lower() == name.lower()]
+    if alike and name not in alike:
+        raise SpecError(f"study {name!r}: {results} holds {alike[0]!r}, and some disks take both for one name")

@@ -1,0 +1,97 @@
+"""What a driver keeps up to date besides the trials: what it is doing, for `status`, and a backup."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import StorageError
+from mvit2_search.records import Score, Trial
+from mvit2_search.search.events import Listener
+from mvit2_search.search.request import Request
+from mvit2_search.store import Activity, Study, forget_activity, write_activity
+
+BACKUP_EVERY = 10  # trials and scores
+
+
+class Watch:
+    """Passes on what a search tells, and writes down what it is doing until its `with` block ends.
+
+    Args:
+        check: raises StorageError where `folder` is no longer the one that the driver holds.
+    """
+
+    def __init__(self, folder: Path, listener: Listener, check: Callable[[], None]) -> None:
+        self._folder, self._listener, self._check = folder, listener, check
+        self._phase, self._since = "starting", _now()
+        self._subject: str | None = None
+        self._ended = 0  # trials and scores since the last backup
+
+    def __enter__(self) -> Self:
+        self._write(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(StorageError):  # of another folder, what is there is somebody else's
+            self._check()
+            forget_activity(self._folder)
+
+    def phase(self, name: str) -> None:
+        self._phase, self._subject, self._since = name, None, _now()
+        self._write(None)
+        self._listener.phase(name)
+
+    def opened(self, study: Study, request: Request) -> None:
+        self._back_up(study)
+        self._listener.opened(study, request)
+
+    def note(self, text: str) -> None:
+        self._listener.note(text)
+
+    def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
+        self._subject, self._since = baseline or f"trial {number}", _now()
+        self._write("starting")
+        self._listener.started(number, arch, baseline)
+
+    def working(self, text: str) -> None:
+        self._write(text)
+        self._listener.working(text)
+
+    def trial_ended(self, study: Study, trial: Trial) -> None:
+        self._listener.trial_ended(study, trial)
+        self._count(study)
+
+    def scored(self, study: Study, score: Score, name: str) -> None:
+        self._listener.scored(study, score, name)
+        self._count(study)
+
+    def closing(self, study: Study) -> None:
+        """The search is at its end, or stops: nothing more is written."""
+        self._back_up(study)
+
+    def _count(self, study: Study) -> None:
+        self._ended += 1
+        if self._ended >= BACKUP_EVERY:
+            self._back_up(study)
+
+    def _back_up(self, study: Study) -> None:
+        self._check()
+        self._ended = 0
+        try:
+            study.back_up()
+        except StorageError as err:  # the study itself is as good as before
+            self.note(str(err))
+
+    def _write(self, doing: str | None) -> None:
+        self._check()
+        activity = Activity(
+            pid=os.getpid(), phase=self._phase, subject=self._subject, doing=doing, since=self._since
+        )
+        write_activity(self._folder, activity)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

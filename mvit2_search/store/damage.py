@@ -1,0 +1,129 @@
+"""Whether a study is what was written to it; what can be restored where it is not, and how."""
+
+import shlex
+import sqlite3
+from itertools import count
+from pathlib import Path
+
+from mvit2_search.errors import StorageError
+from mvit2_search.records import SCHEMA
+from mvit2_search.store.contents import Contents, read_sound
+from mvit2_search.store.digests import Digests
+from mvit2_search.store.paths import backup_path, database_path
+from mvit2_search.store.reading import beside
+
+_DERIVED = ("study.yaml", "pareto.csv", "report.html", "control.csv")
+
+
+def read_checked(folder: Path) -> Contents | None:
+    """What the study in `folder` holds; None where nothing has been recorded yet.
+
+    Raises:
+        StorageError: it is no study, cannot be read, or is not what was written to it; with what can be done.
+    """
+    path = database_path(folder)
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        if found := _traces(folder):
+            what = "is empty" if path.exists() else "is missing"
+            raise _damaged(folder, f"{what}, beside {', '.join(found)}")
+        return None
+    try:
+        contents = read_sound(path)
+    except sqlite3.OperationalError as err:
+        raise StorageError(f"{path}: cannot be read: {err}") from err
+    except sqlite3.DatabaseError as err:
+        raise _damaged(folder, str(err)) from err
+    except OSError as err:
+        raise StorageError(f"{path}: cannot be read: {err.strerror}") from err
+    if contents is None:
+        if found := _traces(folder):
+            raise _damaged(folder, f"holds no study, beside {', '.join(found)}")
+        return None
+    if contents.facts["schema"] != str(SCHEMA):
+        raise StorageError(f"{folder}: records of schema {contents.facts['schema']}, this version reads {SCHEMA}")
+    _compare(folder, contents)
+    return contents
+
+
+def unreadable(folder: Path, name: str) -> StorageError:
+    """A record or fact is no valid one."""
+    return _damaged(folder, f"{name} is damaged")
+
+
+def _compare(folder: Path, contents: Contents) -> None:
+    """With the digests, and with the backup, which never has more."""
+    missing, changed = Digests(folder).differing(contents.texts())
+    if changed:
+        raise _damaged(folder, f"{_listed(changed)} changed since written")
+    if missing:
+        raise _damaged(folder, f"{_listed(missing)} missing", left=contents)
+    backup = _backup(folder)
+    if backup is not None and (backup.trials, backup.scores) > (contents.trials, contents.scores):
+        raise _damaged(folder, f"holds {_amount(contents)}, fewer than the backup", left=contents)
+
+
+def _damaged(folder: Path, why: str, *, left: Contents | None = None) -> StorageError:
+    """The refusal, with the commands that mend it.
+
+    Args:
+        left: what is sound in the study, where that may do.
+    """
+    backup = _backup(folder)
+    remedies = []
+    if backup is not None:
+        remedies.append(
+            f"{backup_path(folder).name} holds {_amount(backup)}; to go on from it: {_restore(folder)}"
+        )
+    if left is not None:
+        others = _put_aside(folder, [Digests(folder).path, backup_path(folder)])
+        remedies.append(f"to go on with the {_amount(left)} that are left: {others}")
+    if not remedies:
+        remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
+    return StorageError(f"{database_path(folder)}: {why}; {'; '.join(remedies)}")
+
+
+def _restore(folder: Path) -> str:
+    """Commands that keep the damaged files and put the backup in their place."""
+    path = database_path(folder)
+    files = [
+        path,
+        *(path.with_name(f"{path.name}-{kind}") for kind in ("wal", "shm", "journal")),
+        Digests(folder).path,
+    ]
+    return f"{_put_aside(folder, files)} && cp {_quoted([backup_path(folder), path])}"
+
+
+def _put_aside(folder: Path, files: list[Path]) -> str:
+    names = (f"damaged-{i}" if i > 1 else "damaged" for i in count(1))
+    aside = next(folder / name for name in names if not (folder / name).exists())
+    there = [file for file in files if file.exists()]
+    move = f" && mv {_quoted(there)} {_quoted([aside])}" if there else ""
+    return f"mkdir {_quoted([aside])}{move}"
+
+
+def _backup(folder: Path) -> Contents | None:
+    """What the backup holds, if it is sound."""
+    try:
+        return read_sound(backup_path(folder)) if backup_path(folder).is_file() else None
+    except (sqlite3.DatabaseError, StorageError, OSError):
+        return None
+
+
+def _traces(folder: Path) -> list[str]:
+    """Files that only a study with records in it leaves beside its database."""
+    files = [Digests(folder).path, backup_path(folder), *beside(database_path(folder))]
+    return [file.name for file in [*files, *(folder / name for name in _DERIVED)] if file.is_file()]
+
+
+def _amount(contents: Contents) -> str:
+    scores = f" and {contents.scores} scores" if contents.scores else ""
+    return f"{contents.trials} trials{scores}"
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more} {'are' if len(names) > 1 else 'is'}"
+
+
+def _quoted(paths: list[Path]) -> str:
+    return " ".join(shlex.quote(str(path)) for path in paths)

@@ -1,0 +1,126 @@
+"""A study as it is on disk, for reading. Imports no Optuna: `status` is to answer at once."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mvit2_search.errors import SpecError
+from mvit2_search.records import ConfirmationPlan, Passport, Score, Trial
+from mvit2_search.store.contents import Contents, Row, fact_name, trial_name
+from mvit2_search.store.damage import read_checked, unreadable
+from mvit2_search.store.lock import lock_path
+from mvit2_search.store.paths import database_path
+from mvit2_search.verdict import Limits
+
+T = TypeVar("T")
+PLAN = "finalists"
+
+
+class StoredStudy:
+    """The trials and facts of one search, as they were when it was opened.
+
+    Facts are named JSON values that hold for the whole study: its inputs, the resolved budget, the
+    device's passport.
+
+    What is damaged raises StorageError when it is asked for.
+    """
+
+    def __init__(self, folder: Path, contents: Contents) -> None:
+        self.folder = folder
+        self._contents = contents
+
+    @property
+    def name(self) -> str:
+        """The folder's, which may have been renamed or copied."""
+        return self.folder.name
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def fact(self, name: str) -> Any:
+        """The fact of that name, or None."""
+        text = self._fact_texts().get(name)
+        return None if text is None else self._parsed(fact_name(name), text, lambda value: value)
+
+    @property
+    def passport(self) -> Passport:
+        return Passport(**self.fact("passport"))
+
+    @property
+    def limits(self) -> Limits:
+        """The resolved budget."""
+        return Limits(latency_ms=self.fact("budget_ms"), max_params=self.fact("inputs")["max_params"])
+
+    def trials(self) -> list[Trial]:
+        """Every trial that has an outcome, in order of number."""
+        rows = [row for row in self._rows() if row.is_closed]
+        return [
+            self._parsed(trial_name(row.number), row.record, Trial.from_json)
+            for row in rows
+            if row.record is not None
+        ]
+
+    def lost_numbers(self) -> list[int]:
+        """Trials that were killed before they had an architecture."""
+        return [row.number for row in self._rows() if row.is_closed and row.record is None]
+
+    def asked(self) -> int:
+        """How many trials have been begun."""
+        return len(self._rows())
+
+    def outside(self) -> list[Trial]:
+        """Published widths that the space cannot express: records beside the trials, numbered -1."""
+        return self._facts("outside:", Trial.from_json)
+
+    def controls(self) -> list[Trial]:
+        """Random architectures to compare the search with, in the order drawn: records beside the trials."""
+        return self._facts("control:", Trial.from_json)
+
+    def scores(self) -> list[Score]:
+        """The confirmation's trainings so far."""
+        return self._facts("score:", Score.from_json)
+
+    def plan(self) -> ConfirmationPlan | None:
+        """What the confirmation trains, once it has begun."""
+        row = self.fact(PLAN)
+        return None if row is None else ConfirmationPlan.from_json(row)
+
+    def _fact_texts(self) -> Mapping[str, str]:
+        return self._contents.facts
+
+    def _rows(self) -> Sequence[Row]:
+        return self._contents.rows
+
+    def _facts(self, prefix: str, make: Callable[[Any], T]) -> list[T]:
+        texts = sorted(self._fact_texts().items())
+        return [self._parsed(fact_name(name), text, make) for name, text in texts if name.startswith(prefix)]
+
+    def _parsed(self, name: str, text: str, make: Callable[[Any], T]) -> T:
+        try:
+            return make(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError, SpecError) as err:
+            raise unreadable(self.folder, name) from err
+
+
+def open_study(folder: Path) -> StoredStudy:
+    """The study in `folder` at this moment, also while a driver writes to it.
+
+    Raises:
+        SpecError: there is no study, or nothing has been recorded yet.
+        StorageError: it cannot be read, or is damaged; the message says what can be restored.
+    """
+    study = find_study(folder)
+    if study is None:
+        raise SpecError(f"{folder}: this study has only just begun; there is nothing to read yet")
+    return study
+
+
+def find_study(folder: Path) -> StoredStudy | None:
+    """The same; None where a driver has taken the folder and recorded nothing yet."""
+    contents = read_checked(folder)
+    if contents is not None:
+        return StoredStudy(folder, contents)
+    if lock_path(folder).is_file() or database_path(folder).is_file():
+        return None
+    raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")

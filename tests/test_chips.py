@@ -1,0 +1,130 @@
+"""Which chip it is, from what Linux says on real boards: `tests/data/cpuinfo`, a core or two of every kind each.
+
+Recorded by others: mailing lists of the kernel, reports to lscpu, users' bug reports. Serial numbers are zeros.
+"""
+
+import json
+import platform
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mvit2_search.cli import cli
+from mvit2_search.latency import machine, make_device
+from mvit2_search.latency.chips import chip_name
+
+RECORDED = Path(__file__).parent / "data" / "cpuinfo"
+NAMES = {
+    "raspberry-pi-3-32-bit": "Cortex-A53 r0p4 (Raspberry Pi 3 Model B Plus Rev 1.3)",
+    "raspberry-pi-4": "Cortex-A72 r0p3 (Raspberry Pi 4 Model B Rev 1.1)",
+    "raspberry-pi-5": "Cortex-A76 r4p1 (Raspberry Pi 5 Model B Rev 1.0)",
+    "graviton2": "Neoverse-N1 r3p1 (Amazon EC2 c6g.xlarge)",
+    "ampere-altra": "Neoverse-N1 r3p1 (WIWYNN Mt.Jade)",
+    "graviton3": "Neoverse-V1 r1p1 (Amazon EC2 c7g.xlarge)",
+    "rk3588": "Cortex-A55 r2p0 + Cortex-A76 r4p0 (Radxa ROCK 5B)",
+    "snapdragon-660": "0x51 0x800 rap2 (Qualcomm Technologies, Inc SDM660)",
+    "snapdragon-765g": "Cortex-A55 r1p0 + Cortex-A76 r4p0 (Qualcomm Technologies, Inc SM7250)",
+    "visionfive2": "sifive,u74-mc (StarFive VisionFive 2 v1.3B)",
+    "mt7621": "MIPS 1004Kc V2.15 (MikroTik RouterBOARD 760iGS)",
+    "power7": "POWER7 (CHRP IBM,8233-E8B)",
+    "z15": "IBM/S390 8561",
+    "loongson-3a6000": "Loongson-3A6000-HV (generic-loongson-machine)",
+    "xeon": "Intel(R) Xeon(R) Platinum 8269CY CPU @ 2.50GHz",
+    "sandbox": "GenuineIntel 6 85 unknown",
+}
+TREES = {"rk3588": "Radxa ROCK 5B\0", "visionfive2": "StarFive VisionFive 2 v1.3B\0"}
+PRODUCTS = {
+    "graviton2": ("Amazon EC2", "c6g.xlarge"),
+    "graviton3": ("Amazon EC2", "c7g.xlarge"),
+    "ampere-altra": ("WIWYNN", "Mt.Jade"),
+    "xeon": ("Alibaba Cloud", "Alibaba Cloud ECS"),
+}
+
+
+def files_of(board):
+    """What a system says, by path."""
+    vendor, product = PRODUCTS.get(board, ("", ""))
+    return {
+        "/proc/cpuinfo": (RECORDED / f"{board}.txt").read_text(),
+        "/proc/device-tree/model": TREES.get(board, ""),
+        "/sys/class/dmi/id/sys_vendor": f"{vendor}\n",
+        "/sys/class/dmi/id/product_name": f"{product}\n",
+    }
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Be on a board, or on one of which nothing can be read."""
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+
+    def move(board):
+        found = {} if board is None else files_of(board)
+        monkeypatch.setattr(machine, "_read", lambda path: found.get(path, ""))
+
+    return move
+
+
+@pytest.mark.parametrize("board", NAMES)
+def test_a_board_has_its_name(on, board):
+    on(board)
+    assert machine.chip() == NAMES[board]
+
+
+def test_every_recorded_file_has_a_name_and_no_two_boards_share_a_passport(on):
+    boards = [path.stem for path in RECORDED.glob("*.txt")]
+    passports = {}
+    for board in boards:
+        on(board)
+        passports[board] = make_device("host").passport().digest
+    same = [pair for pair in combinations(sorted(boards), 2) if passports[pair[0]] == passports[pair[1]]]
+    assert same == [("raspberry-pi-4", "raspberry-pi-4-32-bit")]  # the system tells these two apart
+    assert len(boards) == len(NAMES) + 1
+
+
+def test_two_boards_with_the_same_cores_are_told_apart_by_the_least_that_is_known():
+    cores = (RECORDED / "graviton2.txt").read_text()
+    names = [
+        chip_name(cores),
+        chip_name(cores, board="Ampere Mt. Jade"),
+        chip_name(cores, maker="GIGABYTE R272-P30-JG"),
+        chip_name(cores + "Hardware\t: Ampere(R) Altra(R) Processor\n"),
+        chip_name(cores + "Model\t\t: Somebody's Board\n"),
+        chip_name(cores.replace("0x3", "0x4")),
+        chip_name(cores.replace("0xd0c", "0xd8e")),
+    ]
+    assert len(set(names)) == len(names)
+    assert names[0] == "Neoverse-N1 r3p1"
+    assert names[-1] == "0x41 0xd8e r3p1"
+
+
+def test_the_board_of_the_kernel_stays_whether_a_container_hides_the_rest_or_not():
+    cpuinfo = (RECORDED / "raspberry-pi-4.txt").read_text()
+    assert chip_name(cpuinfo) == chip_name(cpuinfo, board="Raspberry Pi 4 Model B Rev 1.1", maker="Unknown")
+
+
+def test_the_order_and_the_number_of_cores_say_nothing():
+    text = (RECORDED / "rk3588.txt").read_text()
+    blocks = text.strip().split("\n\n")
+    assert chip_name("\n\n".join(blocks[::-1])) == chip_name(text) == chip_name("\n\n".join([*blocks, blocks[0]]))
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "processor\t: 0\n", "model name\t:\n", "\x00\xff: \x00"])
+def test_where_nothing_is_said_the_architecture_is(on, monkeypatch, text):
+    assert chip_name(text) == ""
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    on(None)
+    assert machine.chip() == "riscv64"
+
+
+def test_a_system_without_these_files_is_no_error(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "FreeBSD")
+    monkeypatch.setattr(machine, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    assert machine.chip() == platform.machine()
+
+
+def test_devices_are_listed_with_the_board(on):
+    on("raspberry-pi-5")
+    found = {row["name"]: row for row in json.loads(CliRunner().invoke(cli, ["devices", "--json"]).stdout)}
+    assert "Cortex-A76 r4p1 (Raspberry Pi 5 Model B Rev 1.0)" in found["host"]["about"]

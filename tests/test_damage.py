@@ -1,0 +1,333 @@
+"""A study that was damaged from outside: it is refused, with what can be restored and how, and nothing is lost."""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from fakes import FormulaProxy, macs_device, request, search
+from mvit2_search.cli import cli
+from mvit2_search.errors import StorageError
+from mvit2_search.search import Interrupt, Silent, driver, run_search
+from mvit2_search.store import backup_path, create_study, database_path, driver_lock, open_study
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+READERS = ("status", "report", "export")
+
+
+class DiesAfter(Silent):
+    def __init__(self, trials):
+        self.left = trials
+
+    def trial_ended(self, study, trial):
+        self.left -= 1
+        if self.left == 0:
+            os._exit(137)
+
+
+def killed_search(asked, trials):
+    """A search in a process of its own that is killed after so many trials."""
+    child = os.fork()
+    if child == 0:
+        run_search(asked, DiesAfter(trials), Interrupt(), source=macs_device(), proxy=FormulaProxy())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def resume(tmp_path, monkeypatch):
+    """`mvit2-search run` for the study of `request`, on a formula."""
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
+
+    def call():
+        return invoke(
+            *("run", "--space", "blocks", "--data", tmp_path / "images", "--latency-budget", "mobilevitv2-0.75"),
+            *("--study", "test", "--results", tmp_path / "results", "--stopping", "none", "--trials", 4),
+            *("--confirm-seeds", 2, "--image-size", 32),
+        )
+
+    return call
+
+
+def contents(folder):
+    """What is in a study's folder, but for what says who runs it."""
+    passing = ("driver.lock", "progress.json", "study.db-shm", "study.db-wal")
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in passing
+    }
+
+
+def refusal(folder, resume):
+    """The one line with which `run` and every command that reads refuse, having changed nothing of the study."""
+    before = contents(folder)
+    results = [resume(), *(invoke(command, folder) for command in READERS)]
+    for result in results:
+        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
+        assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    assert contents(folder) == before
+    assert len({result.stderr for result in results}) == 1
+    return results[0].stderr
+
+
+def carry_out(line, which="to go on from it"):
+    """The commands that a refusal names."""
+    (command,) = re.findall(rf"{which}: ([^;\n]*)", line)
+    subprocess.run(command.strip(), shell=True, check=True)
+
+
+def records(folder):
+    return {trial.number: trial for trial in open_study(folder).trials()}
+
+
+def truncate(folder):
+    database_path(folder).write_bytes(b"")
+
+
+def delete(folder):
+    database_path(folder).unlink()
+
+
+def overwrite_a_page(folder):
+    """One that holds records, by noise."""
+    pages = database_path(folder).read_bytes()
+    at = pages.rindex(b'"curve_pct"') // 4096 * 4096
+    database_path(folder).write_bytes(pages[:at] + b"\xa5" * 4096 + pages[at + 4096 :])
+
+
+def zero_the_header(folder):
+    database_path(folder).write_bytes(bytes(100) + database_path(folder).read_bytes()[100:])
+
+
+def cut_in_half(folder):
+    whole = database_path(folder).read_bytes()
+    database_path(folder).write_bytes(whole[: len(whole) // 2])
+
+
+def execute(folder, *statement):
+    with sqlite3.connect(database_path(folder)) as connection:
+        connection.execute(*statement)
+    connection.close()
+
+
+def break_a_record(folder):
+    execute(folder, "UPDATE trial_user_attributes SET value_json = '{\"number\": 1' WHERE trial_id = 2")
+
+
+def change_an_accuracy(folder):
+    change = "value_json = replace(value_json, '\"accuracy_pct\": 7', '\"accuracy_pct\": 8')"
+    execute(folder, f"UPDATE trial_user_attributes SET {change}")
+
+
+def change_a_score(folder):
+    execute(
+        folder,
+        "UPDATE study_user_attributes SET value_json = replace(value_json, '8', '9') WHERE key LIKE 'score%'",
+    )
+
+
+def change_the_budget(folder):
+    execute(folder, "UPDATE study_user_attributes SET value_json = '99.0' WHERE key = 'budget_ms'")
+
+
+def delete_a_trial(folder):
+    execute(folder, "DELETE FROM trial_user_attributes WHERE trial_id = 3")
+
+
+def empty_its_tables(folder):
+    for table in ("studies", "trials", "study_user_attributes", "trial_user_attributes"):
+        execute(folder, f"DELETE FROM {table}")
+
+
+DAMAGES = [
+    truncate,
+    delete,
+    overwrite_a_page,
+    zero_the_header,
+    cut_in_half,
+    break_a_record,
+    change_an_accuracy,
+    change_a_score,
+    change_the_budget,
+    delete_a_trial,
+    empty_its_tables,
+]
+
+
+@pytest.fixture(scope="module")
+def finished_results(tmp_path_factory):
+    """A results folder with a finished study, to be copied; made once for all kinds of damage."""
+    from conftest import write_images
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_images(folder / "images", {"blue": 20, "red": 20})
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, damage):
+    if not (finished_results / "results").exists():
+        search(request(finished_results))
+    shutil.copytree(finished_results / "results", tmp_path / "results")
+    folder = request(tmp_path).folder
+    whole, scores = records(folder), open_study(folder).scores()
+    damage(folder)
+    damaged = contents(folder)
+    line = refusal(folder, resume)
+    assert f"holds {len(whole)} trials and {len(scores)} scores" in line
+    carry_out(line)
+    assert records(folder) == whole
+    assert resume().exit_code == 0
+    aside = contents(folder / "damaged")
+    assert aside.get("study.db") == damaged.get("study.db")
+
+
+def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tmp_path, resume):
+    asked = request(tmp_path, trials=6)
+    killed_search(asked, 12)
+    whole = records(asked.folder)
+    (wal,) = asked.folder.glob("study.db-wal")
+    wal.unlink()
+    line = refusal(asked.folder, resume)
+    assert "holds no study, beside study.digests" in line
+    assert "study.backup.db holds 10 trials; to go on from it: " in line
+    carry_out(line)
+    assert records(asked.folder).items() <= whole.items()
+    assert len(records(asked.folder)) == 10
+    finished = search(asked)
+    assert finished.fact("ended")
+    assert records(asked.folder).items() >= {n: whole[n] for n in range(10)}.items()
+
+
+def test_a_kill_at_any_time_is_no_damage(tmp_path):
+    asked = request(tmp_path)
+    for trials in (1, 3, 5):
+        killed_search(asked, trials)
+        assert open_study(asked.folder).trials()
+    assert search(asked).fact("ended")
+
+
+def test_a_write_that_a_crash_cut_short_is_no_damage(tmp_path):
+    """The digest is written before the record; either may be the last thing that was."""
+    folder = search(request(tmp_path)).folder
+    path = folder / "study.digests"
+    with path.open("a") as file:
+        file.write(f"? {'0' * 16} trial 99\n? {'0' * 16} fact budget_ms\n! 0123")
+    assert open_study(folder).fact("ended")
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(keepends=True) if " trial 3\n" not in line)
+    )
+    assert 3 in records(folder)
+    assert search(request(tmp_path)).fact("ended")
+    assert " trial 3\n" in path.read_text()
+
+
+def test_a_study_from_before_there_were_digests_opens_and_gets_them(tmp_path):
+    asked = request(tmp_path)
+    folder = search(asked).folder
+    for name in ("study.digests", "study.backup.db"):
+        (folder / name).unlink()
+    assert open_study(folder).fact("ended")
+    search(replace(asked, trials=5))
+    assert backup_path(folder).is_file()
+    assert (folder / "study.digests").is_file()
+
+
+def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
+    folder = search(request(tmp_path)).folder
+    (folder / "study.digests").unlink()
+    for text in ('{"number": 1', '{"number": 1}', "[1]", "null"):
+        execute(folder, "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = 2", (text,))
+        for command in READERS:
+            result = invoke(command, folder)
+            assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+            assert "trial 1 is damaged" in result.stderr
+
+
+def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
+    """Whoever deletes the log may delete the digests too."""
+    asked = request(tmp_path)
+    folder = search(asked).folder
+    (folder / "study.digests").unlink()
+    execute(folder, "DELETE FROM trial_user_attributes WHERE trial_id > 5")
+    backup = backup_path(folder).read_bytes()
+    line = refusal(folder, resume)
+    assert "fewer than the backup" in line
+    assert backup_path(folder).read_bytes() == backup
+    carry_out(line, "that are left")
+    assert len(records(folder)) == 5
+    assert (folder / "damaged" / "study.backup.db").read_bytes() == backup
+    assert resume().exit_code == 0
+
+
+def test_a_damaged_study_is_not_backed_up(tmp_path):
+    asked = request(tmp_path)
+    folder = search(asked).folder
+    backup = backup_path(folder).read_bytes()
+    with driver_lock(folder):
+        study = create_study(folder)
+        change_an_accuracy(folder)
+        with pytest.raises(StorageError, match="no backup was made"):
+            study.back_up()
+    assert backup_path(folder).read_bytes() == backup
+
+
+def test_without_a_backup_it_says_so(tmp_path, resume):
+    folder = search(request(tmp_path)).folder
+    backup_path(folder).write_bytes(b"")
+    truncate(folder)
+    assert "there is no backup" in refusal(folder, resume)
+
+
+def test_a_backup_that_cannot_be_written_is_noted_and_the_search_goes_on(tmp_path):
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    asked = request(tmp_path)
+    (asked.folder / "study.backup.db").mkdir(parents=True)  # nothing can be renamed over a folder
+    assert search(asked, listener=Notes()).fact("ended")
+    assert any("no backup was made" in note for note in notes)
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_text(path):
+    path.write_text("these are my notes\n" * 200)
+
+
+def another_programs(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE photos (name TEXT)")
+    connection.close()
+
+
+def a_link(path):
+    path.symlink_to(path.with_name("elsewhere.db"))
+
+
+@pytest.mark.parametrize("thing", [a_folder, a_text, another_programs, a_link], ids=lambda thing: thing.__name__)
+def test_what_is_no_study_is_refused_and_left_alone(tmp_path, resume, thing):
+    folder = request(tmp_path).folder
+    folder.mkdir(parents=True)
+    thing(database_path(folder))
+    before = contents(folder)
+    result = resume()
+    assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
+    assert "study.db" in result.stderr
+    assert contents(folder) == before
+    for command in READERS if thing is not a_link else ():
+        result = invoke(command, folder)
+        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output

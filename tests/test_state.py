@@ -1,0 +1,211 @@
+"""What `status` says of a search at every moment, from the first on."""
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+
+import mvit2_search.timer as timer
+from conftest import write_images
+from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
+from mvit2_search.cli import cli
+from mvit2_search.report.state import State, state_json, state_sentences
+from mvit2_search.report.time_left import FINALISTS, duration, time_left
+from mvit2_search.search import Interrupt, Silent, finalists, run_search
+from mvit2_search.store import Activity, Holder, driver_lock, write_activity
+from mvit2_search.verdict import Confirmed
+from test_report import summary
+
+REQUEST = {"trials": 10, "confirm_seeds": 3, "control": 0, "max_hours": None}
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def status(folder):
+    """Both forms, which must be there at any time."""
+    printed, data = invoke("status", folder), invoke("status", folder, "--json")
+    assert (printed.exit_code, data.exit_code) == (0, 0), printed.stderr + data.stderr
+    return printed.output, json.loads(data.output)
+
+
+class Asks(Silent):
+    """Asks for the status at every event, and keeps what it is told by phase."""
+
+    def __init__(self, folder):
+        self.folder, self.told = folder, {}
+
+    def _ask(self):
+        text, data = status(self.folder)
+        self.told.setdefault(data["phase"], []).append((text, data))
+
+    def phase(self, name):
+        self._ask()
+
+    def working(self, text):
+        self._ask()
+
+    def trial_ended(self, study, trial):
+        self._ask()
+
+    def scored(self, study, score, name):
+        self._ask()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What was told in one search, at every event."""
+    folder = tmp_path_factory.mktemp("told")
+    write_images(folder / "images", {"blue": 20, "red": 20})
+    asked = request(folder, control=1)
+    listener = Asks(asked.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timer, "export_model", fake_export)
+        patch.setattr(timer, "verify_network", lambda *_: AGREES)
+        run_search(asked, listener, Interrupt(), source=macs_device(), proxy=FormulaProxy())
+    return listener.told
+
+
+def test_every_phase_is_told_with_what_runs_it(told):
+    assert list(told) == [
+        "loading images",
+        "timing the reference",
+        "published widths",
+        "searching",
+        "random control",
+        "confirming",
+    ]
+    for text, data in (pair for pairs in told.values() for pair in pairs):
+        assert data["process"]["pid"] == os.getpid()
+        assert (
+            f"Process {os.getpid()} on {data['process']['host']} runs it since {data['process']['since']}" in text
+        )
+    assert (
+        len({frozenset(data) for pairs in told.values() for _, data in pairs}) == 1
+    )  # the same names at any time
+
+
+def test_the_current_trial_and_its_epoch_are_told(told):
+    now = [data["now"] for _, data in told["searching"] if data["now"]["subject"]]
+    assert {one["subject"] for one in now} >= {"trial 7", "trial 8"}
+    assert any("training, epoch 2: " in (one["doing"] or "") for one in now)
+    assert any("Now: trial 7, training, epoch 1: " in text for text, _ in told["searching"])
+    assert any(data["now"]["subject"] == "mobilevitv2-0.75" for _, data in told["published widths"])
+
+
+def test_the_time_left_is_not_known_before_a_candidate_is_trained(told):
+    for phase in ("loading images", "timing the reference", "published widths"):
+        assert all(data["seconds_left"] is None for _, data in told[phase])
+        assert all("Time left: not known yet." in text for text, _ in told[phase])
+    last = told["searching"][-1][1]
+    assert last["seconds_left"] >= 0
+    assert "trainings of the confirmation" in last["seconds_left_from"]
+
+
+def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_path, images, instant_export):
+    folder = search(request(tmp_path)).folder
+    text, data = status(folder)
+    assert "Phase: finished. No process runs it." in text
+    assert (data["phase"], data["process"], data["now"], data["seconds_left"]) == ("finished", None, None, None)
+    assert not (folder / "progress.json").exists()
+
+
+@pytest.mark.parametrize("moment", ["loading images", "timing the reference", "searching"])
+def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, instant_export, moment):
+    asked = request(tmp_path)
+
+    class Dies(Silent):
+        def phase(self, name):
+            if name == moment:
+                os._exit(137)
+
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            run_search(asked, Dies(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
+    assert (asked.folder / "progress.json").is_file()
+    text, data = status(asked.folder)
+    assert "Phase: stopped. No process runs it; the command that began it goes on." in text
+    assert (data["phase"], data["process"], data["now"]) == ("stopped", None, None)
+    for command in ("report", "export"):
+        result = invoke(command, asked.folder)
+        assert result.exit_code == (0 if (command, moment) == ("report", "searching") else 2)
+        assert result.stderr.count("\n") <= 1
+    with driver_lock(asked.folder):  # the next driver, which has not said what it does yet
+        assert status(asked.folder)[1]["phase"] in ("starting", moment)
+    assert search(asked).fact("ended")
+
+
+def test_what_a_killed_driver_left_is_not_what_the_next_one_does(tmp_path):
+    with driver_lock(tmp_path):
+        left = Activity(pid=os.getpid() + 1, phase="searching", subject="trial 3", doing=None, since="2026-01-01")
+        write_activity(tmp_path, left)
+        assert status(tmp_path)[1]["phase"] == "starting"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
+def test_a_broken_note_of_what_is_done_is_no_error(tmp_path, text):
+    with driver_lock(tmp_path):
+        (tmp_path / "progress.json").write_text(text)
+        assert status(tmp_path)[1]["phase"] == "starting"
+
+
+def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images, instant_export):
+    asked = request(tmp_path)
+    (asked.folder / "progress.json").mkdir(parents=True)  # cannot be written over
+    assert search(asked).fact("ended")
+
+
+def test_what_is_no_study_is_still_none(tmp_path):
+    assert invoke("status", tmp_path / "nothing").exit_code == 2
+
+
+def test_the_time_left_by_hand():
+    """Two of ten candidates took 60 and 30 s, and one over the budget 6 s: 48 s for each that is trained."""
+    trials = [
+        trial(0, finished(70, 10), baseline="mobilevitv2-0.5", seconds=100.0),
+        trial(1, finished(75, 20), seconds=60.0),
+        trial(2, finished(75, 20), seconds=30.0),
+        trial(3, seconds=6.0, repeats=1),
+    ]
+    one = Confirmed(trial=trials[1], accuracy_pct={1000: 76.0, 1001: 77.0})
+    left = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST)
+    training = (100 + 60 + 30) / 3
+    assert left.seconds == pytest.approx(8 * 48 + (6 * 3 - 2) * training)
+    assert left.basis == (
+        "8 candidates at 48 s each, at most 16 trainings of the confirmation at 63 s each, from 3 trials so far"
+    )
+    limited = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST, search_s=100.0)
+    assert limited.seconds == pytest.approx(100 + 16 * training)
+    control = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST | {"control": 2})
+    assert control.seconds == pytest.approx(left.seconds + 2 * 48)
+
+
+def test_hours_count_from_the_start_of_the_process():
+    started = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    holder = Holder(pid=1, host="here", since=started)
+    trials = [trial(1, finished(75, 20), seconds=3600.0)]
+    over = State(
+        name="a",
+        summary=summary(trials=trials, confirmed=[], ended=None),
+        holder=holder,
+        activity=None,
+        request=REQUEST | {"max_hours": 1.0, "confirm_seeds": 0},
+    )
+    assert state_json(over)["seconds_left"] == 0.0
+    assert "Phase: starting. Process 1 on here" in state_sentences(over)[0]
+
+
+def test_the_most_finalists_are_those_of_the_confirmation():
+    assert finalists.MOST + 2 == FINALISTS  # published widths around the budget
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (99, "99 s"), (720, "12 min"), (12_600, "3.5 h")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,295 @@
+"""A study's folder is renamed, copied, or cannot be written; and which names a study may have."""
+
+import ast
+import ctypes
+import json
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import traceback
+from pathlib import Path
+
+import optuna
+import pytest
+from click.testing import CliRunner
+
+import mvit2_search
+from fakes import FormulaProxy, macs_device, request, search
+from mvit2_search.cli import cli
+from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.results_folder import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
+from mvit2_search.search import Interrupt, Silent, driver
+from mvit2_search.store import create_study, database_path, driver_lock, open_study
+
+pytestmark = pytest.mark.usefixtures("instant_export", "images")
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """`mvit2-search run` on a formula."""
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
+
+    def call(study, *more):
+        return invoke(
+            *("run", "--space", "blocks", "--data", tmp_path / "images", "--latency-budget", "mobilevitv2-0.75"),
+            *("--study", study, "--results", tmp_path / "results", "--stopping", "none", "--trials", 4),
+            *("--confirm-seeds", 2, "--image-size", 32, *more),
+        )
+
+    return call
+
+
+class StopsAfter(Silent):
+    def __init__(self, interrupt, trials):
+        self.interrupt, self.left = interrupt, trials
+
+    def trial_ended(self, study, trial):
+        self.left -= 1
+        self.interrupt.requested = self.left <= 0
+
+
+def stopped_search(asked, trials):
+    interrupt = Interrupt()
+    return search(asked, listener=StopsAfter(interrupt, trials), interrupt=interrupt)
+
+
+def optuna_studies(folder):
+    with sqlite3.connect(database_path(folder)) as connection:
+        names = [name for (name,) in connection.execute("SELECT study_name FROM studies")]
+    connection.close()
+    return names
+
+
+@pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
+def test_a_study_goes_on_in_a_folder_of_another_name(tmp_path, run, move):
+    first = stopped_search(request(tmp_path), 5)
+    done = first.trials()
+    other = first.folder.with_name("other")
+    move(first.folder, other)
+    assert invoke("status", other).output.startswith("Study other: ")
+    result = run("other")
+    assert result.exit_code == 0, result.output
+    assert optuna_studies(other) == ["test"]
+    study = open_study(other)
+    assert study.trials()[: len(done)] == done
+    assert study.fact("ended")
+    (printed,) = re.findall(r"Export: .* (export other .*)", result.output)
+    assert invoke(*printed.split()).output.startswith(str(other / "exports"))
+    assert "Study other is finished" in run("other").output
+
+
+def test_a_database_of_two_studies_is_refused_with_a_command_that_mends_it(tmp_path, run):
+    folder = stopped_search(request(tmp_path), 3).folder
+    url = f"sqlite:///{database_path(folder)}"
+    optuna.create_study(study_name="second", storage=url, directions=["maximize"] * 2)
+    for result in (run("test"), invoke("status", folder), invoke("report", folder), invoke("export", folder)):
+        assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+        assert "holds 2 Optuna studies ('test', 'second')" in result.stderr
+    assert f"optuna delete-study --storage {url} --study-name NAME" in result.stderr
+    optuna.delete_study(study_name="second", storage=url)
+    assert run("test").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bench",
+        "Bench",
+        "EXPORTS",
+        "exports",
+        "other-devices",
+        ".latencies",
+        "CON",
+        "nul.txt",
+        "com1",
+        "a.",
+        "..",
+        ".",
+    ],
+)
+def test_names_that_are_used_or_no_folders_are_refused(tmp_path, run, name):
+    result = run(name)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "results" / name / "driver.lock").exists()
+    with pytest.raises(SpecError):
+        request(tmp_path, study=name)
+
+
+@pytest.mark.parametrize("name", ["bench2", "my-exports", "con1", "a.b", "_", "x" * 64])
+def test_names_that_are_like_those_are_fine(tmp_path, name):
+    assert request(tmp_path, study=name).study == name
+
+
+def test_a_name_that_differs_by_case_alone_is_refused(tmp_path, run):
+    stopped_search(request(tmp_path), 1)
+    result = run("Test")
+    assert result.exit_code == 2
+    assert "'test'" in result.stderr
+    assert not (tmp_path / "results" / "Test").exists()
+
+
+def test_every_folder_that_the_program_makes_in_the_results_is_on_the_list():
+    """`results / "name"` stands nowhere: a new folder needs a constant, and a constant stands beside the list."""
+    written = []
+    for path in Path(mvit2_search.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            is_join = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+            if is_join and ast.unparse(node.left) in ("results", "request.results", "folder.parent"):
+                written.append((path.name, ast.unparse(node.right)))
+    literals = [name for _, name in written if name[0] in "'\""]
+    assert literals == []
+    used = {name for _, name in written}
+    assert {"LATENCIES", "BENCH", "EXPORTS", "OTHER_DEVICES"} <= used
+    for name in (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES):
+        with pytest.raises(SpecError):
+            request(Path(), study=name)
+
+
+def as_a_user(folder, work):
+    """What `work` gives in a process that may only read `folder`, whoever runs the tests."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            drop_privileges()
+            assert not os.access(folder, os.W_OK)
+            result = work()
+            known = isinstance(result.exception, SystemExit | None)
+            error = result.stderr if known else "".join(traceback.format_exception(result.exception))
+            text = json.dumps([result.exit_code, result.stdout, error])
+        except BaseException as err:
+            text = json.dumps([type(err).__name__, str(err), ""])
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write(text)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
+
+
+def drop_privileges():
+    """Permissions are to hold for root too, whose files these are."""
+    if sys.platform != "linux":
+        return
+    version, whole_process, nothing = 0x20080522, 0, (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(version, whole_process), nothing) == 0
+
+
+@pytest.fixture
+def archive():
+    """Makes a folder readable only; undone at the end."""
+    if sys.platform != "linux" and os.getuid() == 0:
+        pytest.skip("root may write everywhere on this system")
+    closed = []
+
+    def close(folder):
+        for path in [*folder.rglob("*"), folder]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        closed.append(folder)
+        return folder
+
+    yield close
+    for folder in closed:
+        folder.chmod(0o755)
+
+
+def test_a_finished_study_in_a_folder_that_cannot_be_written_is_read(tmp_path, archive):
+    study = search(request(tmp_path))
+    whole = invoke("status", study.folder, "--json").output
+    folder = archive(study.folder)
+    before = sorted(path.name for path in folder.iterdir())
+    assert as_a_user(folder, lambda: invoke("status", folder, "--json")) == [0, whole, ""]
+    for command in ("report", "export"):
+        code, _, error = as_a_user(folder, lambda: invoke(command, folder))  # noqa: B023
+        assert (code, error.count("\n")) == (4, 1)
+        assert "cannot write: Permission denied" in error
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_study_that_stayed_in_its_log_mode_is_read_where_nothing_can_be_written(tmp_path, archive):
+    study = search(request(tmp_path))
+    with sqlite3.connect(database_path(study.folder)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    folder = archive(study.folder)
+    assert as_a_user(folder, lambda: invoke("status", folder))[0] == 0
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_the_log_of_a_killed_driver_is_never_left_out(tmp_path, archive, shared_memory):
+    asked = request(tmp_path)
+    child = os.fork()
+    if child == 0:
+
+        class Dies(StopsAfter):
+            def trial_ended(self, study, trial):
+                if trial.number == 4:
+                    os._exit(9)
+
+        search(asked, listener=Dies(Interrupt(), 99))
+    os.waitpid(child, 0)
+    assert (asked.folder / "study.db-wal").stat().st_size
+    if not shared_memory:
+        (asked.folder / "study.db-shm").unlink()
+    folder = archive(asked.folder)
+    code, text, error = as_a_user(folder, lambda: invoke("status", folder, "--json"))
+    assert code == 0, error
+    assert json.loads(text)["trials"] == 5
+
+
+def test_a_study_that_ended_is_one_file(tmp_path):
+    folder = search(request(tmp_path)).folder
+    assert not list(folder.glob("study.db-*"))
+    with sqlite3.connect(database_path(folder)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+
+
+def test_a_reader_at_the_end_keeps_nobody_waiting_and_a_driver_starts_beside_one(tmp_path):
+    """While it reads, SQLite's files stay; the next driver goes on with them."""
+    folder = stopped_search(request(tmp_path), 3).folder
+    reader = sqlite3.connect(database_path(folder), isolation_level=None)
+    with driver_lock(folder):
+        study = create_study(folder)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM trials").fetchone()
+        study.set_fact("a", 1)
+        study.close()
+        again = create_study(folder)
+        again.set_fact("b", 2)
+        reader.close()
+        again.close()
+    assert (open_study(folder).fact("a"), open_study(folder).fact("b")) == (1, 2)
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, archive):
+    study = search(request(tmp_path))
+    folder = archive(study.folder)
+    database_path(folder).chmod(0o000)
+    code, _, error = as_a_user(folder, lambda: invoke("status", folder))
+    assert (code, error.count("\n")) == (4, 1)
+    assert "study.db" in error
+
+
+def test_a_folder_that_is_renamed_while_its_study_runs_ends_the_run_and_goes_on_under_its_name(tmp_path):
+    class Renames(Silent):
+        def trial_ended(self, study, trial):
+            if trial.number == 2:
+                study.folder.rename(study.folder.with_name("moved"))
+
+    asked = request(tmp_path)
+    with pytest.raises(StorageError, match="moved or deleted while its study ran"):
+        search(asked, listener=Renames())
+    assert not asked.folder.exists()
+    assert len(open_study(asked.folder.with_name("moved")).trials()) == 3
+    assert search(request(tmp_path, study="moved")).fact("ended")
