@@ -6,7 +6,7 @@ best of them is chosen by the same scores (`paired.py`).
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,14 +33,19 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmed:
-    """An architecture and its accuracy for each fresh seed."""
+    """An architecture and its accuracy for each fresh seed; `balanced_pct` where classes are unbalanced."""
 
     trial: Trial
     accuracy_pct: dict[int, float]
+    balanced_pct: dict[int, float] = field(default_factory=dict)
 
     @property
     def mean_pct(self) -> float:
         return float(np.mean(list(self.accuracy_pct.values())))
+
+    @property
+    def mean_balanced_pct(self) -> float | None:
+        return float(np.mean(list(self.balanced_pct.values()))) if self.balanced_pct else None
 
     @property
     def latency_ms(self) -> float:
@@ -206,12 +211,18 @@ def confirmations(
             count for nothing. None for all.
     """
     found: dict[str, dict[int, float]] = {}
+    balanced: dict[str, dict[int, float]] = {}
     for score in scores:
         if not isinstance(score.result, Failed):
             found.setdefault(score.subject, {})[score.seed] = score.result
+        if score.balanced_pct is not None:
+            balanced.setdefault(score.subject, {})[score.seed] = score.balanced_pct
     finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
     once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
-    confirmed = [Confirmed(trial=once[key], accuracy_pct=found[key]) for key in found.keys() & once.keys()]
+    confirmed = [
+        Confirmed(trial=once[key], accuracy_pct=found[key], balanced_pct=balanced.get(key, {}))
+        for key in found.keys() & once.keys()
+    ]
     compared = [c for c in confirmed if finalists is None or c.trial.baseline or c.trial.arch.key in finalists]
     return sorted(compared, key=lambda c: (c.trial.number, c.trial.baseline or ""))
 

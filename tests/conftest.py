@@ -96,7 +96,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`mvit2-search run` on a folder of images, with nothing to time and a formula instead of a training."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
     monkeypatch.chdir(tmp_path)
 
     def invoke(data: Path | str, *more: str) -> Result:

@@ -32,7 +32,9 @@ def paint(folder, classes, value):
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(10):
-            Image.new("L", (9 + i, 8), value).save(folder / name / f"{i}.png")
+            image = Image.new("L", (9 + i, 8), value)
+            image.putpixel(((9 + i) // 2, 4), value + 10)
+            image.save(folder / name / f"{i}.png")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +127,18 @@ def test_images_beside_the_classes_are_counted(tmp_path):
         (["Train", "Val", "cat"], ["Train/ and Val/", "look like parts"]),
         (["train/a", "train/b", "car"], ["train/", "car/", "like classes"]),
         (["train/a", "train/b", "val/a", "val/b", "a", "b"], ["a/ and b/", "like classes"]),
-        (["train/train/a", "train/train/b", "train/val/a"], ["train/ and val/ itself", "--data {root}/train"]),
+        (
+            ["train/train/a", "train/train/b", "train/val/a"],
+            ["train/ and val/ look like parts", "--data {root}/train"],
+        ),
         (["split/train/a", "split/val/a"], ["only one class, 'split'", "--data {root}/split"]),
+        (["data/train/a", "data/train/b"], ["only one class, 'data'", "--data {root}/data"]),
+        (
+            ["seg_train/a", "seg_test/a", "seg_pred"],
+            ["seg_test/ and seg_train/ look like parts", "call them train/"],
+        ),
+        (["my-train", "my-test"], ["my-test/ and my-train/ look like parts"]),
+        (["cat/train", "cat/val", "dog/train", "dog/val"], ["cat/ has train/ and val/", "train/<class>/"]),
         (["train/a", "val/a"], ["train: only one class, 'a'"]),
     ],
     ids="-".join,
@@ -149,13 +161,21 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, run_o
         ["apple", "bear", "dev", "pear", "test"],
         ["test1", "test2"],
         ["training", "valley", "xylophone"],
+        ["bullet train", "crash test", "plane", "ship", "steam train"],
     ],
 )
 def test_a_class_may_be_named_like_a_part(tmp_path, classes):
     data = load(write_images(tmp_path / "images", dict.fromkeys(classes, 5)))
     assert data.classes == tuple(classes)
     read = [name for name in classes if part_named(name)]
-    assert any(all(f"{name}/" in note for name in read) and "read as" in note for note in data.notes)
+    noted = any(all(f"{name}/" in note for name in read) and "read as" in note for note in data.notes)
+    assert noted == bool(read)
+
+
+def test_classes_that_differ_in_capitals_alone_are_noted(tmp_path):
+    data = load(write_images(tmp_path / "images", {"A": 5, "a": 5, "b": 5}))
+    assert data.classes == ("A", "a", "b")
+    assert "classes that differ in capitals alone: A; a" in data.notes
 
 
 def test_a_class_inside_of_parts_may_be_named_like_one(tmp_path):

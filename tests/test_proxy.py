@@ -12,7 +12,7 @@ from mvit2_search.errors import SpecError, TrainingError
 from mvit2_search.proxies import ShortTrain, short_train
 from mvit2_search.records import Recipe
 from mvit2_search.space import load_space
-from mvit2_search.train import accuracy_pct
+from mvit2_search.train import accuracy
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
 ARCH = ArchConfig.mobilevitv2(0.25)
@@ -53,9 +53,9 @@ def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(
 
     def watched(model, split, *, device):
         tested.append(split)
-        return accuracy_pct(model, split, device=device)
+        return accuracy(model, split, device=device)
 
-    monkeypatch.setattr(short_train, "accuracy_pct", watched)
+    monkeypatch.setattr(short_train, "accuracy", watched)
     monkeypatch.setattr(short_train, "_LEAST_TESTED", 5)
     recipe = replace(RECIPE, images_per_epoch=per_epoch, batch_size=2)
     list(ShortTrain(recipe, "cpu").run(ARCH, dataset, seed=0, test_on=part))

@@ -12,7 +12,7 @@ from mvit2_search.data import Split, to_input
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
-from mvit2_search.train import accuracy_pct, loop, resolve_train_device, train_epochs
+from mvit2_search.train import accuracy, loop, resolve_train_device, train_epochs
 from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
@@ -39,7 +39,7 @@ def test_it_learns_what_is_easy():
         Recipe(epochs=4, image_size=32, images_per_epoch=256, batch_size=16, learning_rate=5e-3)
     )
     assert epochs == [1, 2, 3, 4]
-    assert accuracy_pct(model, colours(), device="cpu") > 90
+    assert accuracy(model, colours(), device="cpu").top1_pct > 90
 
 
 def test_a_seed_fixes_the_result_and_another_changes_it():
@@ -115,7 +115,7 @@ def test_accuracy_is_the_share_of_right_answers():
     nn.init.zeros_(model.classifier.linear.weight)
     model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0]))  # always answers 1
     split = Split(pixels_NSSC=np.zeros((200, 32, 32, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
-    assert accuracy_pct(model, split, device="cpu") == 75.0
+    assert accuracy(model, split, device="cpu").top1_pct == 75.0
 
 
 def test_images_reach_each_version_in_its_order(monkeypatch):
@@ -130,7 +130,7 @@ def test_images_reach_each_version_in_its_order(monkeypatch):
     for arch, order in ((ArchConfig.mobilevitv1("xxs"), "BGR"), (ArchConfig.mobilevitv2(0.25), "RGB")):
         model = build_model(arch, 2)
         list(train_epochs(model, colours(4), recipe, seed=0, device="cpu"))
-        accuracy_pct(model, colours(4), device="cpu")
+        accuracy(model, colours(4), device="cpu")
         assert set(orders) == {order}
         assert len(orders) == 2
         orders.clear()
@@ -140,7 +140,7 @@ def test_outputs_that_are_not_finite_are_no_answers():
     model = build_model(ArchConfig.mobilevitv2(0.25), 2)
     nn.init.constant_(model.classifier.linear.bias, torch.nan)
     with pytest.raises(TrainingError, match="outputs are not finite"):
-        accuracy_pct(model, colours(), device="cpu")
+        accuracy(model, colours(), device="cpu")
 
 
 def test_an_epoch_is_whole_batches_of_at_least_the_images_asked_for():

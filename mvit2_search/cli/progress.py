@@ -83,7 +83,11 @@ class Progress:
 
     def scored(self, study: Study, score: Score, name: str) -> None:
         result = score.result
-        text = f"failed: {result.message}" if isinstance(result, Failed) else f"{result:.2f} % on unseen images"
+        text = (
+            f"failed: {result.message}"
+            if isinstance(result, Failed)
+            else f"{result:.2f} %{_balanced(score)} on unseen images"
+        )
         self._print(f"confirm   {name:<16} {text}, seed {score.seed}")
         self._refresh(study)
 
@@ -104,10 +108,15 @@ class Progress:
 def _outcome(outcome: Outcome) -> str:
     match outcome:
         case Finished(accuracy_pct=accuracy, latency=measured):
-            return f"{accuracy:6.2f} %  {measured}"
+            return f"{accuracy:6.2f} %{_balanced(outcome)}  {measured}"
         case Infeasible(latency=measured):
             return f"over      {measured}"
         case Stopped(curve_pct=curve, latency=measured):
             return f"stopped   {measured} after epoch {len(curve)}, {curve[-1]:.2f} % there"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"
+
+
+def _balanced(result: Finished | Score) -> str:
+    """The mean over the classes, where they are unbalanced."""
+    return "" if result.balanced_pct is None else f" (balanced {result.balanced_pct:.2f} %)"

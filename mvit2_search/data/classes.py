@@ -90,7 +90,7 @@ def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
         raise DataError(f"{root}: no images; expected one sub-folder of images per class{beside}{hints}")
     if len(folder.train) < 2:
         name = next(iter(folder.train))
-        inside = len(walker.folders(root / name)) > 1
+        inside = bool(walker.folders(root / name))
         hint = f"; if its sub-folders are the classes, give --data {root / name}" if inside else ""
         raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}{hints}")
 

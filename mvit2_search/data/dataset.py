@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_UNBALANCED = 2
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
@@ -39,3 +41,15 @@ class Dataset:
     confirmation: Split
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def images_per_class(self) -> list[int]:
+        """In the order of the classes, all parts together."""
+        labels = np.concatenate([part.labels_N for part in (self.train, self.selection, self.confirmation)])
+        return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
+
+    @property
+    def is_unbalanced(self) -> bool:
+        """Whether the largest class has twice the images of the smallest, of which accuracy then says little."""
+        counts = self.images_per_class
+        return max(counts) >= _UNBALANCED * min(counts)

@@ -7,6 +7,7 @@ images/train/...  images/val/...  images/test/...       selection from val/, con
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from mvit2_search.data.classes import Folder, find_images
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division, divide
 from mvit2_search.data.reading import Read, read_first, read_images
-from mvit2_search.data.remarks import copies_remarks, layout_remarks, value_remarks
+from mvit2_search.data.remarks import balance_remarks, copies_remarks, layout_remarks, value_remarks
 from mvit2_search.errors import DataError
 
 _MAX_SKIPPED = 0.001  # share of images that may fail to open
@@ -37,7 +38,7 @@ def load_folder(folder: Path, *, image_size: int, max_train: int, results: Itera
     train, selection, confirmation = _splits(division, read)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to tell apart")
-    return Dataset(
+    whole = Dataset(
         name=str(folder),
         classes=tuple(found.train),
         train=train,
@@ -51,6 +52,7 @@ def load_folder(folder: Path, *, image_size: int, max_train: int, results: Itera
             *skipped,
         ),
     )
+    return replace(whole, notes=(*whole.notes, *balance_remarks(whole)))
 
 
 def first_of_folder(folder: Path, *, image_size: int, count: int, results: Iterable[Path]) -> np.ndarray:

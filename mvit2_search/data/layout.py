@@ -68,16 +68,46 @@ def part_named(name: str) -> str | None:
 
 
 def refuse_parts_as_classes(root: Path, classes: list[Path], walker: Walker) -> None:
-    """Raises DataError where the classes in `root` look like parts: two kinds of them, and half of all."""
-    alike = [path for path in classes if part_named(path.name)]
-    if len({part_named(path.name) for path in alike}) < 2 or 2 * len(alike) < len(classes):
-        return
-    if all(walker.folders(path) for path in alike):
-        raise DataError(f"{root}: holds {_listed(alike)} itself; give it as the folder of images, --data {root}")
-    raise DataError(
-        f"{root}: {_listed(alike)} look like parts of a data set but have no sub-folder per class; sort their "
-        f"images into {alike[0].name}/<class>/ and so on, or rename them if they are classes"
-    )
+    """Raises DataError where classes look like parts, or have parts inside.
+
+    Two kinds of parts that make up half of all are no classes; of many classes one or two may be called so.
+    """
+    alike = _named_alike(classes)
+    if 2 * len(alike) >= len(classes) and alike:
+        raise DataError(
+            f"{root}: {_listed(alike)} look like parts of a data set, not classes; {_remedy(alike, walker)}"
+        )
+    if len(classes) > 1 and all(
+        len({part_named(sub.name) for sub in walker.folders(path)} - {None}) > 1 for path in classes
+    ):
+        inside = _listed(walker.folders(classes[0]))
+        raise DataError(
+            f"{root}: every class has parts of a data set inside, {classes[0].name}/ has {inside}; put the parts "
+            "above the classes: train/<class>/, val/<class>/"
+        )
+
+
+def _remedy(alike: list[Path], walker: Walker) -> str:
+    if not all(walker.folders(path) for path in alike):
+        into = f"sort their images into {alike[0].name}/<class>/ and so on"
+    elif all(part_named(path.name) for path in alike):
+        into = f"give the folder that holds them, --data {alike[0].parent}"
+    else:
+        into = "call them train/, val/ and test/"
+    return f"{into}, or rename them if they are classes"
+
+
+def _named_alike(classes: list[Path]) -> list[Path]:
+    """The folders whose names differ in a part's name alone, of two kinds: `seg_train` and `seg_test`."""
+    kinds: dict[str, dict[Path, str]] = {}
+    for path in classes:
+        words = re.split(r"([^A-Za-z]+)", path.name)
+        for whole in ([path.name], words):
+            for i, word in enumerate(whole):
+                if part := part_named(word):
+                    rest = "".join([*whole[:i], *whole[i + 1 :]])
+                    kinds.setdefault(rest.lower(), {})[path] = part
+    return sorted({path for found in kinds.values() if len(set(found.values())) > 1 for path in found})
 
 
 def _parts(folder: Path, alike: Iterable[Path]) -> dict[str, Path]:

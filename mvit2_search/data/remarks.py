@@ -1,10 +1,11 @@
 """What a user should know of a folder of images, in sentences."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvit2_search.data.classes import Folder
-from mvit2_search.data.dataset import Split
+from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import part_named
@@ -19,10 +20,14 @@ def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
     yield from _parts(folder)
     if alike := [f"{name}/" for name in folder.train if part_named(name)]:
         yield f"{shown(alike)}: read as a class, as there are images but no classes in it; rename it if it is none"
+    lower = Counter(name.casefold() for name in folder.train)
+    if twins := [name for name in folder.train if lower[name.casefold()] > 1]:
+        yield f"classes that differ in capitals alone: {shown(twins)}"
     if folder.unused:
         yield f"not used: {shown(folder.unused)}"
     if beside := sum(len(found.images) for found in folder.beside):
-        yield f"{beside} images lie beside the folders of the classes and are not used"
+        lie = "image lies" if beside == 1 else "images lie"
+        yield f"{beside} {lie} beside the folders of the classes, not used"
     others = [path for found in folder.below for path in found.others]
     yield from plugin_hints(others)
     if left_out := sum(not needs_plugin(path) for path in others):
@@ -59,6 +64,18 @@ def value_remarks(read: Read, train: Split) -> Iterator[str]:
         yield (
             f"the training images have values from {low} to {high} of 255 only; colours of 16 bits are read at 8, "
             "so stretch dark ones first"
+        )
+
+
+def balance_remarks(dataset: Dataset) -> Iterator[str]:
+    """Which classes are small beside others."""
+    if dataset.is_unbalanced:
+        least, most = (
+            choose(zip(dataset.images_per_class, dataset.classes, strict=True)) for choose in (min, max)
+        )
+        yield (
+            f"the classes are unbalanced, from {least[0]} images in use ({least[1]}) to {most[0]} ({most[1]}): "
+            "balanced accuracy, the mean over the classes, is given beside the plain one, which the search goes by"
         )
 
 

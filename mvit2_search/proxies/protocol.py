@@ -11,10 +11,15 @@ from mvit2_search.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochScore:
-    """How good a candidate is after one epoch."""
+    """How good a candidate is after one epoch.
+
+    Attributes:
+        balanced_pct: the mean over the classes, where they are unbalanced and the proxy tells.
+    """
 
     epoch: int
     accuracy_pct: float
+    balanced_pct: float | None = None
 
 
 class Proxy(Protocol):

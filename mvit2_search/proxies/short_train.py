@@ -13,7 +13,7 @@ from mvit2_search.models import build_model
 from mvit2_search.proxies.protocol import EpochScore
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
-from mvit2_search.train import accuracy_pct, settle_statistics, train_epochs
+from mvit2_search.train import accuracy, settle_statistics, train_epochs
 
 _ATTENTION_SETTINGS = {"attention_layers", "attention", "patch_size"}
 _LEAST_TESTED = 1_000  # after every epoch but the last
@@ -45,7 +45,9 @@ class ShortTrain:
             for epoch, averaged in epochs:
                 settle_statistics(averaged, dataset.train, device=self.device)
                 tested = images if epoch == self.recipe.epochs else some
-                yield EpochScore(epoch=epoch, accuracy_pct=accuracy_pct(averaged, tested, device=self.device))
+                reached = accuracy(averaged, tested, device=self.device)
+                balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
+                yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)
         except RuntimeError as err:  # torch's own, out of memory among them
             raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
 

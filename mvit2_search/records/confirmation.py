@@ -13,17 +13,18 @@ class Score:
     subject: str  # architecture key
     seed: int
     result: float | Failed  # top-1 in percent
+    balanced_pct: float | None = None  # the mean over the classes, where they are unbalanced
 
     def to_json(self) -> dict[str, Any]:
         result = (
             {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}
         )
-        return {"subject": self.subject, "seed": self.seed, **result}
+        return {"subject": self.subject, "seed": self.seed, "balanced_pct": self.balanced_pct, **result}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
         result = Failed(**row["failed"]) if "failed" in row else row["accuracy_pct"]
-        return cls(subject=row["subject"], seed=row["seed"], result=result)
+        return cls(subject=row["subject"], seed=row["seed"], result=result, balanced_pct=row.get("balanced_pct"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

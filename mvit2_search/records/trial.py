@@ -14,6 +14,7 @@ class Finished:
     accuracy_pct: float  # top-1 on all selection images, 0-100
     curve_pct: tuple[float, ...]  # after each epoch; all but the last on fewer images
     latency: Latency
+    balanced_pct: float | None = None  # the mean over the classes, where they are unbalanced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

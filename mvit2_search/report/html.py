@@ -22,7 +22,9 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "outcome": "outcome",
     "baseline": "published width",
     "accuracy_pct": "top-1 %",
+    "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
+    "confirmed_balanced_pct": "confirmed, balanced %",
     "latency_ms": "latency ms",
     "latency_low_ms": "low",
     "latency_high_ms": "high",
@@ -130,6 +132,7 @@ def _trials(summary: Summary) -> str:
         shown["trial"] >= 0
     )  # a published width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
+    names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = ""
     if len(shown) < len(frame):
         note = paragraphs(

@@ -91,7 +91,16 @@ def verdict_sentences(summary: Summary) -> list[str]:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published, so_far))
     elif verdict.published is None:
         lines.append(_no_width_sentence(summary))
-    return [*lines, _export_sentence(verdict, summary.name, so_far)]
+    return [*lines, *_balanced_sentence(verdict), _export_sentence(verdict, summary.name, so_far)]
+
+
+def _balanced_sentence(verdict: Verdict) -> list[str]:
+    """The mean over the classes, where they are unbalanced."""
+    shown = {id(c): c for c in (verdict.best, verdict.searched, verdict.published) if c}
+    told = [
+        f"{c.trial.name} {c.mean_balanced_pct:.2f} %" for c in shown.values() if c.mean_balanced_pct is not None
+    ]
+    return [f"Balanced accuracy, the mean over the unbalanced classes: {', '.join(told)}."] if told else []
 
 
 def _nothing_sentence(summary: Summary) -> str:

@@ -142,14 +142,14 @@ def control_frame(summary: Summary) -> pd.DataFrame:
     """One row per random architecture, in the order drawn, with the columns of `trials_frame` that apply."""
     alone = replace(summary, trials=summary.controls, outside=[], lost=[], front=[], confirmed=[])
     frame = trials_frame(alone).rename(columns={"baseline": "control"})
-    return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_seeds"])
+    return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds"])
 
 
 _COLUMNS = [
-    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "latency_kind", "latency_ms"),
-    *("latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front", "params"),
-    *("macs", "confirmed_pct", "confirmed_seeds", "curve_pct", "seconds", "seed", "reason", "message"),
-    "architecture",
+    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "balanced_pct", "latency_kind"),
+    *("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front"),
+    *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve_pct", "seconds"),
+    *("seed", "reason", "message", "architecture"),
 ]
 _WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
 
@@ -169,6 +169,7 @@ def _row(
         "params": trial.params,
         "macs": trial.macs,
         "confirmed_pct": confirmed.mean_pct if confirmed else None,
+        "confirmed_balanced_pct": confirmed.mean_balanced_pct if confirmed else None,
         "confirmed_seeds": len(confirmed.accuracy_pct) if confirmed else None,
         "seconds": trial.seconds,
         "seed": trial.seed,
@@ -194,8 +195,9 @@ def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
 
 def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
     match outcome:
-        case Finished(accuracy_pct=accuracy, curve_pct=curve):
-            return {"accuracy_pct": accuracy, "curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
+        case Finished(accuracy_pct=accuracy, curve_pct=curve, balanced_pct=balanced):
+            reached = {"accuracy_pct": accuracy, "balanced_pct": balanced}
+            return reached | {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
         case Stopped(curve_pct=curve):
             after = f"stopped after epoch {len(curve)} of {epochs}"
             return {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve), "reason": after}

@@ -78,7 +78,9 @@ def _images(runner: TrialRunner, part: str) -> int:
 
 def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:
     runner.listener.started(trial.number, trial.arch, trial.baseline)
-    score = Score(subject=trial.arch.key, seed=seed, result=_result(runner, trial.arch, seed))
+    result = _result(runner, trial.arch, seed)
+    balanced_pct = None if isinstance(result, Failed) else runner.evaluator.balanced_pct
+    score = Score(subject=trial.arch.key, seed=seed, result=result, balanced_pct=balanced_pct)
     runner.study.add_score(score)
     runner.listener.scored(runner.study, score, trial.name)
 

@@ -8,7 +8,7 @@ from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
 from mvit2_search.latencies import Latencies
-from mvit2_search.proxies import Proxy
+from mvit2_search.proxies import EpochScore, Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
 from mvit2_search.verdict import Limits
@@ -37,6 +37,7 @@ class Evaluator:
         self._seed = seed
         self._listener = listener
         self._found: dict[str, Latency] = {}  # by key, of networks that are no trial yet
+        self.balanced_pct: float | None = None  # of the latest test, where the proxy tells
 
     def outcome(
         self, arch: ArchConfig, *, train_anyway: bool = False, should_stop: ShouldStop | None = None
@@ -78,13 +79,24 @@ class Evaluator:
             curve.append(accuracy_pct)
             if should_stop is not None and should_stop(curve, latency.latency_ms):
                 return Stopped(curve_pct=tuple(curve), latency=latency)
-        return Finished(accuracy_pct=curve[-1], curve_pct=tuple(curve), latency=latency)
+        return Finished(
+            accuracy_pct=curve[-1], curve_pct=tuple(curve), latency=latency, balanced_pct=self.balanced_pct
+        )
 
     def _epochs(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> Iterator[float]:
         """The accuracy after each epoch; what is not asked for is not trained."""
         self._listener.working("training")
-        for score in self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on):
+        for score in self._scores(arch, seed, test_on):
             self._listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
             yield score.accuracy_pct
+
+    def _scores(
+        self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> Iterator[EpochScore]:
+        """What the proxy gives."""
+        self.balanced_pct = None
+        for score in self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on):
+            self.balanced_pct = score.balanced_pct
+            yield score

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -52,18 +53,32 @@ def train_epochs(
         yield epoch, cast(MobileViT, averaged.module)
 
 
-def accuracy_pct(model: MobileViT, split: Split, *, device: str) -> float:
-    """Top-1 accuracy in percent; raises TrainingError where the network gives no finite numbers."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """How often the first answer is right, in percent: of all images, and the mean over the classes among them."""
+
+    top1_pct: float
+    balanced_pct: float
+
+
+def accuracy(model: MobileViT, split: Split, *, device: str) -> Accuracy:
+    """Test a network; raises TrainingError where it gives no finite numbers."""
+    right_N = _answers(model, split, device=device) == split.labels_N
+    recalls = [right_N[split.labels_N == label].mean() for label in np.unique(split.labels_N)]
+    return Accuracy(top1_pct=100 * float(right_N.mean()), balanced_pct=100 * float(np.mean(recalls)))
+
+
+def _answers(model: MobileViT, split: Split, *, device: str) -> np.ndarray:
     ready = for_inference(model)
-    correct = 0
+    answers = []
     with torch.inference_mode():
         for i in range(0, len(split), _TEST_BATCH):
             images = to_input(split.pixels_NSSC[i : i + _TEST_BATCH], model.arch.channel_order)
             logits = ready(images.to(device))
             if not logits.isfinite().all():
                 raise TrainingError("the trained network's outputs are not finite")
-            correct += int((logits.argmax(1).cpu().numpy() == split.labels_N[i : i + _TEST_BATCH]).sum())
-    return 100 * correct / len(split)
+            answers.append(logits.argmax(1).cpu().numpy())
+    return np.concatenate(answers)
 
 
 def _train_step(
