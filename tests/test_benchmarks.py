@@ -47,3 +47,14 @@ def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
     report = json.loads(out.read_text())
     assert list(report) == [f"{count} trials, {name}" for count in (25, 40) for name in ("estimate", "device")]
     assert all(0 < row["median_s"] <= row["largest_s"] for row in report.values())
+
+
+@pytest.mark.slow
+def test_reading_a_study_of_many_trials_is_timed(tmp_path):
+    out = tmp_path / "reading.json"
+    command = [sys.executable, SCRIPT.parent / "reading.py", "--trials", "30", "--out", out]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(out.read_text())
+    assert report["trials"] == 30
+    assert set(report["processor_s"]) == {"status", "report"}
+    assert min(report["processor_s"].values()) > 0
