@@ -55,6 +55,16 @@ def test_status_and_report_say_what_the_fastest_costs(study):
     assert "--pick fastest" in page
 
 
+def test_the_gain_is_stated_corrected_for_the_choice_and_its_interval_holds_it(study):
+    gain = answer(study)["gain_points"]
+    assert gain["compared"] > 1
+    assert gain["low"] <= gain["mean"] < gain["uncorrected"] <= gain["high"]
+    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Gain of "))
+    assert f"{gain['mean']:+.2f} points" in line
+    assert f"({gain['uncorrected']:+.2f} before)" in line
+    assert "independent" in Path(invoke("report", study).output.strip()).read_text()
+
+
 class WidthsWin(FormulaProxy):
     """Nothing is as accurate as a published width of 0.75."""
 
