@@ -121,8 +121,9 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
     over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
     head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.estimate:+.2f} points {speed}"
     if gain.pairs < 2:
+        choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
         remedy = "" if so_far else ", use more --confirm-seeds"
-        return f"{head}; one seed says nothing about noise{remedy}."
+        return f"{head}; one seed says nothing about noise{choice}{remedy}."
     told = "" if gain.distinguishable else ": not distinguishable"
     choice = ""
     if gain.compared > 1:
