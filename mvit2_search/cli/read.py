@@ -115,7 +115,14 @@ def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
     if gain is None:
         return None
     low, high = (bound if math.isfinite(bound) else None for bound in (gain.low, gain.high))
-    return {"mean": gain.mean, "low": low, "high": high, "seeds": gain.pairs, "compared": gain.compared}
+    return {
+        "mean": gain.estimate,
+        "uncorrected": gain.mean,
+        "low": low,
+        "high": high,
+        "seeds": gain.pairs,
+        "compared": gain.compared,
+    }
 
 
 def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
