@@ -8,7 +8,7 @@ import pytest
 
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
-from mvit2_search.records import Finished, Infeasible
+from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
@@ -47,14 +47,6 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     confirmed = [(key, seed) for key, seed, part in proxy.trained if part == "confirmation"]
     assert len(searched) == len(set(searched)) == 3 + 4
     assert sorted(confirmed) == sorted((c.trial.arch.key, s) for c in summary.confirmed for s in (1000, 1001))
-
-
-def test_the_published_widths_are_all_timed_and_trained_up_to_the_first_beyond(tmp_path):
-    baselines = [t for t in search(request(tmp_path)).trials() if t.baseline]
-    assert [t.baseline for t in baselines] == [
-        f"mobilevitv2-{w}" for w in (0.5, 0.75, "1.0", 1.25, 1.5, 1.75, "2.0")
-    ]
-    assert [type(t.outcome) for t in baselines] == [Finished] * 3 + [Infeasible] * 4
 
 
 def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
@@ -146,15 +138,6 @@ def test_an_extended_study_is_not_finished_until_it_is(tmp_path):
     assert summarise(study).ended is None
 
 
-def test_a_width_outside_of_the_space_that_failed_is_tried_again(tmp_path):
-    path = tmp_path / "five.yaml"
-    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0]}\n  kernel_size: 5\n")
-    asked = request(tmp_path, space=str(path))
-    with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training"):
-        search(asked, proxy=FormulaProxy(fails=True))
-    assert summarise(search(asked)).verdict.published.trial.baseline == "mobilevitv2-0.75"
-
-
 def test_other_images_are_refused(tmp_path):
     search(request(tmp_path))
     next((tmp_path / "images").rglob("*.png")).unlink()
@@ -225,7 +208,9 @@ def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
         with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training: the loss is not"):
             search(request(tmp_path), proxy=FormulaProxy(fails=True))
     study = open_study(request(tmp_path).folder)
-    assert [t.outcome.reason for t in study.trials()] == ["training"] * 10
+    failed = [t for t in study.trials() if isinstance(t.outcome, Failed)]
+    assert {t.outcome.reason for t in failed} == {"training"}
+    assert sum(t.baseline is None for t in failed) == 10
     assert search(request(tmp_path)).fact("ended")["why"] == "the candidates asked for (4) are trained"
 
 

@@ -42,6 +42,7 @@ def status(study: str, results: Path, as_json: bool) -> None:
         budget_sentence,
         control_sentences,
         device_sentence,
+        missing_sentences,
         progress_sentence,
         saving_sentence,
         verdict_sentences,
@@ -55,7 +56,8 @@ def status(study: str, results: Path, as_json: bool) -> None:
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
     for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
         click.echo(line)
-    click.echo(saving_sentence(summary))
+    for line in [saving_sentence(summary), *missing_sentences(summary)]:
+        click.echo(line)
 
 
 @click.command()
@@ -84,6 +86,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "study": summary.name,
         "ended": summary.ended,
         "candidates_trained": summary.candidates,
+        "given_up": [t.name for t in [*summary.all_trials, *summary.controls] if t.is_given_up],
         "trials": len(summary.trials),
         "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
         "controls_trained": summary.controls_trained,

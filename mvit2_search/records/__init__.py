@@ -7,7 +7,18 @@ from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
-from mvit2_search.records.trial import Failed, Finished, Infeasible, Outcome, Stopped, Trial, outcome_name
+from mvit2_search.records.trial import (
+    INTERRUPTED,
+    MOST_TRIES,
+    Failed,
+    Finished,
+    Infeasible,
+    Outcome,
+    Stopped,
+    Trial,
+    outcome_name,
+)
+from mvit2_search.records.tries import failure_sentences
 
 SCHEMA = 1
 
@@ -15,6 +26,8 @@ __all__ = [
     "DEFAULT_FORMULATION",
     "FORMULATION_NAMES",
     "INPUT_KINDS",
+    "INTERRUPTED",
+    "MOST_TRIES",
     "PRECISIONS",
     "SCHEMA",
     "TARGETS",
@@ -38,6 +51,7 @@ __all__ = [
     "Stopped",
     "Target",
     "Trial",
+    "failure_sentences",
     "latency_kind",
     "outcome_name",
 ]

@@ -13,6 +13,7 @@ from mvit2_search.records import (
     Measurement,
     Outcome,
     Passport,
+    Score,
     Stopped,
     Trial,
     latency_kind,
@@ -46,6 +47,7 @@ class Summary:
     verdict: Verdict | None
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
 
     @property
     def budget(self) -> str:
@@ -90,6 +92,7 @@ def summarise(study: Study) -> Summary:
         verdict=judge(trials, outside, scores, limits, images=inputs["data"]["confirmation"]),
         ended=ended["why"] if ended else None,
         controls=study.controls(),
+        scores=scores,
     )
 
 

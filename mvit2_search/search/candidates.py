@@ -2,9 +2,9 @@
 
 from time import monotonic
 
-from mvit2_search.errors import MeasurementError
-from mvit2_search.records import Failed, Infeasible
-from mvit2_search.search.forecast import Forecast, Guess
+from mvit2_search.records import Infeasible
+from mvit2_search.search.forecast import Guess
+from mvit2_search.search.guess import guess_from
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.request import Request
@@ -32,22 +32,11 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
         if request.max_hours is not None and monotonic() - start > 3600 * request.max_hours:
             runner.listener.note(f"{request.max_hours:g} hours are over; the same command goes on from here")
             return None
-        guess = _guess(runner)
+        guess = guess_from(runner, runner.trials)
         if reason := _hopeless(runner, networks, guess):
             return reason
         runner.run(runner.study.ask(samplers.next(guess), distributions(runner.space)))
     return None
-
-
-def _guess(runner: TrialRunner) -> Guess:
-    trials = [*runner.trials, *runner.study.outside()]
-    timed = [(t.macs, t.latency.latency_ms) for t in trials if t.latency is not None]
-    if not timed:
-        outcome = trials[0].outcome
-        message = outcome.message if isinstance(outcome, Failed) else ""
-        raise MeasurementError(f"no published width could be timed: {message}")
-    macs, latencies = zip(*timed, strict=True)
-    return Guess(Forecast(macs, latencies), runner.limits)
 
 
 def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.errors import StorageError
+from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Measurement, Passport
+from mvit2_search.records import Latency, Measurement, Passport, failure_sentences
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -149,6 +149,8 @@ def _runner(
 def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
     study = runner.study
     study.set_fact("ended", None)
+    for sentence in failure_sentences([t for t in [*runner.trials, *study.outside()] if t.is_given_up]):
+        runner.listener.note(sentence)
     run_baselines(runner, interrupt)
     why = search_candidates(runner, request, interrupt)
     if why is not None:
@@ -171,11 +173,21 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
     if study.fact("budget_ms") is None:
         budget = parse_budget(request.latency_budget)
         if isinstance(budget, str):
-            latency = latencies.of(published(budget))
+            latency = _budget_latency(budget, latencies)
             if isinstance(latency, Measurement) and latency.flags:
                 listener.note(f"the budget is not sure: {budget} takes {latency}")
             budget = latency.latency_ms
         study.set_fact("budget_ms", budget)
+
+
+def _budget_latency(name: str, latencies: Latencies) -> Latency:
+    try:
+        return latencies.of(published(name))
+    except MeasurementError as err:
+        raise MeasurementError(
+            f"the network that gives the budget, {name}, has no latency here: {err}; give --latency-budget as a "
+            "time such as 12ms, or by another published network"
+        ) from err
 
 
 @contextmanager
