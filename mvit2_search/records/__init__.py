@@ -18,7 +18,7 @@ from mvit2_search.records.trial import (
     Trial,
     outcome_name,
 )
-from mvit2_search.records.tries import failure_sentences
+from mvit2_search.records.tries import failure_sentences, given_up_sentences
 
 SCHEMA = 1
 
@@ -52,6 +52,7 @@ __all__ = [
     "Target",
     "Trial",
     "failure_sentences",
+    "given_up_sentences",
     "latency_kind",
     "outcome_name",
 ]

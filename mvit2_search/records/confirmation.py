@@ -20,6 +20,10 @@ class Score:
         """Whether it failed so often that it is not tried again."""
         return isinstance(self.result, Failed) and self.tries >= MOST_TRIES
 
+    @property
+    def may_be_tried_again(self) -> bool:
+        return isinstance(self.result, Failed) and not self.is_given_up
+
     def to_json(self) -> dict[str, Any]:
         result = (
             {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}

@@ -10,10 +10,14 @@ _DIFFERS = "it is not tried again, so this search differs from one that was neve
 
 def failure_sentences(trials: Sequence[Trial], scores: Sequence[Score] = ()) -> list[str]:
     """One for each published width that failed, and for whatever is given up."""
-    widths = _failed_widths(trials)
-    found = [_sentence(trial) for trial in trials if trial.is_given_up or trial in widths]
+    widths = [t for t in _failed_widths(trials) if not t.is_given_up]
+    return [*map(_sentence, widths), *given_up_sentences(trials, scores)]
+
+
+def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score]) -> list[str]:
+    """One for each trial, and training of the confirmation, that is not tried any more."""
     names = {trial.arch.key: trial.name for trial in reversed(trials)}
-    return found + [
+    return [_sentence(trial) for trial in trials if trial.is_given_up] + [
         f"The confirmation of {names.get(score.subject, score.subject)} with seed {score.seed} "
         + _why(score.result, score.tries)
         for score in scores

@@ -5,9 +5,11 @@ for what is distinguishably worse than the best candidate (`verdict.still_racing
 the budget get all seeds.
 """
 
+from dataclasses import replace
+
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import TrainingError
-from mvit2_search.records import Failed, Finished, Score, Trial
+from mvit2_search.records import INTERRUPTED, Failed, Finished, Score, Trial
 from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
@@ -25,7 +27,7 @@ def confirm(runner: TrialRunner, seeds: int, interrupt: Interrupt) -> None:
         before = _confirmed(runner, before=seed)
         racing = {c.trial.arch.key for c in still_racing(before, images=_images(runner, "confirmation"))}
         out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
-        done = {(s.subject, s.seed) for s in runner.study.scores() if not isinstance(s.result, Failed)}
+        done = {(s.subject, s.seed) for s in runner.study.scores() if not s.may_be_tried_again}
         for trial in [*(t for t in candidates if t.arch.key not in out), *widths]:
             if not interrupt.requested and (trial.arch.key, seed) not in done:
                 _train(runner, trial, seed)
@@ -60,8 +62,13 @@ def _images(runner: TrialRunner, part: str) -> int:
 
 
 def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:
+    """A score that says that it was interrupted is kept first, in case this process ends."""
     runner.listener.started(trial.number, trial.arch, trial.baseline)
-    score = Score(subject=trial.arch.key, seed=seed, result=_result(runner, trial.arch, seed))
+    before = [s.tries for s in runner.study.scores() if (s.subject, s.seed) == (trial.arch.key, seed)]
+    lost = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
+    score = Score(subject=trial.arch.key, seed=seed, result=lost, tries=1 + sum(before))
+    runner.study.add_score(score)
+    score = replace(score, result=_result(runner, trial.arch, seed))
     runner.study.add_score(score)
     runner.listener.scored(runner.study, score, trial.name)
 

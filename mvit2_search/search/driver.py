@@ -12,7 +12,7 @@ from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Latency, Measurement, Passport, failure_sentences
+from mvit2_search.records import Latency, Measurement, Passport, given_up_sentences
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
@@ -149,7 +149,8 @@ def _runner(
 def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
     study = runner.study
     study.set_fact("ended", None)
-    for sentence in failure_sentences([t for t in [*runner.trials, *study.outside()] if t.is_given_up]):
+    trials = [*runner.trials, *study.outside(), *study.controls()]
+    for sentence in given_up_sentences(trials, study.scores()):
         runner.listener.note(sentence)
     run_baselines(runner, interrupt)
     why = search_candidates(runner, request, interrupt)
