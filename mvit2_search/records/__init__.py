@@ -5,6 +5,7 @@ from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, Co
 from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
 from mvit2_search.records.latency import Latency, LatencyKind, latency_kind
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
+from mvit2_search.records.plausible import accuracy_fault, latency_fault
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import (
@@ -51,8 +52,10 @@ __all__ = [
     "Stopped",
     "Target",
     "Trial",
+    "accuracy_fault",
     "failure_sentences",
     "given_up_sentences",
+    "latency_fault",
     "latency_kind",
     "outcome_name",
 ]

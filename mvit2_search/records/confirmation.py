@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from mvit2_search.records.plausible import accuracy_fault
 from mvit2_search.records.trial import MOST_TRIES, Failed
 
 
@@ -33,4 +34,6 @@ class Score:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
         result = Failed(**row["failed"]) if "failed" in row else row["accuracy_pct"]
+        if not isinstance(result, Failed) and (fault := accuracy_fault(result)):
+            result = Failed(reason="training", message=fault)
         return cls(subject=row["subject"], seed=row["seed"], result=result, tries=row.get("tries", 1))

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.records.latency import Latency, latency_from_json, latency_to_json
+from mvit2_search.records.plausible import accuracy_fault, latency_fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,4 +140,16 @@ def _outcome(row: dict[str, Any]) -> Outcome:
         values["latency"] = latency
     if "curve_pct" in values:
         values["curve_pct"] = tuple(values["curve_pct"])
-    return _KINDS[row["kind"]](**values)
+    return _plausible(_KINDS[row["kind"]](**values))
+
+
+def _plausible(outcome: Outcome) -> Outcome:
+    """What was recorded before numbers were checked may be none, and is read as the failure that it was."""
+    if isinstance(outcome, Failed):
+        return outcome
+    if fault := latency_fault(outcome.latency):
+        return Failed(reason="measurement", message=fault)
+    accuracies = [] if isinstance(outcome, Infeasible) else [*outcome.curve_pct]
+    accuracies += [outcome.accuracy_pct] if isinstance(outcome, Finished) else []
+    faults = [fault for fault in map(accuracy_fault, accuracies) if fault]
+    return Failed(reason="training", message=faults[0]) if faults else outcome

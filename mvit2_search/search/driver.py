@@ -11,6 +11,7 @@ from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
+from mvit2_search.predict import Estimate
 from mvit2_search.proxies import Proxy, ShortTrain
 from mvit2_search.records import Latency, Measurement, Passport, given_up_sentences
 from mvit2_search.search.baselines import run_baselines
@@ -23,6 +24,7 @@ from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.request import Request, parse_budget
+from mvit2_search.search.seam import CheckedDevice, checked
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
@@ -115,7 +117,7 @@ def _latencies(
 ) -> Latencies:
     """Latencies on the study's scale; a new study gets its scale and its budget."""
     latencies = open_latencies(
-        source,
+        source if isinstance(source, Estimate) else CheckedDevice(source, lambda: None),
         results=request.results,
         scratch=scratch,
         num_classes=len(dataset.classes),
@@ -123,6 +125,7 @@ def _latencies(
         data=request.data,
         reference_ms=study.fact("reference_ms"),
     )
+    latencies = checked(latencies)
     _keep_scale(study, latencies)
     _keep_budget(study, request, latencies, listener)
     return latencies

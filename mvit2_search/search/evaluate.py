@@ -11,6 +11,7 @@ from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
+from mvit2_search.search.seam import accuracies_pct
 from mvit2_search.verdict import Limits
 
 ShouldStop = Callable[[Sequence[float], float], bool]
@@ -85,6 +86,7 @@ class Evaluator:
     ) -> Iterator[float]:
         """The accuracy after each epoch; what is not asked for is not trained."""
         self._listener.working("training")
-        for score in self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on):
-            self._listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
-            yield score.accuracy_pct
+        scores = accuracies_pct(lambda: self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on))
+        for epoch, accuracy_pct in enumerate(scores, start=1):
+            self._listener.working(f"training, epoch {epoch}: {accuracy_pct:.1f} %")
+            yield accuracy_pct
