@@ -35,6 +35,7 @@ class Stopped:
 _WIDTHS = [published_name(width) for width in PUBLISHED_WIDTHS]
 
 INTERRUPTED = "interrupted"
+ACCURACY_FROM = "accuracy_from"  # in a trial's provenance
 MOST_TRIES = 3  # of what ran each time that the driver ended, and of a published width that failed
 
 
@@ -97,6 +98,11 @@ class Trial:
     def is_trained_candidate(self) -> bool:
         """Whether it counts among the candidates that a search was asked to train."""
         return isinstance(self.outcome, Finished | Stopped) and self.baseline is None and self.repeats is None
+
+    @property
+    def accuracy_from(self) -> str | None:
+        """The trial of another study whose accuracies were taken over."""
+        return self.provenance.get(ACCURACY_FROM)
 
     @property
     def is_published_width(self) -> bool:

@@ -68,9 +68,7 @@ def checked(latencies: Latencies) -> Latencies:
         with failures_as(MeasurementError):
             return _checked(latencies.of(arch))
 
-    return replace(
-        latencies, of=of, kept=lambda: [(arch, one) for arch, one in latencies.kept() if not latency_fault(one)]
-    )
+    return replace(latencies, of=of)
 
 
 def _checked(latency: Latency) -> Latency:
@@ -83,7 +81,7 @@ class CheckedDevice:
     """A device whose every failure in timing is a MeasurementError, and that looks at whether to stop.
 
     Args:
-        stop_if_asked: called before each visit and in pauses; raises where the run has to end.
+        stop_if_asked: called before and after each visit and in pauses; raises where the run has to end.
     """
 
     def __init__(self, device: Device, stop_if_asked: Callable[[], None]) -> None:
@@ -100,8 +98,11 @@ class CheckedDevice:
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self._stop_if_asked()
-        with failures_as(MeasurementError):
-            return self._device.time(candidate, reference, plan)
+        try:
+            with failures_as(MeasurementError):
+                return self._device.time(candidate, reference, plan)
+        finally:
+            self._stop_if_asked()  # what ends this process may have ended the device's own processes first
 
     def _pause(self, seconds: float) -> None:
         left = seconds

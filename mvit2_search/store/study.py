@@ -23,17 +23,21 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.records import (
     SCHEMA,
     Failed,
     Finished,
     Infeasible,
+    Latency,
     Outcome,
     Passport,
     Score,
     Stopped,
     Trial,
+    latency_from_json,
+    latency_to_json,
 )
 from mvit2_search.store.sqlite import database_path, open_storage, translated
 from mvit2_search.verdict import Limits
@@ -44,7 +48,7 @@ _STATES: dict[type[Outcome], TrialState] = {
     Stopped: TrialState.PRUNED,
     Failed: TrialState.FAIL,
 }
-_RECORD, _BASELINE, _RETRY_OF = "record", "baseline", "retry_of"
+_RECORD, _BASELINE, _RETRY_OF, _PROBE = "record", "baseline", "retry_of", "probe:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +150,27 @@ class Study:
             self._storage.set_trial_user_attr(trial_id, _RECORD, trial.to_json())
             self._finish(trial)
 
+    def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
+        """Keep a latency that was asked for to choose the trial that is being asked for, the newest one."""
+        with translated(self._path):
+            newest = self._study.get_trials(deepcopy=False)[-1]
+            name = f"{_PROBE}{sum(key.startswith(_PROBE) for key in newest.user_attrs)}"
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest.number)
+            probe = {"arch": arch.to_json(), **latency_to_json(latency)}
+            self._storage.set_trial_user_attr(trial_id, name, probe)
+
+    def probes(self) -> dict[int, list[tuple[ArchConfig, Latency | None]]]:
+        """By number of the trial, what `add_probe` has kept, in that order."""
+        rows = {
+            t.number: [row for name, row in sorted(t.user_attrs.items()) if name.startswith(_PROBE)]
+            for t in self._frozen()
+        }
+        return {
+            number: [(ArchConfig.from_json(row["arch"]), latency_from_json(row)) for row in probes]
+            for number, probes in rows.items()
+            if probes
+        }
+
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
         with translated(self._path):
@@ -174,6 +199,15 @@ class Study:
             if all(t.state.is_finished() and _RECORD not in t.user_attrs for t in retries):
                 kept = {k: v for k, v in trials[number].user_attrs.items() if k == _BASELINE}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, _RETRY_OF: number})
+
+    def queue(self, params: Mapping[str, Any]) -> None:
+        """Have a candidate of these settings asked for next."""
+        with translated(self._path):
+            self._study.enqueue_trial(dict(params))
+
+    def settings(self) -> dict[int, dict[str, Any]]:
+        """What was chosen for each trial, by number."""
+        return {t.number: dict(t.params) for t in self._frozen()}
 
     def queued(self) -> bool:
         """Whether the next trial comes from the queue."""
