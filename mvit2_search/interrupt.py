@@ -25,8 +25,8 @@ class Interrupt:
 
     Args:
         on_request: called at the first Ctrl-C, from another thread.
-        leave: called with an exit code, from another thread, where the block has not ended some seconds after it was
-            told to; is to end the process.
+        leave: called with an exit code, from another thread, where the block has not ended some seconds after it
+            was told to; is to end the process.
     """
 
     def __init__(

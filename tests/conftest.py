@@ -121,7 +121,9 @@ def run_with_fakes(
 ) -> Callable[..., Result]:
     """`mvit2-search run` as it is typed, on a device and with a proxy that are given."""
 
-    def run(*arguments: str, device: Device | None = None, proxy: Proxy | None = None) -> Result:
+    def run(
+        *arguments: str, device: Device | None = None, proxy: Proxy | None = None, flags: tuple[str, ...] = ()
+    ) -> Result:
         monkeypatch.setattr(driver, "find_source", lambda name: device or macs_device())
         monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: proxy or FormulaProxy())
         usual = {
@@ -135,6 +137,6 @@ def run_with_fakes(
             "--stopping": "none",
         }
         asked = usual | dict(zip(arguments[::2], arguments[1::2], strict=True))
-        return CliRunner().invoke(cli, ["run", *(word for pair in asked.items() for word in pair)])
+        return CliRunner().invoke(cli, ["run", *(word for pair in asked.items() for word in pair), *flags])
 
     return run

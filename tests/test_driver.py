@@ -1,6 +1,5 @@
 """Whole searches with a scripted device and a formula for a proxy."""
 
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
-from mvit2_search.search.interrupt import Terminated
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
@@ -252,19 +250,6 @@ def test_blind_spots_are_told(tmp_path):
     proxy.blind_spots = lambda space: ["it cannot see"]
     search(request(tmp_path), proxy=proxy, listener=Notes())
     assert notes == ["it cannot see"]
-
-
-def test_ctrl_c_once_requests_twice_interrupts_and_terminate_ends():
-    called = []
-    with Interrupt(lambda: called.append(1)) as interrupt:
-        signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Terminated):
-            signal.raise_signal(signal.SIGTERM)
-    assert called == [1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

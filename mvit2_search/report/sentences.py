@@ -51,8 +51,13 @@ def progress_sentence(summary: Summary) -> str:
 
 
 def missing_sentences(summary: Summary) -> list[str]:
-    """What the search does without, because it failed or ended the search too often."""
-    return failure_sentences([*summary.all_trials, *summary.controls], summary.scores)
+    """What the search does without, because it failed or ended the search too often, or was not done here."""
+    trials = [*summary.all_trials, *summary.controls]
+    taken = sum(t.accuracy_from is not None and t.repeats is None for t in trials)
+    kept = (
+        f"The accuracies of {taken} networks were taken over from a study on another device; latencies were not."
+    )
+    return [*([kept] if taken else []), *failure_sentences(trials, summary.scores)]
 
 
 def saving_sentence(summary: Summary) -> str:

@@ -1,8 +1,8 @@
 """The published widths: what the search has to beat, as far as they can be timed and trained here."""
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.records import Failed, Trial
-from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.networks import distributions
 from mvit2_search.search.trials import TrialRunner
 

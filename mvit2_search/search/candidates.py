@@ -2,10 +2,10 @@
 
 from time import monotonic
 
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.records import Infeasible
 from mvit2_search.search.forecast import Guess
 from mvit2_search.search.guess import guess_from
-from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.request import Request
 from mvit2_search.search.samplers import Samplers
@@ -35,8 +35,17 @@ def search_candidates(runner: TrialRunner, request: Request, interrupt: Interrup
         guess = guess_from(runner, runner.trials)
         if reason := _hopeless(runner, networks, guess):
             return reason
+        _queue_kept(runner)
         runner.run(runner.study.ask(samplers.next(guess), distributions(runner.space)))
     return None
+
+
+def _queue_kept(runner: TrialRunner) -> None:
+    """Candidates whose accuracies another study keeps come first, in its order, each as soon as it is its turn."""
+    tried = {trial.arch.key for trial in runner.trials}
+    left = [params for key, params in runner.evaluator.kept.candidates.items() if key not in tried]
+    if left and not runner.study.queued():
+        runner.study.queue(left[0])
 
 
 def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | None:
@@ -47,7 +56,8 @@ def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | No
     if cheapest is not None and isinstance(cheapest.outcome, Infeasible):
         took = f"{cheapest.outcome.latency} and has {cheapest.params:,} parameters"
         return f"even the network at the low end of the space takes {took}"
-    last = [t for t in runner.trials if t.baseline is None][-_MAX_BARREN:]
+    kept = runner.evaluator.kept.candidates
+    last = [t for t in runner.trials if t.baseline is None and t.arch.key not in kept][-_MAX_BARREN:]
     if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):
         return f"of the last {_MAX_BARREN} candidates none was new, within the budget and trained"
     return None

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import TrainingError
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.records import INTERRUPTED, Failed, Finished, Score, Trial
 from mvit2_search.search.finalists import bracket, choose_candidates
-from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.verdict import Confirmed, confirmations, still_racing
 

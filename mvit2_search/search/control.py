@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.records import Failed, Finished, Trial
 from mvit2_search.search.guess import guess_from
-from mvit2_search.search.interrupt import Interrupt
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import draw_params
 

@@ -10,6 +10,7 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.predict import Estimate
 from mvit2_search.proxies import Proxy, ShortTrain
@@ -18,11 +19,11 @@ from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
 from mvit2_search.search.control import run_control
-from mvit2_search.search.device_change import refuse_other_device, set_aside
+from mvit2_search.search.device_change import refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.kept import Kept
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.seam import CheckedDevice, checked
 from mvit2_search.search.stopping import make_stopping_rule
@@ -53,19 +54,21 @@ def run_search(
     Raises:
         SpecError: the request contradicts itself.
         StudyConflict: another driver holds the study, or it was made with other inputs.
-        DataError, StorageError, BackendUnavailable: see `errors`.
+        DataError, StorageError, BackendUnavailable, MeasurementError: see `errors`.
+        Terminated, KeyboardInterrupt: `interrupt` was told to end now.
     """
     space = load_space(request.space)
     source = source or find_source(request.device)
     here = passport_of(source)
     keep_freed_memory()
-    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
+    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
     notes = proxy.blind_spots(space)
     check_space(source, space)
     if request.allow_device_change:
         _start_anew(request, here, listener)
     with driver_lock(request.folder):
         dataset = _dataset(request)
+        interrupt.check()
         for note in [*notes, *dataset.notes]:
             listener.note(note)
         with closing(create_study(request.folder)) as study:
@@ -73,10 +76,13 @@ def run_search(
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                latencies = _latencies(study, request, source, dataset, scratch, listener)
-                runner = _runner(study, space, dataset, proxy, latencies, listener)
+                watched = source if isinstance(source, Estimate) else CheckedDevice(source, interrupt.check)
+                latencies = _latencies(study, request, watched, dataset, scratch, listener)
+                kept = _kept(study, request.results, listener)
+                runner = _runner(study, space, dataset, proxy, latencies, listener, interrupt, kept)
                 listener.opened(study, request)
                 _run(runner, request, interrupt)
+                interrupt.check()
 
 
 def _dataset(request: Request) -> Dataset:
@@ -88,7 +94,7 @@ def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
     """Set a study of another device aside, once the data are known to be there for the new one."""
     _dataset(request)
     if old := set_aside(request.folder, here):
-        listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
+        listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
 def is_finished(study: Study, request: Request) -> bool:
@@ -101,6 +107,9 @@ def is_finished(study: Study, request: Request) -> bool:
 def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
     if study.fact("inputs") is None:
+        if request.allow_device_change:
+            before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
+            study.set_fact("accuracies_from", before)
         study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
@@ -117,7 +126,7 @@ def _latencies(
 ) -> Latencies:
     """Latencies on the study's scale; a new study gets its scale and its budget."""
     latencies = open_latencies(
-        source if isinstance(source, Estimate) else CheckedDevice(source, lambda: None),
+        source,
         results=request.results,
         scratch=scratch,
         num_classes=len(dataset.classes),
@@ -131,11 +140,39 @@ def _latencies(
     return latencies
 
 
+def _kept(study: Study, results: Path, listener: Listener) -> Kept:
+    """The accuracies that hold of the studies that were set aside for this one."""
+    folders = [results / name for name in study.fact("accuracies_from") or []]
+    for gone in [folder for folder in folders if not (folder / "study.db").is_file()]:
+        listener.note(f"{gone} is gone: what was trained there is trained again")
+    there = [folder for folder in folders if (folder / "study.db").is_file()]
+    kept = Kept.of(there, study.fact("inputs"))
+    if there:
+        listener.note(f"{', '.join(map(str, there))}: {kept.sentence()}")
+    return kept
+
+
 def _runner(
-    study: Study, space: SearchSpace, dataset: Dataset, proxy: Proxy, latencies: Latencies, listener: Listener
+    study: Study,
+    space: SearchSpace,
+    dataset: Dataset,
+    proxy: Proxy,
+    latencies: Latencies,
+    listener: Listener,
+    interrupt: Interrupt,
+    kept: Kept,
 ) -> TrialRunner:
     seed = study.fact("inputs")["seed"]
-    evaluator = Evaluator(latencies, dataset, proxy=proxy, limits=study.limits, seed=seed, listener=listener)
+    evaluator = Evaluator(
+        latencies,
+        dataset,
+        proxy=proxy,
+        limits=study.limits,
+        seed=seed,
+        listener=listener,
+        interrupt=interrupt,
+        kept=kept,
+    )
     return TrialRunner(
         study=study,
         space=space,

@@ -1,16 +1,18 @@
 """What becomes of one architecture: its latency first, then, if it is worth it, its accuracy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
+from mvit2_search.search.kept import Kept
 from mvit2_search.search.seam import accuracies_pct
 from mvit2_search.verdict import Limits
 
@@ -30,8 +32,12 @@ class Evaluator:
         limits: Limits,
         seed: int,
         listener: Listener,
+        interrupt: Interrupt,
+        kept: Kept,
     ) -> None:
         self.latencies = latencies
+        self.kept = kept
+        self._interrupt = interrupt
         self._dataset = dataset
         self._proxy = proxy
         self._limits = limits
@@ -62,6 +68,7 @@ class Evaluator:
 
     def latency(self, arch: ArchConfig) -> Latency:
         """What `arch` takes, found out once for each time that it is used; raises MeasurementError."""
+        self._interrupt.check()
         if arch.key not in self._found:
             self._listener.working("finding the latency")
             self._found[arch.key] = self.latencies.of(arch)
@@ -70,23 +77,47 @@ class Evaluator:
     def train(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> tuple[float, ...]:
-        """Accuracies after each epoch; raises TrainingError."""
+        """Accuracies after each epoch, or the last alone where another study has it; raises TrainingError."""
+        if test_on == "confirmation" and (arch.key, seed) in self.kept.scores:
+            return (self.kept.scores[arch.key, seed],)
         return tuple(self._epochs(arch, seed, test_on))
 
     def _trained(self, arch: ArchConfig, latency: Latency, should_stop: ShouldStop | None) -> Finished | Stopped:
-        curve: list[float] = []
-        for accuracy_pct in self._epochs(arch, self._seed, "selection"):
-            curve.append(accuracy_pct)
-            if should_stop is not None and should_stop(curve, latency.latency_ms):
-                return Stopped(curve_pct=tuple(curve), latency=latency)
-        return Finished(accuracy_pct=curve[-1], curve_pct=tuple(curve), latency=latency)
+        kept = self.kept.curves.get(arch.key)
+        if kept is not None and kept.whole:
+            curve = kept.accuracy_pct
+            return Finished(accuracy_pct=curve[-1], curve_pct=curve, latency=latency)
+        if kept is not None and (stopped := _followed(kept.accuracy_pct, latency, should_stop))[1]:
+            return Stopped(curve_pct=stopped[0], latency=latency)
+        curve, is_stopped = _followed(self._epochs(arch, self._seed, "selection"), latency, should_stop)
+        if is_stopped:
+            return Stopped(curve_pct=curve, latency=latency)
+        return Finished(accuracy_pct=curve[-1], curve_pct=curve, latency=latency)
 
     def _epochs(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> Iterator[float]:
         """The accuracy after each epoch; what is not asked for is not trained."""
+        self._interrupt.check()
         self._listener.working("training")
         scores = accuracies_pct(lambda: self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on))
-        for epoch, accuracy_pct in enumerate(scores, start=1):
-            self._listener.working(f"training, epoch {epoch}: {accuracy_pct:.1f} %")
-            yield accuracy_pct
+        try:
+            for epoch, accuracy_pct in enumerate(scores, start=1):
+                self._interrupt.check()
+                self._listener.working(f"training, epoch {epoch}: {accuracy_pct:.1f} %")
+                yield accuracy_pct
+        except TrainingError:
+            self._interrupt.check()  # what ends this process may have ended the training's own processes first
+            raise
+
+
+def _followed(
+    scores: Iterable[float], latency: Latency, should_stop: ShouldStop | None
+) -> tuple[tuple[float, ...], bool]:
+    """The accuracies up to where the training is stopped, and whether it is."""
+    curve: list[float] = []
+    for accuracy_pct in scores:
+        curve.append(accuracy_pct)
+        if should_stop is not None and should_stop(curve, latency.latency_ms):
+            return tuple(curve), True
+    return tuple(curve), False

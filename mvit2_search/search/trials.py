@@ -7,7 +7,16 @@ from time import monotonic
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.records import INTERRUPTED, Failed, Finished, Outcome, Stopped, Trial, failure_sentences
+from mvit2_search.records import (
+    ACCURACY_FROM,
+    INTERRUPTED,
+    Failed,
+    Finished,
+    Outcome,
+    Stopped,
+    Trial,
+    failure_sentences,
+)
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.stopping import Curve, StoppingRule
@@ -153,6 +162,7 @@ class TrialRunner:
     ) -> Trial:
         """The record of an outcome."""
         cost = network_cost(arch, self.num_classes)
+        source = self.evaluator.kept.source(arch.key, outcome)
         return Trial(
             number=number,
             arch=arch,
@@ -164,7 +174,7 @@ class TrialRunner:
             baseline=baseline,
             repeats=repeats,
             tries=tries,
-            provenance=self.provenance,
+            provenance=self.provenance | ({ACCURACY_FROM: source} if source else {}),
         )
 
     def _should_stop(self, accuracy_pct: Sequence[float], latency_ms: float) -> bool:
