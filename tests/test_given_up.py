@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from fakes import FormulaProxy
+from fakes import FormulaProxy, scattered_device
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
 from mvit2_search.errors import TrainingError
@@ -119,6 +119,36 @@ def test_a_confirmation_that_fails_is_tried_again_twice(tmp_path, run_with_fakes
     for trials in ("1", "2", "3", "4", "5"):
         assert run_with_fakes("--trials", trials, proxy=proxy).exit_code == 0
     assert proxy.deaths == 3
+
+
+def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    """The trial that it is to be chosen for has no settings yet, so nothing but the timing tells of it."""
+    assert run_with_fakes("--trials", "14", device=scattered_device()).exit_code == 0
+    study = open_study(tmp_path / "results" / "test")
+    chosen = {t.arch.key for t in study.trials()}
+    probed = [arch.key for probes in study.probes().values() for arch, _ in probes]
+    deadly = next(key for key in probed if key not in chosen)
+    device = scattered_device()
+    usual, deaths = device.script, []
+
+    def script(artifact, i):
+        if artifact.path.name.startswith(deadly):
+            deaths.append(i)
+            raise Killed
+        return usual(artifact, i)
+
+    device.script = script
+    again = ("--trials", "14", "--results", str(tmp_path / "again"))
+    for _ in range(6):
+        try:
+            done = run_with_fakes(*again, device=device)
+            break
+        except Killed:
+            pass
+    assert done.exit_code == 0, done.output
+    assert len(deaths) == 3
+    assert f"The timing of {deadly}" in done.output
+    assert f"The timing of {deadly}" in (tmp_path / "again" / "test" / "report.html").read_text()
 
 
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):

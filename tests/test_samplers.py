@@ -1,16 +1,14 @@
 """What the search tells its sampler: latencies before they are measured, and where stopped trainings would end."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fakes import MS_PER_GMAC, finished, macs_device, measurement, request, search
+from fakes import finished, macs_device, measurement, request, scattered_device, search
 from fakes import trial as trial_of
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.complexity import network_cost
-from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.predict import read_labels
 from mvit2_search.records import Stopped
 from mvit2_search.search.forecast import Forecast
@@ -114,16 +112,6 @@ def test_networks_are_found_by_their_settings_in_any_order():
     turned = dict(reversed(params.items()))
     assert networks.of(params) is networks.of(turned)
     assert networks.of(params).key == networks.cheapest.key
-
-
-def scattered_device():
-    """Up to twice as slow as multiply-adds say, for no reason that anything could predict."""
-
-    def milliseconds(artifact, _):
-        arch = ArchConfig.from_json(json.loads(artifact.path.read_text()))
-        return MS_PER_GMAC * network_cost(arch).macs / 1e9 * (1 + int(arch.key, 16) % 101 / 100)
-
-    return ScriptedDevice(script=milliseconds)
 
 
 @pytest.mark.usefixtures("instant_export")

@@ -159,7 +159,8 @@ def _search(request: Request, interrupt: Interrupt) -> int:
 def _say_stopping() -> None:
     """Ctrl-C came for the first time."""
     text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
-    os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing
+    with suppress(OSError, ValueError):  # nobody may be reading
+        os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing
 
 
 def _interrupted(code: int, what: str | None = None) -> int:
@@ -169,11 +170,13 @@ def _interrupted(code: int, what: str | None = None) -> int:
 
 def _leave(code: int) -> None:
     """End this process although something in it does not."""
-    with suppress(OSError, ValueError):
+    try:
         output = sys.stdout.fileno()
         os.set_blocking(output, False)  # nobody may be reading
         os.write(output, f"{_SHOW_CURSOR if os.isatty(output) else ''}\n{_closing(code)}\n".encode())
-    os._exit(code)
+        os.set_blocking(output, True)
+    finally:
+        os._exit(code)
 
 
 def _closing(code: int, what: str | None = None) -> str:

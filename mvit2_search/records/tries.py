@@ -3,21 +3,26 @@
 from collections.abc import Sequence
 
 from mvit2_search.records.confirmation import Score
-from mvit2_search.records.trial import INTERRUPTED, Failed, Trial
+from mvit2_search.records.trial import INTERRUPTED, MOST_TRIES, Failed, Trial
 
 _DIFFERS = "it is not tried again, so this search differs from one that was never stopped."
 
 
-def failure_sentences(trials: Sequence[Trial], scores: Sequence[Score] = ()) -> list[str]:
+def failure_sentences(
+    trials: Sequence[Trial], scores: Sequence[Score] = (), untimed: Sequence[str] = ()
+) -> list[str]:
     """One for each published width that failed, and for whatever is given up."""
     widths = [t for t in _failed_widths(trials) if not t.is_given_up]
-    return [*map(_sentence, widths), *given_up_sentences(trials, scores)]
+    return [*map(_sentence, widths), *given_up_sentences(trials, scores, untimed)]
 
 
-def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score]) -> list[str]:
-    """One for each trial, and training of the confirmation, that is not tried any more."""
+def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score], untimed: Sequence[str] = ()) -> list[str]:
+    """One for each trial, training of the confirmation and network to choose from that is not tried any more."""
     names = {trial.arch.key: trial.name for trial in reversed(trials)}
-    return [_sentence(trial) for trial in trials if trial.is_given_up] + [
+    lost = Failed(reason=INTERRUPTED, message="")
+    found = [f"The timing of {key}, before a trial was chosen, {_why(lost, MOST_TRIES)}" for key in untimed]
+    found += [_sentence(trial) for trial in trials if trial.is_given_up]
+    return found + [
         f"The confirmation of {names.get(score.subject, score.subject)} with seed {score.seed} "
         + _why(score.result, score.tries)
         for score in scores

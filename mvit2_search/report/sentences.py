@@ -57,7 +57,7 @@ def missing_sentences(summary: Summary) -> list[str]:
     kept = (
         f"The accuracies of {taken} networks were taken over from a study on another device; latencies were not."
     )
-    return [*([kept] if taken else []), *failure_sentences(trials, summary.scores)]
+    return [*([kept] if taken else []), *failure_sentences(trials, summary.scores, summary.untimed)]
 
 
 def saving_sentence(summary: Summary) -> str:

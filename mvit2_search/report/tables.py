@@ -32,6 +32,7 @@ class Summary:
         budget: as it was asked for, `12ms` or `mobilevitv2-0.75`.
         controls: random architectures to compare the search with, trained or not.
         lost: numbers of trials that were killed before they had an architecture.
+        untimed: keys of networks whose timing, before one was chosen, ended the search each time.
         ended: why the search ended, or None while there is more to do.
     """
 
@@ -48,6 +49,7 @@ class Summary:
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
+    untimed: list[str] = field(default_factory=list)
 
     @property
     def budget(self) -> str:
@@ -93,6 +95,7 @@ def summarise(study: Study) -> Summary:
         ended=ended["why"] if ended else None,
         controls=study.controls(),
         scores=scores,
+        untimed=study.given_up_probes(),
     )
 
 

@@ -190,7 +190,7 @@ def _run(runner: TrialRunner, request: Request, interrupt: Interrupt) -> None:
     study = runner.study
     study.set_fact("ended", None)
     trials = [*runner.trials, *study.outside(), *study.controls()]
-    for sentence in given_up_sentences(trials, study.scores()):
+    for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
         runner.listener.note(sentence)
     run_baselines(runner, interrupt)
     why = search_candidates(runner, request, interrupt)

@@ -120,6 +120,7 @@ class Samplers:
     def _measure(self, params: Params) -> float:
         network = self._networks.of(params)
         try:
+            self._runner.study.begin_probe(network.key)
             latency = self._runner.evaluator.latency(network.arch)
         except MeasurementError:
             self._untimed.add(network.key)

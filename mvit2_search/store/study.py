@@ -11,6 +11,7 @@ Every trial carries its full record as JSON in a user attribute, written before 
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.errors import MeasurementError, SpecError, StorageError
 from mvit2_search.records import (
+    MOST_TRIES,
     SCHEMA,
     Failed,
     Finished,
@@ -48,7 +50,7 @@ _STATES: dict[type[Outcome], TrialState] = {
     Stopped: TrialState.PRUNED,
     Failed: TrialState.FAIL,
 }
-_RECORD, _BASELINE, _RETRY_OF, _PROBE = "record", "baseline", "retry_of", "probe:"
+_RECORD, _BASELINE, _RETRY_OF, _PROBE, _PROBING = "record", "baseline", "retry_of", "probe:", "probing:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,14 +152,33 @@ class Study:
             self._storage.set_trial_user_attr(trial_id, _RECORD, trial.to_json())
             self._finish(trial)
 
+    def begin_probe(self, key: str) -> None:
+        """Keep with the trial that is being asked for, the newest one, that the network `key` is now timed.
+
+        Raises:
+            MeasurementError: this process ended so often while it was.
+        """
+        if key in self.given_up_probes():
+            raise MeasurementError("the search was stopped each time that it was timed")
+        self._attach(f"{_PROBING}{key}", True)
+
+    def given_up_probes(self) -> list[str]:
+        """Networks that were to be timed before one was chosen, and never were although it was tried often."""
+        names = [name for t in self._frozen() for name in t.user_attrs if name.startswith(_PROBING)]
+        often = [name.removeprefix(_PROBING) for name, tries in Counter(names).items() if tries >= MOST_TRIES]
+        timed = {arch.key for probes in self.probes().values() for arch, _ in probes} if often else set()
+        return sorted(set(often) - timed)
+
     def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
-        """Keep a latency that was asked for to choose the trial that is being asked for, the newest one."""
+        """Keep a latency that was asked for to choose the trial that is being asked for."""
+        count = sum(name.startswith(_PROBE) for name in self._frozen()[-1].user_attrs)
+        self._attach(f"{_PROBE}{count}", {"arch": arch.to_json(), **latency_to_json(latency)})
+
+    def _attach(self, name: str, value: Any) -> None:
         with translated(self._path):
-            newest = self._study.get_trials(deepcopy=False)[-1]
-            name = f"{_PROBE}{sum(key.startswith(_PROBE) for key in newest.user_attrs)}"
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest.number)
-            probe = {"arch": arch.to_json(), **latency_to_json(latency)}
-            self._storage.set_trial_user_attr(trial_id, name, probe)
+            newest = self._study.get_trials(deepcopy=False)[-1].number
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest)
+            self._storage.set_trial_user_attr(trial_id, name, value)
 
     def probes(self) -> dict[int, list[tuple[ArchConfig, Latency | None]]]:
         """By number of the trial, what `add_probe` has kept, in that order."""
