@@ -96,8 +96,8 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 def run(**options: Any) -> None:
     """Search under a latency budget, then confirm the best against the published widths.
 
-    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial, twice
-    stops now.
+    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial; twice, or
+    SIGTERM, stops within seconds.
 
     \b
     Example:
@@ -146,6 +146,7 @@ def _search(request: Request, interrupt: Interrupt) -> int:
     from mvit2_search.store import open_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    interrupt.check()
     with Progress() as progress:
         run_search(request, progress, interrupt)
         summary = refresh(open_study(request.folder))

@@ -64,6 +64,7 @@ def run_search(
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
     notes = proxy.blind_spots(space)
     check_space(source, space)
+    interrupt.check()
     if request.allow_device_change:
         _start_anew(request, here, listener)
     with driver_lock(request.folder):
