@@ -60,7 +60,7 @@ def _taken(path: Path, waits: Callable[[Holder | None], None]) -> int:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                waits(_holder(path))
+                waits(_holder(handle))
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(path, handle):
                 return handle
@@ -102,8 +102,12 @@ def _write(handle: int, holder: Holder) -> None:
     os.pwrite(handle, json.dumps(asdict(holder)).encode(), 0)
 
 
-def _holder(path: Path) -> Holder | None:
+def _holder(handle: int) -> Holder | None:
+    """Checked, as it will be printed and every user may write it."""
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        row = json.loads(os.pread(handle, 1_000, 0))
+        return Holder(
+            pid=int(row["pid"]), since=datetime.fromisoformat(row["since"]).isoformat(timespec="seconds")
+        )
+    except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -107,6 +107,16 @@ def test_those_that_wait_come_one_after_the_other_although_each_removes_the_file
     assert not lock.exists()
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}', '{"pid": 7, "since": "\\u001b[2J"}', "\xff"])
+def test_nothing_that_another_user_writes_into_the_file_is_printed(lock, text):
+    waited = []
+    with held(lock) as holder:
+        lock.write_text(text, encoding="latin-1")
+        with locked(lock, waits=lambda who: (waited.append(who), holder.stdin.close())):
+            pass
+    assert waited == [None]
+
+
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("elsewhere")])
 def test_what_is_no_lock_is_named(lock, make):
     make(lock)

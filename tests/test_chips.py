@@ -24,7 +24,7 @@ NAMES = {
     "ampere-altra": "Neoverse-N1 r3p1 (WIWYNN Mt.Jade)",
     "graviton3": "Neoverse-V1 r1p1 (Amazon EC2 c7g.xlarge)",
     "rk3588": "Cortex-A55 r2p0 + Cortex-A76 r4p0 (Radxa ROCK 5B)",
-    "snapdragon-660": "0x51 0x800 rap2 (Qualcomm Technologies, Inc SDM660)",
+    "snapdragon-660": "0x51 0x800 r10p2 (Qualcomm Technologies, Inc SDM660)",
     "snapdragon-765g": "Cortex-A55 r1p0 + Cortex-A76 r4p0 (Qualcomm Technologies, Inc SM7250)",
     "visionfive2": "sifive,u74-mc (StarFive VisionFive 2 v1.3B)",
     "mt7621": "MIPS 1004Kc V2.15 (MikroTik RouterBOARD 760iGS)",
@@ -96,6 +96,7 @@ def test_two_boards_with_the_same_cores_are_told_apart_by_the_least_that_is_know
     ]
     assert len(set(names)) == len(names)
     assert names[0] == "Neoverse-N1 r3p1"
+    assert chip_name("CPU part\t: 0xd08\nCPU variant\t: none\nCPU revision\t: 3\n") == "0x?? 0xd08"
     assert names[-1] == "0x41 0xd8e r3p1"
 
 
