@@ -136,9 +136,7 @@ def _confirmation(summary: Summary) -> str:
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)
     shown = _most(frame)
-    shown["trial"] = shown["trial"].where(
-        shown["trial"] >= 0
-    )  # a published width outside of the space is no trial
+    shown["trial"] = shown["trial"].where(shown["trial"] >= 0)  # a width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
     names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = ""
