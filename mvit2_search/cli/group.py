@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvit2_search.cli.terminal import give_up_broken_outputs, printable, say, show_what_cannot_be_encoded
+from mvit2_search.cli.terminal import give_up_broken_output, printable, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
 
 COMMANDS = {
@@ -32,9 +32,9 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as err:
-            if not (broken := give_up_broken_outputs()):
+            if err.filename is not None or (broken := give_up_broken_output()) is None:
                 raise
-            say(f"error: {' and '.join(broken)}: cannot be written: {err.strerror}", err=True)
+            say(f"error: {broken}: cannot be written: {err.strerror}", err=True)
             sys.exit(StorageError.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

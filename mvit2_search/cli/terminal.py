@@ -29,16 +29,15 @@ def show_what_cannot_be_encoded() -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-def give_up_broken_outputs() -> list[str]:
-    """Names of outputs that take nothing more, such as a file on a full disk. What waits for them is dropped."""
-    broken = []
+def give_up_broken_output() -> str | None:
+    """The output that takes no line more, such as a file on a full disk; what waits for it is dropped."""
     for stream in _outputs():
         try:
-            stream.flush()
+            print(file=stream, flush=True)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            broken.append(stream.name.strip("<>"))
-    return broken
+            return stream.name.strip("<>")
+    return None
 
 
 def _is_hidden(character: str) -> bool:
