@@ -117,7 +117,7 @@ def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
         ["measure", "mobilevitv2-0.5", "--classes", "{}"],
         ["verify", "{}.onnx", "--against", "mobilevitv2-0.5"],
         ["run", "--space", "width", "--data", "{}", "--latency-budget", "{}", "--study", "s"],
-        ["bench", "rank", "--against", "{}"],
+        ["bench", "predict", "--space", "{}"],
     ],
     ids=" ".join,
 )
