@@ -12,9 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 from conftest import write_images
+from mvit2_search.arch import ArchConfig
+from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.cli import cli
-from mvit2_search.cli.terminal import printable
 from mvit2_search.files import write_atomically
+from mvit2_search.printable import printable
 
 ROOT = Path(__file__).parent.parent
 RED, RIGHT_TO_LEFT = "\x1b[31m", "\u202e"
@@ -139,6 +141,17 @@ def test_a_purpose_is_shown(tmp_path):
     assert done.exit_code == 0
     assert r"to\x1b[31m\nthe \u202etfel" in done.stdout.splitlines()
     assert RED not in done.stdout
+
+
+def test_a_name_stays_within_its_comment(tmp_path, monkeypatch):
+    """An architecture's file says where it comes from, and can be read again whatever that is called."""
+    monkeypatch.chdir(tmp_path)
+    arch = ArchConfig.mobilevitv2(0.5)
+    Path(f"a\nimage_size: 64\n{RED}{os.fsdecode(bytes([255]))}.yaml").write_text(arch_yaml(arch, []))
+    (given,) = tmp_path.glob("*.yaml")
+    done = CliRunner().invoke(cli, ["export", str(given), "--json"])
+    assert done.exit_code == 0, done.output
+    assert read_arch(Path(json.loads(done.stdout)["path"])) == arch
 
 
 def test_json_of_any_name_is_json(tmp_path):

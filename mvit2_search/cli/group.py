@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from mvit2_search.cli.terminal import give_up_broken_output, printable, say, show_what_cannot_be_encoded
+from mvit2_search.cli.terminal import give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
+from mvit2_search.printable import printable
 
 COMMANDS = {
     "run": "mvit2_search.cli.run:run",
