@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from conftest import write_images
+from exports import FEW
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch_yaml import arch_yaml, read_arch
 from mvit2_search.cli import cli
@@ -152,6 +153,20 @@ def test_a_name_stays_within_its_comment(tmp_path, monkeypatch):
     done = CliRunner().invoke(cli, ["export", str(given), "--json"])
     assert done.exit_code == 0, done.output
     assert read_arch(Path(json.loads(done.stdout)["path"])) == arch
+
+
+def test_a_network_can_be_written_to_any_folder(tmp_path):
+    (tmp_path / "few.yaml").write_text(arch_yaml(FEW, []))
+    results = tmp_path / os.fsdecode(b"r\xff")
+    try:
+        results.mkdir()
+    except OSError as err:
+        pytest.skip(f"this file system takes no such names: {err}")
+    command = ["export", str(tmp_path / "few.yaml"), "--format", "onnx", "--results", str(results)]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    (path,) = results.glob("exports/*/*.onnx")
+    assert CliRunner().invoke(cli, ["verify", str(path), "--against", str(tmp_path / "few.yaml")]).exit_code == 0
 
 
 def test_json_of_any_name_is_json(tmp_path):
