@@ -7,6 +7,7 @@ import yaml
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
+from mvit2_search.printable import printable
 from mvit2_search.strict_yaml import load
 
 
@@ -28,5 +29,5 @@ def read_arch(path: Path) -> ArchConfig:
 
 def arch_yaml(arch: ArchConfig, comments: list[str]) -> str:
     """The text of a file, each comment on a line of its own at the top."""
-    head = "".join(f"# {line}\n" for line in comments)
+    head = "".join(f"# {printable(line)}\n" for line in comments)
     return head + yaml.safe_dump(arch.to_json(), sort_keys=False, default_flow_style=None)

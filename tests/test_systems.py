@@ -41,10 +41,14 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_full_disk_is_one_line(arguments):
+def test_a_full_disk_is_one_line(arguments, unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with FULL.open("w") as full:
-        done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert (done.returncode, done.stderr) == (4, "error: stdout: cannot be written: No space left on device\n")
 
 
@@ -57,12 +61,11 @@ def test_a_full_disk_under_the_errors_is_an_exit_code():
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_under_the_progress_is_one_line(tmp_path):
-    images = write_images(tmp_path / "images", {"a": 20, "b": 20})
-    options = {"space": "width", "data": images, "study": "s", "results": tmp_path / "r", "latency-budget": "9ms"}
-    command = [*PROGRAM, "run", "--device", "estimate:iphone12"]
-    command += [str(text) for name, value in options.items() for text in (f"--{name}", value)]
+    write_images(tmp_path / "images", {"a": 20, "b": 20})
     with FULL.open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [*PROGRAM, *SEARCH.split()], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
     assert (done.returncode, done.stderr) == (4, "error: stdout: cannot be written: No space left on device\n")
 
 
@@ -147,24 +150,7 @@ cli()
         (["profile", "mobilevitv2-0.5"], 0),
         (["validate", "width"], 0),
         (["status", "none"], 2),
-        (
-            [
-                *[
-                    "run",
-                    "--space",
-                    "width",
-                    "--data",
-                    "images",
-                    "--latency-budget",
-                    "9ms",
-                    "--device",
-                    "estimate:iphone12",
-                    "--study",
-                    "s",
-                ]
-            ],
-            4,
-        ),
+        (SEARCH.split(), 4),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from mvit2_search.cli.terminal import give_up_broken_outputs, printable, say, show_what_cannot_be_encoded
+from mvit2_search.cli.terminal import give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
+from mvit2_search.printable import printable
 
 COMMANDS = {
     "run": "mvit2_search.cli.run:run",
@@ -32,9 +33,9 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as err:
-            if not (broken := give_up_broken_outputs()):
+            if err.filename is not None or (broken := give_up_broken_output()) is None:
                 raise
-            say(f"error: {' and '.join(broken)}: cannot be written: {err.strerror}", err=True)
+            say(f"error: {broken}: cannot be written: {err.strerror}", err=True)
             sys.exit(StorageError.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
-from mvit2_search.cli.terminal import printable
 from mvit2_search.errors import StorageError
+from mvit2_search.printable import printable
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
 from mvit2_search.search import Request
 from mvit2_search.store import Study

@@ -22,8 +22,8 @@ def load_network(path: Path, *, one_thread: bool = False) -> Any:
     if one_thread:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:  # by its content: a path that is no UTF-8 is refused
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as err:  # its exceptions have no common class of their own
         raise MeasurementError(f"{path.name}: ONNX Runtime cannot load it: {first_line(err)}") from err
 
