@@ -1,7 +1,8 @@
-# `make run` and `make test` set everything up by themselves; nothing is installed outside .venv.
+# `make run` and `make test` set up what they need by themselves; nothing is installed outside .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # two processes with one thread each: several with several threads get in each other's way
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
@@ -10,14 +11,18 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
 
-setup: $(VENV)/.done ## create the environment with the versions that were tested
+setup: $(VENV)/.developer ## create the environment for tests and checks, with the versions that were tested
 
-$(VENV)/.done: pyproject.toml constraints.txt
+$(VENV)/.user: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP_INSTALL) -e .
 	touch $@
 
-run: setup ## the main job: search under a latency budget on images that come with the package
+$(VENV)/.developer: $(VENV)/.user
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+run: $(VENV)/.user ## the main job: search under a latency budget on images that come with the package
 	$(BIN)/mvit2-search run --space blocks --data fashion-mnist-mini --latency-budget mobilevitv2-0.75 \
 		--trials 8 --study first
 
@@ -35,7 +40,7 @@ format: setup ## rewrite the code in the common format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dist: setup ## build the wheel
+dist: $(VENV)/.user ## build the wheel
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove the environment and caches, not the results

@@ -5,12 +5,14 @@ that it never saw, compared seed by seed. The candidates that were confirmed are
 best of them is chosen by the same scores (`paired.py`).
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mvit2_search.paired import Difference, levels_pct, paired_difference
+from mvit2_search.chosen import choice_bias
+from mvit2_search.paired import Difference, levels_pct, paired_difference, seed_spread
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import ConfirmationPlan, Failed, Finished, Latency, Prediction, Score, Trial
 
@@ -75,8 +77,8 @@ class Verdict:
         best: the highest confirmed accuracy of all, published widths included; what is exported by default.
         searched: the highest of the candidates still racing, if one was confirmed.
         published: the largest published width that was confirmed, if there is one.
-        gain: of `searched` over `published`, where there are both; its interval holds although `searched` was
-            chosen among `gain.compared` candidates by the same scores.
+        gain: of `searched` over `published`, where there are both; corrected for `searched` having been chosen
+            among `gain.compared` candidates by the same scores, its interval and its estimate.
         fastest: of all whose accuracy cannot be told from the best one's; often the best itself.
         lead: of `best` over `fastest`, where they are two.
     """
@@ -195,10 +197,19 @@ def judge(
         best=best,
         searched=searched,
         published=published,
-        gain=difference(searched, published) if searched and published else None,
+        gain=difference(searched, published).corrected(_choice(tested, searched))
+        if searched and published
+        else None,
         fastest=fastest,
         lead=difference(best, fastest) if fastest is not best else None,
     )
+
+
+def _choice(confirmed: Sequence[Confirmed], searched: Confirmed) -> float:
+    """How much too high `searched` is on average, as the best candidate of `confirmed`."""
+    spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
+    levels = [_levels(confirmed)(c) for c in confirmed if c.trial.baseline is None]
+    return choice_bias(levels, error=spread / math.sqrt(len(searched.accuracy_pct)), freedom=freedom)
 
 
 def confirmations(

@@ -22,7 +22,7 @@ from fakes import AGREES, FormulaProxy, fake_export
 from formula_devices import formula_devices
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.latency import DEVICES, Device, make_device
+from mvit2_search.latency import DEVICES, Device, alone, make_device
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact
 from mvit2_search.timer import open_timer
 
@@ -78,6 +78,13 @@ def need_device(name: str, *modules: str) -> None:
         if name in required_devices():
             raise ImportError(why)
         pytest.skip(why, allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test times waits for nobody: scripted devices take no time, and others stand in one group."""
+    path = tmp_path_factory.getbasetemp() / "timing.lock"
+    monkeypatch.setattr(alone, "lock_path", lambda: path)
 
 
 @pytest.fixture

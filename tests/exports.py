@@ -24,6 +24,8 @@ FEW = replace(
 )
 FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
 FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
+# 24, 36 and 48 channels per head: what scales their scores is no number that half precision has
+HEADS = ArchConfig.mobilevitv2(0.75, image_size=64, attention="multi_head", attention_layers=1)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 

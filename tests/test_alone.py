@@ -24,6 +24,7 @@ from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.locks import locked
 from mvit2_search.search import Silent
 
+LOCK_PATH = alone.lock_path
 REFERENCE = scripted_artifact("reference")
 HOLD = "import sys; from pathlib import Path; from mvit2_search.locks import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True); sys.stdin.read()"
@@ -123,9 +124,8 @@ def test_a_system_without_file_locks_is_told_so(lock, monkeypatch, tmp_path, ins
 
 
 def test_the_folder_is_everybodys_whatever_tmpdir_says(monkeypatch):
-    monkeypatch.undo()
     monkeypatch.setenv("TMPDIR", "/somewhere/of/mine")
-    assert str(alone.lock_path()).startswith("/tmp/")
+    assert str(LOCK_PATH()).startswith("/tmp/")
 
 
 def measured(monkeypatch, results):

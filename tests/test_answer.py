@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,26 @@ def test_status_and_report_say_what_the_fastest_costs(study):
     assert answer(study)["fastest"]["key"] in line
     page = Path(invoke("report", study).output.strip()).read_text()
     assert "--pick fastest" in page
+
+
+class AllEqual(FormulaProxy):
+    """Every network reaches 80 %, give or take a point."""
+
+    def run(self, arch, dataset, *, seed, test_on):
+        noise = np.random.default_rng([int(arch.key, 16), seed]).normal()
+        for score in super().run(arch, dataset, seed=seed, test_on=test_on):
+            yield type(score)(epoch=score.epoch, accuracy_pct=80 + noise)
+
+
+def test_the_gain_is_stated_corrected_for_the_choice_and_its_interval_holds_it(tmp_path):
+    study = search(request(tmp_path, sampler="random", confirm_seeds=3), proxy=AllEqual()).folder
+    gain = answer(study)["gain_points"]
+    assert gain["compared"] > 1
+    assert gain["low"] <= gain["mean"] < gain["uncorrected"] <= gain["high"]
+    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Gain of "))
+    assert f"{gain['mean']:+.2f} points" in line
+    assert f"({gain['uncorrected']:+.2f} before)" in line
+    assert "independent" in Path(invoke("report", study).output.strip()).read_text()
 
 
 class WidthsWin(FormulaProxy):

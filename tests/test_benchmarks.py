@@ -40,6 +40,18 @@ def test_the_sampler_is_replayed_on_our_own_networks(tmp_path):
 
 
 @pytest.mark.slow
+def test_gains_are_estimated_and_intervals_counted(tmp_path):
+    out = tmp_path / "gain.json"
+    command = [sys.executable, SCRIPT.parent / "gain.py", "--cases", "20", "--out", out]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(out.read_text())
+    assert {row["candidates"] for row in report["estimates"]} == {2, 3, 4}
+    assert all(len(row["bias_rmse"]) == 4 for row in report["estimates"])
+    assert all(row["common_spread_pct"] <= row["held_pct"] <= 100 for row in report["intervals"])
+    assert all(row["median_ratio"] >= 1 for row in report["intervals"])
+
+
+@pytest.mark.slow
 def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
     out = tmp_path / "proposals.json"
     command = [sys.executable, SCRIPT.parent / "proposals.py", "--trials", "25", "40", "--out", out]
@@ -47,3 +59,14 @@ def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
     report = json.loads(out.read_text())
     assert list(report) == [f"{count} trials, {name}" for count in (25, 40) for name in ("estimate", "device")]
     assert all(0 < row["median_s"] <= row["largest_s"] for row in report.values())
+
+
+@pytest.mark.slow
+def test_reading_a_study_of_many_trials_is_timed(tmp_path):
+    out = tmp_path / "reading.json"
+    command = [sys.executable, SCRIPT.parent / "reading.py", "--trials", "30", "--out", out]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(out.read_text())
+    assert report["trials"] == 30
+    assert set(report["processor_s"]) == {"status", "report"}
+    assert min(report["processor_s"].values()) > 0

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from exports import MODEL, SMALL, WEIGHTS, agreement, exported, noise
+from exports import FEW, FIRST, HEADS, MODEL, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export import export_model, open_artifact, verify_network
@@ -119,6 +119,44 @@ def test_one_flipped_bit_of_one_weight_does_not_pass(tensor, bit, package, tmp_p
     found = flipped(package, tmp_path, tensor=tensor, bit=bit)
     assert found.sha256 != package.sha256
     assert not agreement(found, SMALL, noise(SMALL, 1)).passed
+
+
+OTHERS = {"attention": HEADS, "v1": FIRST, "few layers": FEW}
+
+
+@pytest.fixture(scope="module", params=OTHERS.values(), ids=OTHERS)
+def other(request, tmp_path_factory):
+    """A package of another network, and that network."""
+    return exported(request.param, tmp_path_factory.mktemp("other")), request.param
+
+
+def fails(artifact, arch):
+    return not agreement(artifact, arch, noise(arch, 1)).passed
+
+
+@pytest.mark.parametrize("tensor", [1, 8, 16, -3, -2])
+def test_one_wrong_sign_in_other_networks_does_not_pass(tensor, other, tmp_path):
+    package, arch = other
+    assert fails(flipped(package, tmp_path, tensor=tensor, bit=15), arch)
+
+
+@pytest.mark.parametrize("tensor", [0, 7, -4])
+def test_two_swapped_channels_do_not_pass(tensor, other, tmp_path):
+    package, arch = other
+    path = tmp_path / "swapped.mlpackage"
+    shutil.copytree(package.path, path)
+    begin, size = blobs(path)[tensor]
+    data = bytearray((path / WEIGHTS).read_bytes())
+    weights = np.frombuffer(data, "<u2", count=size // 2, offset=begin)
+    half = len(weights) // 2  # of the output channels, whatever else the shape is
+    weights[:] = np.concatenate([weights[half:], weights[:half]])
+    (path / WEIGHTS).write_bytes(data)
+    assert fails(open_artifact(path), arch)
+
+
+def test_a_wrong_padding_in_other_networks_does_not_pass(other, tmp_path):
+    package, arch = other
+    assert fails(edited(package, tmp_path, _padding), arch)
 
 
 def retold(package, folder, edit):

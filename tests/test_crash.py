@@ -11,6 +11,7 @@ import pytest
 
 from fakes import request
 from mvit2_search.errors import MVit2SearchError
+from mvit2_search.records import Failed
 from mvit2_search.store import open_study
 
 SCRIPT = Path(__file__).parent / "crash_driver.py"
@@ -44,7 +45,7 @@ def test_a_search_that_is_killed_ten_times_resumes_to_its_end(tmp_path):
 
 
 def wait_for_progress(folder, process):
-    """Until the search has begun another trial or finished another training."""
+    """Until the search has finished another trial or another training of the confirmation."""
     before = progress(folder)
     while progress(folder) <= before and process.poll() is None:
         time.sleep(0.01)
@@ -53,7 +54,7 @@ def wait_for_progress(folder, process):
 def progress(folder):
     try:
         study = open_study(request(folder).folder)
-        return study.asked() + len(study.trials()) + len(study.scores())
+        return sum(not isinstance(t.outcome, Failed) for t in study.trials()) + len(study.scores())
     except MVit2SearchError:
         return 0
 

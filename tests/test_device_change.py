@@ -69,6 +69,13 @@ def test_a_study_of_this_device_is_not_set_aside(tmp_path):
     assert not (tmp_path / "results" / "other-devices").exists()
 
 
+def test_a_study_that_has_only_just_begun_is_no_other_devices(tmp_path):
+    asked = request(tmp_path, allow_device_change=True)
+    asked.folder.mkdir(parents=True)
+    (asked.folder / "study.db").write_bytes(b"")  # killed before there was a table
+    assert search(asked).fact("ended")
+
+
 def test_a_study_in_use_is_not_set_aside(tmp_path):
     search(request(tmp_path))
     asked = request(tmp_path, allow_device_change=True)

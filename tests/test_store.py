@@ -1,5 +1,6 @@
 """The study on disk: what comes back, what Optuna sees, who may write."""
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -219,6 +220,10 @@ def test_who_holds_a_study_is_found_and_looking_takes_nothing(held_elsewhere):
     assert find_holder(free) is None
     with driver_lock(free):
         assert find_holder(free).pid == os.getpid()
+    looks = os.open(free, os.O_RDONLY)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    assert find_holder(free) is None  # somebody else who only looks
+    os.close(looks)
 
 
 def test_a_holder_notices_that_its_folder_is_another(tmp_path):

@@ -60,7 +60,10 @@ def test_the_interval_is_that_of_the_paired_t_test(pairs):
     difference = paired_difference(first, second, images=MANY)
     if np.ptp([a - b for a, b in pairs]) > 0.1:
         expected = ttest_rel(list(first.values()), list(second.values())).confidence_interval(0.95)
-        assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+        bounds = difference.low, difference.high
+        if len(pairs) < 4:  # from there on halves may widen it
+            assert bounds == pytest.approx((expected.low, expected.high), abs=1e-9)
+        assert bounds[0] <= expected.low + 1e-9 < expected.high - 1e-9 <= bounds[1]
     assert difference.pairs == len(pairs)
 
 
@@ -136,7 +139,7 @@ def test_a_published_width_can_be_the_best_and_the_gain_negative():
     found = verdict(slow, scores(5, 80, 81, 82), scores(1, 85, 86, 87))
     assert found.best.trial.baseline == found.fastest.trial.baseline == "mobilevitv2-0.75"
     assert found.searched.trial.number == 5
-    assert found.gain.mean == -5
+    assert found.gain.mean == found.gain.estimate == -5
 
 
 def test_a_published_width_alone_is_a_verdict():

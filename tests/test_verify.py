@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from conftest import write_images
-from exports import FIRST, FIRST_ODD, MODEL, ODD, SMALL, WEIGHTS, agreement, exported, noise
+from exports import FIRST, FIRST_ODD, HEADS, MODEL, ODD, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch_yaml import arch_yaml
 from mvit2_search.cli import cli
@@ -31,6 +31,7 @@ from mvit2_search.export import (
 )
 from mvit2_search.export.coreml import parsed_spec
 from mvit2_search.export.verify import _judged
+from mvit2_search.models.encoder import SampleNorm
 from mvit2_search.records import (
     FORMULATION_NAMES,
     PRECISIONS,
@@ -192,6 +193,78 @@ def test_a_module_that_takes_no_image_gets_none(tmp_path):
 
 def _verify(*arguments):
     return CliRunner().invoke(cli, ["verify", *map(str, arguments)])
+
+
+REFUSED = {  # correct, and refused while the scores' scale and the norms' eps were not rounded as the file's are
+    "heads": HEADS,
+    "v1 at 224 pixels": replace(ArchConfig.mobilevitv1("s"), image_size=224),
+}
+
+
+@pytest.mark.parametrize("arch", REFUSED.values(), ids=REFUSED)
+def test_whatever_a_file_keeps_in_half_precision_is_taken_out(arch, tmp_path):
+    found = agreement(exported(arch, tmp_path), arch, noise(arch, 1))
+    assert found.passed, found.lines()
+    assert found.weights_share < 1e-6  # their norms are exact, and so is all the rest
+
+
+def drawn(name, seed):
+    """An architecture of a shipped space, at its own size."""
+    chosen, space = random.Random(seed), load_space(name)
+    return space.decode({axis.name: chosen.choice(axis.domain.grid()) for axis in space.axes})
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [drawn("blocks", 1004), drawn("blocks", 1016), ArchConfig.mobilevitv2(0.5, attention_layers=16)],
+    ids=["four layers", "others", "sixteen layers"],
+)
+def test_no_norm_takes_what_half_precision_cannot_square(arch):
+    """Converters square it, and 256 squared is infinite: such a package gave other classes."""
+    taken = []
+    model = untrained_network(arch, 10).eval()
+    for module in model.modules():
+        if isinstance(module, SampleNorm | nn.LayerNorm):
+            module.register_forward_pre_hook(lambda _, given: taken.append(float(given[0].abs().max())))
+    pixels = load_images("fashion-mnist-mini", image_size=arch.image_size, count=1)
+    with torch.inference_mode():
+        model(to_input(pixels, arch.channel_order))
+    assert len(taken) > 10
+    assert max(taken) < 128
+
+
+class Cancelling(nn.Module):
+    """The small difference of two large sums."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(3, 4, 3, bias=False)
+        self.a.weight.data = 20 + torch.rand((4, 3, 3, 3), generator=generator)
+        self.b.weight.data = 20 + torch.rand((4, 3, 3, 3), generator=generator)
+
+    def forward(self, x_BCHW):
+        return (self.a(x_BCHW) - self.b(x_BCHW)).mean(dim=(2, 3))
+
+
+def test_the_gates_know_how_well_conditioned_a_network_is(tmp_path):
+    module, x = Cancelling().eval(), np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
+    artifact = export_module(module, tmp_path / "a.mlpackage", shape=(1, 3, 16, 16), convention="tokens")
+    found = verify(artifact, module, x)
+    assert found.condition > 3
+    assert found.max_error > 0.01  # which a usual network may not have
+    assert found.passed, found.lines()
+    module.a.weight.data[2, 1, 1, 1] += 0.5
+    assert not verify(artifact, module, x).passed
+
+
+def test_the_gates_grow_with_the_condition_and_never_without():
+    right = np.array([[1.0, 2.0], [3.0, 1.0]])
+    near = right + np.array([[0.02, 0.0], [0.0, 0.0]])
+    assert not _judged("float16", right, near, 1e-4).passed
+    assert _judged("float16", right, near, 1e-4, condition=3.0).passed
+    assert not _judged("float16", right, near, 2e-4, condition=3.0).passed
+    assert not _judged("float16", right, right, 0.0, condition=np.nan).passed
 
 
 def test_the_command_prints_the_gates_and_ends_by_them(package, onnx_file, tmp_path):

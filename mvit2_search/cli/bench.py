@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mvit2_search.cli.options import (
+    Place,
     device_option,
     echo_json,
     formulation_option,
     json_option,
     results_option,
 )
+from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.bench.tables import Table
@@ -111,6 +113,7 @@ def attention(device: str, results: Path, as_json: bool) -> None:
 
 _space_option = click.option(
     "--space",
+    type=Place(),
     default="blocks",
     show_default=True,
     help="Where networks are drawn from: a shipped space or a file.",
@@ -290,7 +293,7 @@ def _device(passport: Passport) -> str:
 
 def _tell(text: str) -> None:
     """Progress, which is no part of the output."""
-    click.echo(text, err=True)
+    say(text, err=True)
 
 
 def _echo_json(files: list[Path], passport: Passport, **rows: list[dict[str, object]]) -> None:
@@ -299,12 +302,8 @@ def _echo_json(files: list[Path], passport: Passport, **rows: list[dict[str, obj
 
 def _echo_tables(files: list[Path], sentences: list[str], tables: list[tuple[str, str, Table]]) -> None:
     for title, note, table in tables:
-        click.echo(f"\n{title}\n" + (f"{note}\n" if note else ""))
-        for line in _lines(table):
-            click.echo(line)
-    click.echo("\n" + "\n".join(sentences))
-    for path in files:
-        click.echo(str(path))
+        say("", title, *([note] if note else []), "", *_lines(table))
+    say("", *sentences, *map(str, files))
 
 
 def _lines(table: Table) -> list[str]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option
+from mvit2_search.cli.options import Place, echo_json, json_option
+from mvit2_search.cli.terminal import say
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=Place())
 @json_option
 def validate(file: str, as_json: bool) -> None:
     """Check a search space and say what it holds.
@@ -27,20 +28,20 @@ def validate(file: str, as_json: bool) -> None:
     if as_json:
         echo_json({"file": str(path), "name": space.name, **space.to_json()})
         return
-    click.echo(f"{path}: space {space.name!r} is valid, {len(space.axes)} values to choose")
+    say(f"{path}: space {space.name!r} is valid, {len(space.axes)} values to choose")
     if space.purpose:
-        click.echo(space.purpose)
+        say(space.purpose)
     for axis in space.axes:
         domain = axis.domain
         if isinstance(domain, Choices):
             text = f"one of {', '.join(map(str, domain.values))}"
         else:
             text = f"{domain.low:g} to {domain.high:g}" + (f" in steps of {domain.step:g}" if domain.step else "")
-        click.echo(f"  {axis.name:<26} {text}")
+        say(f"  {axis.name:<26} {text}")
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=Place())
 @click.option(
     "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
 )
@@ -67,7 +68,7 @@ def profile(file: str, classes: int, as_json: bool) -> None:
         )
         return
     name = Path(file).name
-    click.echo(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {classes} classes")
-    click.echo(f"{'part':<12}{'parameters':>14}{'macs':>18}{'other ops':>16}")
+    say(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {classes} classes")
+    say(f"{'part':<12}{'parameters':>14}{'macs':>18}{'other ops':>16}")
     for row in rows:
-        click.echo(f"{row.part:<12}{row.params:>14,}{row.macs:>18,}{row.other_ops:>16,}")
+        say(f"{row.part:<12}{row.params:>14,}{row.macs:>18,}{row.other_ops:>16,}")

@@ -10,12 +10,14 @@ import click
 from click.core import ParameterSource
 
 from mvit2_search.cli.options import (
+    Place,
     echo_json,
     formulation_option,
     json_option,
     results_option,
     study_folder,
 )
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=Place())
 @click.option("--trial", type=click.IntRange(min=0), help="Number of the trial, instead of --pick.")
 @click.option(
     "--pick",
@@ -117,7 +119,7 @@ def export(
     if as_json:
         echo_json({"path": str(path), "trial": chosen.trial, "key": chosen.arch.key, "params": chosen.params})
         return
-    click.echo(str(path))
+    say(str(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

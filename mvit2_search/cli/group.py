@@ -1,12 +1,14 @@
 """`mvit2-search` and how its commands are found: each is imported when it is called."""
 
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
 
-from mvit2_search.errors import MVit2SearchError
+from mvit2_search.cli.terminal import give_up_broken_outputs, printable, say, show_what_cannot_be_encoded
+from mvit2_search.errors import MVit2SearchError, StorageError
 
 COMMANDS = {
     "run": "mvit2_search.cli.run:run",
@@ -25,6 +27,16 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a command when it is asked for, and turns this package's errors into a line and a code."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        show_what_cannot_be_encoded()
+        try:
+            return super().main(*args, **extra)
+        except OSError as err:
+            if not (broken := give_up_broken_outputs()):
+                raise
+            say(f"error: {' and '.join(broken)}: cannot be written: {err.strerror}", err=True)
+            sys.exit(StorageError.exit_code)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -39,10 +51,13 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except MVit2SearchError as err:
-            click.echo(f"error: {err}", err=True)
+            say(f"error: {err}", err=True)
             ctx.exit(err.exit_code)
+        except click.UsageError as err:
+            text = printable(err.format_message(), keep="\n\t")  # it lists choices on lines of their own
+            raise click.UsageError(text, err.ctx) from err
         except KeyboardInterrupt:  # before or after a search, which has its own way to stop
-            click.echo("Stopped.", err=True)
+            say("Stopped.", err=True)
             ctx.exit(130)
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mvit2_search.cli.options import (
+    Place,
     device_option,
     echo_json,
     formulation_option,
     json_option,
     results_option,
 )
+from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
@@ -38,11 +40,11 @@ def devices(as_json: bool) -> None:
         return
     width = max(len(one.name) for one in found)
     for one in found:
-        click.echo(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
+        say(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
 
 
 @click.command()
-@click.argument("arch")
+@click.argument("arch", type=Place())
 @device_option
 @click.option(
     "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
@@ -94,7 +96,7 @@ def measure(
         echo_json({**asdict(done), "latency_kind": done.passport.kind, "samples": samples})
         return
     for line in _lines(done):
-        click.echo(line)
+        say(line)
 
 
 def _lines(done: Measured) -> list[str]:

@@ -10,11 +10,27 @@ from typing import Any
 
 import click
 
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes none
+    """A path, or a name that may stand instead. No shell expands the `~` in `--results=~/out`."""
+
+    def __init__(self, kind: type[str] | type[Path] = str) -> None:
+        self.name = "text" if kind is str else "path"  # in the help
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        expanded = os.path.expanduser(value)  # noqa: PTH111 (it may be no path)
+        if os.fspath(expanded).startswith("~"):
+            self.fail(f"{value!r}: no such user; ./{value} is a file of that name", param, ctx)
+        return self._kind(expanded)
+
 
 results_option = click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=Place(Path),
     default=Path("results"),
     show_default=True,
     help="Folder that holds the studies.",
@@ -30,7 +46,7 @@ formulation_option = click.option(
     show_default=True,
     help="How the exported network is written down.",
 )
-study_argument = click.argument("study")
+study_argument = click.argument("study", type=Place())
 
 
 def study_folder(study: str, results: Path) -> Path:
@@ -53,4 +69,6 @@ def program() -> str:
 
 
 def echo_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
+    """JSON in ASCII: what is no letter, a lone half of a pair too, stands as JSON writes it."""
+    text = json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    say(*text.split("\n"))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
+from mvit2_search.cli.terminal import printable
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
 from mvit2_search.search import Request
@@ -101,7 +102,7 @@ class Progress:
         self._next_refresh = monotonic() + max(_REFRESH_SECONDS, (monotonic() - start) / _REFRESH_SHARE)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(printable(text), markup=False)
 
 
 def _outcome(outcome: Outcome) -> str:

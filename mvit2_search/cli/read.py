@@ -17,6 +17,7 @@ from mvit2_search.cli.options import (
     study_argument,
     study_folder,
 )
+from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.paired import Difference
@@ -56,13 +57,13 @@ def status(study: str, results: Path, as_json: bool) -> None:
         return
     progress = progress_sentence(summary) if summary else "nothing has been recorded yet."
     for line in [f"Study {state.name}: {progress}", *state_sentences(state)]:
-        click.echo(line)
+        say(line)
     if summary is None:
         return
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
     for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
-        click.echo(line)
-    click.echo(saving_sentence(summary))
+        say(line)
+    say(saving_sentence(summary))
 
 
 @click.command()
@@ -83,7 +84,7 @@ def report(study: str, results: Path) -> None:
     folder = study_folder(study, results)
     with closing(open_study(folder)) as opened:
         refresh(opened)
-    click.echo(str(folder / "report.html"))
+    say(str(folder / "report.html"))
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:
@@ -114,7 +115,14 @@ def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
     if gain is None:
         return None
     low, high = (bound if math.isfinite(bound) else None for bound in (gain.low, gain.high))
-    return {"mean": gain.mean, "low": low, "high": high, "seeds": gain.pairs, "compared": gain.compared}
+    return {
+        "mean": gain.estimate,
+        "uncorrected": gain.mean,
+        "low": low,
+        "high": high,
+        "seeds": gain.pairs,
+        "compared": gain.compared,
+    }
 
 
 def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import device_option, formulation_option, program, results_option
+from mvit2_search.cli.options import Place, device_option, formulation_option, program, results_option
+from mvit2_search.cli.terminal import say
 from mvit2_search.records import Recipe
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 
 
 @click.command()
-@click.option("--space", required=True, help="A shipped space (width, blocks, attention) or a YAML file.")
 @click.option(
-    "--data", required=True, help="fashion-mnist-mini, or a folder with one sub-folder of images per class."
+    "--space", type=Place(), required=True, help="A shipped space (width, blocks, attention) or a YAML file."
+)
+@click.option(
+    "--data",
+    type=Place(),
+    required=True,
+    help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",
 )
 @click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
 @click.option("--study", required=True, help="Name of the study; the same name resumes it.")
@@ -133,7 +139,7 @@ def _search(request: Request) -> int:
 
 
 def _interrupted(what: str, code: int) -> int:
-    click.echo(f"{what} Nothing that was finished is lost. To go on:\n    {program()} {shlex.join(sys.argv[1:])}")
+    say(f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}")
     return code
 
 
@@ -142,11 +148,11 @@ def _print_end(summary: Summary, folder: Path) -> None:
     from mvit2_search.report.sentences import control_sentences, saving_sentence, verdict_sentences
 
     if summary.ended:
-        click.echo(f"\nStudy {summary.name} is finished: {summary.ended}.")
+        say("", f"Study {summary.name} is finished: {summary.ended}.")
     for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
-        click.echo(line)
-    click.echo(saving_sentence(summary))
-    click.echo(f"Report: {folder / 'report.html'}")
+        say(line)
+    say(saving_sentence(summary))
+    say(f"Report: {folder / 'report.html'}")
     if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-        click.echo(f"Export: {program()} export {summary.name}{results}")
+        say(f"Export: {program()} export {summary.name}{results}")

@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option
+from mvit2_search.cli.options import Place, echo_json, json_option
+from mvit2_search.cli.terminal import say
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--against", required=True, help="The architecture: its YAML, or a published network.")
+@click.argument("file", type=Place(Path))
+@click.option("--against", type=Place(), required=True, help="The architecture: its YAML, or a published network.")
 @click.option(
     "--data",
+    type=Place(),
     default="fashion-mnist-mini",
     show_default=True,
     help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",
@@ -41,9 +43,9 @@ def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: boo
         echo_json({"file": str(file), "passed": agreement.passed, "images": agreement.images, "gates": gates})
     else:
         judgement = "agrees" if agreement.passed else "does not agree"
-        click.echo(f"{file.name} {judgement} with {Path(against).name} on {agreement.images} images")
+        say(f"{file.name} {judgement} with {Path(against).name} on {agreement.images} images")
         for line in agreement.lines():
-            click.echo(f"  {line}")
+            say(f"  {line}")
     if not agreement.passed:
         ctx.exit(1)
 

@@ -3,12 +3,12 @@
 from importlib import import_module
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.models import MobileViT, build_model, formulated
+from mvit2_search.export.untrained import untrained_network
+from mvit2_search.models import formulated
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact, CoreMLOptions, FormulationName
 
 FORMATS = {
@@ -17,9 +17,6 @@ FORMATS = {
     "aimodel": "mvit2_search.export.coreai:export_coreai",
     "pte": "mvit2_search.export.executorch:export_executorch",
 }
-
-_GAIN = 2.3  # of convolutions, over 1 / inputs: keeps the activations of all widths between 0.06 and 3
-_LOGITS = 0.25  # gives logits of about 1
 
 
 def export_model(
@@ -49,28 +46,6 @@ def export_model(
         convention=arch.input_convention,
         options=options,
     )
-
-
-def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
-    """The network that `export_model` exports, the same weights every time.
-
-    It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0. And its outputs depend
-    on the image as a trained one's do: as training begins, its activations fade from layer to layer until
-    all images give the same outputs, which would hide most errors of an exported file.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(arch, num_classes)
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                gain = 1 if isinstance(module, nn.Linear) else _GAIN
-                nn.init.normal_(module.weight, std=(gain / module.weight[0].numel()) ** 0.5)
-        with torch.no_grad():
-            model.classifier.linear.weight.mul_(_LOGITS)
-    return model
 
 
 def export_module(

@@ -8,7 +8,7 @@ import numpy as np
 from mvit2_search.arch import ArchConfig
 from mvit2_search.data import to_input
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export.formats import untrained_network
+from mvit2_search.export.untrained import untrained_network
 from mvit2_search.export.verify import Agreement, verify, widest_leads
 from mvit2_search.records import Artifact
 

@@ -59,13 +59,13 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.scale = heads, score_scale(dim, heads)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
-        mixed_BPND: Tensor = self.out(_attend(query, key, value, self.heads))
+        mixed_BPND: Tensor = self.out(_attend(query, key, value, self.heads, self.scale))
         return mixed_BPND
 
 
@@ -87,7 +87,7 @@ class LinformerAttention(nn.Module):
     def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
         super().__init__()
         rows, columns = self.grid = grid
-        self.heads = heads
+        self.heads, self.scale = heads, score_scale(dim, heads)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         shape = min(LINFORMER_TOKENS, rows * columns), rows * columns
@@ -98,7 +98,7 @@ class LinformerAttention(nn.Module):
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
         key_BPMD = self._over(grid, self.project_keys) @ key
         value_BPMD = self._over(grid, self.project_values) @ value
-        mixed_BPND: Tensor = self.out(_attend(query, key_BPMD, value_BPMD, self.heads))
+        mixed_BPND: Tensor = self.out(_attend(query, key_BPMD, value_BPMD, self.heads, self.scale))
         return mixed_BPND
 
     def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
@@ -120,10 +120,14 @@ def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
     return [(qkv.weight[a:b], qkv.bias[a:b]) for a, b in pairwise(ends)]
 
 
-def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int) -> Tensor:
+def score_scale(dim: int, heads: int) -> float:
+    """What the scores of `heads` heads are multiplied by. An exported file holds it as a number of its own."""
+    return float((dim // heads) ** -0.5)
+
+
+def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int, scale: float) -> Tensor:
     """Scaled dot-product attention in `heads` heads; [B, P, N, D]."""
     query, key, value = (_by_head(t, heads) for t in (query_BPND, key_BPMD, value_BPMD))
-    scale = int(query.shape[-1]) ** -0.5
     weight_BPHNM = (query * scale @ key.transpose(-1, -2)).softmax(dim=-1)
     mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
     return mixed_BPND

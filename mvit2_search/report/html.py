@@ -122,7 +122,13 @@ def _confirmation(summary: Summary) -> str:
         "never saw. What is distinguishably worse than the best candidate gets no further seeds. What is over the "
         "budget is shown for comparison."
     )
-    return paragraphs([note]) + drawn(confirmation_figure(summary), "confirmation", words)
+    assumed = (
+        "The interval of the gain takes for granted that a seed does about as much to each of them and that seeds "
+        "are independent. It is wider where the pair spreads more than all together, and from four seeds on where "
+        "neighbouring seeds are alike; three cannot tell. What the common training images do to one of them, "
+        "no number of seeds can."
+    )
+    return paragraphs([note, assumed]) + drawn(confirmation_figure(summary), "confirmation", words)
 
 
 def _trials(summary: Summary) -> str:

@@ -128,12 +128,15 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
     predicted = "predicted " if searched.is_predicted else ""
     speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} {predicted}latency"
     over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
-    head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.mean:+.2f} points {speed}"
+    head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.estimate:+.2f} points {speed}"
     if gain.pairs < 2:
+        choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
         remedy = "" if so_far else ", use more --confirm-seeds"
-        return f"{head}; one seed says nothing about noise{remedy}."
+        return f"{head}; one seed says nothing about noise{choice}{remedy}."
     told = "" if gain.distinguishable else ": not distinguishable"
-    choice = f", corrected for the choice among {gain.compared} candidates" if gain.compared > 1 else ""
+    choice = ""
+    if gain.compared > 1:
+        choice = f", both corrected for the choice among {gain.compared} candidates ({gain.mean:+.2f} before)"
     return f"{head}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f} over {gain.pairs} seeds{choice}{told}."
 
 
@@ -158,10 +161,10 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
         alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
         return f"To export{so_far}: {default}{alone}."
     saved = best.latency_ms - fastest.latency_ms
+    percent = 100 * saved / best.latency_ms
     return (
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
-        f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less "
-        f"({100 * saved / best.latency_ms:.0f} %), and costs {lead.mean:.2f} points, "
-        f"95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
+        f"costs {lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
         f"`export {study} --pick fastest` takes that."
     )

@@ -1,13 +1,12 @@
 """A study that was begun on another device: refused, or set aside for one that starts anew."""
 
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.records import Passport
 from mvit2_search.results_folder import OTHER_DEVICES
-from mvit2_search.store import Study, driver_lock, open_study
+from mvit2_search.store import Study, driver_lock, find_study
 
 
 def refuse_other_device(study: Study, here: Passport) -> None:
@@ -32,11 +31,10 @@ def set_aside(folder: Path, here: Passport) -> Path | None:
     if not (folder / "study.db").is_file():
         return None
     with driver_lock(folder):
-        with closing(open_study(folder)) as study:
-            known = study.fact("passport") is not None
-            if not known or not here.differences(study.passport):
-                return None
-            target = _free_folder(folder.parent / OTHER_DEVICES / study.passport.digest) / folder.name
+        study = find_study(folder)
+        if study is None or study.fact("passport") is None or not here.differences(study.passport):
+            return None
+        target = _free_folder(folder.parent / OTHER_DEVICES / study.passport.digest) / folder.name
         try:
             target.parent.mkdir(parents=True)
             folder.rename(target)

@@ -23,7 +23,7 @@ def read_checked(folder: Path) -> Contents | None:
     """
     path = database_path(folder)
     if not path.exists() or (path.is_file() and not path.stat().st_size):
-        if found := _traces(folder):
+        if found := [*(file.name for file in beside(path)), *_traces(folder)]:
             what = "is empty" if path.exists() else "is missing"
             raise _damaged(folder, f"{what}, beside {', '.join(found)}")
         return None
@@ -111,8 +111,8 @@ def _backup(folder: Path) -> Contents | None:
 
 def _traces(folder: Path) -> list[str]:
     """Files that only a study with records in it leaves beside its database."""
-    files = [Digests(folder).path, backup_path(folder), *beside(database_path(folder))]
-    return [file.name for file in [*files, *(folder / name for name in _DERIVED)] if file.is_file()]
+    files = [Digests(folder).path, backup_path(folder), *(folder / name for name in _DERIVED)]
+    return [file.name for file in files if file.is_file()]
 
 
 def _amount(contents: Contents) -> str:

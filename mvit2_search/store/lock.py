@@ -79,7 +79,7 @@ def find_holder(folder: Path) -> Holder | None:
             descriptors = [_open_folder(folder, opened)]
             if path.is_file():
                 descriptors.append(opened.enter_context(path.open(encoding="utf-8")).fileno())
-            if all(_try(descriptor) for descriptor in descriptors):
+            if all(_try(descriptor, shared=True) for descriptor in descriptors):
                 return None
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}") from err
@@ -95,19 +95,20 @@ def _open_folder(folder: Path, opened: ExitStack) -> int:
 def _take(descriptor: int) -> bool:
     """Lock it, waiting a second for whoever only looks."""
     for _ in range(_TRIES):
-        if _try(descriptor):
+        if _try(descriptor, shared=False):
             return True
         time.sleep(_PAUSE_S)
     return False
 
 
-def _try(descriptor: int) -> bool:
+def _try(descriptor: int, *, shared: bool) -> bool:
+    """Whether it is locked now; those that share it do not see each other."""
     try:
         import fcntl
     except ImportError as err:
-        raise BackendUnavailable("a study is locked with flock, which Linux and macOS have") from err
+        raise BackendUnavailable("a search needs Linux or macOS; on Windows, use WSL") from err
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -45,7 +45,8 @@ class StoredStudy:
 
     @property
     def passport(self) -> Passport:
-        return Passport(**self.fact("passport"))
+        text = self._fact_texts()["passport"]
+        return self._parsed(fact_name("passport"), text, lambda row: Passport(**row))
 
     @property
     def limits(self) -> Limits:
@@ -64,10 +65,6 @@ class StoredStudy:
     def lost_numbers(self) -> list[int]:
         """Trials that were killed before they had an architecture."""
         return [row.number for row in self._rows() if row.is_closed and row.record is None]
-
-    def asked(self) -> int:
-        """How many trials have been begun."""
-        return len(self._rows())
 
     def outside(self) -> list[Trial]:
         """Published widths that the space cannot express: records beside the trials, numbered -1."""

@@ -1,0 +1,47 @@
+"""How much too high the best of several looks, because it was chosen by the same scores.
+
+The score of whatever comes out best is its true level and its noise, and it came out best partly for its noise.
+How large that part is on average follows from how far apart the true levels are, and those are not known: of two
+that are far apart the better one is hardly ever chosen by chance, of two equal ones always.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtr
+from scipy.stats import norm
+
+_NOISE_U = np.linspace(-8, 8, 401)  # in standard deviations
+_WEIGHT_U = norm.pdf(_NOISE_U) * (_NOISE_U[1] - _NOISE_U[0])
+
+
+def choice_bias(levels: Sequence[float], *, error: float, freedom: int) -> float:
+    """The noise that the best of `levels` has on average, in their unit.
+
+    The true levels are taken to lie around the mean like `levels`, but nearer to it: as much nearer as noise alone
+    accounts for, and all at the mean where noise accounts for all of what sets `levels` apart.
+
+    >>> round(choice_bias([80.0, 80.0], error=1.0, freedom=100), 4)  # 1 / sqrt(pi)
+    0.5642
+    >>> round(choice_bias([80.0, 90.0], error=1.0, freedom=100), 4)
+    0.0
+
+    Args:
+        error: standard deviation of one level's noise; 0 where it is not known, and then the bias is 0 too.
+        freedom: its degrees of freedom.
+    """
+    if len(levels) < 2 or error <= 0:
+        return 0.0
+    apart_K = (np.asarray(levels) - np.mean(levels)) / error
+    squares = float(apart_K @ apart_K) / (len(levels) - 1)
+    by_noise = freedom / (freedom - 2) if freedom > 2 else np.inf  # what `squares` is on average of equal ones
+    kept = 1 - by_noise / squares if squares > by_noise else 0.0
+    return error * _noise_of_best(kept * apart_K)
+
+
+def _noise_of_best(true_K: np.ndarray) -> float:
+    """Of what comes out highest where normal noise of deviation 1 is added to `true_K`: its expected noise."""
+    lead_KK = true_K[:, None] - true_K
+    beaten_KKU = ndtr(lead_KK[:, :, None] + _NOISE_U)
+    beaten_KKU[np.diag_indices(len(true_K))] = 1.0
+    return float((beaten_KKU.prod(axis=1) @ (_NOISE_U * _WEIGHT_U)).sum())
