@@ -149,13 +149,6 @@ def test_a_file_is_no_folder(folder, run_on, name):
     assert ("unpack" in result.stderr) == (not name.endswith("jpg"))
 
 
-def test_the_home_folder_may_be_short(folder, run_on, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder.parent))
-    assert run_on("~/images").exit_code == 0
-    result = run_on("~nobody-is-called-so/images")
-    assert (result.exit_code, "Traceback" in result.output) == (4, False)
-
-
 def test_images_without_folders_are_counted(tmp_path, run_on):
     write_images(tmp_path / "images", {".": 7})
     result = run_on("images")
