@@ -33,15 +33,13 @@ _DRAWN = 20  # networks of a space that an estimate is tried on; all of a smalle
 class Latencies:
     """`of` gives a network's latency and raises MeasurementError where there is none to be had.
 
-    `kept` are the networks that were measured earlier, by any study, and their latencies. An estimate keeps none,
-    but has `quick`: the latency in ms alone, at once; it raises MeasurementError too.
+    An estimate has `quick` besides: the latency in ms alone, at once; it raises MeasurementError too.
     All are multiples of `reference_ms`, what MobileViTv2-0.5 takes.
     """
 
     passport: Passport
     reference_ms: float
     of: Callable[[ArchConfig], Latency]
-    kept: Callable[[], list[tuple[ArchConfig, Latency]]] = list
     quick: Callable[[ArchConfig], float] | None = None
 
 
@@ -156,10 +154,6 @@ def open_latencies(
         passport=timer.meter.passport,
         reference_ms=timer.meter.reference_ms,
         of=timer.measure,
-        kept=lambda: [
-            (arch, measurement.on_scale_of(timer.meter.reference_ms))
-            for arch, measurement in _kept(timer.meter.kept, num_classes, formulation)
-        ],
     )
 
 

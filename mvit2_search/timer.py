@@ -18,7 +18,7 @@ from mvit2_search.records import DEFAULT_FORMULATION, About, AboutNetwork, Formu
 from mvit2_search.results_folder import LATENCIES
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
-_REFERENCE_CLASSES = 1000
+REFERENCE_CLASSES = 1000
 
 
 Images = Callable[[int], np.ndarray]
@@ -87,7 +87,7 @@ class Timer:
         self.format, self._scratch = device.format, scratch
         self._num_classes, self._formulation = num_classes, formulation
         self._images = cache(images)
-        reference = self._written("reference", self._exporter(REFERENCE, _REFERENCE_CLASSES, DEFAULT_FORMULATION))
+        reference = self._written("reference", self._exporter(REFERENCE, REFERENCE_CLASSES, DEFAULT_FORMULATION))
         reference.check()
         self.meter = Meter(device, results / LATENCIES, reference.artifact, scale_ms=reference_ms, tell=tell)
 

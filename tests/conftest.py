@@ -18,11 +18,12 @@ from PIL import Image
 import mvit2_search.search.driver as driver
 import mvit2_search.timer as timer
 from exports import SMALL, exported
-from fakes import AGREES, FormulaProxy, fake_export
+from fakes import AGREES, FormulaProxy, fake_export, macs_device
 from formula_devices import formula_devices
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import DEVICES, Device, alone, make_device
+from mvit2_search.proxies import Proxy
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact
 from mvit2_search.timer import open_timer
 
@@ -133,3 +134,30 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_timer(make_device("host"), results=results, num_classes=2, formulation=DEFAULT_FORMULATION):
         pass
     return results / ".latencies"
+
+
+@pytest.fixture
+def run_with_fakes(
+    tmp_path: Path, images: Path, instant_export: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """`mvit2-search run` as it is typed, on a device and with a proxy that are given."""
+
+    def run(
+        *arguments: str, device: Device | None = None, proxy: Proxy | None = None, flags: tuple[str, ...] = ()
+    ) -> Result:
+        monkeypatch.setattr(driver, "find_source", lambda name: device or macs_device())
+        monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: proxy or FormulaProxy())
+        usual = {
+            "--space": "blocks",
+            "--data": str(images),
+            "--latency-budget": "mobilevitv2-0.75",
+            "--study": "test",
+            "--results": str(tmp_path / "results"),
+            "--trials": "4",
+            "--confirm-seeds": "2",
+            "--stopping": "none",
+        }
+        asked = usual | dict(zip(arguments[::2], arguments[1::2], strict=True))
+        return CliRunner().invoke(cli, ["run", *(word for pair in asked.items() for word in pair), *flags])
+
+    return run

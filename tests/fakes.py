@@ -60,6 +60,16 @@ def macs_device(chip: str = "scripted chip") -> ScriptedDevice:
     return ScriptedDevice(script=lambda artifact, _: milliseconds(artifact.path), chip=chip)
 
 
+def scattered_device():
+    """Up to twice as slow as multiply-adds say, for no reason that anything could predict."""
+
+    def milliseconds(artifact, _):
+        arch = ArchConfig.from_json(json.loads(artifact.path.read_text()))
+        return MS_PER_GMAC * network_cost(arch).macs / 1e9 * (1 + int(arch.key, 16) % 101 / 100)
+
+    return ScriptedDevice(script=milliseconds)
+
+
 class FormulaProxy:
     """Accuracy grows with parameters; the seed adds up to 0.3 points. Counts its trainings."""
 

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
-from fakes import macs_device, request, search
+from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.api import refresh
+from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, SpecError, StudyConflict
 from mvit2_search.predict import make_estimate
-from mvit2_search.records import Prediction
+from mvit2_search.records import Finished, Infeasible, Prediction, Stopped
 from mvit2_search.report import summarise, trials_frame
 from mvit2_search.search import Silent
 from mvit2_search.store import driver_lock, open_study
@@ -60,6 +62,136 @@ def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
     search(anew, device=macs_device("another"))
     places = {path.parent.name for path in (tmp_path / "results" / "other-devices").glob("*/test")}
     assert places == {first.passport.digest, second.passport.digest, f"{first.passport.digest}-2"}
+
+
+UPDATED = macs_device("the same chip, updated")
+ALLOWED = ("--allow-device-change",)
+
+
+def trained_here(proxy, part="selection"):
+    return {key for key, _, tested in proxy.trained if tested == part}
+
+
+def test_the_refusal_names_the_option_and_what_it_keeps(run_with_fakes):
+    run_with_fakes()
+    refused = run_with_fakes(device=UPDATED)
+    assert refused.exit_code == 3
+    assert "--allow-device-change" in refused.stderr
+    assert "keeps its accuracies" in refused.stderr
+
+
+def test_accuracies_are_kept_and_every_network_is_timed_anew(tmp_path, run_with_fakes):
+    run_with_fakes("--control", "2")
+    proxy = FormulaProxy()
+    done = run_with_fakes("--control", "2", device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert "the accuracies of 4 candidates" in done.output
+    assert proxy.trained == []
+    (old,) = map(open_study, (tmp_path / "results" / "other-devices").glob("*/test"))
+    study = open_study(tmp_path / "results" / "test")
+    before, now = ({t.arch.key: t for t in one.trials()} for one in (old, study))
+    assert list(now) == list(before)
+    assert [now[key].outcome.curve_pct for key in now if isinstance(now[key].outcome, Finished)] == [
+        before[key].outcome.curve_pct for key in now if isinstance(now[key].outcome, Finished)
+    ]
+    passports = {t.latency.passport for t in now.values() if t.latency is not None}
+    assert passports == {study.passport.digest}
+    taken = [t for t in study.trials() if t.accuracy_from]
+    assert len(taken) == 7
+    assert all(t.accuracy_from.startswith(t.name) for t in taken)
+    assert summarise(study).verdict.best.mean_pct == summarise(old).verdict.best.mean_pct
+    assert [s.result for s in study.scores()] == [s.result for s in old.scores()]
+    told = CliRunner().invoke(cli, ["status", str(study.folder)]).output
+    assert "were taken over" in told
+    assert "were taken over" in (study.folder / "report.html").read_text()
+
+
+def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path, run_with_fakes):
+    run_with_fakes("--latency-budget", "20ms", "--trials", "8")
+    slower = macs_device("slower")
+    usual = slower.script
+    slower.script = lambda artifact, i: 4 * usual(artifact, i)
+    proxy = FormulaProxy()
+    done = run_with_fakes("--latency-budget", "20ms", "--trials", "8", device=slower, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    study = open_study(tmp_path / "results" / "test")
+    candidates = [t for t in study.trials() if t.baseline is None]
+    assert sum(t.is_trained_candidate for t in candidates) == 8
+    taken = {t.arch.key for t in candidates if t.accuracy_from}
+    assert taken
+    assert not taken & trained_here(proxy)
+    assert trained_here(proxy)
+    assert Infeasible in {type(t.outcome) for t in candidates[:8]}
+    assert all(t.latency.latency_ms <= 20 for t in candidates if isinstance(t.outcome, Finished))
+
+
+@pytest.mark.parametrize("stop", range(1, 8, 3))
+def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, run_with_fakes, monkeypatch, stop):
+    run_with_fakes()
+
+    class Killed(BaseException):
+        pass
+
+    import mvit2_search.search.driver as driver
+    from mvit2_search.store import Study
+
+    left, tell = [stop], Study.tell
+
+    def dying(self, trial, **rest):
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return tell(self, trial, **rest)
+
+    def nothing(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((driver, "create_study", nothing) if stop == 1 else (Study, "tell", dying)))
+        with pytest.raises(Killed):
+            run_with_fakes(device=UPDATED, flags=ALLOWED)
+    proxy = FormulaProxy()
+    done = run_with_fakes(device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert proxy.trained == []
+    assert sum(t.is_trained_candidate for t in open_study(tmp_path / "results" / "test").trials()) == 4
+
+
+def test_what_depends_on_other_inputs_is_not_taken_over(tmp_path, run_with_fakes):
+    run_with_fakes()
+    proxy = FormulaProxy()
+    done = run_with_fakes("--seed", "1", device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert "nothing is kept" in done.output
+    assert not [t for t in open_study(tmp_path / "results" / "test").trials() if t.accuracy_from]
+
+
+def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):
+    """What it reached is known as far as it went: whether that is enough follows from the latencies here."""
+    import mvit2_search.search.driver as driver
+    from mvit2_search.search.stopping import make_stopping_rule
+
+    class Rule:
+        stops_dominated = False
+        stops = True
+
+        def should_stop(self, accuracy_pct, latency_ms, past):
+            return self.stops
+
+    monkeypatch.setattr(driver, "make_stopping_rule", lambda name: Rule())
+    run_with_fakes()
+    proxy = FormulaProxy()
+    assert run_with_fakes(device=UPDATED, proxy=proxy, flags=ALLOWED).exit_code in (0, 1)
+    study = open_study(tmp_path / "results" / "test")
+    stopped = [t for t in study.trials() if isinstance(t.outcome, Stopped)]
+    assert len(stopped) == 4
+    assert all(t.accuracy_from for t in stopped)
+    assert trained_here(proxy) == set()
+    monkeypatch.setattr(driver, "make_stopping_rule", make_stopping_rule)
+    assert run_with_fakes(device=macs_device("a third"), proxy=proxy, flags=ALLOWED).exit_code == 0
+    study = open_study(tmp_path / "results" / "test")
+    assert {t.arch.key for t in study.trials() if t.is_trained_candidate} == trained_here(proxy)
+    assert not [t for t in study.trials() if t.is_trained_candidate and t.accuracy_from]
 
 
 def test_a_study_of_this_device_is_not_set_aside(tmp_path):

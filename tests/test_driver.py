@@ -1,7 +1,6 @@
 """Whole searches with a scripted device and a formula for a proxy."""
 
 import json
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +9,10 @@ import pytest
 from fakes import MS_PER_GMAC, FormulaProxy, macs_device, request, search
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
-from mvit2_search.records import Finished, Infeasible
+from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
-from mvit2_search.search.interrupt import Terminated
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
@@ -49,14 +47,6 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     confirmed = [(key, seed) for key, seed, part in proxy.trained if part == "confirmation"]
     assert len(searched) == len(set(searched)) == 3 + 4
     assert sorted(confirmed) == sorted((c.trial.arch.key, s) for c in summary.confirmed for s in (1000, 1001))
-
-
-def test_the_published_widths_are_all_timed_and_trained_up_to_the_first_beyond(tmp_path):
-    baselines = [t for t in search(request(tmp_path)).trials() if t.baseline]
-    assert [t.baseline for t in baselines] == [
-        f"mobilevitv2-{w}" for w in (0.5, 0.75, "1.0", 1.25, 1.5, 1.75, "2.0")
-    ]
-    assert [type(t.outcome) for t in baselines] == [Finished] * 3 + [Infeasible] * 4
 
 
 def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
@@ -146,15 +136,6 @@ def test_an_extended_study_is_not_finished_until_it_is(tmp_path):
     interrupt = Interrupt()
     study = search(request(tmp_path, trials=8), listener=StopAfter(interrupt, 1), interrupt=interrupt)
     assert summarise(study).ended is None
-
-
-def test_a_width_outside_of_the_space_that_failed_is_tried_again(tmp_path):
-    path = tmp_path / "five.yaml"
-    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0]}\n  kernel_size: 5\n")
-    asked = request(tmp_path, space=str(path))
-    with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training"):
-        search(asked, proxy=FormulaProxy(fails=True))
-    assert summarise(search(asked)).verdict.published.trial.baseline == "mobilevitv2-0.75"
 
 
 def test_other_images_are_refused(tmp_path):
@@ -250,7 +231,9 @@ def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
         with pytest.raises(MVit2SearchError, match="the last 5 trials all failed in training: the loss is not"):
             search(request(tmp_path), proxy=FormulaProxy(fails=True))
     study = open_study(request(tmp_path).folder)
-    assert [t.outcome.reason for t in study.trials()] == ["training"] * 10
+    failed = [t for t in study.trials() if isinstance(t.outcome, Failed)]
+    assert {t.outcome.reason for t in failed} == {"training"}
+    assert sum(t.baseline is None for t in failed) == 10
     assert search(request(tmp_path)).fact("ended")["why"] == "the candidates asked for (4) are trained"
 
 
@@ -297,19 +280,6 @@ def test_blind_spots_are_told(tmp_path):
     proxy.blind_spots = lambda space: ["it cannot see"]
     search(request(tmp_path), proxy=proxy, listener=Notes())
     assert notes == ["it cannot see"]
-
-
-def test_ctrl_c_once_requests_twice_interrupts_and_terminate_ends():
-    called = []
-    with Interrupt(lambda: called.append(1)) as interrupt:
-        signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Terminated):
-            signal.raise_signal(signal.SIGTERM)
-    assert called == [1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,6 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def stopping(self) -> None:
-        """Ctrl-C came for the first time."""
-        text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
-        os.write(sys.stderr.fileno(), text)  # from a signal handler, which may have cut a print short
-
     def note(self, text: str) -> None:
         self._print(f"note: {text}")
 

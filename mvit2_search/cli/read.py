@@ -44,6 +44,7 @@ def status(study: str, results: Path, as_json: bool) -> None:
         budget_sentence,
         control_sentences,
         device_sentence,
+        missing_sentences,
         progress_sentence,
         saving_sentence,
         verdict_sentences,
@@ -63,7 +64,8 @@ def status(study: str, results: Path, as_json: bool) -> None:
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
     for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
         say(line)
-    say(saving_sentence(summary))
+    for line in [saving_sentence(summary), *missing_sentences(summary)]:
+        say(line)
 
 
 @click.command()
@@ -93,6 +95,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "ended": summary.ended,
         "provisional": summary.provisional,
         "candidates_trained": summary.candidates,
+        "given_up": [t.name for t in [*summary.all_trials, *summary.controls] if t.is_given_up],
         "trials": len(summary.trials),
         "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
         "controls_trained": summary.controls_trained,

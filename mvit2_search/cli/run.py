@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shlex
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,15 @@ import click
 
 from mvit2_search.cli.options import Place, device_option, formulation_option, program, results_option
 from mvit2_search.cli.terminal import say
+from mvit2_search.errors import MVit2SearchError
+from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated
 from mvit2_search.records import Recipe
 
 if TYPE_CHECKING:
     from mvit2_search.report import Summary
     from mvit2_search.search import Request
 
+_SHOW_CURSOR = "\x1b[?25h"
 _RECIPE = Recipe()
 _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
 
@@ -39,7 +44,8 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @click.option(
     "--allow-device-change",
     is_flag=True,
-    help="Set a study aside that was begun on another device, and start anew.",
+    help="Set a study aside that was begun on another device, or before an update of the system: a new one keeps "
+    "its accuracies and times every network anew.",
 )
 @formulation_option
 @click.option(
@@ -51,7 +57,13 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     show_default=True,
     help="What proposes candidates: front, tpe, nsga2, gp or random.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its trainings.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the search and its trainings; repeats a search where latencies are equal, as in one results folder.",
+)
 @click.option(
     "--stopping",
     metavar="dominance|halving|none",
@@ -94,8 +106,8 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 def run(**options: Any) -> None:
     """Search under a latency budget, then confirm the best against the published widths.
 
-    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial, twice
-    stops now.
+    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial; twice, or
+    SIGTERM, stops within seconds.
 
     \b
     Example:
@@ -103,44 +115,87 @@ def run(**options: Any) -> None:
             --latency-budget mobilevitv2-0.75 --trials 8 --study first
         mvit2-search run --space ./mine.yaml --data ~/images --latency-budget 12ms --study mine
     """
+    with Interrupt(_say_stopping, _leave) as interrupt:  # before anything that takes its time to import
+        code = _run(options, interrupt)
+    atexit.register(_ignore_signals)
+    sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    """There is nothing left to stop when Python takes itself down, which may take a second."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
+    """Run to the end, or until told to stop, and print it; the exit code."""
     from mvit2_search.search import Request
 
-    recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
-    sys.exit(_search(Request(recipe=recipe, **options)))
+    try:
+        recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
+        code = _search(Request(recipe=recipe, **options), interrupt)
+        interrupt.check()
+    except KeyboardInterrupt:
+        return _interrupted(STOPPED)
+    except Terminated:
+        return _interrupted(TERMINATED)
+    except MVit2SearchError as err:
+        if interrupt.code is None:
+            raise
+        click.echo(f"error: {err}", err=True)
+        return _interrupted(interrupt.code)
+    return code
 
 
-def _search(request: Request) -> int:
-    """Run to the end and print it; the exit code."""
+def _search(request: Request, interrupt: Interrupt) -> int:
     import optuna
 
     from mvit2_search.api import refresh
     from mvit2_search.cli.progress import Progress
-    from mvit2_search.search import Interrupt, Terminated, run_search
+    from mvit2_search.search import run_search
     from mvit2_search.store import open_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with Progress() as progress, Interrupt(progress.stopping) as interrupt:
-            run_search(request, progress, interrupt)
-            with closing(open_study(request.folder)) as study:
-                summary = refresh(study)
-        if interrupt.requested:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing left to stop
-    except KeyboardInterrupt:
-        return _interrupted("Stopped.", 130)
-    except Terminated:
-        return _interrupted("Terminated.", 143)
+    interrupt.check()
+    with Progress() as progress:
+        run_search(request, progress, interrupt)
+        with closing(open_study(request.folder)) as study:
+            summary = refresh(study)
+    interrupt.check()
     _print_end(summary, request.folder)
     if summary.ended:
         return 1 if summary.verdict is None else 0
     if interrupt.requested:
-        return _interrupted("Stopped after the running trial.", 130)
-    return _interrupted(f"The hours ({request.max_hours:g}) are over.", 0)
+        return _interrupted(STOPPED, "Stopped after the running trial.")
+    return _interrupted(0, f"The hours ({request.max_hours:g}) are over.")
 
 
-def _interrupted(what: str, code: int) -> int:
-    say(f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}")
+def _say_stopping() -> None:
+    """Ctrl-C came for the first time."""
+    text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
+    with suppress(OSError, ValueError):  # nobody may be reading
+        os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing
+
+
+def _interrupted(code: int, what: str | None = None) -> int:
+    say(*_closing(code, what))
     return code
+
+
+def _leave(code: int) -> None:
+    """End this process although something in it does not."""
+    try:
+        output = sys.stdout.fileno()
+        os.set_blocking(output, False)  # nobody may be reading
+        os.write(output, f"{_SHOW_CURSOR if os.isatty(output) else ''}\n{_closing(code)}\n".encode())
+        os.set_blocking(output, True)
+    finally:
+        os._exit(code)
+
+
+def _closing(code: int, what: str | None = None) -> str:
+    what = what or {STOPPED: "Stopped.", TERMINATED: "Terminated."}[code]
+    return f"{what} Nothing that was finished is lost. To go on:\n    {program()} {shlex.join(sys.argv[1:])}"
 
 
 def _print_end(summary: Summary, folder: Path) -> None:

@@ -18,7 +18,7 @@ from mvit2_search.latency.inputs import random_input
 from mvit2_search.latency.placement import planned_shares
 from mvit2_search.latency.protocol import TimingPlan
 from mvit2_search.latency.turns import take_turns
-from mvit2_search.latency.worker import ANSWER, TASK
+from mvit2_search.latency.worker import ANSWER, TASK, end_with_parent
 from mvit2_search.records import Samples
 
 LoadModel = Callable[[str, str], MLModel]  # of a package's path and a compute unit's name
@@ -97,6 +97,7 @@ def _placement(load_plan: LoadPlan, model: MLModel, units: str) -> tuple[tuple[s
 
 
 if __name__ == "__main__":
+    end_with_parent()
     from mvit2_search.latency.coreml_calls import load_model, load_plan
 
     work(Path(sys.argv[1]), load_model, load_plan)

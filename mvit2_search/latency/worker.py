@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from mvit2_search.errors import MeasurementError, StorageError
@@ -85,7 +86,7 @@ def _started(
             return subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closes when this process ends, however it does: `end_with_parent`
                 stdout=printed,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C reaches it through us alone, and its group can be killed
@@ -94,11 +95,25 @@ def _started(
         raise StorageError(f"{folder}: cannot start a process there: {err}") from err
 
 
+def end_with_parent() -> None:
+    """In a worker: end it, and all that it has started, as soon as the process that started it is no more."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it is a zombie
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _answer(folder: Path, status: int) -> Any:

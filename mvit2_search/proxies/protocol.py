@@ -35,7 +35,8 @@ class Proxy(Protocol):
     def run(
         self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> Iterator[EpochScore]:
-        """Raises TrainingError where no usable score comes out."""
+        """Raises TrainingError where no usable score comes out. A search takes any other exception, and what is no
+        accuracy from 0 to 100, for the same."""
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         """What this proxy cannot tell apart, in sentences for the user.

@@ -1,6 +1,6 @@
 """Short training: the accuracy after a few small epochs stands for that after many."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -27,11 +27,15 @@ class ShortTrain:
 
     What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
     estimated anew before each test (`train.settle_statistics`).
+
+    Args:
+        between: called between the steps of a training; may raise to end it.
     """
 
-    def __init__(self, recipe: Recipe, device: str) -> None:
+    def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
         self.recipe = recipe
         self.device = device
+        self._between = between
 
     def run(
         self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
@@ -41,7 +45,9 @@ class ShortTrain:
         some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
         try:
             model = build_model(arch, len(dataset.classes))
-            epochs = train_epochs(model, dataset.train, self.recipe, seed=seed, device=self.device)
+            epochs = train_epochs(
+                model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
+            )
             for epoch, averaged in epochs:
                 settle_statistics(averaged, dataset.train, device=self.device)
                 tested = images if epoch == self.recipe.epochs else some

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.records.latency import Latency, latency_from_json, latency_to_json
+from mvit2_search.records.plausible import accuracy_fault, latency_fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,13 @@ class Stopped:
 
     curve_pct: tuple[float, ...]
     latency: Latency
+
+
+_WIDTHS = [published_name(width) for width in PUBLISHED_WIDTHS]
+
+INTERRUPTED = "interrupted"
+ACCURACY_FROM = "accuracy_from"  # in a trial's provenance
+MOST_TRIES = 3  # of what ran each time that the driver ended, and of a published width that failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +74,7 @@ class Trial:
         baseline: the name of the published width that this trial is, `control 7` for the random architecture of
             that number, or None for a candidate.
         repeats: the number of the trial whose outcome this one takes over, as the architecture is the same.
+        tries: how often the architecture was begun in this role, this attempt included.
         provenance: what is needed to do it again, besides the study's own inputs.
     """
 
@@ -78,6 +87,7 @@ class Trial:
     seconds: float
     baseline: str | None = None
     repeats: int | None = None
+    tries: int = 1
     provenance: dict[str, str]
 
     @property
@@ -89,6 +99,30 @@ class Trial:
     def is_trained_candidate(self) -> bool:
         """Whether it counts among the candidates that a search was asked to train."""
         return isinstance(self.outcome, Finished | Stopped) and self.baseline is None and self.repeats is None
+
+    @property
+    def accuracy_from(self) -> str | None:
+        """The trial of another study whose accuracies were taken over."""
+        return self.provenance.get(ACCURACY_FROM)
+
+    @property
+    def is_published_width(self) -> bool:
+        return self.baseline in _WIDTHS
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it would be tried again, had it not been tried so often."""
+        return self._is_open and self.tries >= MOST_TRIES
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Interrupted, or a published width or a random architecture that failed: the verdict needs those."""
+        return self._is_open and self.tries < MOST_TRIES
+
+    @property
+    def _is_open(self) -> bool:
+        failed = self.outcome if isinstance(self.outcome, Failed) else None
+        return failed is not None and (self.baseline is not None or failed.reason == INTERRUPTED)
 
     @property
     def latency(self) -> Latency | None:
@@ -113,4 +147,16 @@ def _outcome(row: dict[str, Any]) -> Outcome:
         values["latency"] = latency
     if "curve_pct" in values:
         values["curve_pct"] = tuple(values["curve_pct"])
-    return _KINDS[row["kind"]](**values)
+    return _plausible(_KINDS[row["kind"]](**values))
+
+
+def _plausible(outcome: Outcome) -> Outcome:
+    """What was recorded before numbers were checked may be none, and is read as the failure that it was."""
+    if isinstance(outcome, Failed):
+        return outcome
+    if fault := latency_fault(outcome.latency):
+        return Failed(reason="measurement", message=fault)
+    accuracies = [] if isinstance(outcome, Infeasible) else [*outcome.curve_pct]
+    accuracies += [outcome.accuracy_pct] if isinstance(outcome, Finished) else []
+    faults = [fault for fault in map(accuracy_fault, accuracies) if fault]
+    return Failed(reason="training", message=faults[0]) if faults else outcome

@@ -11,6 +11,7 @@ from mvit2_search.report.sentences import (
     budget_sentence,
     control_sentences,
     device_sentence,
+    missing_sentences,
     progress_sentence,
     saving_sentence,
     verdict_sentences,
@@ -55,6 +56,7 @@ def report_html(summary: Summary) -> str:
                 device_sentence(summary.passport),
                 progress_sentence(summary),
                 saving_sentence(summary),
+                *missing_sentences(summary),
             ]
         ),
         heading("Accuracy against latency"),

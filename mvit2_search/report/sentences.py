@@ -1,7 +1,7 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
 from mvit2_search.paired import Difference
-from mvit2_search.records import Measurement, Passport
+from mvit2_search.records import Measurement, Passport, failure_sentences
 from mvit2_search.report.hypervolume import HypervolumeTable
 from mvit2_search.report.tables import Summary
 from mvit2_search.verdict import Confirmed, Verdict
@@ -48,6 +48,16 @@ def progress_sentence(summary: Summary) -> str:
     state = f"ended: {summary.ended}" if summary.ended else "not finished"
     control = f"; {summary.controls_trained} random ones trained to compare with" if summary.controls else ""
     return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all{control}; {state}."
+
+
+def missing_sentences(summary: Summary) -> list[str]:
+    """What the search does without, because it failed or ended the search too often, or was not done here."""
+    trials = [*summary.all_trials, *summary.controls]
+    taken = sum(t.accuracy_from is not None and t.repeats is None for t in trials)
+    kept = (
+        f"The accuracies of {taken} networks were taken over from a study on another device; latencies were not."
+    )
+    return [*([kept] if taken else []), *failure_sentences(trials, summary.scores, summary.untimed)]
 
 
 def saving_sentence(summary: Summary) -> str:

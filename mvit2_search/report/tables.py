@@ -14,6 +14,7 @@ from mvit2_search.records import (
     Measurement,
     Outcome,
     Passport,
+    Score,
     Stopped,
     Trial,
     latency_kind,
@@ -44,6 +45,7 @@ class Summary:
         budget: as it was asked for, `12ms` or `mobilevitv2-0.75`.
         controls: random architectures to compare the search with, trained or not.
         lost: numbers of trials that were killed before they had an architecture.
+        untimed: keys of networks whose timing, before one was chosen, ended the search each time.
         ended: why the search ended, or None while there is more to do.
         confirmation: how far the confirmation of all candidates so far is; None where it has not begun.
     """
@@ -61,6 +63,8 @@ class Summary:
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
     confirmation: Progress | None = None
+    scores: list[Score] = field(default_factory=list)
+    untimed: list[str] = field(default_factory=list)
 
     @property
     def provisional(self) -> bool:
@@ -115,6 +119,8 @@ def summarise(study: StoredStudy) -> Summary:
         ended=ended["why"] if ended else None,
         controls=study.controls(),
         confirmation=confirmation_progress(plan, confirmed, scores, images=images) if plan and begun else None,
+        scores=scores,
+        untimed=study.given_up_probes(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The published widths: what the search has to beat."""
+"""The published widths: what the search has to beat, as far as they can be timed and trained here."""
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.records import Failed, Trial
@@ -6,17 +6,23 @@ from mvit2_search.search.networks import distributions
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 
+_NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]  # from the smallest
+
 
 def run_baselines(runner: TrialRunner, stop: Stop) -> None:
-    """Time all published widths; train those within the limits and the first beyond.
+    """Time the published widths up to the second beyond the limits; train those within and the first beyond.
 
     Those that the space can express are ordinary trials. Trials that are queued already, because a
-    killed driver left them open, come first.
+    killed driver left them open, come first. The search goes on without a width that fails; a later start tries
+    it again, unless it is given up.
     """
-    for width in PUBLISHED_WIDTHS:
+    before = _widths(runner)
+    for width, name in zip(PUBLISHED_WIDTHS, _NAMES, strict=True):
         _run_queued(runner, stop)
-        name = published_name(width)
-        if stop.requested or name in {trial.baseline for trial in _baselines(runner)}:
+        if stop.requested or name not in _needed(runner):
+            continue
+        known = _widths(runner).get(name)
+        if known is not None and not (known.may_be_tried_again and known == before.get(name)):
             continue
         if (params := runner.space.encode_width(width)) is not None:
             runner.study.queue_baseline(name, params)
@@ -31,20 +37,24 @@ def _run_queued(runner: TrialRunner, stop: Stop) -> None:
         runner.run(proposal, train_anyway=_is_wanted(runner, proposal.baseline))
 
 
+def _needed(runner: TrialRunner) -> list[str]:
+    """The widths up to the second beyond the limits: the line through them has to cross the budget."""
+    timed = {name: trial for name, trial in _widths(runner).items() if trial.latency is not None}
+    beyond = [i for i, name in enumerate(_NAMES) if name in timed and not runner.limits.allow_trial(timed[name])]
+    return _NAMES[: min(beyond) + 2] if beyond else _NAMES
+
+
 def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
-    """Whether a published width is trained even if it is beyond the limits: no smaller one is."""
-    return name is not None and all(
-        runner.limits.allow(trial.latency, trial.params)
-        for trial in _baselines(runner)
-        if trial.latency is not None and _width(trial.baseline) < _width(name)
-    )
+    """Whether a published width is trained even if it is beyond the limits: all smaller ones are within them."""
+    if name is None:
+        return False
+    known = _widths(runner)
+    smaller = _NAMES[: _NAMES.index(name)]
+    return all(one in known and runner.limits.allow_trial(known[one]) for one in smaller)
 
 
-def _baselines(runner: TrialRunner) -> list[Trial]:
-    """The published widths so far; one outside of the space that failed is tried again."""
-    outside = [t for t in runner.study.outside() if not isinstance(t.outcome, Failed)]
-    return [t for t in [*runner.trials, *outside] if t.baseline is not None]
-
-
-def _width(name: str | None) -> float:
-    return next(width for width in PUBLISHED_WIDTHS if published_name(width) == name)
+def _widths(runner: TrialRunner) -> dict[str, Trial]:
+    """By name the published widths so far: the one that did not fail, else the last that did."""
+    trials = [*runner.study.outside(), *runner.trials]
+    trials.sort(key=lambda trial: not isinstance(trial.outcome, Failed))
+    return {trial.baseline: trial for trial in trials if trial.baseline is not None}

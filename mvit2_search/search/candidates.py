@@ -1,8 +1,8 @@
 """The search loop: candidates until enough are trained or none is left."""
 
-from mvit2_search.errors import MeasurementError
-from mvit2_search.records import Failed, Infeasible
-from mvit2_search.search.forecast import Forecast, Guess
+from mvit2_search.records import Infeasible
+from mvit2_search.search.forecast import Guess
+from mvit2_search.search.guess import guess_from
 from mvit2_search.search.networks import Networks, distributions
 from mvit2_search.search.request import Request
 from mvit2_search.search.samplers import Samplers
@@ -26,22 +26,20 @@ def search_candidates(runner: TrialRunner, request: Request, stop: Stop) -> str 
     while not stop.requested:
         if sum(trial.is_trained_candidate for trial in runner.trials) >= request.trials:
             return f"the candidates asked for ({request.trials}) are trained"
-        guess = _guess(runner)
+        guess = guess_from(runner, runner.trials)
         if reason := _hopeless(runner, networks, guess):
             return reason
+        _queue_kept(runner)
         runner.run(runner.study.ask(samplers.next(guess), distributions(runner.space)))
     return None
 
 
-def _guess(runner: TrialRunner) -> Guess:
-    trials = [*runner.trials, *runner.study.outside()]
-    timed = [(t.macs, t.latency.latency_ms) for t in trials if t.latency is not None]
-    if not timed:
-        outcome = trials[0].outcome
-        message = outcome.message if isinstance(outcome, Failed) else ""
-        raise MeasurementError(f"no published width could be timed: {message}")
-    macs, latencies = zip(*timed, strict=True)
-    return Guess(Forecast(macs, latencies), runner.limits)
+def _queue_kept(runner: TrialRunner) -> None:
+    """Candidates whose accuracies another study keeps come first, in its order, each as soon as it is its turn."""
+    tried = {trial.arch.key for trial in runner.trials}
+    left = [params for key, params in runner.evaluator.kept.candidates.items() if key not in tried]
+    if left and not runner.study.queued():
+        runner.study.queue(left[0])
 
 
 def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | None:
@@ -52,7 +50,8 @@ def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | No
     if cheapest is not None and isinstance(cheapest.outcome, Infeasible):
         took = f"{cheapest.outcome.latency} and has {cheapest.params:,} parameters"
         return f"even the network at the low end of the space takes {took}"
-    last = [t for t in runner.trials if t.baseline is None][-_MAX_BARREN:]
+    kept = runner.evaluator.kept.candidates
+    last = [t for t in runner.trials if t.baseline is None and t.arch.key not in kept][-_MAX_BARREN:]
     if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):
         return f"of the last {_MAX_BARREN} candidates none was new, within the budget and trained"
     return None

@@ -6,10 +6,11 @@ the budget get all seeds.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import TrainingError
-from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
+from mvit2_search.records import INTERRUPTED, ConfirmationPlan, Failed, Finished, Score, Trial
 from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
@@ -33,7 +34,7 @@ def confirm(runner: TrialRunner, seeds: int, stop: Stop) -> bool:
         before = _confirmed(runner, before=seed, finalists=plan.keys)
         racing = {c.trial.arch.key for c in still_racing(before, images=_images(runner, "confirmation"))}
         out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
-        done = {(s.subject, s.seed) for s in runner.study.scores() if not isinstance(s.result, Failed)}
+        done = {(s.subject, s.seed) for s in runner.study.scores() if not s.may_be_tried_again}
         for trial in [*(t for t in candidates if t.arch.key not in out), *widths]:
             if (trial.arch.key, seed) in done:
                 continue
@@ -77,16 +78,21 @@ def _images(runner: TrialRunner, part: str) -> int:
 
 
 def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:
+    """A score that says that it was interrupted is kept first, in case this process ends."""
     runner.listener.started(trial.number, trial.arch, trial.baseline)
-    result = _result(runner, trial.arch, seed)
-    balanced_pct = None if isinstance(result, Failed) else runner.evaluator.balanced_pct
-    score = Score(subject=trial.arch.key, seed=seed, result=result, balanced_pct=balanced_pct)
+    before = [s.tries for s in runner.study.scores() if (s.subject, s.seed) == (trial.arch.key, seed)]
+    lost = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
+    score = Score(subject=trial.arch.key, seed=seed, result=lost, tries=1 + sum(before))
+    runner.study.add_score(score)
+    score = _scored(runner, trial.arch, score)
     runner.study.add_score(score)
     runner.listener.scored(runner.study, score, trial.name)
 
 
-def _result(runner: TrialRunner, arch: ArchConfig, seed: int) -> float | Failed:
+def _scored(runner: TrialRunner, arch: ArchConfig, score: Score) -> Score:
+    """`score` with what came of the training."""
     try:
-        return runner.evaluator.train(arch, seed, "confirmation")[-1]
+        found = runner.evaluator.confirm(arch, score.seed)
     except TrainingError as err:
-        return Failed(reason="training", message=str(err))
+        return replace(score, result=Failed(reason="training", message=str(err)))
+    return replace(score, result=found.accuracy_pct, balanced_pct=found.balanced_pct)

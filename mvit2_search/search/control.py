@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.records import Failed, Finished, Trial
-from mvit2_search.search.forecast import Forecast, Guess
+from mvit2_search.search.guess import guess_from
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.space import draw_params
@@ -20,18 +20,21 @@ def run_control(runner: TrialRunner, count: int, stop: Stop) -> None:
     """Draw until `count` architectures within the limits are trained to the end.
 
     Draws follow from the study's seed and its published widths alone, so that a larger count goes on after a
-    smaller. What is over the budget does not count; where multiply-adds tell, it is not even timed. A training
-    that failed is tried again. No stopping rule ends them.
+    smaller; what was drawn before keeps its number. What is over the budget does not count; where multiply-adds
+    tell, it is not even timed. A training that failed is tried again. No stopping rule ends them.
     """
-    kept = {t.arch.key: t for t in runner.study.controls() if not _is_worth_retrying(t)}
+    kept = {trial.arch.key: (index, trial) for index, trial in enumerate(runner.study.controls())}
     draws = _draws(runner)
-    index = trained = barren = 0
+    trained = barren = 0
     while trained < count and barren < _MAX_BARREN and not stop.requested:
         if (arch := next(draws, None)) is None:
             break
-        trial = kept.get(arch.key) or runner.run_control(index, arch)
+        index, trial = kept.get(arch.key, (len(kept), None))
+        if trial is None or _is_worth_retrying(trial):
+            trial = runner.run_control(index, arch, before=trial)
+            kept[arch.key] = index, trial
         done = isinstance(trial.outcome, Finished)
-        index, trained, barren = index + 1, trained + done, 0 if done else barren + 1
+        trained, barren = trained + done, 0 if done else barren + 1
     if trained < count and not stop.requested:
         runner.listener.note(f"{trained} of {count} random architectures trained: {_why(barren)}")
 
@@ -43,21 +46,14 @@ def _why(barren: int) -> str:
 
 
 def _is_worth_retrying(trial: Trial) -> bool:
-    return isinstance(trial.outcome, Failed) and trial.outcome.reason == "training"
-
-
-def _guess(runner: TrialRunner) -> Guess:
-    """From the published widths, which are timed before all else and never change."""
-    widths = [t for t in [*runner.trials, *runner.study.outside()] if t.baseline is not None]
-    macs, latencies_ms = zip(
-        *((t.macs, t.latency.latency_ms) for t in widths if t.latency is not None), strict=True
-    )
-    return Guess(Forecast(macs, latencies_ms), runner.limits)
+    """A device need not take every network of a space."""
+    refused = isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement"
+    return trial.may_be_tried_again and not refused
 
 
 def _draws(runner: TrialRunner) -> Iterator[ArchConfig]:
     """Different architectures that may be within the limits, every axis drawn evenly, until none comes."""
-    guess = _guess(runner)
+    guess = guess_from(runner, [t for t in runner.trials if t.baseline is not None])
     generator = random.Random(f"control {runner.seed}")
     seen: set[str] = set()
     skipped = 0

@@ -14,7 +14,8 @@ def refuse_other_device(study: Study, here: Passport) -> None:
     if differences := here.differences(study.passport):
         raise StudyConflict(
             f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; go on where it was "
-            "started, use another --study name, or start it anew with --allow-device-change"
+            "started, use another --study name, or add --allow-device-change: it is set aside, and a new study "
+            "keeps its accuracies and times every network anew"
         )
 
 
@@ -41,6 +42,12 @@ def set_aside(folder: Path, here: Passport) -> Path | None:
         except OSError as err:
             raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
     return target
+
+
+def set_aside_before(folder: Path) -> list[Path]:
+    """The studies that were set aside for the one in `folder`, the one that was written to last first."""
+    found = (folder.parent / OTHER_DEVICES).glob(f"*/{folder.name}/study.db")
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def _free_folder(folder: Path) -> Path:

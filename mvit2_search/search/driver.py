@@ -9,21 +9,31 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.errors import StorageError
+from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
+from mvit2_search.predict import Estimate
 from mvit2_search.proxies import Proxy, ShortTrain
-from mvit2_search.records import Latency, Measurement, Passport, latency_of_json, latency_to_json
+from mvit2_search.records import (
+    Latency,
+    Measurement,
+    Passport,
+    given_up_sentences,
+    latency_of_json,
+    latency_to_json,
+)
 from mvit2_search.results_folder import check_new_name
 from mvit2_search.search.baselines import run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm
 from mvit2_search.search.control import run_control
-from mvit2_search.search.device_change import refuse_other_device, set_aside
+from mvit2_search.search.device_change import refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.search.kept import Kept
 from mvit2_search.search.request import Request, parse_budget
+from mvit2_search.search.seam import CheckedDevice, checked
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
@@ -55,7 +65,8 @@ def run_search(
     Raises:
         SpecError: the request contradicts itself.
         StudyConflict: another driver holds the study, or it was made with other inputs.
-        DataError, StorageError, BackendUnavailable: see `errors`.
+        DataError, StorageError, BackendUnavailable, MeasurementError: see `errors`.
+        Terminated, KeyboardInterrupt: `interrupt` was told to end now.
     """
     stop = Stop(interrupt, request.max_hours)
     check_new_name(request.results, request.study)
@@ -63,14 +74,16 @@ def run_search(
     source = source or find_source(request.device)
     here = passport_of(source)
     keep_freed_memory()
-    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on))
+    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
     notes = proxy.blind_spots(space)
     check_space(source, space)
+    interrupt.check()
     if request.allow_device_change:
         _start_anew(request, here, listener)
     with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
         watch.phase("loading images")
         dataset = _dataset(request)
+        interrupt.check()
         for note in [*notes, *dataset.notes]:
             listener.note(note)
         with closing(create_study(request.folder)) as study:
@@ -79,10 +92,13 @@ def run_search(
                 return
             with _scratch(request.folder) as scratch:
                 watch.phase("timing the reference")
-                latencies = _latencies(study, request, source, dataset, scratch, watch)
-                runner = _runner(study, space, dataset, proxy, latencies, watch)
+                watched = source if isinstance(source, Estimate) else CheckedDevice(source, interrupt.check)
+                latencies = _latencies(study, request, watched, dataset, scratch, watch)
+                kept = _kept(study, request.results, watch)
+                runner = _runner(study, space, dataset, proxy, latencies, watch, interrupt, kept)
                 watch.opened(study, request)
                 _run(runner, request, stop)
+                interrupt.check()
                 watch.closing(study)
 
 
@@ -100,7 +116,7 @@ def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
     """Set a study of another device aside, once the data are known to be there for the new one."""
     _dataset(request)
     if old := set_aside(request.folder, here):
-        listener.note(f"the study was begun on another device; it is now {old}, and this one starts anew")
+        listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
 def is_finished(study: Study, request: Request) -> bool:
@@ -113,6 +129,9 @@ def is_finished(study: Study, request: Request) -> bool:
 def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
     if study.fact("inputs") is None:
+        if request.allow_device_change:
+            before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
+            study.set_fact("accuracies_from", before)
         study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
@@ -138,16 +157,45 @@ def _latencies(
         reference_ms=study.fact("reference_ms"),
         tell=listener.note,
     )
+    latencies = checked(latencies)
     _keep_scale(study, latencies)
     _keep_budget(study, request, latencies, listener)
     return _with_budget(study, latencies)
 
 
+def _kept(study: Study, results: Path, listener: Listener) -> Kept:
+    """The accuracies that hold of the studies that were set aside for this one."""
+    folders = [results / name for name in study.fact("accuracies_from") or []]
+    for gone in [folder for folder in folders if not (folder / "study.db").is_file()]:
+        listener.note(f"{gone} is gone: what was trained there is trained again")
+    there = [folder for folder in folders if (folder / "study.db").is_file()]
+    kept = Kept.of(there, study.fact("inputs"))
+    if there:
+        listener.note(f"{', '.join(map(str, there))}: {kept.sentence()}")
+    return kept
+
+
 def _runner(
-    study: Study, space: SearchSpace, dataset: Dataset, proxy: Proxy, latencies: Latencies, listener: Listener
+    study: Study,
+    space: SearchSpace,
+    dataset: Dataset,
+    proxy: Proxy,
+    latencies: Latencies,
+    listener: Listener,
+    interrupt: Interrupt,
+    kept: Kept,
 ) -> TrialRunner:
     seed = study.fact("inputs")["seed"]
-    evaluator = Evaluator(latencies, dataset, proxy=proxy, limits=study.limits, seed=seed, listener=listener)
+    evaluator = Evaluator(
+        latencies,
+        dataset,
+        proxy=proxy,
+        limits=study.limits,
+        seed=seed,
+        listener=listener,
+        interrupt=interrupt,
+        kept=kept,
+    )
     return TrialRunner(
         study=study,
         space=space,
@@ -164,6 +212,9 @@ def _runner(
 def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
     study = runner.study
     study.set_fact("ended", None)
+    trials = [*runner.trials, *study.outside(), *study.controls()]
+    for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
+        runner.listener.note(sentence)
     runner.listener.phase("published widths")
     run_baselines(runner, stop)
     runner.listener.phase("searching")
@@ -200,12 +251,22 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
 def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Listener) -> Latency:
     """That of the network that gives the budget; kept before the budget, as a kill may come between."""
     if (kept := study.fact(_BUDGET_LATENCY)) is None:
-        latency = latencies.of(published(name))
+        latency = _latency_of(name, latencies)
         if isinstance(latency, Measurement) and latency.flags:
             listener.note(f"the budget is not sure: {name} takes {latency}")
         kept = {"key": published(name).key, **latency_to_json(latency)}
         study.set_fact(_BUDGET_LATENCY, kept)
     return latency_of_json(kept)
+
+
+def _latency_of(name: str, latencies: Latencies) -> Latency:
+    try:
+        return latencies.of(published(name))
+    except MeasurementError as err:
+        raise MeasurementError(
+            f"the network that gives the budget, {name}, has no latency here: {err}; give --latency-budget as a "
+            "time such as 12ms, or by another published network"
+        ) from err
 
 
 def _with_budget(study: Study, latencies: Latencies) -> Latencies:

@@ -1,16 +1,19 @@
 """What becomes of one architecture: its latency first, then, if it is worth it, its accuracy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.data import Dataset
 from mvit2_search.errors import MeasurementError, TrainingError
+from mvit2_search.interrupt import Interrupt
 from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import EpochScore, Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
+from mvit2_search.search.kept import Kept
+from mvit2_search.search.seam import checked_scores
 from mvit2_search.verdict import Limits
 
 ShouldStop = Callable[[Sequence[float], float], bool]
@@ -29,15 +32,18 @@ class Evaluator:
         limits: Limits,
         seed: int,
         listener: Listener,
+        interrupt: Interrupt,
+        kept: Kept,
     ) -> None:
         self.latencies = latencies
+        self.kept = kept
+        self._interrupt = interrupt
         self._dataset = dataset
         self._proxy = proxy
         self._limits = limits
         self._seed = seed
         self._listener = listener
         self._found: dict[str, Latency] = {}  # by key, of networks that are no trial yet
-        self.balanced_pct: float | None = None  # of the latest test, where the proxy tells
 
     def outcome(
         self, arch: ArchConfig, *, train_anyway: bool = False, should_stop: ShouldStop | None = None
@@ -62,41 +68,67 @@ class Evaluator:
 
     def latency(self, arch: ArchConfig) -> Latency:
         """What `arch` takes, found out once for each time that it is used; raises MeasurementError."""
+        self._interrupt.check()
         if arch.key not in self._found:
             self._listener.working("finding the latency")
             self._found[arch.key] = self.latencies.of(arch)
         return self._found[arch.key]
 
-    def train(
-        self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
-    ) -> tuple[float, ...]:
-        """Accuracies after each epoch; raises TrainingError."""
-        return tuple(self._epochs(arch, seed, test_on))
+    def confirm(self, arch: ArchConfig, seed: int) -> EpochScore:
+        """The last score on the confirmation images, or what another study has; raises TrainingError."""
+        if (arch.key, seed) in self.kept.scores:
+            return self.kept.scores[arch.key, seed]
+        return list(self._epochs(arch, seed, "confirmation"))[-1]
 
     def _trained(self, arch: ArchConfig, latency: Latency, should_stop: ShouldStop | None) -> Finished | Stopped:
-        curve: list[float] = []
-        for accuracy_pct in self._epochs(arch, self._seed, "selection"):
-            curve.append(accuracy_pct)
-            if should_stop is not None and should_stop(curve, latency.latency_ms):
-                return Stopped(curve_pct=tuple(curve), latency=latency)
-        return Finished(
-            accuracy_pct=curve[-1], curve_pct=tuple(curve), latency=latency, balanced_pct=self.balanced_pct
-        )
+        kept = self.kept.curves.get(arch.key)
+        if kept is not None and kept.whole:
+            return _finished(kept.scores, latency)
+        if kept is not None and (stopped := _followed(kept.scores, latency, should_stop))[1]:
+            return Stopped(curve_pct=_curve(stopped[0]), latency=latency)
+        scores, is_stopped = _followed(self._epochs(arch, self._seed, "selection"), latency, should_stop)
+        if is_stopped:
+            return Stopped(curve_pct=_curve(scores), latency=latency)
+        return _finished(scores, latency)
 
     def _epochs(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
-    ) -> Iterator[float]:
-        """The accuracy after each epoch; what is not asked for is not trained."""
-        self._listener.working("training")
-        for score in self._scores(arch, seed, test_on):
-            self._listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
-            yield score.accuracy_pct
-
-    def _scores(
-        self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
     ) -> Iterator[EpochScore]:
-        """What the proxy gives."""
-        self.balanced_pct = None
-        for score in self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on):
-            self.balanced_pct = score.balanced_pct
-            yield score
+        """The score after each epoch; what is not asked for is not trained."""
+        self._interrupt.check()
+        self._listener.working("training")
+        scores = checked_scores(lambda: self._proxy.run(arch, self._dataset, seed=seed, test_on=test_on))
+        try:
+            for score in scores:
+                self._interrupt.check()
+                self._listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
+                yield score
+        except TrainingError:
+            self._interrupt.check()  # what ends this process may have ended the training's own processes first
+            raise
+
+
+def _followed(
+    scores: Iterable[EpochScore], latency: Latency, should_stop: ShouldStop | None
+) -> tuple[list[EpochScore], bool]:
+    """The scores up to where the training is stopped, and whether it is."""
+    found: list[EpochScore] = []
+    for score in scores:
+        found.append(score)
+        if should_stop is not None and should_stop(_curve(found), latency.latency_ms):
+            return found, True
+    return found, False
+
+
+def _finished(scores: Sequence[EpochScore], latency: Latency) -> Finished:
+    last = scores[-1]
+    return Finished(
+        accuracy_pct=last.accuracy_pct,
+        curve_pct=_curve(scores),
+        latency=latency,
+        balanced_pct=last.balanced_pct,
+    )
+
+
+def _curve(scores: Sequence[EpochScore]) -> tuple[float, ...]:
+    return tuple(score.accuracy_pct for score in scores)

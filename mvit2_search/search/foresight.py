@@ -1,4 +1,4 @@
-"""Latencies before they are measured: kept ones as they are, others predicted, with bounds.
+"""Latencies before they are measured: known ones as they are, others predicted, with bounds.
 
 Predictions are never recorded or reported: they say what is worth proposing and measuring. Whether a network is
 within the budget is decided by its measured latency alone.
@@ -11,7 +11,7 @@ import numpy as np
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.predict import LEAST_MEASURED, LatencyPredictor
-from mvit2_search.records import Latency, Measurement
+from mvit2_search.records import Latency
 from mvit2_search.sampler import Span
 from mvit2_search.search.forecast import Forecast
 from mvit2_search.search.networks import Network
@@ -23,10 +23,10 @@ _MOST = 300  # networks that it is fitted to
 class Foresight:
     """What is known of latencies on one device.
 
-    The predictor follows from what is known alone, in the order of measuring: a resumed search predicts alike.
+    The predictor follows from what is known alone, in its order: a resumed search predicts alike.
 
     Args:
-        known: networks and their latencies.
+        known: networks and their latencies, in the order in which they were asked for.
     """
 
     def __init__(self, known: Iterable[tuple[ArchConfig, Latency]], num_classes: int) -> None:
@@ -60,7 +60,7 @@ class Foresight:
         """Fitted to the first `fitted_count` of the known; None while there are too few."""
         count = fitted_count(len(self._known))
         if count != self._fitted:
-            known = sorted(self._known.values(), key=_measured)[:count][-_MOST:]
+            known = list(self._known.values())[:count][-_MOST:]
             archs, latencies_ms = zip(*((arch, latency.latency_ms) for arch, latency in known), strict=True)
             self._predictor = LatencyPredictor(archs, latencies_ms, num_classes=self._num_classes)
             self._fitted = count
@@ -74,9 +74,3 @@ def fitted_count(known: int) -> int:
     while following <= known:
         count, following = following, math.ceil(_MORE * following)
     return count
-
-
-def _measured(known: tuple[ArchConfig, Latency]) -> tuple[str, str]:
-    """Orders networks by the time of their measuring."""
-    arch, latency = known
-    return (latency.measured_at if isinstance(latency, Measurement) else "", arch.key)

@@ -75,9 +75,16 @@ class Samplers:
         return FrontSampler(self._domain(guess), seed=self._seed, score=self._score(), first=_FIRST)
 
     def _known(self) -> Foresight:
-        trials = self._runner.trials
-        timed = [(t.arch, t.latency) for t in trials if t.latency is not None]
-        return Foresight([*self._runner.evaluator.latencies.kept(), *timed], self._runner.num_classes)
+        """Of the latencies that this study has asked for, in that order: what others in the results folder have
+        measured would make two studies of one seed differ."""
+        study, trials = self._runner.study, {t.number: t for t in self._runner.trials}
+        probes = study.probes()
+        asked = [(t.arch, t.latency) for t in study.outside()]
+        for number in sorted(trials.keys() | probes.keys()):
+            asked += probes.get(number, [])
+            asked += [(trials[number].arch, trials[number].latency)] if number in trials else []
+        timed = [(arch, latency) for arch, latency in asked if latency is not None]
+        return Foresight(timed, self._runner.num_classes)
 
     def _score(self) -> Callable[[FrozenTrial], tuple[float, float] | None]:
         """Accuracy and latency of the networks that have been trained, stopped ones among them."""
@@ -112,10 +119,13 @@ class Samplers:
 
     def _measure(self, params: Params) -> float:
         network = self._networks.of(params)
+        study = self._runner.study
         try:
-            latency = self._runner.evaluator.latency(network.arch)
+            with study.probing(network.key):
+                latency = self._runner.evaluator.latency(network.arch)
         except MeasurementError:
             self._untimed.add(network.key)
             raise
+        study.add_probe(network.arch, latency)
         self._foresight.learn(network.arch, latency)
         return latency.latency_ms

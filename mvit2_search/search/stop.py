@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from mvit2_search.search.interrupt import Interrupt
+from mvit2_search.interrupt import Interrupt
 
 
 class Stop:

@@ -1,13 +1,22 @@
 """From a proposal to a trial on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.complexity import network_cost
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.records import Failed, Finished, Outcome, Stopped, Trial
+from mvit2_search.records import (
+    ACCURACY_FROM,
+    INTERRUPTED,
+    Failed,
+    Finished,
+    Outcome,
+    Stopped,
+    Trial,
+    failure_sentences,
+)
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.stopping import Curve, StoppingRule
@@ -15,9 +24,7 @@ from mvit2_search.space import SearchSpace
 from mvit2_search.store import Proposal, Study
 from mvit2_search.verdict import Limits
 
-_INTERRUPTED = "interrupted"
 _MAX_FAILURES = 5  # in a row, for the same reason
-_MAX_TRIES = 3  # of a candidate that ends the driver each time
 
 
 @dataclass(kw_only=True)
@@ -41,8 +48,8 @@ class TrialRunner:
     failures: list[Failed] = field(default_factory=list)  # since the last trial that did not fail
 
     def __post_init__(self) -> None:
-        self._recover()
         self.trials = self.study.trials()
+        self._recover()
         for trial in self.trials:
             self._learn(trial)
 
@@ -67,6 +74,7 @@ class TrialRunner:
             baseline=proposal.baseline,
             seconds=monotonic() - start,
             repeats=seen.number if seen else None,
+            tries=self._next_try(arch, proposal.baseline),
         )
         self.study.tell(trial, violations=self._violations(trial))
         self.trials.append(trial)
@@ -76,36 +84,69 @@ class TrialRunner:
 
     def run_outside(self, name: str, arch: ArchConfig, *, train_anyway: bool) -> None:
         """Evaluate a published width that the space cannot express, and keep it beside the trials."""
-        start = monotonic()
-        self.listener.started(-1, arch, name)
-        outcome = self.evaluator.outcome(arch, train_anyway=train_anyway)
-        trial = self.make(arch, outcome, number=-1, baseline=name, seconds=monotonic() - start)
-        self.study.add_outside(trial)
+        before = next((trial for trial in self.study.outside() if trial.baseline == name), None)
+        trial = self._run_beside(
+            name,
+            arch,
+            lambda: self.evaluator.outcome(arch, train_anyway=train_anyway),
+            keep=self.study.add_outside,
+            before=before,
+        )
         self._told(trial)
 
-    def run_control(self, index: int, arch: ArchConfig) -> Trial:
+    def run_control(self, index: int, arch: ArchConfig, *, before: Trial | None) -> Trial:
         """Evaluate a random architecture, and keep it beside the trials, where the search does not see it.
 
         What the search has trained to the end is not trained again.
+
+        Args:
+            before: what became of it when it was tried before.
         """
-        start, name = monotonic(), f"control {index}"
-        self.listener.started(-1, arch, name)
+        name = f"control {index}"
         seen = self.known.get(arch.key)
         if seen is not None and not (isinstance(seen.outcome, Finished) and self.limits.allow_trial(seen)):
             seen = None
-        trial = self.make(
+        trial = self._run_beside(
+            name,
             arch,
-            seen.outcome if seen else self.evaluator.outcome(arch),
-            number=-1,
-            baseline=name,
-            seconds=monotonic() - start,
+            lambda: seen.outcome if seen else self.evaluator.outcome(arch),
+            keep=lambda trial: self.study.add_control(index, trial),
+            before=before,
             repeats=seen.number if seen else None,
         )
-        self.study.add_control(index, trial)
         if isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement":
             self.listener.trial_ended(self.study, trial)  # a device need not take every network of a space
         else:
             self._told(trial)
+        return trial
+
+    def _run_beside(
+        self,
+        name: str,
+        arch: ArchConfig,
+        evaluate: Callable[[], Outcome],
+        *,
+        keep: Callable[[Trial], None],
+        before: Trial | None,
+        repeats: int | None = None,
+    ) -> Trial:
+        """Give what is no trial of Optuna's its outcome, and keep it.
+
+        A record that it was interrupted is kept first: it says so if this process ends, and how often it has.
+        """
+        start = monotonic()
+        self.listener.started(-1, arch, name)
+        tries = 1 if before is None else before.tries + 1
+
+        def made(outcome: Outcome) -> Trial:
+            seconds = monotonic() - start
+            return self.make(
+                arch, outcome, number=-1, baseline=name, seconds=seconds, repeats=repeats, tries=tries
+            )
+
+        keep(made(Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")))
+        trial = made(evaluate())
+        keep(trial)
         return trial
 
     def make(
@@ -117,9 +158,11 @@ class TrialRunner:
         baseline: str | None,
         seconds: float,
         repeats: int | None = None,
+        tries: int = 1,
     ) -> Trial:
         """The record of an outcome."""
         cost = network_cost(arch, self.num_classes)
+        source = self.evaluator.kept.source(arch.key, outcome)
         return Trial(
             number=number,
             arch=arch,
@@ -130,7 +173,8 @@ class TrialRunner:
             seconds=round(seconds, 3),
             baseline=baseline,
             repeats=repeats,
-            provenance=self.provenance,
+            tries=tries,
+            provenance=self.provenance | ({ACCURACY_FROM: source} if source else {}),
         )
 
     def _should_stop(self, accuracy_pct: Sequence[float], latency_ms: float) -> bool:
@@ -150,27 +194,38 @@ class TrialRunner:
         ]
 
     def _recover(self) -> None:
-        """Close what a killed driver left open and queue it again."""
+        """Close what a killed driver left open and queue it again, unless it is given up."""
         for proposal in self.study.unfinished():
             if proposal.params.keys() != {axis.name for axis in self.space.axes}:
                 self.study.abandon(proposal.number)
                 continue
-            lost = Failed(reason=_INTERRUPTED, message="the search was stopped while this trial ran")
             arch = self.space.decode(proposal.params)
-            trial = self.make(arch, lost, number=proposal.number, baseline=proposal.baseline, seconds=0.0)
+            trial = self.make(
+                arch,
+                Failed(reason=INTERRUPTED, message="the search was stopped while this trial ran"),
+                number=proposal.number,
+                baseline=proposal.baseline,
+                seconds=0.0,
+                tries=self._next_try(arch, proposal.baseline),
+            )
             self.study.tell(trial, violations={})
-        tries: dict[str, int] = {}
-        for trial in self.study.trials():
-            if _is_worth_retrying(trial):
-                tries[trial.arch.key] = tries.get(trial.arch.key, 0) + 1
-                if trial.baseline is not None or tries[trial.arch.key] < _MAX_TRIES:
-                    self.study.queue_again(trial.number)
-                else:
-                    self.known[trial.arch.key] = trial
+            self.trials.append(trial)
+        for trial in self.trials:
+            if _is_interrupted(trial) and trial.may_be_tried_again:
+                self.study.queue_again(trial.number)
+
+    def _next_try(self, arch: ArchConfig, baseline: str | None) -> int:
+        """How often this published width, or candidate, has been begun with this time, as the trials tell."""
+        attempts = [t for t in self.trials if t.baseline == baseline and (baseline or t.arch.key == arch.key)]
+        return 1 + sum(isinstance(t.outcome, Failed) for t in attempts)
 
     def _told(self, trial: Trial) -> None:
-        """Tell the listener; end the run when trials fail one after the other: the cause is elsewhere."""
+        """Tell the listener; end the run when candidates fail one after the other: the cause is elsewhere."""
         self.listener.trial_ended(self.study, trial)
+        if trial.is_published_width:  # the search can do without
+            for sentence in failure_sentences([trial]):
+                self.listener.note(sentence)
+            return
         self.failures = [*self.failures, trial.outcome] if isinstance(trial.outcome, Failed) else []
         last = self.failures[-_MAX_FAILURES:]
         if len(last) == _MAX_FAILURES and len({failed.reason for failed in last}) == 1:
@@ -180,7 +235,7 @@ class TrialRunner:
             )
 
     def _learn(self, trial: Trial) -> None:
-        if not _is_worth_retrying(trial) and trial.repeats is None:
+        if not trial.may_be_tried_again and trial.repeats is None:
             self.known[trial.arch.key] = trial
 
     def _violations(self, trial: Trial) -> dict[str, float]:
@@ -192,7 +247,5 @@ class TrialRunner:
         return over
 
 
-def _is_worth_retrying(trial: Trial) -> bool:
-    """Interrupted, or a published width that failed: the verdict needs it."""
-    failed = trial.outcome if isinstance(trial.outcome, Failed) else None
-    return failed is not None and (trial.baseline is not None or failed.reason == _INTERRUPTED)
+def _is_interrupted(trial: Trial) -> bool:
+    return isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mvit2_search.errors import StorageError
 from mvit2_search.store.reading import reading
@@ -64,6 +65,18 @@ def read_facts(path: Path) -> dict[str, str]:
 def read_rows(path: Path) -> list[Row]:
     with reading(path) as connection:
         return _rows(connection)
+
+
+def read_settings(path: Path) -> dict[int, dict[str, Any]]:
+    """What was chosen for each trial, by number."""
+    from optuna.distributions import json_to_distribution
+
+    query = "SELECT number, param_name, param_value, distribution_json FROM trials NATURAL JOIN trial_params"
+    found: dict[int, dict[str, Any]] = {}
+    with reading(path) as connection:
+        for number, name, value, distribution in connection.execute(query):
+            found.setdefault(number, {})[name] = json_to_distribution(distribution).to_external_repr(value)
+    return found
 
 
 def read_sound(path: Path) -> Contents | None:

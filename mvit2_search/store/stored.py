@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mvit2_search.errors import SpecError
-from mvit2_search.records import ConfirmationPlan, Passport, Score, Trial
-from mvit2_search.store.contents import Contents, Row, fact_name, trial_name
+from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Passport, Score, Trial
+from mvit2_search.store.contents import Contents, Row, fact_name, read_settings, trial_name
 from mvit2_search.store.damage import read_checked, unreadable
 from mvit2_search.store.lock import lock_path
 from mvit2_search.store.paths import database_path
 from mvit2_search.verdict import Limits
 
 T = TypeVar("T")
-PLAN = "finalists"
+PLAN, PROBING = "finalists", "probing"  # names of facts
 
 
 class StoredStudy:
@@ -82,6 +82,15 @@ class StoredStudy:
         """What the confirmation trains, once it has begun."""
         row = self.fact(PLAN)
         return None if row is None else ConfirmationPlan.from_json(row)
+
+    def given_up_probes(self) -> list[str]:
+        """Networks whose timing, before a trial was chosen, ended the search each time that it was tried."""
+        tries = self.fact(PROBING) or {}
+        return sorted(key for key, count in tries.items() if count >= MOST_TRIES)
+
+    def settings(self) -> dict[int, dict[str, Any]]:
+        """What was chosen for each trial, by number."""
+        return read_settings(database_path(self.folder))
 
     def _fact_texts(self) -> Mapping[str, str]:
         return self._contents.facts

@@ -14,22 +14,27 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvit2_search.errors import StorageError
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.records import (
     SCHEMA,
     ConfirmationPlan,
     Failed,
     Finished,
     Infeasible,
+    Latency,
     Outcome,
     Score,
     Stopped,
     Trial,
+    latency_from_json,
+    latency_to_json,
 )
 from mvit2_search.store.backup import back_up
 from mvit2_search.store.contents import (
@@ -47,7 +52,7 @@ from mvit2_search.store.damage import read_checked
 from mvit2_search.store.digests import Digests
 from mvit2_search.store.paths import database_path
 from mvit2_search.store.sqlite import close_storage, open_storage, translated
-from mvit2_search.store.stored import PLAN, StoredStudy
+from mvit2_search.store.stored import PLAN, PROBING, StoredStudy
 
 if TYPE_CHECKING:
     import optuna
@@ -62,6 +67,7 @@ _STATES: dict[type[Outcome], str] = {
     Stopped: "PRUNED",
     Failed: "FAIL",
 }
+_PROBE = "probe:"  # what the name of a trial's user attribute begins with
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +143,45 @@ class Study(StoredStudy):
             self._finish(trial)
         self._digests.written(trial_name(trial.number), text)
 
+    @contextmanager
+    def probing(self, key: str) -> Iterator[None]:
+        """Keep that the network `key` is being timed before one is chosen, until that ends, whichever way.
+
+        Raises:
+            MeasurementError: this process was killed so often meanwhile.
+        """
+        if key in self.given_up_probes():
+            raise MeasurementError("the search was stopped each time that it was timed")
+        others = self.fact(PROBING) or {}
+        self.set_fact(PROBING, {**others, key: others.pop(key, 0) + 1})
+        try:
+            yield
+        finally:
+            self.set_fact(PROBING, others)
+
+    def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
+        """Keep a latency that was asked for to choose the trial that is being asked for."""
+        count = sum(name.startswith(_PROBE) for name in self._frozen()[-1].user_attrs)
+        self._attach(f"{_PROBE}{count}", {"arch": arch.to_json(), **latency_to_json(latency)})
+
+    def _attach(self, name: str, value: Any) -> None:
+        with translated(self._path):
+            newest = self._study.get_trials(deepcopy=False)[-1].number
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest)
+            self._storage.set_trial_user_attr(trial_id, name, value)
+
+    def probes(self) -> dict[int, list[tuple[ArchConfig, Latency | None]]]:
+        """By number of the trial, what `add_probe` has kept, in that order."""
+        rows = {
+            t.number: [row for name, row in sorted(t.user_attrs.items()) if name.startswith(_PROBE)]
+            for t in self._frozen()
+        }
+        return {
+            number: [(ArchConfig.from_json(row["arch"]), latency_from_json(row)) for row in probes]
+            for number, probes in rows.items()
+            if probes
+        }
+
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
         with translated(self._path):
@@ -165,6 +210,11 @@ class Study(StoredStudy):
             if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
                 kept = {k: v for k, v in trials[number].user_attrs.items() if k == BASELINE}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, RETRY_OF: number})
+
+    def queue(self, params: Mapping[str, Any]) -> None:
+        """Have a candidate of these settings asked for next."""
+        with translated(self._path):
+            self._study.enqueue_trial(dict(params))
 
     def queued(self) -> bool:
         """Whether the next trial comes from the queue."""

@@ -1,7 +1,7 @@
 """Training, epoch by epoch, and testing."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,7 +22,13 @@ _AVERAGED = 0.1  # share of all steps over which weights are averaged
 
 
 def train_epochs(
-    model: MobileViT, split: Split, recipe: Recipe, *, seed: int, device: str
+    model: MobileViT,
+    split: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    between: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, MobileViT]]:
     """Train `model` in place, pausing after each epoch with its number, from 1, and the averaged network.
 
@@ -31,6 +37,9 @@ def train_epochs(
 
     An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
     comes again. Deterministic for a seed on one machine's CPU.
+
+    Args:
+        between: called before each step; may raise to end the training.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -44,6 +53,7 @@ def train_epochs(
         model.train()
         total = torch.zeros((), device=device)
         for _ in range(recipe.steps_per_epoch):
+            between()
             _set_learning_rate(optimizer, recipe, step)
             total += _train_step(model, optimizer, *next(batches), recipe=recipe, device=device)
             averaged.update_parameters(model)

@@ -1,0 +1,114 @@
+"""Where numbers come in: what a proxy or a device gives is checked, and what it raises is that trial's failure.
+
+This package's errors that are no trial's fault (the disk, the images, a device that went away) pass through and
+end the run, as do Ctrl-C and SystemExit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import (
+    BackendUnavailable,
+    DataError,
+    MeasurementError,
+    SpecError,
+    StorageError,
+    StudyConflict,
+    TrainingError,
+    first_line,
+)
+from mvit2_search.latencies import Latencies
+from mvit2_search.latency import Device, TimingPlan
+from mvit2_search.proxies import EpochScore
+from mvit2_search.records import Artifact, Latency, Passport, Prediction, Samples, accuracy_fault, latency_fault
+
+_FATAL = (SpecError, StudyConflict, DataError, StorageError, BackendUnavailable)
+_PAUSE_S = 0.5  # between two looks at whether to stop
+
+
+@contextmanager
+def failures_as(error: type[TrainingError] | type[MeasurementError]) -> Iterator[None]:
+    """Whatever goes wrong within is an `error`, with its class and its first line."""
+    try:
+        yield
+    except (error, *_FATAL):
+        raise
+    except Exception as err:
+        raise error(f"{type(err).__name__}: {first_line(err)}") from err
+
+
+def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochScore]:
+    """The score after each epoch of a proxy.
+
+    Raises:
+        TrainingError: there is none, one holds no accuracy, or the proxy failed.
+    """
+    epoch = 0
+    with failures_as(TrainingError):
+        for epoch, score in enumerate(run(), start=1):
+            shares = (
+                [score.accuracy_pct] if score.balanced_pct is None else [score.accuracy_pct, score.balanced_pct]
+            )
+            if fault := next(filter(None, map(accuracy_fault, shares)), None):
+                raise TrainingError(f"{fault}, after epoch {epoch}")
+            yield replace(score, epoch=epoch, accuracy_pct=float(score.accuracy_pct))
+        if not epoch:
+            raise TrainingError("it ended before its first epoch")
+
+
+def checked(latencies: Latencies) -> Latencies:
+    """The same, with MeasurementError instead of a latency that cannot be one.
+
+    Raises:
+        MeasurementError: what the reference takes is none.
+    """
+    _checked(Prediction(latency_ms=(ms := latencies.reference_ms), low_ms=ms, high_ms=ms, predictor=""))
+
+    def of(arch: ArchConfig) -> Latency:
+        with failures_as(MeasurementError):
+            return _checked(latencies.of(arch))
+
+    return replace(latencies, of=of)
+
+
+def _checked(latency: Latency) -> Latency:
+    if fault := latency_fault(latency):
+        raise MeasurementError(fault)
+    return latency
+
+
+class CheckedDevice:
+    """A device whose every failure in timing is a MeasurementError, and that looks at whether to stop.
+
+    Args:
+        stop_if_asked: called before and after each visit and in pauses; raises where the run has to end.
+    """
+
+    def __init__(self, device: Device, stop_if_asked: Callable[[], None]) -> None:
+        self.format = device.format
+        self.pause: Callable[[float], None] = self._pause
+        self._device = device
+        self._stop_if_asked = stop_if_asked
+
+    def check(self) -> None:
+        self._device.check()
+
+    def passport(self) -> Passport:
+        return self._device.passport()
+
+    def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
+        self._stop_if_asked()
+        try:
+            with failures_as(MeasurementError):
+                return self._device.time(candidate, reference, plan)
+        finally:
+            self._stop_if_asked()  # what ends this process may have ended the device's own processes first
+
+    def _pause(self, seconds: float) -> None:
+        left = seconds
+        while left > 0:
+            self._device.pause(min(left, _PAUSE_S))
+            self._stop_if_asked()
+            left -= _PAUSE_S

@@ -1,0 +1,163 @@
+"""What runs each time that the driver is killed is given up after three times, and the study says so."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from fakes import FormulaProxy, scattered_device
+from mvit2_search.arch import published
+from mvit2_search.cli import cli
+from mvit2_search.errors import TrainingError
+from mvit2_search.records import Failed, Finished
+from mvit2_search.store import open_study
+
+FIVE = "name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n"
+
+
+class Killed(BaseException):
+    """Ends the driver as a kill does: nothing catches it."""
+
+
+class Deadly(FormulaProxy):
+    """Ends the driver in the trainings for which `kills` holds, of a key, a seed and a part."""
+
+    def __init__(self, kills, error=Killed):
+        super().__init__()
+        self.kills, self.error, self.deaths = kills, error, 0
+
+    def run(self, arch, dataset, *, seed, test_on):
+        if self.kills(arch.key, seed, test_on):
+            self.deaths += 1
+            raise self.error("killed")
+        yield from super().run(arch, dataset, seed=seed, test_on=test_on)
+
+
+def run_on(run_with_fakes, proxy, *arguments, starts=6):
+    """The same command until it ends by itself, at most `starts` times."""
+    for _ in range(starts):
+        try:
+            return run_with_fakes(*arguments, proxy=proxy)
+        except Killed:
+            pass
+    raise AssertionError(f"still killed after {proxy.deaths} times")
+
+
+def say_so(tmp_path, done, words):
+    """`words` stand in what the run printed, in the status and in the report."""
+    study = tmp_path / "results" / "test"
+    told = CliRunner().invoke(cli, ["status", str(study)])
+    assert told.exit_code == 0
+    for text in (done.output, told.output, (study / "report.html").read_text()):
+        for word in words:
+            assert word in text
+        assert "differs from one that was never stopped" in text
+
+
+@pytest.mark.parametrize("space", ["blocks", "five"])
+def test_a_width_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes, space):
+    (tmp_path / "five.yaml").write_text(FIVE)
+    deadly = published("mobilevitv2-0.5").key
+    proxy = Deadly(lambda key, *_: key == deadly)
+    done = run_on(run_with_fakes, proxy, "--space", str(tmp_path / "five.yaml") if space == "five" else space)
+    assert proxy.deaths == 3
+    assert done.exit_code == 0, done.output
+    say_so(tmp_path, done, ["mobilevitv2-0.5 was tried 3 times"])
+    status = json.loads(CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "test"), "--json"]).output)
+    assert status["given_up"] == ["mobilevitv2-0.5"]
+
+
+def test_a_candidate_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    widths = [published(f"mobilevitv2-{width}").key for width in ("0.5", "0.75", "1.0")]
+    first = []
+
+    def kills(key, seed, part):
+        if key not in widths and not first:
+            first.append(key)
+        return key in first
+
+    proxy = Deadly(kills)
+    done = run_on(run_with_fakes, proxy)
+    assert proxy.deaths == 3
+    assert done.exit_code == 0, done.output
+    say_so(tmp_path, done, ["Trial ", f"({first[0]}) was tried 3 times"])
+    study = open_study(tmp_path / "results" / "test")
+    assert [t.tries for t in study.trials() if t.arch.key == first[0]] == [1, 2, 3]
+    assert sum(t.is_trained_candidate for t in study.trials()) == 4
+
+
+def test_a_random_architecture_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    first = []
+    proxy = Deadly(lambda key, *_: key in first)
+    assert run_on(run_with_fakes, proxy, "--control", "1").exit_code == 0
+    (drawn,) = [t for t in open_study(tmp_path / "results" / "test").controls() if isinstance(t.outcome, Finished)]
+    again = tmp_path / "again"
+    first.append(drawn.arch.key)
+    done = run_on(run_with_fakes, proxy, "--control", "1", "--results", str(again))
+    assert done.exit_code == 0, done.output
+    assert proxy.deaths == 3
+    assert f"({drawn.arch.key}) was tried 3 times" in done.output
+    controls = open_study(again / "test").controls()
+    assert [t.is_given_up for t in controls if t.arch.key == drawn.arch.key] == [True]
+    assert isinstance(controls[-1].outcome, Finished)
+
+
+def test_a_confirmation_that_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    deadly = published("mobilevitv2-0.75").key
+    proxy = Deadly(lambda key, seed, _: (key, seed) == (deadly, 1001))
+    done = run_on(run_with_fakes, proxy)
+    assert proxy.deaths == 3
+    assert done.exit_code == 0, done.output
+    say_so(tmp_path, run_with_fakes("--trials", "5"), ["confirmation of mobilevitv2-0.75 with seed 1001"])
+    scores = open_study(tmp_path / "results" / "test").scores()
+    assert [s.is_given_up for s in scores if (s.subject, s.seed) == (deadly, 1001)] == [True]
+
+
+def test_a_confirmation_that_fails_is_tried_again_twice(tmp_path, run_with_fakes):
+    deadly = published("mobilevitv2-0.75").key
+    proxy = Deadly(lambda key, seed, _: (key, seed) == (deadly, 1001), error=TrainingError)
+    for trials in ("1", "2", "3", "4", "5"):
+        assert run_with_fakes("--trials", trials, proxy=proxy).exit_code == 0
+    assert proxy.deaths == 3
+
+
+def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    """The trial that it is to be chosen for has no settings yet, so nothing but the timing tells of it."""
+    assert run_with_fakes("--trials", "14", device=scattered_device()).exit_code == 0
+    study = open_study(tmp_path / "results" / "test")
+    chosen = {t.arch.key for t in study.trials()}
+    probed = [arch.key for probes in study.probes().values() for arch, _ in probes]
+    deadly = next(key for key in probed if key not in chosen)
+    device = scattered_device()
+    usual, deaths = device.script, []
+
+    def script(artifact, i):
+        if artifact.path.name.startswith(deadly):
+            deaths.append(i)
+            raise Killed
+        return usual(artifact, i)
+
+    device.script = script
+    again = ("--trials", "14", "--results", str(tmp_path / "again"))
+    for _ in range(6):
+        try:
+            done = run_with_fakes(*again, device=device)
+            break
+        except Killed:
+            pass
+    assert done.exit_code == 0, done.output
+    assert len(deaths) == 3
+    assert f"The timing of {deadly}" in done.output
+    assert f"The timing of {deadly}" in (tmp_path / "again" / "test" / "report.html").read_text()
+
+
+def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
+    deadly = published("mobilevitv2-0.75").key
+    proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 2)
+    done = run_on(run_with_fakes, proxy)
+    assert done.exit_code == 0
+    told = CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "test")]).output
+    assert "tried" not in told
+    study = open_study(tmp_path / "results" / "test")
+    found = [t for t in study.trials() if t.baseline == "mobilevitv2-0.75"]
+    assert [type(t.outcome) for t in found] == [Failed, Failed, Finished]

@@ -1,0 +1,314 @@
+"""What proxies and devices may give: numbers that can be none, and exceptions of any kind."""
+
+import json
+import math
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fakes import FormulaProxy, macs_device, measurement
+from mvit2_search.arch import ArchConfig, published
+from mvit2_search.cli import cli
+from mvit2_search.errors import BackendUnavailable, DataError, MeasurementError, StorageError
+from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.proxies import EpochScore
+from mvit2_search.records import (
+    Failed,
+    Infeasible,
+    Prediction,
+    Score,
+    Trial,
+    accuracy_fault,
+    latency_fault,
+)
+from mvit2_search.report import summarise
+from mvit2_search.store import create_study, open_study
+
+WIDTHS = [published(f"mobilevitv2-{width}").key for width in ("0.5", "0.75", "1.0", "1.25")]
+
+
+class Odd(FormulaProxy):
+    """Gives something else than scores in the trainings from number `first` to `last`, counted from 1."""
+
+    def __init__(self, odd, first=5, last=5):
+        super().__init__()
+        self.odd, self.first, self.last = odd, first, last
+
+    def run(self, arch, dataset, *, seed, test_on):
+        usual = super().run(arch, dataset, seed=seed, test_on=test_on)
+        if self.first <= len(self.trained) + 1 <= self.last:
+            self.trained.append((arch.key, seed, test_on))
+            return self.odd()
+        return usual
+
+
+def gives(*values):
+    return lambda: iter([EpochScore(epoch=i, accuracy_pct=value) for i, value in enumerate(values, 1)])
+
+
+def raises(error):
+    def odd():
+        yield EpochScore(epoch=1, accuracy_pct=30.0)
+        raise error
+
+    return odd
+
+
+ODD = {
+    "nan": gives(30.0, math.nan),
+    "nan before the last": gives(math.nan, 30.0),
+    "inf": gives(30.0, math.inf),
+    "-inf": gives(30.0, -math.inf),
+    "-5": gives(30.0, -5),
+    "150": gives(30.0, 150.0),
+    "1e308": gives(1e308),
+    "huge": gives(10**400),
+    "complex": gives(30.0, 40 + 1j),
+    "text": gives(30.0, "40"),
+    "none": gives(None),
+    "truth": gives(True),
+    "array": gives(np.array([40.0, 50.0])),
+    "numpy nan": gives(np.float32("nan")),
+    "decimal": gives(Decimal("NaN")),
+    "nothing": gives(),
+    "no iterator": lambda: None,
+    "no scores": lambda: iter([40.0]),
+    "ValueError": raises(ValueError("bad shape\nand more")),
+    "KeyError": raises(KeyError("x")),
+    "MemoryError": raises(MemoryError()),
+    "AssertionError": raises(AssertionError()),
+    "OSError": raises(OSError(28, "No space left on device")),
+    "MeasurementError": raises(MeasurementError("what")),
+    "StopIteration": raises(StopIteration()),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_accuracy_is_that_trials_failure(tmp_path, run_with_fakes, name):
+    done = run_with_fakes(proxy=Odd(ODD[name]))
+    assert done.exit_code == 0, done.output
+    study = open_study(tmp_path / "results" / "test")
+    (failed,) = [t for t in study.trials() if isinstance(t.outcome, Failed)]
+    assert failed.outcome.reason == "training"
+    assert "\n" not in failed.outcome.message
+    assert failed.outcome.message in done.output
+    assert sum(t.is_trained_candidate for t in study.trials()) == 4
+    again = run_with_fakes("--trials", "5")
+    assert again.exit_code == 0, again.output
+    assert CliRunner().invoke(cli, ["report", str(study.folder)]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["ValueError", "no iterator"])
+def test_the_class_and_the_first_line_of_an_exception_are_kept(tmp_path, run_with_fakes, name):
+    run_with_fakes(proxy=Odd(ODD[name]))
+    study = open_study(tmp_path / "results" / "test")
+    (failed,) = [t for t in study.trials() if isinstance(t.outcome, Failed)]
+    assert failed.outcome.message.startswith(
+        {"ValueError": "ValueError: bad shape", "no iterator": "TypeError: "}[name]
+    )
+    assert "and more" not in failed.outcome.message
+
+
+@pytest.mark.parametrize("value", [np.float32(60), np.int64(60), 60, Fraction(60)])
+def test_other_numbers_are_numbers(tmp_path, run_with_fakes, value):
+    done = run_with_fakes(proxy=Odd(gives(30.0, value)))
+    assert done.exit_code == 0, done.output
+    assert not [t for t in open_study(tmp_path / "results" / "test").trials() if isinstance(t.outcome, Failed)]
+    assert "60.00 %" in done.output
+
+
+@pytest.mark.parametrize("name", ["nan", "150", "nothing", "ValueError"])
+def test_in_the_confirmation_and_in_the_control_too(tmp_path, run_with_fakes, name):
+    done = run_with_fakes("--control", "1", proxy=Odd(ODD[name], first=8, last=9))
+    assert done.exit_code == 0, done.output
+    study = open_study(tmp_path / "results" / "test")
+    assert len([t for t in study.controls() if isinstance(t.outcome, Failed)]) == 2
+    other = run_with_fakes("--study", "other", proxy=Odd(ODD[name], first=8, last=9))
+    assert other.exit_code == 0, other.output
+    assert sum(isinstance(s.result, Failed) for s in open_study(tmp_path / "results" / "other").scores()) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StorageError("disk"), 4), (BackendUnavailable("gone"), 4), (DataError("images"), 4)]
+)
+def test_what_is_no_trials_fault_ends_the_run(tmp_path, run_with_fakes, error, code):
+    done = run_with_fakes(proxy=Odd(raises(error)))
+    assert done.exit_code == code
+    assert done.stderr == f"error: {error}\n"
+
+
+@pytest.mark.parametrize("name", ["nan", "AssertionError"])
+def test_five_in_a_row_end_the_run_with_one_line(run_with_fakes, name):
+    done = run_with_fakes(proxy=Odd(ODD[name], last=100))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: the last 5 trials all failed in training: ")
+    assert done.stderr.count("\n") == 1
+
+
+class OddDevice(ScriptedDevice):
+    """Fails, or gives odd times, for `count` networks that are not published."""
+
+    def time(self, candidate, reference, plan):
+        key = ArchConfig.from_json(json.loads(candidate.path.read_text())).key
+        if (
+            key not in WIDTHS
+            and not candidate.sha256.startswith(f"{key}-1000")
+            and len(self.hit | {key}) <= self.count
+        ):
+            self.hit.add(key)
+            return self.odd(super().time(candidate, reference, plan))
+        return super().time(candidate, reference, plan)
+
+
+def odd_device(odd, count=1):
+    device = OddDevice(script=macs_device().script)
+    device.hit, device.odd, device.count = set(), odd, count
+    return device
+
+
+def raising(error):
+    def odd(samples):
+        raise error
+
+    return odd
+
+
+def times(value):
+    return lambda samples: replace(samples, candidate_ms=(value,) * len(samples.candidate_ms))
+
+
+TIMES = {
+    "RuntimeError": raising(RuntimeError("driver\ncrashed")),
+    "TypeError": raising(TypeError()),
+    "nothing": lambda samples: None,
+    "text": times("12"),
+    "nan": times(math.nan),
+    "0": times(0.0),
+    "-1": times(-1.0),
+    "1e9": times(1e9),
+    "1e-9": times(1e-9),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_what_is_no_latency_is_that_trials_failure(tmp_path, run_with_fakes, name):
+    done = run_with_fakes(device=odd_device(TIMES[name]))
+    assert done.exit_code == 0, done.output
+    study = open_study(tmp_path / "results" / "test")
+    failed = [t for t in study.trials() if isinstance(t.outcome, Failed) and not t.baseline]
+    assert {t.outcome.reason for t in failed} == {"measurement"}
+    assert len(failed) == 1
+    assert sum(t.is_trained_candidate for t in study.trials()) == 4
+
+
+def test_five_failed_timings_in_a_row_end_the_run_with_one_line(run_with_fakes):
+    done = run_with_fakes(device=odd_device(TIMES["RuntimeError"], count=100))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: the last 5 trials all failed in measurement: RuntimeError: driver;")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_exception_of_an_export_is_that_trials_failure(tmp_path, run_with_fakes, monkeypatch):
+    import mvit2_search.timer as timer
+
+    usual, broken = timer.export_model, []
+
+    def export(arch, folder, **options):
+        if arch.key not in WIDTHS and not broken:
+            broken.append(arch.key)
+            raise NotImplementedError("no such operator")
+        return usual(arch, folder, **options)
+
+    monkeypatch.setattr(timer, "export_model", export)
+    done = run_with_fakes()
+    assert done.exit_code == 0, done.output
+    assert "NotImplementedError: no such operator" in done.output
+
+
+def test_a_reference_that_fails_is_one_line(run_with_fakes):
+    device = ScriptedDevice(script=lambda *_: 1 / 0)
+    done = run_with_fakes(device=device)
+    assert done.exit_code == 4
+    assert done.stderr == "error: ZeroDivisionError: division by zero\n"
+
+
+def test_a_study_that_holds_what_is_no_accuracy_is_healed_at_the_next_start(tmp_path, run_with_fakes):
+    """As older versions left it: told to Optuna, which refuses NaN and takes infinity."""
+    assert run_with_fakes().exit_code == 0
+    study = create_study(tmp_path / "results" / "test")
+    old = next(t for t in study.trials() if t.is_trained_candidate)
+    for value in (math.nan, math.inf):
+        study._study.enqueue_trial(study._study.get_trials(deepcopy=False)[old.number].params)
+        number = study._study.ask().number
+        bad = {**old.to_json(), "number": number}
+        bad["outcome"] = {**bad["outcome"], "accuracy_pct": value, "curve_pct": [30.0, value]}
+        study._study.trials  # noqa: B018  # read, as a driver does
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        study._storage.set_trial_user_attr(trial_id, "record", bad)
+        if value == math.inf:
+            study._study.tell(number, (value, 10.0))
+    study.close()
+    done = run_with_fakes("--trials", "6")
+    assert done.exit_code == 0, done.output
+    healed = open_study(tmp_path / "results" / "test")
+    found = [t for t in healed.trials() if isinstance(t.outcome, Failed)]
+    assert [t.outcome.message for t in found] == [
+        "an accuracy of nan %: expected from 0 to 100",
+        "an accuracy of inf %: expected from 0 to 100",
+    ]
+    assert all(t.state.is_finished() for t in healed._frozen())
+    assert all(t.outcome.accuracy_pct <= 100 for t in summarise(healed).front)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (0, None),
+        (100.0, None),
+        (-1e-9, "0 to 100"),
+        (100.001, "0 to 100"),
+        (math.nan, "0 to 100"),
+        ("5", "no number"),
+    ],
+)
+def test_accuracies(value, fault):
+    found = accuracy_fault(value)
+    assert found is None if fault is None else fault in found
+    read = Score.from_json({"subject": "x", "seed": 1, "accuracy_pct": value})
+    assert isinstance(read.result, Failed) == (fault is not None)
+
+
+@pytest.mark.parametrize(
+    ("latency", "fault"),
+    [
+        (measurement(12.0), None),
+        (measurement(12.0, low_ms=-1.0), None),  # a wide interval may go below nothing
+        (measurement(1e-5), "expected from"),
+        (measurement(2e6), "expected from"),
+        (measurement(math.nan), "expected from"),
+        (measurement(12.0, low_ms=12.5), "own interval"),
+        (measurement(12.0, high_ms=11.5), "own interval"),
+        (measurement(12.0, high_ms=math.inf), "own interval"),
+        (Prediction(latency_ms=-3.0, low_ms=-4.0, high_ms=-2.0, predictor="x"), "expected from"),
+    ],
+)
+def test_latencies(latency, fault):
+    found = latency_fault(latency)
+    assert found is None if fault is None else fault in found
+    whole = Trial.from_json(
+        Trial(
+            number=0,
+            arch=published("mobilevitv2-0.5"),
+            outcome=Infeasible(latency=latency),
+            params=1,
+            macs=1,
+            seed=0,
+            seconds=0.0,
+            provenance={},
+        ).to_json()
+    )
+    assert isinstance(whole.outcome, Failed) == (fault is not None)
