@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import mvit2_search.search.driver as driver
@@ -13,6 +14,7 @@ from conftest import write_images
 from fakes import FormulaProxy, finished
 from fakes import trial as make_trial
 from mvit2_search.arch import ArchConfig
+from mvit2_search.cli import cli
 from mvit2_search.data import Split, load_dataset
 from mvit2_search.models import build_model
 from mvit2_search.proxies import EpochScore, ShortTrain
@@ -68,6 +70,8 @@ def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monke
     assert (trained.balanced_pct == 55).all()
     assert (rows.confirmed_balanced_pct.dropna() == 55).all()
     assert rows.confirmed_balanced_pct.notna().equals(rows.confirmed_pct.notna())
+    status = CliRunner().invoke(cli, ["status", "one", "--json"]).output
+    assert json.loads(status)["best"]["confirmed_balanced_pct"] == 55
     report = (tmp_path / "results" / "one" / "report.html").read_text()
     assert "balanced %" in report
     assert "Balanced accuracy" in report

@@ -98,6 +98,15 @@ def test_links_in_circles_end(folder):
     assert noted(data, "4 links", "read already")
 
 
+def test_a_link_to_all_classes_of_a_part_is_not_followed(tmp_path):
+    for part in ("train", "val"):
+        write_images(tmp_path / part, {"a": 10, "b": 10})
+    (tmp_path / "train" / "a" / "all").symlink_to("..")
+    data = load(tmp_path)
+    assert used(data) == 40
+    assert noted(data, "1 link", "read already", "train/a/all")
+
+
 def test_links_among_many_folders_are_read_once(folder):
     for i in range(12):
         (folder / "a" / f"d{i}").mkdir()

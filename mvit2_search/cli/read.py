@@ -137,6 +137,7 @@ def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
         "baseline": trial.baseline,
         "key": trial.arch.key,
         "confirmed_pct": confirmed.mean_pct,
+        "confirmed_balanced_pct": confirmed.mean_balanced_pct,
         "latency_ms": confirmed.latency_ms,
         "params": trial.params,
     }

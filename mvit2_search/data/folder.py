@@ -1,11 +1,14 @@
 """A user's own images, one sub-folder per class, as a data set: found, divided, read.
 
-images/cat/1.jpg  images/dog/2.png                      three parts, 60 / 20 / 20 % of every class
-images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
-images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
+    images/cat/1.jpg  images/dog/2.png                      three parts, 60 / 20 / 20 % of every class
+    images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
+    images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
+
+Which image goes where depends on its path inside the folder and nothing else.
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +73,8 @@ def first_of_folder(folder: Path, *, image_size: int, count: int, results: Itera
 
 def _division(folder: Path, max_train: int, results: Iterable[Path]) -> tuple[Folder, Division]:
     try:
-        found = find_images(folder, results)
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd files
+            found = find_images(folder, results)
     except OSError as err:
         raise DataError(f"{err.filename}: {err.strerror}") from err
     return found, divide(folder, found.train, found.val, found.test, max_train=max_train)

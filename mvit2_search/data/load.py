@@ -45,7 +45,7 @@ def load_images(name_or_folder: str, *, image_size: int, count: int, results: It
 
 
 def _folder(name: str) -> Path:
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if folder.is_file():
         packed = folder.suffix.lower() in _PACKED
         what = "unpack it and give the folder" if packed else "give the folder of the classes"

@@ -12,7 +12,7 @@ _TOOLS = {
     *("system volume information", "lost+found", "__pycache__"),
 }
 _THUMBNAILS = {"thumbs", "thumbnails"}  # below a class; a class may be called so
-_STUDIES = ("study.db", ".latencies")  # in a study's folder, in one of studies
+_STUDIES = {"study.db", ".latencies"}  # in a study's folder, in one of studies
 
 
 @dataclass(kw_only=True)
@@ -65,7 +65,7 @@ class Walker:
     def below(self, top: Path) -> Found:
         """What lies in a folder and its sub-folders, each of which is looked at once, real ones before links."""
         found = Found()
-        seen = set(self._above)
+        seen = {*self._above, _identity(top.parent)}
         real, linked = [top], list[Path]()
         while real or linked:
             folder = real.pop() if real else linked.pop(0)
@@ -99,7 +99,7 @@ class Walker:
 
     def _holds_studies(self, folder: Path) -> bool:
         """Whether it is a folder of results, this search's or another's."""
-        return _identity(folder) in self._results or any((folder / name).exists() for name in _STUDIES)
+        return _identity(folder) in self._results or any(path.name in _STUDIES for path in folder.iterdir())
 
 
 def _identity(path: Path) -> tuple[int, int]:
