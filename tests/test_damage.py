@@ -5,14 +5,17 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+import mvit2_search.store.damage as damage
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
+from mvit2_search.records import Score
 from mvit2_search.search import Interrupt, Silent, driver, run_search
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, open_study
 
@@ -172,14 +175,14 @@ def finished_results(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, damage):
+@pytest.mark.parametrize("break_it", DAMAGES, ids=lambda break_it: break_it.__name__)
+def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, break_it):
     if not (finished_results / "results").exists():
         search(request(finished_results))
     shutil.copytree(finished_results / "results", tmp_path / "results")
     folder = request(tmp_path).folder
     whole, scores = records(folder), open_study(folder).scores()
-    damage(folder)
+    break_it(folder)
     damaged = contents(folder)
     line = refusal(folder, resume)
     assert f"holds {len(whole)} trials and {len(scores)} scores" in line
@@ -250,6 +253,26 @@ def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
             result = invoke(command, folder)
             assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
             assert "trial 1 is damaged" in result.stderr
+
+
+@pytest.mark.parametrize("first", ["driver", "reader"])
+def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, monkeypatch, first):
+    folder = search(request(tmp_path)).folder
+    real, left = damage.read_sound, [3]
+
+    def read_beside_a_driver(path):
+        before = real(path)
+        if path == database_path(folder) and left:
+            study.set_fact("ended", {"why": f"another reason {left}"})
+            study.set_fact(f"new {left}", left.pop())
+            study.add_score(Score(subject="a", seed=7, result=70.0))
+            study.back_up()
+        return real(path) if first == "driver" else before
+
+    with driver_lock(folder), closing(create_study(folder)) as study:
+        monkeypatch.setattr(damage, "read_sound", read_beside_a_driver)
+        assert open_study(folder).fact("ended")
+    assert left == []
 
 
 def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
