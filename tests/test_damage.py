@@ -1,5 +1,6 @@
 """A study that was damaged from outside: it is refused, with what can be restored and how, and nothing is lost."""
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
 from mvit2_search.search import Interrupt, Silent, driver, run_search
-from mvit2_search.store import backup_path, create_study, database_path, driver_lock, open_study
+from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 READERS = ("status", "report", "export")
@@ -301,6 +302,16 @@ def test_a_damaged_study_is_not_backed_up(tmp_path):
         with pytest.raises(StorageError, match="no backup was made"):
             study.back_up()
     assert backup_path(folder).read_bytes() == backup
+
+
+def test_a_running_driver_is_to_be_stopped_first(tmp_path):
+    folder = search(request(tmp_path)).folder
+    truncate(folder)
+    with driver_lock(folder):
+        lock = json.loads(lock_path(folder).read_text())
+        lock_path(folder).write_text(json.dumps(lock | {"pid": lock["pid"] + 1}))
+        line = invoke("status", folder).stderr
+    assert re.search(rf"; stop process {lock['pid'] + 1} on \S+ since \S+ first; study.backup.db holds", line)
 
 
 def test_without_a_backup_it_says_so(tmp_path, resume):

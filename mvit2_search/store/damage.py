@@ -1,5 +1,6 @@
 """Whether a study is what was written to it; what can be restored where it is not, and how."""
 
+import os
 import shlex
 import sqlite3
 from itertools import count
@@ -9,6 +10,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.records import SCHEMA
 from mvit2_search.store.contents import Contents, read_amount, read_sound
 from mvit2_search.store.digests import Digests, Known
+from mvit2_search.store.lock import find_holder
 from mvit2_search.store.paths import backup_path, database_path
 from mvit2_search.store.reading import beside
 
@@ -79,6 +81,9 @@ def _damaged(folder: Path, why: str, *, left: Contents | None = None) -> Storage
         remedies.append(f"to go on with the {_amount(left)} that are left: {others}")
     if not remedies:
         remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
+    holder = find_holder(folder) if folder.is_dir() else None
+    if holder is not None and holder.pid != os.getpid():
+        remedies.insert(0, f"stop {holder} first")
     return StorageError(f"{database_path(folder)}: {why}; {'; '.join(remedies)}")
 
 

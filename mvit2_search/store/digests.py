@@ -13,6 +13,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.files import write_atomically
 
 _COMING, _WRITTEN = "?", "!"
+_LENGTH = 16  # hex digits
 
 Known = dict[str, tuple[bool, set[str]]]
 
@@ -75,9 +76,6 @@ class Digests:
         return [
             line for line in lines if len(line) == 3 and line[0] in (_COMING, _WRITTEN) and len(line[1]) == _LENGTH
         ]
-
-
-_LENGTH = 16
 
 
 def _digest(text: str) -> str:
