@@ -292,6 +292,13 @@ def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     assert resume().exit_code == 0
 
 
+def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
+    folder = search(request(tmp_path)).folder
+    backup_path(folder).unlink()
+    search(request(tmp_path))
+    assert backup_path(folder).is_file()
+
+
 def test_a_damaged_study_is_not_backed_up(tmp_path):
     asked = request(tmp_path)
     folder = search(asked).folder
