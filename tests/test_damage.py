@@ -1,20 +1,24 @@
 """A study that was damaged from outside: it is refused, with what can be restored and how, and nothing is lost."""
 
+import json
 import os
 import re
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+import mvit2_search.store.damage as damage
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
+from mvit2_search.records import Score
 from mvit2_search.search import Interrupt, Silent, driver, run_search
-from mvit2_search.store import backup_path, create_study, database_path, driver_lock, open_study
+from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 READERS = ("status", "report", "export")
@@ -172,14 +176,14 @@ def finished_results(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, damage):
+@pytest.mark.parametrize("break_it", DAMAGES, ids=lambda break_it: break_it.__name__)
+def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, break_it):
     if not (finished_results / "results").exists():
         search(request(finished_results))
     shutil.copytree(finished_results / "results", tmp_path / "results")
     folder = request(tmp_path).folder
     whole, scores = records(folder), open_study(folder).scores()
-    damage(folder)
+    break_it(folder)
     damaged = contents(folder)
     line = refusal(folder, resume)
     assert f"holds {len(whole)} trials and {len(scores)} scores" in line
@@ -252,6 +256,26 @@ def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
             assert "trial 1 is damaged" in result.stderr
 
 
+@pytest.mark.parametrize("first", ["driver", "reader"])
+def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, monkeypatch, first):
+    folder = search(request(tmp_path)).folder
+    real, left = damage.read_sound, [3]
+
+    def read_beside_a_driver(path):
+        before = real(path)
+        if path == database_path(folder) and left:
+            study.set_fact("ended", {"why": f"another reason {left}"})
+            study.set_fact(f"new {left}", left.pop())
+            study.add_score(Score(subject="a", seed=7, result=70.0))
+            study.back_up()
+        return real(path) if first == "driver" else before
+
+    with driver_lock(folder), closing(create_study(folder)) as study:
+        monkeypatch.setattr(damage, "read_sound", read_beside_a_driver)
+        assert open_study(folder).fact("ended")
+    assert left == []
+
+
 def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     """Whoever deletes the log may delete the digests too."""
     asked = request(tmp_path)
@@ -268,6 +292,13 @@ def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     assert resume().exit_code == 0
 
 
+def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
+    folder = search(request(tmp_path)).folder
+    backup_path(folder).unlink()
+    search(request(tmp_path))
+    assert backup_path(folder).is_file()
+
+
 def test_a_damaged_study_is_not_backed_up(tmp_path):
     asked = request(tmp_path)
     folder = search(asked).folder
@@ -278,6 +309,16 @@ def test_a_damaged_study_is_not_backed_up(tmp_path):
         with pytest.raises(StorageError, match="no backup was made"):
             study.back_up()
     assert backup_path(folder).read_bytes() == backup
+
+
+def test_a_running_driver_is_to_be_stopped_first(tmp_path):
+    folder = search(request(tmp_path)).folder
+    truncate(folder)
+    with driver_lock(folder):
+        lock = json.loads(lock_path(folder).read_text())
+        lock_path(folder).write_text(json.dumps(lock | {"pid": lock["pid"] + 1}))
+        line = invoke("status", folder).stderr
+    assert re.search(rf"; stop process {lock['pid'] + 1} on \S+ since \S+ first; study.backup.db holds", line)
 
 
 def test_without_a_backup_it_says_so(tmp_path, resume):

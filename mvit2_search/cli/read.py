@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from mvit2_search.verdict import Confirmed
 
 
+_NOTHING: dict[str, Any] = {  # what `status --json` says of a study whose budget is not known yet
+    **dict.fromkeys(("ended", "stopping", "budget", "budget_ms", "latencies_are")),
+    **dict.fromkeys(("candidates_trained", "trials", "controls_trained"), 0),
+    "front": [],
+    **dict.fromkeys(("best", "searched", "published", "gain_points", "export")),
+}
+
+
 @click.command()
 @study_argument
 @results_option
@@ -141,11 +149,3 @@ def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
         "latency_ms": confirmed.latency_ms,
         "params": trial.params,
     }
-
-
-_NOTHING: dict[str, Any] = {  # `_status_json` of a study whose budget is not known yet
-    **dict.fromkeys(("ended", "stopping", "budget", "budget_ms", "latencies_are")),
-    **dict.fromkeys(("candidates_trained", "trials", "controls_trained"), 0),
-    "front": [],
-    **dict.fromkeys(("best", "searched", "published", "gain_points", "export")),
-}

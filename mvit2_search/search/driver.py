@@ -88,6 +88,7 @@ def run_search(
             listener.note(note)
         with closing(create_study(request.folder)) as study:
             _open(study, request, here, inputs_of(request, space, dataset, proxy), listener)
+            watch.back_up(study)
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
@@ -99,7 +100,7 @@ def run_search(
                 watch.opened(study, request)
                 _run(runner, request, stop)
                 interrupt.check()
-                watch.closing(study)
+                watch.back_up(study)
 
 
 def _dataset(request: Request) -> Dataset:

@@ -45,7 +45,6 @@ class Watch:
         self._listener.phase(name)
 
     def opened(self, study: Study, request: Request) -> None:
-        self._back_up(study)
         self._listener.opened(study, request)
 
     def note(self, text: str) -> None:
@@ -68,16 +67,13 @@ class Watch:
         self._listener.scored(study, score, name)
         self._count(study)
 
-    def closing(self, study: Study) -> None:
-        """The search is at its end, or stops: nothing more is written."""
-        self._back_up(study)
-
     def _count(self, study: Study) -> None:
         self._ended += 1
         if self._ended >= BACKUP_EVERY:
-            self._back_up(study)
+            self.back_up(study)
 
-    def _back_up(self, study: Study) -> None:
+    def back_up(self, study: Study) -> None:
+        """Also at the start and at the end; what keeps it from being made is noted."""
         self._check()
         self._ended = 0
         try:

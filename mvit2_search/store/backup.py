@@ -26,8 +26,8 @@ def back_up(folder: Path) -> None:
         with reading(database_path(folder)) as source, closing(sqlite3.connect(temporary)) as copy:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file
-        contents = read_sound(temporary)
-        if contents is None or any(Digests(folder).differing(contents.texts())):
+        contents, digests = read_sound(temporary), Digests(folder)
+        if contents is None or any(digests.differing(contents.texts(), digests.known())):
             raise sqlite3.DatabaseError("the study is not what was written to it")
         temporary.replace(path)
     except (OSError, sqlite3.DatabaseError) as err:

@@ -79,6 +79,14 @@ def read_settings(path: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+def read_amount(path: Path) -> tuple[int, int]:
+    """How many trials with a record and how many scores a database holds."""
+    with reading(path) as connection:
+        trials = connection.execute("SELECT count(*) FROM trial_user_attributes WHERE key = ?", (RECORD,))
+        scores = connection.execute("SELECT count(*) FROM study_user_attributes WHERE key LIKE 'score:%'")
+        return trials.fetchone()[0], scores.fetchone()[0]
+
+
 def read_sound(path: Path) -> Contents | None:
     """Everything in the database, once SQLite has found nothing wrong with it.
 

@@ -1,5 +1,6 @@
 """Whether a study is what was written to it; what can be restored where it is not, and how."""
 
+import os
 import shlex
 import sqlite3
 from itertools import count
@@ -7,8 +8,9 @@ from pathlib import Path
 
 from mvit2_search.errors import StorageError
 from mvit2_search.records import SCHEMA
-from mvit2_search.store.contents import Contents, read_sound
-from mvit2_search.store.digests import Digests
+from mvit2_search.store.contents import Contents, read_amount, read_sound
+from mvit2_search.store.digests import Digests, Known
+from mvit2_search.store.lock import find_holder
 from mvit2_search.store.paths import backup_path, database_path
 from mvit2_search.store.reading import beside
 
@@ -27,6 +29,7 @@ def read_checked(folder: Path) -> Contents | None:
             what = "is empty" if path.exists() else "is missing"
             raise _damaged(folder, f"{what}, beside {', '.join(found)}")
         return None
+    known, backed_up = Digests(folder).known(), _backed_up(folder)  # first: a driver may write meanwhile
     try:
         contents = read_sound(path)
     except sqlite3.OperationalError as err:
@@ -41,7 +44,7 @@ def read_checked(folder: Path) -> Contents | None:
         return None
     if contents.facts["schema"] != str(SCHEMA):
         raise StorageError(f"{folder}: records of schema {contents.facts['schema']}, this version reads {SCHEMA}")
-    _compare(folder, contents)
+    _compare(folder, contents, known, backed_up)
     return contents
 
 
@@ -50,15 +53,14 @@ def unreadable(folder: Path, name: str) -> StorageError:
     return _damaged(folder, f"{name} is damaged")
 
 
-def _compare(folder: Path, contents: Contents) -> None:
+def _compare(folder: Path, contents: Contents, known: Known, backed_up: tuple[int, int]) -> None:
     """With the digests, and with the backup, which never has more."""
-    missing, changed = Digests(folder).differing(contents.texts())
+    missing, changed = Digests(folder).differing(contents.texts(), known)
     if changed:
         raise _damaged(folder, f"{_listed(changed)} changed since written")
     if missing:
         raise _damaged(folder, f"{_listed(missing)} missing", left=contents)
-    backup = _backup(folder)
-    if backup is not None and (backup.trials, backup.scores) > (contents.trials, contents.scores):
+    if backed_up > (contents.trials, contents.scores):
         raise _damaged(folder, f"holds {_amount(contents)}, fewer than the backup", left=contents)
 
 
@@ -79,6 +81,9 @@ def _damaged(folder: Path, why: str, *, left: Contents | None = None) -> Storage
         remedies.append(f"to go on with the {_amount(left)} that are left: {others}")
     if not remedies:
         remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
+    holder = find_holder(folder) if folder.is_dir() else None
+    if holder is not None and holder.pid != os.getpid():
+        remedies.insert(0, f"stop {holder} first")
     return StorageError(f"{database_path(folder)}: {why}; {'; '.join(remedies)}")
 
 
@@ -99,6 +104,14 @@ def _put_aside(folder: Path, files: list[Path]) -> str:
     there = [file for file in files if file.exists()]
     move = f" && mv {_quoted(there)} {_quoted([aside])}" if there else ""
     return f"mkdir {_quoted([aside])}{move}"
+
+
+def _backed_up(folder: Path) -> tuple[int, int]:
+    """How many trials and scores the backup holds."""
+    try:
+        return read_amount(backup_path(folder))
+    except (sqlite3.DatabaseError, OSError):
+        return 0, 0
 
 
 def _backup(folder: Path) -> Contents | None:

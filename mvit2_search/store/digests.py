@@ -13,6 +13,9 @@ from mvit2_search.errors import StorageError
 from mvit2_search.files import write_atomically
 
 _COMING, _WRITTEN = "?", "!"
+_LENGTH = 16  # hex digits
+
+Known = dict[str, tuple[bool, set[str]]]
 
 
 class Digests:
@@ -33,14 +36,28 @@ class Digests:
         """These are what the database holds."""
         write_atomically(self.path, "".join(_line(_WRITTEN, name, text) for name, text in texts.items()))
 
-    def differing(self, texts: Mapping[str, str]) -> tuple[list[str], list[str]]:
-        """The names that are missing in what a database holds, and those that are other than was written."""
-        known = self._known()
-        missing = [name for name, (written, _) in known.items() if written and name not in texts]
-        changed = [
-            name for name, (_, digests) in known.items() if name in texts and _digest(texts[name]) not in digests
-        ]
-        return missing, changed
+    def known(self) -> Known:
+        """For each name whether it was ever written, and the digests that it may have."""
+        known: Known = {}
+        for mark, digest, name in self._lines():
+            written, digests = known.get(name, (False, set()))
+            known[name] = (True, {digest}) if mark == _WRITTEN else (written, digests | {digest})
+        return known
+
+    def differing(self, texts: Mapping[str, str], before: Known) -> tuple[list[str], list[str]]:
+        """The names that are missing in what a database holds, and those that are other than was written.
+
+        Args:
+            before: what was known before the database was read: a driver may write meanwhile.
+        """
+        missing = [name for name, (written, _) in before.items() if written and name not in texts]
+        now = self.known()
+        changed = []
+        for name in texts.keys() & (before.keys() | now.keys()):
+            allowed = [known[name][1] for known in (before, now) if name in known]
+            if _digest(texts[name]) not in set().union(*allowed):
+                changed.append(name)
+        return missing, sorted(changed)
 
     def _append(self, mark: str, name: str, text: str) -> None:
         try:
@@ -48,15 +65,6 @@ class Digests:
                 file.write(_line(mark, name, text))
         except OSError as err:
             raise StorageError(f"{self.path}: cannot write: {err.strerror}") from err
-
-    def _known(self) -> dict[str, tuple[bool, set[str]]]:
-        """For each name whether it was ever written, and the digests that it may have."""
-        known: dict[str, tuple[bool, set[str]]] = {}
-        for line in self._lines():
-            mark, digest, name = line
-            written, digests = known.get(name, (False, set()))
-            known[name] = (True, {digest}) if mark == _WRITTEN else (written, digests | {digest})
-        return known
 
     def _lines(self) -> list[list[str]]:
         """Without one that a crash or damage cut short: it vouches for nothing."""
@@ -68,9 +76,6 @@ class Digests:
         return [
             line for line in lines if len(line) == 3 and line[0] in (_COMING, _WRITTEN) and len(line[1]) == _LENGTH
         ]
-
-
-_LENGTH = 16
 
 
 def _digest(text: str) -> str:
