@@ -203,7 +203,8 @@ def judge(
 def _choice(confirmed: Sequence[Confirmed], searched: Confirmed) -> float:
     """How much too high `searched` is on average, as the best candidate of `confirmed`."""
     spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
-    levels = [_levels(confirmed)(c) for c in confirmed if c.trial.baseline is None]
+    level = _levels(confirmed)
+    levels = [level(c) for c in confirmed if c.trial.baseline is None]
     return choice_bias(levels, error=spread / math.sqrt(len(searched.accuracy_pct)), freedom=freedom)
 
 
