@@ -87,7 +87,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class ConfirmationProgress:
     """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
 
     done: int
@@ -230,7 +230,7 @@ def confirmations(
 
 def confirmation_progress(
     plan: ConfirmationPlan, confirmed: Sequence[Confirmed], scores: Sequence[Score], *, images: int
-) -> Progress:
+) -> ConfirmationProgress:
     """How far the confirmation is; what is out of the race needs no further seeds.
 
     Args:
@@ -243,4 +243,4 @@ def confirmation_progress(
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
-    return Progress(done=done, planned=done + left)
+    return ConfirmationProgress(done=done, planned=done + left)

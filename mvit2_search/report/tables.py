@@ -22,9 +22,9 @@ from mvit2_search.records import (
 from mvit2_search.report.saving import Saving, saving, whole_training
 from mvit2_search.store import Study
 from mvit2_search.verdict import (
+    ConfirmationProgress,
     Confirmed,
     Limits,
-    Progress,
     Verdict,
     confirmation_progress,
     confirmations,
@@ -57,7 +57,7 @@ class Summary:
     verdict: Verdict | None
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
-    confirmation: Progress | None = None
+    confirmation: ConfirmationProgress | None = None
 
     @property
     def provisional(self) -> bool:
