@@ -92,7 +92,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class ConfirmationProgress:
     """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
 
     done: int
@@ -208,7 +208,8 @@ def judge(
 def _choice(confirmed: Sequence[Confirmed], searched: Confirmed) -> float:
     """How much too high `searched` is on average, as the best candidate of `confirmed`."""
     spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
-    levels = [_levels(confirmed)(c) for c in confirmed if c.trial.baseline is None]
+    level = _levels(confirmed)
+    levels = [level(c) for c in confirmed if c.trial.baseline is None]
     return choice_bias(levels, error=spread / math.sqrt(len(searched.accuracy_pct)), freedom=freedom)
 
 
@@ -240,7 +241,7 @@ def confirmations(
 
 def confirmation_progress(
     plan: ConfirmationPlan, confirmed: Sequence[Confirmed], scores: Sequence[Score], *, images: int
-) -> Progress:
+) -> ConfirmationProgress:
     """How far the confirmation is; what is out of the race needs no further seeds.
 
     Args:
@@ -253,4 +254,4 @@ def confirmation_progress(
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
-    return Progress(done=done, planned=done + left)
+    return ConfirmationProgress(done=done, planned=done + left)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fakes import FormulaProxy, finished, macs_device, request, trial
-from mvit2_search.records import Infeasible, Score
+from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Score
 from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.store import open_study
-from mvit2_search.verdict import Confirmed, Limits, confirmations, judge, still_racing
+from mvit2_search.verdict import Confirmed, Limits, confirmation_progress, confirmations, judge, still_racing
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 IMAGES = 5000
@@ -170,3 +170,35 @@ def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
     assert study.fact("ended") is not None
     assert study.scores() == whole.scores()
     assert study.plan() == whole.plan()
+
+
+def test_a_choice_that_an_early_version_kept_counts_until_it_is_made_anew():
+    early = ConfirmationPlan.from_json({"trials": 11, "keys": ["a", "b"]})
+    assert early == ConfirmationPlan(keys=("a", "b"))
+    whole = ConfirmationPlan(keys=("a",), widths=("w",), seeds=(1000, 1001), candidates=4)
+    assert ConfirmationPlan.from_json(whole.to_json()) == whole
+
+
+def test_the_progress_counts_what_is_out_of_the_race_no_further_and_failures_as_done():
+    """Four networks and three seeds; number 3 is out after two, and one training of the width failed."""
+    rows = [*scores(0, 70, 71.1), *scores(1, 80, 81), *scores(2, 80.1, 81.1), *scores(3, 60, 61)]
+    failed = Score(subject=WIDTH.arch.key, seed=1002, result=Failed(reason="training", message="no"))
+    keys = tuple(t.arch.key for t in TRIALS[1:])
+    plan = ConfirmationPlan(keys=keys, widths=(WIDTH.arch.key,), seeds=(1000, 1001, 1002), candidates=3)
+    found = confirmations(TRIALS, rows, keys)
+    progress = confirmation_progress(plan, found, [*rows, failed], images=10**9)
+    assert (progress.done, progress.planned) == (9, 11)
+
+
+def test_candidates_that_are_no_finalists_are_neither_compared_nor_best():
+    rows = [
+        *scores(0, 70, 71.1, 70),
+        *scores(1, 80, 81, 80.1),
+        *scores(2, 80.1, 81.1, 80),
+        *scores(3, 90, 91, 90.5),
+    ]
+    keys = [t.arch.key for t in TRIALS[1:3]]
+    found = judge(TRIALS, [], rows, LIMITS, images=10**9, finalists=keys)
+    assert found.best.trial.number in (1, 2)
+    assert found.gain.compared == 2
+    assert found == judge(TRIALS[:3], [], rows, LIMITS, images=10**9)

@@ -23,9 +23,9 @@ from mvit2_search.records import (
 from mvit2_search.report.saving import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
 from mvit2_search.verdict import (
+    ConfirmationProgress,
     Confirmed,
     Limits,
-    Progress,
     Verdict,
     confirmation_progress,
     confirmations,
@@ -62,7 +62,7 @@ class Summary:
     verdict: Verdict | None
     ended: str | None
     controls: list[Trial] = field(default_factory=list)
-    confirmation: Progress | None = None
+    confirmation: ConfirmationProgress | None = None
     scores: list[Score] = field(default_factory=list)
     untimed: list[str] = field(default_factory=list)
 
