@@ -47,5 +47,5 @@ def _sentence(trial: Trial) -> str:
 
 def _why(failed: Failed, tries: int) -> str:
     if failed.reason == INTERRUPTED:
-        return f"was tried {tries} times and ran each time that the search was stopped: {_DIFFERS}"
+        return f"was tried {tries} times, and the search was stopped while it ran: {_DIFFERS}"
     return f"failed {tries} times, at last in {failed.reason}: {failed.message}; it is not tried again."
