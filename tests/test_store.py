@@ -239,7 +239,7 @@ def test_a_holder_notices_that_its_folder_is_another(tmp_path):
 
 def test_a_system_without_such_locks_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(BackendUnavailable, match="flock, which Linux and macOS have"):
+    with pytest.raises(BackendUnavailable, match="on Windows, use WSL"):
         driver_lock(tmp_path / "one").__enter__()
 
 

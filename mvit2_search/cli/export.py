@@ -139,7 +139,7 @@ def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen
     folder = study_folder(study, results)
     exported = export_architecture(folder, number, pick=pick)
     if exported.note:
-        click.echo(f"note: {exported.note}", err=True)
+        say(f"note: {exported.note}", err=True)
     trial = exported.trial
     return _Chosen(
         arch=trial.arch,

@@ -89,7 +89,7 @@ def measure(
         formulation=formulation,
         again=again,
         predict=predict,
-        tell=lambda text: click.echo(text, err=True),
+        tell=lambda text: say(text, err=True),
     )
     if as_json:
         samples = None if done.samples is None else str(done.samples)

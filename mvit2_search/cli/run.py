@@ -17,6 +17,7 @@ from mvit2_search.cli.options import Place, device_option, formulation_option, p
 from mvit2_search.cli.terminal import say
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated
+from mvit2_search.printable import printable
 from mvit2_search.records import Recipe
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     except MVit2SearchError as err:
         if interrupt.code is None:
             raise
-        click.echo(f"error: {err}", err=True)
+        say(f"error: {err}", err=True)
         return _interrupted(interrupt.code)
     return code
 
@@ -186,16 +187,17 @@ def _leave(code: int) -> None:
     """End this process although something in it does not."""
     try:
         output = sys.stdout.fileno()
+        text = "\n".join(map(printable, _closing(code)))
         os.set_blocking(output, False)  # nobody may be reading
-        os.write(output, f"{_SHOW_CURSOR if os.isatty(output) else ''}\n{_closing(code)}\n".encode())
+        os.write(output, f"{_SHOW_CURSOR if os.isatty(output) else ''}\n{text}\n".encode())
         os.set_blocking(output, True)
     finally:
         os._exit(code)
 
 
-def _closing(code: int, what: str | None = None) -> str:
+def _closing(code: int, what: str | None = None) -> tuple[str, str]:
     what = what or {STOPPED: "Stopped.", TERMINATED: "Terminated."}[code]
-    return f"{what} Nothing that was finished is lost. To go on:\n    {program()} {shlex.join(sys.argv[1:])}"
+    return f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}"
 
 
 def _print_end(summary: Summary, folder: Path) -> None:

@@ -10,6 +10,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.store.reading import reading
 
 RECORD, BASELINE, RETRY_OF = "record", "baseline", "retry_of"  # user attributes of a trial
+PROBE = "probe:"  # and what the names of others begin with, which a number follows
 _OPTUNA_SCHEMA = 12  # of its tables, since 4.0
 _TABLES = {"studies", "study_user_attributes", "trials", "trial_user_attributes", "version_info"}
 
@@ -65,6 +66,16 @@ def read_facts(path: Path) -> dict[str, str]:
 def read_rows(path: Path) -> list[Row]:
     with reading(path) as connection:
         return _rows(connection)
+
+
+def read_probes(path: Path) -> list[tuple[int, str]]:
+    """Trial numbers and latencies that were asked for to choose them, as JSON, in that order."""
+    query = (
+        "SELECT number, value_json FROM trials JOIN trial_user_attributes USING (trial_id) "
+        "WHERE key LIKE ? ORDER BY number, key"
+    )
+    with reading(path) as connection:
+        return connection.execute(query, (f"{PROBE}%",)).fetchall()
 
 
 def read_settings(path: Path) -> dict[int, dict[str, Any]]:

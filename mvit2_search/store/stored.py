@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Passport, Score, Trial
-from mvit2_search.store.contents import Contents, Row, fact_name, read_settings, trial_name
+from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport, Score, Trial, latency_of_json
+from mvit2_search.store.contents import Contents, Row, fact_name, read_probes, read_settings, trial_name
 from mvit2_search.store.damage import read_checked, unreadable
 from mvit2_search.store.lock import lock_path
 from mvit2_search.store.paths import database_path
@@ -83,6 +84,13 @@ class StoredStudy:
         row = self.fact(PLAN)
         return None if row is None else ConfirmationPlan.from_json(row)
 
+    def probes(self) -> dict[int, list[tuple[ArchConfig, Latency]]]:
+        """By number of the trial, the latencies that were asked for to choose it, in that order."""
+        found: dict[int, list[tuple[ArchConfig, Latency]]] = {}
+        for number, text in read_probes(database_path(self.folder)):
+            found.setdefault(number, []).append(self._parsed(f"a latency of {trial_name(number)}", text, _probe))
+        return found
+
     def given_up_probes(self) -> list[str]:
         """Networks whose timing, before a trial was chosen, ended the search each time that it was tried."""
         tries = self.fact(PROBING) or {}
@@ -107,6 +115,10 @@ class StoredStudy:
             return make(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, SpecError) as err:
             raise unreadable(self.folder, name) from err
+
+
+def _probe(row: dict[str, Any]) -> tuple[ArchConfig, Latency]:
+    return ArchConfig.from_json(row["arch"]), latency_of_json(row)
 
 
 def open_study(folder: Path) -> StoredStudy:

@@ -33,12 +33,12 @@ from mvit2_search.records import (
     Score,
     Stopped,
     Trial,
-    latency_from_json,
     latency_to_json,
 )
 from mvit2_search.store.backup import back_up
 from mvit2_search.store.contents import (
     BASELINE,
+    PROBE,
     RECORD,
     RETRY_OF,
     Contents,
@@ -67,7 +67,6 @@ _STATES: dict[type[Outcome], str] = {
     Stopped: "PRUNED",
     Failed: "FAIL",
 }
-_PROBE = "probe:"  # what the name of a trial's user attribute begins with
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,26 +160,12 @@ class Study(StoredStudy):
 
     def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
         """Keep a latency that was asked for to choose the trial that is being asked for."""
-        count = sum(name.startswith(_PROBE) for name in self._frozen()[-1].user_attrs)
-        self._attach(f"{_PROBE}{count}", {"arch": arch.to_json(), **latency_to_json(latency)})
-
-    def _attach(self, name: str, value: Any) -> None:
+        newest = self._frozen()[-1]
+        count = sum(name.startswith(PROBE) for name in newest.user_attrs)
         with translated(self._path):
-            newest = self._study.get_trials(deepcopy=False)[-1].number
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest)
-            self._storage.set_trial_user_attr(trial_id, name, value)
-
-    def probes(self) -> dict[int, list[tuple[ArchConfig, Latency | None]]]:
-        """By number of the trial, what `add_probe` has kept, in that order."""
-        rows = {
-            t.number: [row for name, row in sorted(t.user_attrs.items()) if name.startswith(_PROBE)]
-            for t in self._frozen()
-        }
-        return {
-            number: [(ArchConfig.from_json(row["arch"]), latency_from_json(row)) for row in probes]
-            for number, probes in rows.items()
-            if probes
-        }
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest.number)
+            kept = {"arch": arch.to_json(), **latency_to_json(latency)}
+            self._storage.set_trial_user_attr(trial_id, f"{PROBE}{count}", kept)
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
