@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from mvit2_search.errors import StorageError
+from mvit2_search.locks import take
 
 _SCRATCH = "tmp"  # how names of scratch folders begin
 
@@ -61,25 +62,19 @@ def tidied(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, wait=True):
             for left in folder.glob(f"{_SCRATCH}*/"):
-                with suppress(BlockingIOError, FileNotFoundError), _locked(left, wait=False):
-                    shutil.rmtree(left, ignore_errors=True)
+                with suppress(FileNotFoundError), _locked(left, wait=False) as is_left:
+                    if is_left:
+                        shutil.rmtree(left, ignore_errors=True)
             yield
     except OSError as err:
         raise StorageError(f"{folder}: cannot write: {err.strerror}") from err
 
 
 @contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock on `folder`; the system frees it however the process ends.
-
-    Raises:
-        BlockingIOError: another process holds it, and `wait` is off.
-    """
-    import fcntl  # not on Windows
-
+def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock on `folder`; gives whether it is held, which it is where `wait` is on."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
+        yield take(handle, wait=wait)
     finally:
         os.close(handle)

@@ -23,6 +23,27 @@ class Holder:
         return f"process {self.pid}, since {self.since}"
 
 
+def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
+    """Whether an open file or folder is locked now, for as long as it stays open.
+
+    Args:
+        wait: until whoever holds it ends.
+        shared: with others that share it.
+
+    Raises:
+        BackendUnavailable: this system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError as err:
+        raise BackendUnavailable("this needs file locks, which Linux and macOS have; on Windows, use WSL") from err
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def locked(path: Path, *, waits: Callable[[Holder | None], None]) -> Iterator[None]:
     """Hold `path`, a file of its own that every user of this computer may lock; it is gone afterwards.
@@ -50,18 +71,12 @@ def locked(path: Path, *, waits: Callable[[Holder | None], None]) -> Iterator[No
 
 def _taken(path: Path, waits: Callable[[Holder | None], None]) -> int:
     """The open file, locked, and sure to be the one that others will find there."""
-    try:
-        import fcntl  # not on Windows
-    except ImportError as err:
-        raise BackendUnavailable(f"{path}: this system has no file locks; use Linux or macOS") from err
     while True:
         handle = _opened(path)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not take(handle):
                 waits(_holder(handle))
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                take(handle, wait=True)
             if _is_at(path, handle):
                 return handle
         except BaseException:

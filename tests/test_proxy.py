@@ -44,24 +44,32 @@ def test_not_asking_for_the_next_epoch_stops_the_training(dataset, monkeypatch):
     assert epochs == [1]
 
 
-@pytest.mark.parametrize("part", ["selection", "confirmation"])
-@pytest.mark.parametrize(("per_epoch", "before"), [(4, 5), (6, 6)])
-def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(
-    dataset, monkeypatch, part, per_epoch, before
-):
+def sizes_tested(proxy, dataset, monkeypatch, part):
+    """How many images each test was on, and what came out."""
     tested = []
 
     def watched(model, split, *, device):
-        tested.append(split)
+        tested.append(len(split))
         return accuracy(model, split, device=device)
 
     monkeypatch.setattr(short_train, "accuracy", watched)
+    return tested, list(proxy.run(ARCH, dataset, seed=0, test_on=part))
+
+
+@pytest.mark.parametrize(("per_epoch", "before"), [(4, 5), (6, 6)])
+def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(dataset, monkeypatch, per_epoch, before):
     monkeypatch.setattr(short_train, "_LEAST_TESTED", 5)
     recipe = replace(RECIPE, images_per_epoch=per_epoch, batch_size=2)
-    list(ShortTrain(recipe, "cpu").run(ARCH, dataset, seed=0, test_on=part))
-    whole = getattr(dataset, part)
-    assert [len(split) for split in tested] == [before, len(whole)]
-    assert tested[1] is whole
+    tested, _ = sizes_tested(ShortTrain(recipe, "cpu"), dataset, monkeypatch, "selection")
+    assert tested == [before, len(dataset.selection)]
+
+
+def test_a_confirmation_is_tested_at_its_end_alone_and_comes_out_as_with_all_tests(dataset, monkeypatch):
+    same = replace(dataset, selection=dataset.confirmation)
+    tested, scores = sizes_tested(ShortTrain(RECIPE, "cpu"), same, monkeypatch, "confirmation")
+    assert tested == [len(dataset.confirmation)]
+    _, all_scores = sizes_tested(ShortTrain(RECIPE, "cpu"), same, monkeypatch, "selection")
+    assert scores == all_scores[-1:]
 
 
 def test_what_torch_raises_is_a_training_error(dataset, monkeypatch):

@@ -260,7 +260,7 @@ def test_a_study_that_holds_what_is_no_accuracy_is_healed_at_the_next_start(tmp_
         "an accuracy of nan %: expected from 0 to 100",
         "an accuracy of inf %: expected from 0 to 100",
     ]
-    assert all(t.state.is_finished() for t in healed._frozen())
+    assert all(row.is_closed for row in healed._rows())
     assert all(t.outcome.accuracy_pct <= 100 for t in summarise(healed).front)
 
 

@@ -27,7 +27,8 @@ class Proxy(Protocol):
 
     Implementations promise:
 
-    - `run` yields once per epoch; not asking for the next one stops the training.
+    - `run` yields once per epoch, on confirmation images at least after the last. Not
+      asking for the next one stops the training.
     - The last score is on all images of the part that is asked for, earlier ones may be on fewer.
     - Equal arguments give equal scores on one machine's CPU.
     """

@@ -22,8 +22,8 @@ _LEAST_TESTED = 1_000  # after every epoch but the last
 class ShortTrain:
     """Trains from scratch by `recipe` on the torch device `device`.
 
-    After the last epoch all images are tested, before as many as an epoch trains on, which takes a fifth of the
-    time of training on them, but at least 1,000.
+    After the last epoch all images are tested. Before, as many selection images as an epoch trains on, which takes
+    a fifth of the time of training on them, but at least 1,000; of a confirmation only the end counts.
 
     What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
     estimated anew before each test (`train.settle_statistics`).
@@ -49,8 +49,11 @@ class ShortTrain:
                 model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
             )
             for epoch, averaged in epochs:
+                is_last = epoch == self.recipe.epochs
+                if test_on == "confirmation" and not is_last:
+                    continue
                 settle_statistics(averaged, dataset.train, device=self.device)
-                tested = images if epoch == self.recipe.epochs else some
+                tested = images if is_last else some
                 reached = accuracy(averaged, tested, device=self.device)
                 balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
                 yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)

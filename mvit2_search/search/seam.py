@@ -45,17 +45,18 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
     Raises:
         TrainingError: there is none, one holds no accuracy, or the proxy failed.
     """
-    epoch = 0
+    found = False
     with failures_as(TrainingError):
-        for epoch, score in enumerate(run(), start=1):
-            shares = (
-                [score.accuracy_pct] if score.balanced_pct is None else [score.accuracy_pct, score.balanced_pct]
-            )
-            if fault := next(filter(None, map(accuracy_fault, shares)), None):
-                raise TrainingError(f"{fault}, after epoch {epoch}")
-            yield replace(score, epoch=epoch, accuracy_pct=float(score.accuracy_pct))
-        if not epoch:
-            raise TrainingError("it ended before its first epoch")
+        for score in run():
+            fault = accuracy_fault(score.accuracy_pct)
+            if score.balanced_pct is not None:
+                fault = fault or accuracy_fault(score.balanced_pct)
+            if fault:
+                raise TrainingError(f"{fault}, after epoch {score.epoch}")
+            found = True
+            yield replace(score, accuracy_pct=float(score.accuracy_pct))
+        if not found:
+            raise TrainingError("it ended without a score")
 
 
 def checked(latencies: Latencies) -> Latencies:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from mvit2_search.errors import BackendUnavailable, StorageError, StudyConflict
+from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.locks import take
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 
@@ -79,7 +80,7 @@ def find_holder(folder: Path) -> Holder | None:
             descriptors = [_open_folder(folder, opened)]
             if path.is_file():
                 descriptors.append(opened.enter_context(path.open(encoding="utf-8")).fileno())
-            if all(_try(descriptor, shared=True) for descriptor in descriptors):
+            if all(take(descriptor, shared=True) for descriptor in descriptors):
                 return None
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}") from err
@@ -95,23 +96,10 @@ def _open_folder(folder: Path, opened: ExitStack) -> int:
 def _take(descriptor: int) -> bool:
     """Lock it, waiting a second for whoever only looks."""
     for _ in range(_TRIES):
-        if _try(descriptor, shared=False):
+        if take(descriptor):
             return True
         time.sleep(_PAUSE_S)
     return False
-
-
-def _try(descriptor: int, *, shared: bool) -> bool:
-    """Whether it is locked now; those that share it do not see each other."""
-    try:
-        import fcntl
-    except ImportError as err:
-        raise BackendUnavailable("a search needs Linux or macOS; on Windows, use WSL") from err
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sign(file: TextIO) -> None:
