@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +33,7 @@ def read_study(folder: Path) -> Summary:
         SpecError: there is none, or it has only just begun.
         StorageError: it cannot be read.
     """
-    with closing(open_study(folder)) as study:
-        return _summary(study)
+    return _summary(open_study(folder))
 
 
 def read_state(folder: Path) -> State:
@@ -161,8 +159,7 @@ def export_network(
 
 def classes_of(folder: Path) -> int:
     """How many classes the data of the study in `folder` have."""
-    with closing(open_study(folder)) as study:
-        return len(study.fact("inputs")["data"]["classes"])
+    return len(open_study(folder).fact("inputs")["data"]["classes"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

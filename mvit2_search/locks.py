@@ -36,7 +36,7 @@ def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
     try:
         import fcntl
     except ImportError as err:
-        raise BackendUnavailable("this needs file locks, which Linux and macOS have; on Windows, use WSL") from err
+        raise BackendUnavailable("file locks need Linux or macOS; on Windows, use WSL") from err
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

@@ -16,6 +16,7 @@ import sqlalchemy
 import mvit2_search.store.study as store
 import mvit2_search.timer as timer
 from fakes import AGREES, FormulaProxy, fake_export, macs_device, request
+from forks import in_fork
 from mvit2_search.records import Finished
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.search.driver import is_finished
@@ -37,19 +38,6 @@ class SlowProxy(FormulaProxy):
 
 def search(asked, proxy=None):
     run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=proxy or FormulaProxy())
-
-
-def in_fork(work) -> int:
-    """Run `work` in a forked process; its exit code."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as err:
-            print(f"{type(err).__name__}: {err}", flush=True)
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def dying_at(commit: int, asked) -> None:

@@ -140,7 +140,7 @@ def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monk
     import mvit2_search.search.driver as driver
 
     monkeypatch.setattr(latencies, "make_device", lambda name: Unrest(1).device)
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
     command = ["run", "--space", "blocks", "--data", str(tmp_path / "images"), "--latency-budget", NAME]
     command += ["--study", "one", "--trials", "2", "--image-size", "32", "--results", str(tmp_path / "results")]
     ran = CliRunner().invoke(cli, command)

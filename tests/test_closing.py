@@ -1,5 +1,6 @@
 """Whoever opens a study closes it, also where that fails."""
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,6 @@ from click.testing import CliRunner
 
 import mvit2_search.api as api
 import mvit2_search.search as search_package
-import mvit2_search.store.study as study_module
 from fakes import request, search
 from mvit2_search.api import classes_of, export_architecture, read_study
 from mvit2_search.arch_yaml import read_arch
@@ -18,63 +18,71 @@ from mvit2_search.store import create_study, open_study
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """How many connections each storage that was opened still has."""
-    storages, open_storage = [], study_module.open_storage
-    monkeypatch.setattr(
-        study_module,
-        "open_storage",
-        lambda *args, **more: storages.append(open_storage(*args, **more)) or storages[-1],
-    )
-    return lambda: [storage.engine.pool.checkedin() for storage in storages]
+def left_open(monkeypatch):
+    """How many connections to a database are open, of those that were made, and how many were made."""
+    made, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: made.append(connect(*args, **more)) or made[-1])
+    return lambda: (sum(map(is_open, made)), len(made))
+
+
+def is_open(connection):
+    try:
+        connection.cursor()
+    except sqlite3.ProgrammingError:
+        return False
+    return True
 
 
 @pytest.fixture
 def study(tmp_path, images, instant_export):
     asked = request(tmp_path)
-    search(asked).close()
+    search(asked)
     return asked
 
 
-def test_an_open_study_is_seen(study, opened):
-    kept = open_study(study.folder)
-    assert opened() != [0]
+def test_an_open_study_is_seen(study, left_open):
+    kept = create_study(study.folder)
+    assert left_open()[0]
     kept.close()
-    assert opened() == [0]
+    assert not left_open()[0]
 
 
 @pytest.mark.parametrize("use", [read_study, classes_of, export_architecture])
-def test_the_library_closes_what_it_opens(use, study, opened):
+def test_the_library_closes_what_it_opens(use, study, left_open):
     use(study.folder)
-    assert opened()
-    assert set(opened()) == {0}
+    still, made = left_open()
+    assert made
+    assert not still
 
 
 @pytest.mark.parametrize("command", ["status", "report", "export"])
-def test_commands_close_what_they_open(command, study, opened):
+def test_commands_close_what_they_open(command, study, left_open):
     ran = CliRunner().invoke(cli, [command, str(study.folder)])
     assert ran.exit_code == 0, ran.output
-    assert opened()
-    assert set(opened()) == {0}
+    still, made = left_open()
+    assert made
+    assert not still
 
 
-def test_a_run_closes_what_it_opens(study, opened, monkeypatch):
+def test_a_run_closes_what_it_opens(study, left_open, monkeypatch):
     monkeypatch.setattr(search_package, "run_search", lambda *_: None)
     told = ["--space", study.space, "--data", study.data, "--latency-budget", study.latency_budget]
     ran = CliRunner().invoke(cli, ["run", *told, "--study", study.study, "--results", str(study.results)])
     assert ran.exit_code == 0, ran.output
-    assert opened() == [0]
+    still, made = left_open()
+    assert made
+    assert not still
 
 
 @pytest.mark.parametrize("schema", [None, 99])
-def test_a_study_that_is_refused_is_closed(tmp_path, opened, schema):
+def test_a_study_that_is_refused_is_closed(tmp_path, left_open, schema):
     create_study(tmp_path).close()
     with_another = create_study(tmp_path)
     with_another.set_fact("schema", schema)
     with_another.close()
     with pytest.raises(MVit2SearchError):
         open_study(tmp_path)
-    assert set(opened()) == {0}
+    assert not left_open()[0]
 
 
 def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
@@ -83,12 +91,11 @@ def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path), trials=1))
-    study.close()
 
     def without_candidates(study):
         summary = summarise(study)
         (width,) = [c for c in summary.confirmed if c.trial.baseline == "mobilevitv2-0.75"]
-        return replace(summary, verdict=replace(summary.verdict, best=width, pick=width))
+        return replace(summary, verdict=replace(summary.verdict, best=width, fastest=width))
 
     monkeypatch.setattr(api, "summarise", without_candidates)
     exported = export_architecture(study.folder)

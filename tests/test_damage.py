@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import mvit2_search.store.damage as damage
 from fakes import FormulaProxy, macs_device, request, search
+from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
@@ -36,10 +37,11 @@ class DiesAfter(Silent):
 
 def killed_search(asked, trials):
     """A search in a process of its own that is killed after so many trials."""
-    child = os.fork()
-    if child == 0:
+
+    def work():
         run_search(asked, DiesAfter(trials), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
+
+    assert in_fork(work) == 137
 
 
 def invoke(*args):
@@ -49,7 +51,7 @@ def invoke(*args):
 @pytest.fixture
 def resume(tmp_path, monkeypatch):
     """`mvit2-search run` for the study of `request`, on a formula."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
     monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
 
     def call():
@@ -195,7 +197,7 @@ def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_
 
 
 def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tmp_path, resume):
-    asked = request(tmp_path, trials=6)
+    asked = request(tmp_path, trials=9)
     killed_search(asked, 12)
     whole = records(asked.folder)
     (wal,) = asked.folder.glob("study.db-wal")
@@ -213,7 +215,7 @@ def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tm
 
 def test_a_kill_at_any_time_is_no_damage(tmp_path):
     asked = request(tmp_path)
-    for trials in (1, 3, 5):
+    for trials in (1, 2, 3):
         killed_search(asked, trials)
         assert open_study(asked.folder).trials()
     assert search(asked).fact("ended")

@@ -160,7 +160,7 @@ def test_a_network_is_exported_by_its_own_name(tmp_path):
     path.write_text(arch_yaml(arch, []))
     command = ("export", path, "--format", "onnx", "--classes", "7", "--results", tmp_path)
     row = json.loads(invoke(*command, "--json").stdout)
-    written = tmp_path / "exports" / arch.key / "untrained-pixel_unshuffle.onnx"
+    written = tmp_path / "exports" / arch.key / "untrained-pixel_unshuffle-7-classes.onnx"
     assert (row["path"], row["trial"], row["key"]) == (str(written), None, arch.key)
     checked = invoke("verify", written, "--against", path)
     assert checked.exit_code == 0, checked.output

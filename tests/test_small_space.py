@@ -31,7 +31,7 @@ def run(folder, settings, device, budget="mobilevitv2-1.0"):
 )
 def test_all_its_networks_are_tried(tmp_path, monkeypatch, settings, networks, device):
     monkeypatch.setattr(latencies, "make_device", lambda name: macs_device())
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
     ran = run(tmp_path, settings, device)
     assert ran.exit_code == 0, ran.output
     study = open_study(tmp_path / "results" / "one")

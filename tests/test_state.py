@@ -2,7 +2,6 @@
 
 import json
 import os
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from click.testing import CliRunner
 import mvit2_search.timer as timer
 from conftest import write_images
 from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
+from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.report.state import State, state_json, state_sentences
 from mvit2_search.report.time_left import FINALISTS, duration, time_left
@@ -91,9 +91,9 @@ def test_every_phase_is_told_with_what_runs_it(told):
 
 def test_the_current_trial_and_its_epoch_are_told(told):
     now = [data["now"] for _, data in told["searching"] if data["now"]["subject"]]
-    assert {one["subject"] for one in now} >= {"trial 7", "trial 8"}
+    assert {one["subject"] for one in now} >= {"trial 4", "trial 5"}
     assert any("training, epoch 2: " in (one["doing"] or "") for one in now)
-    assert any("Now: trial 7, training, epoch 1: " in text for text, _ in told["searching"])
+    assert any("Now: trial 4, training, epoch 1: " in text for text, _ in told["searching"])
     assert any(data["now"]["subject"] == "mobilevitv2-0.75" for _, data in told["published widths"])
 
 
@@ -123,12 +123,10 @@ def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, instan
             if name == moment:
                 os._exit(137)
 
-    child = os.fork()
-    if child == 0:
-        with suppress(BaseException):
-            run_search(asked, Dies(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
+    def work():
+        run_search(asked, Dies(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
+
+    assert in_fork(work) == 137
     assert (asked.folder / "progress.json").is_file()
     text, data = status(asked.folder)
     assert "Phase: stopped. No process runs it; the command that began it goes on." in text

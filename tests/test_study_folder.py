@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import mvit2_search
 from fakes import FormulaProxy, macs_device, request, search
+from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.results_folder import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
@@ -33,7 +34,7 @@ def invoke(*args):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """`mvit2-search run` on a formula."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_: FormulaProxy())
+    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
     monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
 
     def call(study, *more):
@@ -228,16 +229,13 @@ def test_a_study_that_stayed_in_its_log_mode_is_read_where_nothing_can_be_writte
 @pytest.mark.parametrize("shared_memory", [True, False])
 def test_the_log_of_a_killed_driver_is_never_left_out(tmp_path, archive, shared_memory):
     asked = request(tmp_path)
-    child = os.fork()
-    if child == 0:
 
-        class Dies(StopsAfter):
-            def trial_ended(self, study, trial):
-                if trial.number == 4:
-                    os._exit(9)
+    class Dies(StopsAfter):
+        def trial_ended(self, study, trial):
+            if trial.number == 4:
+                os._exit(9)
 
-        search(asked, listener=Dies(Interrupt(), 99))
-    os.waitpid(child, 0)
+    assert in_fork(lambda: search(asked, listener=Dies(Interrupt(), 99))) == 9
     assert (asked.folder / "study.db-wal").stat().st_size
     if not shared_memory:
         (asked.folder / "study.db-shm").unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,9 @@ _NOTHING: dict[str, Any] = {  # what `status --json` says of a study whose budge
     **dict.fromkeys(("ended", "stopping", "budget", "budget_ms", "latencies_are")),
     **dict.fromkeys(("candidates_trained", "trials", "controls_trained"), 0),
     "front": [],
-    **dict.fromkeys(("best", "searched", "published", "gain_points", "export")),
+    "given_up": [],
+    "provisional": True,
+    **dict.fromkeys(("best", "searched", "published", "gain_points", "export", "fastest", "fastest_costs_points")),
 }
 
 
@@ -92,8 +93,7 @@ def report(study: str, results: Path) -> None:
     from mvit2_search.store import open_study
 
     folder = study_folder(study, results)
-    with closing(open_study(folder)) as opened:
-        refresh(opened)
+    refresh(open_study(folder))
     say(str(folder / "report.html"))
 
 

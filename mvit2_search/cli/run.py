@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,8 +160,7 @@ def _search(request: Request, interrupt: Interrupt) -> int:
     interrupt.check()
     with Progress() as progress:
         run_search(request, progress, interrupt)
-        with closing(open_study(request.folder)) as study:
-            summary = refresh(study)
+        summary = refresh(open_study(request.folder))
     interrupt.check()
     _print_end(summary, request.folder)
     if summary.ended:

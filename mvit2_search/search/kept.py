@@ -5,7 +5,6 @@ accuracies are taken over, while every latency is measured anew.
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -47,9 +46,9 @@ class Kept:
         """From the studies in `folders` that were made with the same images, trainings, seed and space."""
         kept = cls()
         for folder in folders:
-            with closing(open_study(folder)) as study:
-                if _holding(study.fact("inputs")) == _holding(inputs):
-                    kept._add(study)
+            study = open_study(folder)
+            if _holding(study.fact("inputs")) == _holding(inputs):
+                kept._add(study)
         return kept
 
     def _add(self, study: StoredStudy) -> None:

@@ -36,9 +36,6 @@ class StoredStudy:
         """The folder's, which may have been renamed or copied."""
         return self.folder.name
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def fact(self, name: str) -> Any:
         """The fact of that name, or None."""
         text = self._fact_texts().get(name)

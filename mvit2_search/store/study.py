@@ -144,7 +144,7 @@ class Study(StoredStudy):
 
     @contextmanager
     def probing(self, key: str) -> Iterator[None]:
-        """Keep that the network `key` is being timed before one is chosen, until that ends, whichever way.
+        """Keep that the network `key` is being timed before one is chosen, until it is, or cannot be.
 
         Raises:
             MeasurementError: this process was killed so often meanwhile.
@@ -155,8 +155,10 @@ class Study(StoredStudy):
         self.set_fact(PROBING, {**others, key: others.pop(key, 0) + 1})
         try:
             yield
-        finally:
+        except MeasurementError:
             self.set_fact(PROBING, others)
+            raise
+        self.set_fact(PROBING, others)
 
     def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
         """Keep a latency that was asked for to choose the trial that is being asked for."""
