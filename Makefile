@@ -23,8 +23,8 @@ $(VENV)/.developer: $(VENV)/.user
 	touch $@
 
 run: $(VENV)/.user ## the main job: search under a latency budget on images that come with the package
-	$(BIN)/mvit2-search run --space blocks --data fashion-mnist-mini --latency-budget mobilevitv2-0.75 \
-		--trials 8 --study first
+	$(BIN)/mvit2-search run --space blocks --data fashion-mnist-mini --latency-budget mobilevitv2-0.5 \
+		--trials 8 --confirm-seeds 2 --study first
 
 test: setup ## all tests
 	$(PYTEST)

@@ -2,25 +2,53 @@
 
 import json
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkstemp
+from typing import Self
 
 from mvit2_search.errors import BackendUnavailable, StorageError
+
+_HOST = re.compile(r"[\w.-]{1,255}")  # what may be printed of a file that everybody may write
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """Who holds a lock."""
+    """The process that holds a lock."""
 
     pid: int
-    since: str  # UTC
+    host: str
+    since: str  # UTC, by the holder's clock
 
     def __str__(self) -> str:
-        return f"process {self.pid}, since {self.since}"
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+    @classmethod
+    def here(cls) -> Self:
+        """This process, from now on."""
+        return cls(
+            pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC).isoformat(timespec="seconds")
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self | None:
+        """None of what is no holder, or not a whole one yet: others write the file."""
+        try:
+            row = json.loads(text)
+            since = datetime.fromisoformat(row["since"]).isoformat(timespec="seconds")
+            if not _HOST.fullmatch(row["host"]):
+                return None
+            return cls(pid=int(row["pid"]), host=row["host"], since=since)
+        except (ValueError, TypeError, KeyError):
+            return None
 
 
 def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
@@ -60,7 +88,8 @@ def locked(path: Path, *, waits: Callable[[Holder | None], None]) -> Iterator[No
     except OSError as err:
         raise StorageError(f"{path}: cannot be locked ({err.strerror}); remove it if nobody uses it") from err
     try:
-        _write(handle, Holder(pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds")))
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, Holder.here().to_json().encode(), 0)
         yield
     finally:
         if _is_at(path, handle):
@@ -75,7 +104,7 @@ def _taken(path: Path, waits: Callable[[Holder | None], None]) -> int:
         handle = _opened(path)
         try:
             if not take(handle):
-                waits(_holder(handle))
+                waits(Holder.from_json(os.pread(handle, 1_000, 0)))
                 take(handle, wait=True)
             if _is_at(path, handle):
                 return handle
@@ -110,19 +139,3 @@ def _is_at(path: Path, handle: int) -> bool:
         return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(handle))
     except FileNotFoundError:
         return False
-
-
-def _write(handle: int, holder: Holder) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(asdict(holder)).encode(), 0)
-
-
-def _holder(handle: int) -> Holder | None:
-    """Checked, as it will be printed and every user may write it."""
-    try:
-        row = json.loads(os.pread(handle, 1_000, 0))
-        return Holder(
-            pid=int(row["pid"]), since=datetime.fromisoformat(row["since"]).isoformat(timespec="seconds")
-        )
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

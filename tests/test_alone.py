@@ -107,7 +107,9 @@ def test_those_that_wait_come_one_after_the_other_although_each_removes_the_file
     assert not lock.exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}', '{"pid": 7, "since": "\\u001b[2J"}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"pid": 1}', '{"pid": 7, "host": "a b", "since": "2026-01-01"}', "\xff"]
+)
 def test_nothing_that_another_user_writes_into_the_file_is_printed(lock, text):
     waited = []
     with held(lock) as holder:
@@ -148,7 +150,7 @@ def test_a_command_waits_for_whoever_times_and_says_for_whom(lock, monkeypatch, 
     with held_until_waited_for(lock, monkeypatch) as holder:
         ran = measured(monkeypatch, tmp_path)
     assert ran.exit_code == 0, ran.output
-    assert f"waiting while process {holder.pid}, since 20" in ran.stderr
+    assert f"waiting for process {holder.pid} on " in ran.stderr
     assert ran.stderr.count("waiting") == 1
     assert "ms [" in ran.stdout
 

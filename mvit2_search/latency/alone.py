@@ -42,4 +42,4 @@ class Queue:
         pid = None if holder is None else holder.pid
         if pid not in self._told:
             self._told.add(pid)
-            self._tell(f"waiting while {holder or 'another process'} times a network on this computer")
+            self._tell(f"waiting for {holder or 'another process'}, which times a network on this computer")

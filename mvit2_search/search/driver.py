@@ -31,7 +31,7 @@ from mvit2_search.search.device_change import refuse_other_device, set_aside, se
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.kept import Kept
+from mvit2_search.search.kept import KeptAccuracies
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.seam import CheckedDevice, checked
 from mvit2_search.search.stop import Stop
@@ -164,13 +164,13 @@ def _latencies(
     return _with_budget(study, latencies)
 
 
-def _kept(study: Study, results: Path, listener: Listener) -> Kept:
+def _kept(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
     """The accuracies that hold of the studies that were set aside for this one."""
     folders = [results / name for name in study.fact("accuracies_from") or []]
     for gone in [folder for folder in folders if not (folder / "study.db").is_file()]:
         listener.note(f"{gone} is gone: what was trained there is trained again")
     there = [folder for folder in folders if (folder / "study.db").is_file()]
-    kept = Kept.of(there, study.fact("inputs"))
+    kept = KeptAccuracies.of(there, study.fact("inputs"))
     if there:
         listener.note(f"{', '.join(map(str, there))}: {kept.sentence()}")
     return kept
@@ -184,7 +184,7 @@ def _runner(
     latencies: Latencies,
     listener: Listener,
     interrupt: Interrupt,
-    kept: Kept,
+    kept: KeptAccuracies,
 ) -> TrialRunner:
     seed = study.fact("inputs")["seed"]
     evaluator = Evaluator(

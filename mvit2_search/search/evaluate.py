@@ -12,7 +12,7 @@ from mvit2_search.latencies import Latencies
 from mvit2_search.proxies import EpochScore, Proxy
 from mvit2_search.records import Failed, Finished, Infeasible, Latency, Outcome, Stopped
 from mvit2_search.search.events import Listener
-from mvit2_search.search.kept import Kept
+from mvit2_search.search.kept import KeptAccuracies
 from mvit2_search.search.seam import checked_scores
 from mvit2_search.verdict import Limits
 
@@ -33,7 +33,7 @@ class Evaluator:
         seed: int,
         listener: Listener,
         interrupt: Interrupt,
-        kept: Kept,
+        kept: KeptAccuracies,
     ) -> None:
         self.latencies = latencies
         self.kept = kept

@@ -28,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
+class KeptAccuracies:
     """What other studies know of this one's trainings.
 
     Attributes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mvit2_search.errors import StorageError
 from mvit2_search.files import write_atomically
-from mvit2_search.store.lock import Holder
+from mvit2_search.locks import Holder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

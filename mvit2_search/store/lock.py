@@ -4,33 +4,17 @@ It is on the folder, which goes on being locked when a file in it is deleted or 
 `driver.lock` says who holds it, and is locked too: network disks tell other computers only of locks on files.
 """
 
-import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.locks import take
+from mvit2_search.locks import Holder, take
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
-    """The process that runs a study."""
-
-    pid: int
-    host: str
-    since: str  # UTC, by the holder's clock
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {self.since}"
 
 
 def lock_path(folder: Path) -> Path:
@@ -103,9 +87,8 @@ def _take(descriptor: int) -> bool:
 
 
 def _sign(file: TextIO) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
     file.truncate(0)
-    json.dump(asdict(Holder(pid=os.getpid(), host=socket.gethostname(), since=since)), file)
+    file.write(Holder.here().to_json())
     file.flush()
 
 
@@ -128,6 +111,6 @@ def _named(path: Path) -> str:
 
 def _read(path: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Holder.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
