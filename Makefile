@@ -24,7 +24,7 @@ $(VENV)/.developer: $(VENV)/.user
 
 run: $(VENV)/.user ## the main job: search under a latency budget on images that come with the package
 	$(BIN)/mvit2-search run --space blocks --data fashion-mnist-mini --latency-budget mobilevitv2-0.5 \
-		--trials 8 --confirm-seeds 2 --study first
+		--trials 6 --confirm-seeds 2 --study first
 
 test: setup ## all tests
 	$(PYTEST)
