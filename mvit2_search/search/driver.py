@@ -88,6 +88,7 @@ def run_search(
             listener.note(note)
         with closing(create_study(request.folder)) as study:
             _open(study, request, here, inputs_of(request, space, dataset, proxy), listener)
+            study.check_seen(lambda params: space.decode(params).key)  # before the backup is replaced
             watch.back_up(study)
             if is_finished(study, request):
                 return

@@ -123,9 +123,14 @@ def _backup(folder: Path) -> Contents | None:
 
 
 def _traces(folder: Path) -> list[str]:
-    """Files that only a study with records in it leaves beside its database."""
-    files = [Digests(folder).path, backup_path(folder), *(folder / name for name in _DERIVED)]
-    return [file.name for file in files if file.is_file()]
+    """Files that only a study with records in it leaves beside its database.
+
+    Digests are one only where something was written: a study that has just begun has the first of what is coming.
+    """
+    digests = Digests(folder)
+    files = [backup_path(folder), *(folder / name for name in _DERIVED)]
+    found = [digests.path] if any(written for written, _ in digests.known().values()) else []
+    return [file.name for file in [*found, *files] if file.is_file()]
 
 
 def _amount(contents: Contents) -> str:

@@ -25,13 +25,9 @@ from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.records import (
     SCHEMA,
     ConfirmationPlan,
-    Failed,
     Finished,
-    Infeasible,
     Latency,
-    Outcome,
     Score,
-    Stopped,
     Trial,
     latency_to_json,
 )
@@ -48,9 +44,10 @@ from mvit2_search.store.contents import (
     read_rows,
     trial_name,
 )
-from mvit2_search.store.damage import read_checked
+from mvit2_search.store.damage import read_checked, unreadable
 from mvit2_search.store.digests import Digests
 from mvit2_search.store.paths import database_path
+from mvit2_search.store.seen import STATES, KeyOf, seen_otherwise
 from mvit2_search.store.sqlite import close_storage, open_storage, translated
 from mvit2_search.store.stored import PLAN, PROBING, StoredStudy
 
@@ -61,12 +58,7 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-_STATES: dict[type[Outcome], str] = {
-    Finished: "COMPLETE",
-    Infeasible: "PRUNED",
-    Stopped: "PRUNED",
-    Failed: "FAIL",
-}
+_ODD = (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +89,12 @@ class Study(StoredStudy):
     def back_up(self) -> None:
         """Bring `study.backup.db` up to date; raises StorageError where that cannot be done."""
         back_up(self.folder)
+
+    def check_seen(self, key_of: KeyOf) -> None:
+        """Raises StorageError where a sampler would learn something else than the records say."""
+        if differing := seen_otherwise(self._frozen(), self.trials(), key_of):
+            self.close()  # what the refusal names is what is there then
+            raise unreadable(self.folder, f"what the sampler reads of trial {differing[0]}")
 
     def set_fact(self, name: str, value: Any) -> None:
         text = json.dumps(value)  # as Optuna writes it
@@ -211,10 +209,10 @@ class Study(StoredStudy):
         values = None
         if isinstance(trial.outcome, Finished):
             values = (trial.outcome.accuracy_pct, trial.outcome.latency.latency_ms)
-        self._study.tell(trial.number, values, state=_state(_STATES[type(trial.outcome)]))
+        self._study.tell(trial.number, values, state=_state(STATES[type(trial.outcome)]))
 
     def _frozen(self) -> list[FrozenTrial]:
-        with translated(self._path):
+        with _understood(self._storage, self._path):
             return self._study.get_trials(deepcopy=False)
 
     def _fact_texts(self) -> Mapping[str, str]:
@@ -224,6 +222,17 @@ class Study(StoredStudy):
     def _rows(self) -> Sequence[Row]:
         with translated(self._path):
             return read_rows(self._path)
+
+
+@contextmanager
+def _understood(storage: RDBStorage, path: Path) -> Iterator[None]:
+    """Turns what the database says, and what Optuna raises of odd rows, into `StorageError`."""
+    with translated(path):
+        try:
+            yield
+        except _ODD as err:
+            close_storage(storage, path)  # what the refusal names is what is there then
+            raise unreadable(path.parent, "what Optuna reads of it") from err
 
 
 def _state(name: str) -> optuna.trial.TrialState:
@@ -253,7 +262,7 @@ def create_study(folder: Path) -> Study:
         )
     contents = read_checked(folder)
     storage = open_storage(path)
-    with translated(path):
+    with _understood(storage, path):
         study = Study(folder, storage, _optuna_study(folder, storage))
     if contents is None:
         study.set_fact("schema", SCHEMA)
