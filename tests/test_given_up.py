@@ -161,3 +161,28 @@ def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     study = open_study(tmp_path / "results" / "test")
     found = [t for t in study.trials() if t.baseline == "mobilevitv2-0.75"]
     assert [type(t.outcome) for t in found] == [Failed, Failed, Finished]
+
+
+@pytest.mark.parametrize("space", ["blocks", "five"])
+def test_a_width_that_failed_is_tried_again_after_the_end(tmp_path, run_with_fakes, space):
+    (tmp_path / "five.yaml").write_text(FIVE)
+    space = str(tmp_path / "five.yaml") if space == "five" else space
+    deadly = published("mobilevitv2-0.75").key
+    proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 1, error=TrainingError)
+    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
+    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
+    assert deadly in {s.subject for s in open_study(tmp_path / "results" / "test").scores()}
+    trained = len(proxy.trained)
+    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
+    assert len(proxy.trained) == trained
+
+
+def test_a_confirmation_that_failed_is_tried_at_three_starts(tmp_path, run_with_fakes):
+    proxy = Deadly(lambda key, seed, part: part == "confirmation", error=TrainingError)
+    deaths = []
+    for _ in range(4):
+        done = run_with_fakes(proxy=proxy)
+        assert done.exit_code == 1
+        deaths.append(proxy.deaths)
+        assert ("tries them again" in done.output) == (len(deaths) < 3)
+    assert deaths[0] * 3 == deaths[1] * 1.5 == deaths[2] == deaths[3]

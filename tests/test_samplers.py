@@ -14,7 +14,7 @@ from mvit2_search.records import Stopped
 from mvit2_search.search.forecast import Forecast
 from mvit2_search.search.foresight import Foresight, fitted_count
 from mvit2_search.search.networks import Network, Networks
-from mvit2_search.search.samplers import ends_pct
+from mvit2_search.search.samplers import Samplers, ends_pct
 from mvit2_search.space import draw_networks, load_space
 
 BLOCKS = load_space("blocks")
@@ -154,3 +154,36 @@ def test_a_resumed_search_knows_the_latencies_that_it_has_asked_for(tmp_path):
         resumed = search(again, device=scattered_device())
     assert proposed(search(replace(again, trials=16), device=scattered_device())) == proposed(first)
     assert resumed.probes().keys() == first.probes().keys()
+
+
+class Killed(BaseException):
+    """Ends the driver as a kill does: nothing catches it."""
+
+
+@pytest.mark.usefixtures("instant_export", "images")
+@pytest.mark.parametrize(
+    "space, trials, seed, kills",
+    [("blocks", 12, 0, (8,)), pytest.param("attention", 24, 3, (11, 19, 26), marks=pytest.mark.slow)],
+)
+def test_a_search_killed_before_a_trial_is_chosen_proposes_what_an_unbroken_one_does(
+    tmp_path, monkeypatch, space, trials, seed, kills
+):
+    """What was timed for the lost trial is known from the same place on as in the unbroken search."""
+    asked = request(tmp_path, space=space, trials=trials, seed=seed, confirm_seeds=1)
+    first = proposed(search(asked, device=scattered_device()))
+    usual = Samplers._measure
+    for kill in kills:
+        left = [kill + 1]
+
+        def dying(self, params, left=left):
+            latency_ms = usual(self, params)
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+            return latency_ms
+
+        again = replace(asked, study=f"killed-{kill}")
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Samplers, "_measure", dying)
+            search(again, device=scattered_device())
+        assert proposed(search(again, device=scattered_device())) == first, kill

@@ -117,7 +117,9 @@ def _nothing_sentence(summary: Summary) -> str:
     if summary.ended is None:
         return "Nothing under the budget has been confirmed yet."
     if summary.front:
-        return "Nothing under the budget could be confirmed: every training of the confirmation failed."
+        again = any(score.may_be_tried_again for score in summary.scores)
+        more = "; the same command tries them again" if again else ""
+        return f"Nothing under the budget could be confirmed: every training of the confirmation failed{more}."
     return f"No architecture under the budget was found: {summary.ended}."
 
 

@@ -1,10 +1,14 @@
 """The published widths: what the search has to beat, as far as they can be timed and trained here."""
 
+from collections.abc import Sequence
+
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.records import Failed, Trial
 from mvit2_search.search.networks import distributions
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
+from mvit2_search.store import StoredStudy
+from mvit2_search.verdict import Limits
 
 _NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]  # from the smallest
 
@@ -16,12 +20,12 @@ def run_baselines(runner: TrialRunner, stop: Stop) -> None:
     killed driver left them open, come first. The search goes on without a width that fails; a later start tries
     it again, unless it is given up.
     """
-    before = _widths(runner)
+    before = _widths(_trials(runner))
     for width, name in zip(PUBLISHED_WIDTHS, _NAMES, strict=True):
         _run_queued(runner, stop)
-        if stop.requested or name not in _needed(runner):
+        if stop.requested or name not in _needed(_trials(runner), runner.limits):
             continue
-        known = _widths(runner).get(name)
+        known = _widths(_trials(runner)).get(name)
         if known is not None and not (known.may_be_tried_again and known == before.get(name)):
             continue
         if (params := runner.space.encode_width(width)) is not None:
@@ -37,10 +41,21 @@ def _run_queued(runner: TrialRunner, stop: Stop) -> None:
         runner.run(proposal, train_anyway=_is_wanted(runner, proposal.baseline))
 
 
-def _needed(runner: TrialRunner) -> list[str]:
+def is_width_left(study: StoredStudy) -> bool:
+    """Whether `run_baselines` would try a width again that failed."""
+    trials = [*study.outside(), *study.trials()]
+    widths = _widths(trials)
+    return any(name in widths and widths[name].may_be_tried_again for name in _needed(trials, study.limits))
+
+
+def _trials(runner: TrialRunner) -> list[Trial]:
+    return [*runner.study.outside(), *runner.trials]
+
+
+def _needed(trials: Sequence[Trial], limits: Limits) -> list[str]:
     """The widths up to the second beyond the limits: the line through them has to cross the budget."""
-    timed = {name: trial for name, trial in _widths(runner).items() if trial.latency is not None}
-    beyond = [i for i, name in enumerate(_NAMES) if name in timed and not runner.limits.allow_trial(timed[name])]
+    timed = {name: trial for name, trial in _widths(trials).items() if trial.latency is not None}
+    beyond = [i for i, name in enumerate(_NAMES) if name in timed and not limits.allow_trial(timed[name])]
     return _NAMES[: min(beyond) + 2] if beyond else _NAMES
 
 
@@ -48,13 +63,12 @@ def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
     """Whether a published width is trained even if it is beyond the limits: all smaller ones are within them."""
     if name is None:
         return False
-    known = _widths(runner)
+    known = _widths(_trials(runner))
     smaller = _NAMES[: _NAMES.index(name)]
     return all(one in known and runner.limits.allow_trial(known[one]) for one in smaller)
 
 
-def _widths(runner: TrialRunner) -> dict[str, Trial]:
+def _widths(trials: Sequence[Trial]) -> dict[str, Trial]:
     """By name the published widths so far: the one that did not fail, else the last that did."""
-    trials = [*runner.study.outside(), *runner.trials]
-    trials.sort(key=lambda trial: not isinstance(trial.outcome, Failed))
-    return {trial.baseline: trial for trial in trials if trial.baseline is not None}
+    ordered = sorted(trials, key=lambda trial: not isinstance(trial.outcome, Failed))
+    return {trial.baseline: trial for trial in ordered if trial.baseline is not None}

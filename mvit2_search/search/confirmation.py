@@ -5,7 +5,7 @@ for what is distinguishably worse than the best candidate (`verdict.still_racing
 the budget get all seeds.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mvit2_search.arch import ArchConfig
@@ -14,6 +14,7 @@ from mvit2_search.records import INTERRUPTED, ConfirmationPlan, Failed, Finished
 from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
+from mvit2_search.store import StoredStudy
 from mvit2_search.verdict import Confirmed, confirmations, still_racing
 
 _FRESH = 1_000  # seeds of the confirmation start this far after the search's
@@ -28,20 +29,33 @@ def confirm(runner: TrialRunner, seeds: int, stop: Stop) -> bool:
     widths = bracket([*runner.trials, *runner.study.outside()], runner.limits)
     first = runner.seed + _FRESH
     plan = _plan(runner, widths, range(first, first + seeds))
-    once = {t.arch.key: t for t in reversed(runner.trials) if isinstance(t.outcome, Finished)}
-    candidates = [once[key] for key in plan.keys]
     for seed in plan.seeds:
-        before = _confirmed(runner, before=seed, finalists=plan.keys)
-        racing = {c.trial.arch.key for c in still_racing(before, images=_images(runner, "confirmation"))}
-        out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
-        done = {(s.subject, s.seed) for s in runner.study.scores() if not s.may_be_tried_again}
-        for trial in [*(t for t in candidates if t.arch.key not in out), *widths]:
-            if (trial.arch.key, seed) in done:
-                continue
+        for trial in _left(runner.study, runner.trials, plan, seed):
             if stop.requested:
                 return False
             _train(runner, trial, seed)
     return True
+
+
+def is_anything_left(study: StoredStudy) -> bool:
+    """Whether `confirm` would train again what failed."""
+    plan = study.plan()
+    if plan is None or not any(score.may_be_tried_again for score in study.scores()):
+        return False
+    trials = study.trials()
+    return any(_left(study, trials, plan, seed) for seed in plan.seeds)
+
+
+def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, seed: int) -> list[Trial]:
+    """What has no score of `seed` yet, or failed and is tried again: what is still racing, and the widths."""
+    once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
+    before = _confirmed(study, trials, before=seed, finalists=plan.keys)
+    racing = {c.trial.arch.key for c in still_racing(before, images=_images(study, "confirmation"))}
+    out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
+    done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
+    candidates = [once[key] for key in plan.keys if key not in out]
+    widths = bracket([*trials, *study.outside()], study.limits)
+    return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
 
 
 def _plan(runner: TrialRunner, widths: Collection[Trial], seeds: Collection[int]) -> ConfirmationPlan:
@@ -60,21 +74,25 @@ def _plan(runner: TrialRunner, widths: Collection[Trial], seeds: Collection[int]
 
 
 def _finalists(runner: TrialRunner) -> tuple[str, ...]:
-    images, confirmed = _images(runner, "selection"), _confirmed(runner)
+    images, confirmed = _images(runner.study, "selection"), _confirmed(runner.study, runner.trials)
     chosen = choose_candidates(runner.trials, runner.limits, images=images, confirmed=confirmed)
     return tuple(t.arch.key for t in chosen)
 
 
 def _confirmed(
-    runner: TrialRunner, *, before: int | None = None, finalists: Collection[str] | None = None
+    study: StoredStudy,
+    trials: Sequence[Trial],
+    *,
+    before: int | None = None,
+    finalists: Collection[str] | None = None,
 ) -> list[Confirmed]:
     """What the scores say, or those of the seeds before one alone."""
-    scores = [s for s in runner.study.scores() if before is None or s.seed < before]
-    return confirmations([*runner.trials, *runner.study.outside()], scores, finalists)
+    scores = [s for s in study.scores() if before is None or s.seed < before]
+    return confirmations([*trials, *study.outside()], scores, finalists)
 
 
-def _images(runner: TrialRunner, part: str) -> int:
-    return int(runner.study.fact("inputs")["data"][part])
+def _images(study: StoredStudy, part: str) -> int:
+    return int(study.fact("inputs")["data"][part])
 
 
 def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:

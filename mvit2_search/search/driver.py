@@ -23,9 +23,9 @@ from mvit2_search.records import (
     latency_to_json,
 )
 from mvit2_search.results_folder import check_new_name
-from mvit2_search.search.baselines import run_baselines
+from mvit2_search.search.baselines import is_width_left, run_baselines
 from mvit2_search.search.candidates import search_candidates
-from mvit2_search.search.confirmation import confirm
+from mvit2_search.search.confirmation import confirm, is_anything_left
 from mvit2_search.search.control import run_control
 from mvit2_search.search.device_change import refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.evaluate import Evaluator
@@ -39,7 +39,7 @@ from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.search.watch import Watch
 from mvit2_search.space import SearchSpace, load_space
-from mvit2_search.store import Study, create_study, driver_lock
+from mvit2_search.store import Study, StoredStudy, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
@@ -121,11 +121,13 @@ def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
         listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
-def is_finished(study: Study, request: Request) -> bool:
-    """Whether the study has come to an end that `request` does not go beyond."""
+def is_finished(study: StoredStudy, request: Request) -> bool:
+    """Whether the study has come to an end that `request` does not go beyond, and nothing is tried again."""
     ended = study.fact("ended")
     asked = asdict(request)
-    return ended is not None and all(asked[name] <= ended.get(name, 0) for name in _GOALS)
+    if ended is None or any(asked[name] > ended.get(name, 0) for name in _GOALS):
+        return False
+    return not (is_width_left(study) or is_anything_left(study))
 
 
 def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:

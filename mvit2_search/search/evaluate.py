@@ -74,6 +74,10 @@ class Evaluator:
             self._found[arch.key] = self.latencies.of(arch)
         return self._found[arch.key]
 
+    def have_at_hand(self, latencies: Iterable[tuple[ArchConfig, Latency]]) -> None:
+        """Latencies that were found out before and not used: they are not found out again."""
+        self._found |= {arch.key: latency for arch, latency in latencies}
+
     def confirm(self, arch: ArchConfig, seed: int) -> EpochScore:
         """The last score on the confirmation images, or what another study has; raises TrainingError."""
         if (arch.key, seed) in self.kept.scores:

@@ -76,13 +76,19 @@ class Samplers:
 
     def _known(self) -> Foresight:
         """Of the latencies that this study has asked for, in that order: what others in the results folder have
-        measured would make two studies of one seed differ."""
-        study, trials = self._runner.study, {t.number: t for t in self._runner.trials}
+        measured would make two studies of one seed differ.
+
+        What was asked for to choose a trial that was lost before it was chosen is not known yet: it is asked for
+        again at the same place, and at hand then.
+        """
+        study = self._runner.study
         probes = study.probes()
         asked = [(t.arch, t.latency) for t in study.outside()]
-        for number in sorted(trials.keys() | probes.keys()):
-            asked += probes.get(number, [])
-            asked += [(trials[number].arch, trials[number].latency)] if number in trials else []
+        for trial in self._runner.trials:
+            asked += probes.pop(trial.number, [])
+            asked.append((trial.arch, trial.latency))
+        for lost in probes.values():
+            self._runner.evaluator.have_at_hand(lost)
         timed = [(arch, latency) for arch, latency in asked if latency is not None]
         return Foresight(timed, self._runner.num_classes)
 
