@@ -248,7 +248,7 @@ def confirmation_progress(
         confirmed: what the scores of the finalists say.
         images: how many the scores were tested on.
     """
-    tried = {(score.subject, score.seed) for score in scores}
+    tried = {(score.subject, score.seed) for score in scores if not score.is_unfinished}
     racing = {c.trial.arch.key for c in still_racing(confirmed, images=images)}
     out = {c.trial.arch.key for c in confirmed if c.trial.baseline is None} - racing
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]

@@ -141,6 +141,28 @@ def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp
     assert "rovisional" not in invoke("status", half).output
 
 
+class Asked(FormulaProxy):
+    """What `status` says of the confirmation while each of its trainings runs."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder, self.told = folder, []
+
+    def run(self, arch, dataset, *, seed, test_on):
+        if test_on == "confirmation":
+            lines = invoke("status", self.folder).output.splitlines()
+            self.told += [line for line in lines if "trainings of the confirmation are done" in line]
+        yield from super().run(arch, dataset, seed=seed, test_on=test_on)
+
+
+def test_a_training_of_the_confirmation_that_runs_is_not_done(tmp_path):
+    asked = request(tmp_path, sampler="random")
+    proxy = Asked(asked.folder)
+    scores = search(asked, proxy=proxy).scores()
+    done = [int(line.split("Provisional: ")[1].split()[0]) for line in proxy.told]
+    assert done == list(range(1, len(scores)))  # during the first there is nothing to be provisional
+
+
 def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):
     early = invoke("export", half, "--json")
     assert early.exit_code == 0
