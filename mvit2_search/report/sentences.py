@@ -92,10 +92,11 @@ def verdict_sentences(summary: Summary) -> list[str]:
         return [_nothing_sentence(summary)]
     best, so_far = verdict.best, " so far" if provisional else ""
     found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
+    highest = f" (the highest of {verdict.compared} means, so rather too high)" if verdict.compared > 1 else ""
     lines = [
         *([provisional] if provisional else []),
         f"Best under the budget{so_far}: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search "
-        f"never saw, {best.latency_text}, {best.trial.params:,} parameters.",
+        f"never saw{highest}, {best.latency_text}, {best.trial.params:,} parameters.",
     ]
     if verdict.gain and verdict.searched and verdict.published:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published, so_far))
@@ -175,6 +176,7 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
     return (
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
-        f"costs {lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"costs {lead.estimate:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
+        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): "
         f"`export {study} --pick fastest` takes that."
     )
