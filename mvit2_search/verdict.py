@@ -96,10 +96,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfirmationProgress:
-    """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
+    """How many trainings of the confirmation are done, failed ones included, and how many there are at most.
+
+    Attributes:
+        seeds: with so many seeds for each.
+    """
 
     done: int
     planned: int
+    seeds: int
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -267,4 +272,4 @@ def confirmation_progress(
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
-    return ConfirmationProgress(done=done, planned=done + left)
+    return ConfirmationProgress(done=done, planned=done + left, seeds=len(plan.seeds))

@@ -198,7 +198,7 @@ def test_why_there_is_no_width_to_compare_with_goes_by_the_widths_that_were_time
 
 
 def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmation_is():
-    half = summary(ended=None, confirmation=ConfirmationProgress(done=7, planned=18))
+    half = summary(ended=None, confirmation=ConfirmationProgress(done=7, planned=18, seeds=3))
     first, best, gain, export = verdict_sentences(half)
     assert first.startswith("Provisional: 7 of at most 18 trainings of the confirmation are done")
     assert [line.split(" so far", 1)[0] for line in (best, gain, export)] == [
