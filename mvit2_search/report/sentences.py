@@ -130,7 +130,7 @@ def _no_width_sentence(summary: Summary) -> str:
         yet = "not confirmed yet" if summary.provisional else "not confirmed, as its trainings failed"
         return f"{largest} is within the budget and {yet}, so there is no gain to state."
     timed = {t.baseline for t in widths if t.latency is not None}
-    could = "" if {t.baseline for t in widths} <= timed else " that could be timed"
+    could = "" if {t.baseline for t in widths} <= timed else " that could be timed and trained"
     return f"No published width{could} is within the budget, so there is none to compare with."
 
 
