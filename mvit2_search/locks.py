@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkstemp
+from time import sleep
 from typing import Self
 
 from mvit2_search.errors import BackendUnavailable, StorageError
 
+_LOOK_S = 0.1  # between two looks at whether a lock is free
 _HOST = re.compile(r"[\w.-]{1,255}")  # what may be printed of a file that everybody may write
 
 
@@ -73,18 +75,21 @@ def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
 
 
 @contextmanager
-def locked(path: Path, *, waits: Callable[[Holder | None], None]) -> Iterator[None]:
+def locked(
+    path: Path, *, waits: Callable[[Holder | None], None], pause: Callable[[float], None] = sleep
+) -> Iterator[None]:
     """Hold `path`, a file of its own that every user of this computer may lock; it is gone afterwards.
 
     Args:
         waits: told before waiting for a holder, which is None where that has not said yet who it is.
+        pause: waits for so many seconds; what it raises ends the waiting.
 
     Raises:
         BackendUnavailable: this system has no such locks.
         StorageError: the file cannot be made or opened.
     """
     try:
-        handle = _taken(path, waits)
+        handle = _taken(path, waits, pause)
     except OSError as err:
         raise StorageError(f"{path}: cannot be locked ({err.strerror}); remove it if nobody uses it") from err
     try:
@@ -98,14 +103,15 @@ def locked(path: Path, *, waits: Callable[[Holder | None], None]) -> Iterator[No
         os.close(handle)
 
 
-def _taken(path: Path, waits: Callable[[Holder | None], None]) -> int:
+def _taken(path: Path, waits: Callable[[Holder | None], None], pause: Callable[[float], None]) -> int:
     """The open file, locked, and sure to be the one that others will find there."""
     while True:
         handle = _opened(path)
         try:
             if not take(handle):
                 waits(Holder.from_json(os.pread(handle, 1_000, 0)))
-                take(handle, wait=True)
+                while not take(handle):
+                    pause(_LOOK_S)  # the system's own waiting would not end at a signal
             if _is_at(path, handle):
                 return handle
         except BaseException:

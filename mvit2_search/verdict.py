@@ -74,13 +74,15 @@ class Verdict:
     """The outcome of a confirmed study, within the limits.
 
     Attributes:
+        compared: how many were confirmed, published widths included; `best` is the highest of them.
         best: the highest confirmed accuracy of all, published widths included; what is exported by default.
         searched: the highest of the candidates still racing, if one was confirmed.
         published: the largest published width that was confirmed, if there is one.
         gain: of `searched` over `published`, where there are both; corrected for `searched` having been chosen
             among `gain.compared` candidates by the same scores, its interval and its estimate.
         fastest: of all whose accuracy cannot be told from the best one's; often the best itself.
-        lead: of `best` over `fastest`, where they are two.
+        lead: of `best` over `fastest`, where they are two; corrected for `best` having been chosen among all
+            `compared` by the same scores.
     """
 
     best: Confirmed
@@ -89,14 +91,20 @@ class Verdict:
     gain: Difference | None
     fastest: Confirmed
     lead: Difference | None = None
+    compared: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfirmationProgress:
-    """How many trainings of the confirmation are done, failed ones included, and how many there are at most."""
+    """How many trainings of the confirmation are done, failed ones included, and how many there are at most.
+
+    Attributes:
+        seeds: with so many seeds for each.
+    """
 
     done: int
     planned: int
+    seeds: int
 
 
 def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -176,8 +184,8 @@ def judge(
         finalists: see `confirmations`.
     """
     tested = confirmations([*trials, *outside], scores, finalists)
-    compared = sum(c.trial.baseline is None for c in tested)
-    difference = _comparison(tested, compared=compared, images=images)
+    rivals = [c for c in tested if c.trial.baseline is None]
+    difference = _comparison(tested, compared=len(rivals), images=images)
     candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]
     widths = [c for c in tested if c.trial.baseline is not None and limits.allow_trial(c.trial)]
     confirmed = [*candidates, *widths]
@@ -197,20 +205,30 @@ def judge(
         best=best,
         searched=searched,
         published=published,
-        gain=difference(searched, published).corrected(_choice(tested, searched))
+        gain=difference(searched, published).corrected(_choice(tested, searched, among=rivals))
         if searched and published
         else None,
         fastest=fastest,
-        lead=difference(best, fastest) if fastest is not best else None,
+        lead=difference(best, fastest).corrected(_choice(tested, best, among=[*rivals, *widths], over=fastest))
+        if fastest is not best
+        else None,
+        compared=len(rivals) + len(widths),
     )
 
 
-def _choice(confirmed: Sequence[Confirmed], searched: Confirmed) -> float:
-    """How much too high `searched` is on average, as the best candidate of `confirmed`."""
+def _choice(
+    confirmed: Sequence[Confirmed],
+    chosen: Confirmed,
+    *,
+    among: Sequence[Confirmed],
+    over: Confirmed | None = None,
+) -> float:
+    """How much too high `chosen` is on average, or its lead `over` another, as the best `among` some."""
     spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
-    level = _levels(confirmed)
-    levels = [level(c) for c in confirmed if c.trial.baseline is None]
-    return choice_bias(levels, error=spread / math.sqrt(len(searched.accuracy_pct)), freedom=freedom)
+    levels = [*map(_levels(confirmed), among)]
+    error = spread / math.sqrt(len(chosen.accuracy_pct))
+    place = next((i for i, one in enumerate(among) if one is over), None)
+    return choice_bias(levels, error=error, freedom=freedom, over=place)
 
 
 def confirmations(
@@ -248,10 +266,10 @@ def confirmation_progress(
         confirmed: what the scores of the finalists say.
         images: how many the scores were tested on.
     """
-    tried = {(score.subject, score.seed) for score in scores}
+    tried = {(score.subject, score.seed) for score in scores if not score.is_unfinished}
     racing = {c.trial.arch.key for c in still_racing(confirmed, images=images)}
     out = {c.trial.arch.key for c in confirmed if c.trial.baseline is None} - racing
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)
-    return ConfirmationProgress(done=done, planned=done + left)
+    return ConfirmationProgress(done=done, planned=done + left, seeds=len(plan.seeds))

@@ -22,7 +22,7 @@ from mvit2_search.errors import BackendUnavailable, StorageError
 from mvit2_search.latency import Meter, alone
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.locks import locked
-from mvit2_search.search import Silent
+from mvit2_search.search import Interrupt, Silent, Terminated
 
 LOCK_PATH = alone.lock_path
 REFERENCE = scripted_artifact("reference")
@@ -52,8 +52,8 @@ def held_until_waited_for(path, monkeypatch):
     """The same, until this process begins to wait for it."""
     with held(path) as holder:
 
-        def released(path, *, waits):
-            return locked(path, waits=lambda who: (waits(who), holder.stdin.close()))
+        def released(path, *, waits, pause):
+            return locked(path, waits=lambda who: (waits(who), holder.stdin.close()), pause=pause)
 
         monkeypatch.setattr(alone, "locked", released)
         yield holder
@@ -165,6 +165,32 @@ def test_a_search_says_so_too(lock, monkeypatch, tmp_path, instant_export, image
     with held_until_waited_for(lock, monkeypatch) as holder:
         search(request(tmp_path), listener=Notes())
     assert [str(holder.pid) in note for note in notes if "waiting" in note] == [True]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("signals", "error"),
+    [([signal.SIGTERM], Terminated), ([signal.SIGINT, signal.SIGINT], KeyboardInterrupt)],
+)
+def test_a_search_that_waits_ends_at_a_signal_and_leaves_the_lock_to_its_holder(
+    lock, tmp_path, instant_export, images, signals, error
+):
+    left = []
+
+    class Ends(Silent):
+        def note(self, text):
+            if "waiting" in text:
+                for number in signals:
+                    signal.raise_signal(number)
+                    sleep(0.05)
+
+    with held(lock) as holder:
+        with Interrupt(leave=left.append) as interrupt, pytest.raises(error):
+            search(request(tmp_path), listener=Ends(), interrupt=interrupt)
+        assert str(holder.pid) in lock.read_text()
+        holder.stdin.close()
+    assert left == []
+    assert search(request(tmp_path)).fact("ended")
 
 
 def meters_at_once(first, second):

@@ -41,7 +41,8 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
         best.key,
         fastest.key,
     )
-    assert said["fastest_costs_points"]["mean"] == pytest.approx(best.confirmed_pct - fastest.confirmed_pct)
+    costs = said["fastest_costs_points"]
+    assert costs["mean"] <= costs["uncorrected"] == pytest.approx(best.confirmed_pct - fastest.confirmed_pct)
     for pick, key in (([], best.key), (["--pick", "best"], best.key), (["--pick", "fastest"], fastest.key)):
         exported = json.loads(invoke("export", study, *pick, "--json").output)
         assert exported["key"] == key
@@ -51,9 +52,19 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
 def test_status_and_report_say_what_the_fastest_costs(study):
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
     assert "`export test --pick fastest`" in line
-    assert answer(study)["fastest"]["key"] in line
+    said = answer(study)
+    assert said["fastest"]["key"] in line
+    assert f"costs {said['fastest_costs_points']['mean']:.2f} points" in line
+    assert f"({said['fastest_costs_points']['uncorrected']:+.2f} before)" in line
     page = Path(invoke("report", study).output.strip()).read_text()
     assert "--pick fastest" in page
+
+
+def test_the_best_is_called_the_highest_of_so_many(study):
+    frame = pd.read_csv(study / "pareto.csv") if invoke("report", study).exit_code == 0 else None
+    compared = (frame.within_budget.fillna(False).astype(bool) & frame.confirmed_pct.notna()).sum()
+    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Best under the budget"))
+    assert f"the highest of {compared} means" in line
 
 
 class AllEqual(FormulaProxy):
@@ -139,6 +150,28 @@ def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp
     search(request(tmp_path, sampler="random"))
     assert answer(half)["provisional"] is False
     assert "rovisional" not in invoke("status", half).output
+
+
+class Asked(FormulaProxy):
+    """What `status` says of the confirmation while each of its trainings runs."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder, self.told = folder, []
+
+    def run(self, arch, dataset, *, seed, test_on):
+        if test_on == "confirmation":
+            lines = invoke("status", self.folder).output.splitlines()
+            self.told += [line for line in lines if "trainings of the confirmation are done" in line]
+        yield from super().run(arch, dataset, seed=seed, test_on=test_on)
+
+
+def test_a_training_of_the_confirmation_that_runs_is_not_done(tmp_path):
+    asked = request(tmp_path, sampler="random")
+    proxy = Asked(asked.folder)
+    scores = search(asked, proxy=proxy).scores()
+    done = [int(line.split("Provisional: ")[1].split()[0]) for line in proxy.told]
+    assert done == list(range(1, len(scores)))  # during the first there is nothing to be provisional
 
 
 def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):

@@ -26,6 +26,14 @@ def test_of_equal_ones_it_is_the_expected_largest_of_so_many_normal_numbers(coun
     assert choice_bias([80.0] * count, error=0.4, freedom=10) == pytest.approx(0.4 * expected, abs=1e-4)
 
 
+def test_the_lead_over_one_that_is_not_the_best_is_too_high_by_more():
+    """Four equal ones: the noise of all is 0 on average, so that of one that did not win is below by a third."""
+    alone = choice_bias([80.0] * 4, error=1.0, freedom=10)
+    assert choice_bias([80.0] * 4, error=1.0, freedom=10, over=2) == pytest.approx(alone * 4 / 3)
+    apart = choice_bias([90.0, 80.0, 90.0], error=1.0, freedom=10)
+    assert choice_bias([90.0, 80.0, 90.0], error=1.0, freedom=10, over=1) == pytest.approx(apart)
+
+
 def test_of_two_it_is_what_a_formula_says():
     """Levels 2 apart, errors of 0.5: noise takes 10 / 8 off a ratio of 8; s phi(d / s) with s = 0.5 sqrt(2)."""
     kept = 1 - (10 / 8) / (2 / 0.25)

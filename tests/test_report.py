@@ -181,6 +181,7 @@ def test_a_published_width_that_is_best_is_called_so():
 
 
 ALONE = Verdict(best=BEST, searched=BEST, fastest=BEST, published=None, gain=None)
+UNTRAINED = trial(1, Failed(reason="training", message="out of memory"), baseline="mobilevitv2-0.75")
 UNTIMED = trial(1, Failed(reason="measurement", message="too large"), baseline="mobilevitv2-0.75")
 
 
@@ -190,7 +191,8 @@ UNTIMED = trial(1, Failed(reason="measurement", message="too large"), baseline="
         ({"ended": None}, "mobilevitv2-0.75 is within the budget and not confirmed yet"),
         ({}, "mobilevitv2-0.75 is within the budget and not confirmed, as its trainings failed"),
         ({"trials": TRIALS[2:]}, "No published width is within the budget"),
-        ({"trials": [UNTIMED, *TRIALS[2:]]}, "No published width that could be timed is within the budget"),
+        ({"trials": [UNTIMED, *TRIALS[2:]]}, "No published width that could be timed and trained is within"),
+        ({"trials": [UNTRAINED, *TRIALS[2:]]}, "No published width that could be timed and trained is within"),
     ],
 )
 def test_why_there_is_no_width_to_compare_with_goes_by_the_widths_that_were_timed(changes, words):
@@ -198,7 +200,7 @@ def test_why_there_is_no_width_to_compare_with_goes_by_the_widths_that_were_time
 
 
 def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmation_is():
-    half = summary(ended=None, confirmation=ConfirmationProgress(done=7, planned=18))
+    half = summary(ended=None, confirmation=ConfirmationProgress(done=7, planned=18, seeds=3))
     first, best, gain, export = verdict_sentences(half)
     assert first.startswith("Provisional: 7 of at most 18 trainings of the confirmation are done")
     assert [line.split(" so far", 1)[0] for line in (best, gain, export)] == [

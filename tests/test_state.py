@@ -13,10 +13,10 @@ from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, requ
 from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.report.state import State, state_json, state_sentences
-from mvit2_search.report.time_left import FINALISTS, duration, time_left
+from mvit2_search.report.time_left import CANDIDATES, duration, time_left
 from mvit2_search.search import Interrupt, Silent, finalists, run_search
 from mvit2_search.store import Activity, Holder, driver_lock, write_activity
-from mvit2_search.verdict import Confirmed
+from mvit2_search.verdict import ConfirmationProgress, Confirmed
 from test_report import summary
 
 REQUEST = {"trials": 10, "confirm_seeds": 3, "control": 0, "max_hours": None}
@@ -180,9 +180,38 @@ def test_the_time_left_by_hand():
         "8 candidates at 48 s each, at most 16 trainings of the confirmation at 63 s each, from 3 trials so far"
     )
     limited = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST, search_s=100.0)
-    assert limited.seconds == pytest.approx(100 + 16 * training)
+    assert limited.seconds == 100
+    assert limited.basis.startswith("the hours end this run")
+    assert duration(left.seconds) in limited.basis
+    assert time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST, search_s=9e9) == left
     control = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST | {"control": 2})
     assert control.seconds == pytest.approx(left.seconds + 2 * 48)
+
+
+def test_the_time_left_follows_from_the_plan_of_the_confirmation_as_soon_as_there_is_one():
+    """One candidate and two seeds: it and two published widths, of which four trainings are done."""
+    trials = [trial(1, finished(75, 20), seconds=60.0)]
+    asked = REQUEST | {"trials": 1, "confirm_seeds": 2}
+    known = {"trials": trials, "confirmed": [], "ended": None}
+    assert "at most 6 trainings" in time_left(summary(**known), asked).basis
+    begun = summary(**known, confirmation=ConfirmationProgress(done=4, planned=6, seeds=2))
+    assert "at most 2 trainings" in time_left(begun, asked).basis
+    assert time_left(begun, asked).seconds == 2 * 60
+    assert "at most 9 trainings" in time_left(begun, asked | {"confirm_seeds": 3}).basis  # not planned yet
+    longer = asked | {"trials": 2}
+    assert "1 candidates" in time_left(begun, longer).basis
+    assert "at most 8 trainings" in time_left(begun, longer).basis
+
+
+def test_where_nothing_is_left_it_is_said_so():
+    trials = [trial(1, finished(75, 20), seconds=60.0)]
+    done = summary(
+        trials=trials, confirmed=[], ended=None, confirmation=ConfirmationProgress(done=6, planned=6, seeds=2)
+    )
+    asked = REQUEST | {"trials": 1, "confirm_seeds": 2}
+    holder = Holder(pid=1, host="here", since=datetime.now(UTC).isoformat())
+    state = State(name="a", summary=done, holder=holder, activity=None, request=asked)
+    assert state_sentences(state)[-1] == "Time left: about 0 s: nothing is left to train."
 
 
 def test_hours_count_from_the_start_of_the_process():
@@ -201,7 +230,7 @@ def test_hours_count_from_the_start_of_the_process():
 
 
 def test_the_most_finalists_are_those_of_the_confirmation():
-    assert finalists.MOST + 2 == FINALISTS  # published widths around the budget
+    assert finalists.MOST == CANDIDATES
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (99, "99 s"), (720, "12 min"), (12_600, "3.5 h")])

@@ -26,16 +26,17 @@ class Queue:
 
     Args:
         tell: told whom it waits for, once for each.
+        pause: waits for so many seconds; what it raises ends the waiting.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, tell: Tell, pause: Callable[[float], None]) -> None:
+        self._tell, self._pause = tell, pause
         self._told: set[int | None] = set()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Nobody else times anything on this computer meanwhile."""
-        with locked(lock_path(), waits=self._waits):
+        with locked(lock_path(), waits=self._waits, pause=self._pause):
             yield
 
     def _waits(self, holder: Holder | None) -> None:

@@ -42,7 +42,7 @@ class Meter:
         self._reference = reference
         self.kept = Measurements(folder / f"{self.passport.digest}-{reference.sha256[:12]}")
         self._plan = plan or TimingPlan()
-        self._queue = Queue(tell)
+        self._queue = Queue(tell, device.pause)
         self.known = self._known()
         self.reference_ms = scale_ms or self.known.reference_ms
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mvit2_search.records.plausible import accuracy_fault
-from mvit2_search.records.trial import MOST_TRIES, Failed
+from mvit2_search.records.trial import INTERRUPTED, MOST_TRIES, Failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,11 @@ class Score:
     @property
     def may_be_tried_again(self) -> bool:
         return isinstance(self.result, Failed) and not self.is_given_up
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it runs, or was cut off and is begun again."""
+        return self.may_be_tried_again and isinstance(self.result, Failed) and self.result.reason == INTERRUPTED
 
     def to_json(self) -> dict[str, Any]:
         result = (

@@ -92,10 +92,11 @@ def verdict_sentences(summary: Summary) -> list[str]:
         return [_nothing_sentence(summary)]
     best, so_far = verdict.best, " so far" if provisional else ""
     found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
+    highest = f" (the highest of {verdict.compared} means, so rather too high)" if verdict.compared > 1 else ""
     lines = [
         *([provisional] if provisional else []),
         f"Best under the budget{so_far}: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search "
-        f"never saw, {best.latency_text}, {best.trial.params:,} parameters.",
+        f"never saw{highest}, {best.latency_text}, {best.trial.params:,} parameters.",
     ]
     if verdict.gain and verdict.searched and verdict.published:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published, so_far))
@@ -131,7 +132,7 @@ def _no_width_sentence(summary: Summary) -> str:
         yet = "not confirmed yet" if summary.provisional else "not confirmed, as its trainings failed"
         return f"{largest} is within the budget and {yet}, so there is no gain to state."
     timed = {t.baseline for t in widths if t.latency is not None}
-    could = "" if {t.baseline for t in widths} <= timed else " that could be timed"
+    could = "" if {t.baseline for t in widths} <= timed else " that could be timed and trained"
     return f"No published width{could} is within the budget, so there is none to compare with."
 
 
@@ -177,6 +178,7 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
     return (
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
-        f"costs {lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
+        f"costs {lead.estimate:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
+        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): "
         f"`export {study} --pick fastest` takes that."
     )

@@ -7,7 +7,7 @@ from typing import Any
 from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary
 
-FINALISTS = 6  # at most: four candidates and two published widths
+CANDIDATES, _WIDTHS = 4, 2  # that are confirmed at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ def time_left(summary: Summary, request: Mapping[str, Any], *, search_s: float |
 
     Args:
         request: what the study was last asked for.
-        search_s: after so many seconds no further candidate is begun, if there is such a limit.
+        search_s: after so many seconds nothing further is begun, if there is such a limit.
     """
     candidates = [t for t in summary.trials if t.baseline is None]
     trained = summary.candidates
@@ -31,9 +31,8 @@ def time_left(summary: Summary, request: Mapping[str, Any], *, search_s: float |
         return None
     each = _seconds(candidates) / trained  # with those that were not worth training
     left = max(0, request["trials"] - trained)
-    searching = each * left if search_s is None else min(each * left, max(0.0, search_s))
     controls = max(0, request.get("control", 0) - summary.controls_trained)
-    trainings = max(0, FINALISTS * request["confirm_seeds"] - sum(len(c.accuracy_pct) for c in summary.confirmed))
+    trainings = _confirmation_trainings(summary, request)
     whole = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
     training = _seconds(whole) / len(whole) if whole else each
     parts = [
@@ -41,11 +40,24 @@ def time_left(summary: Summary, request: Mapping[str, Any], *, search_s: float |
         (controls, f"{controls} random ones at {duration(each)} each"),
         (trainings, f"at most {trainings} trainings of the confirmation at {duration(training)} each"),
     ]
-    basis = ", ".join(text for count, text in parts if count)
-    return TimeLeft(
-        seconds=searching + each * controls + training * trainings,
-        basis=f"{basis}, from {len(candidates)} trials so far",
-    )
+    seconds = each * (left + controls) + training * trainings
+    told = ", ".join(text for count, text in parts if count)
+    basis = f"{told}, from {len(candidates)} trials so far" if told else "nothing is left to train"
+    if search_s is not None and search_s < seconds:
+        within = max(0.0, search_s)
+        return TimeLeft(
+            seconds=within, basis=f"the hours end this run; all that is left takes {duration(seconds)}: {basis}"
+        )
+    return TimeLeft(seconds=seconds, basis=basis)
+
+
+def _confirmation_trainings(summary: Summary, request: Mapping[str, Any]) -> int:
+    """At most; as planned, once they are planned for as many candidates and seeds as are asked for."""
+    progress, asked = summary.confirmation, int(request["confirm_seeds"])
+    if progress is not None and progress.seeds >= asked and summary.candidates >= request["trials"]:
+        return progress.planned - progress.done
+    most = (min(CANDIDATES, int(request["trials"])) + _WIDTHS) * asked
+    return max(0, most - sum(len(c.accuracy_pct) for c in summary.confirmed))
 
 
 def duration(seconds: float) -> str:
