@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from click.testing import CliRunner
+
 from conftest import write_images
+from mvit2_search.cli import cli
 from mvit2_search.data import load_dataset, load_images
 
 
@@ -164,3 +167,38 @@ def test_an_image_to_verify_with_is_not_from_the_results(tmp_path, folder):
     write_images(folder / "results", {"plots": 5})
     images = load_images(str(folder), image_size=8, count=3, results=[folder / "results"])
     np.testing.assert_array_equal(images, load(folder, results=[folder / "results"]).selection.pixels_NSSC[:3])
+
+
+def test_the_programs_own_folders_among_the_images_are_no_classes(folder, run_on, monkeypatch):
+    """All that commands write into a results folder, where that is the folder of images too."""
+    monkeypatch.chdir(folder)
+    assert run_on(".", "--results", ".").exit_code == 0
+    exported = CliRunner().invoke(cli, ["export", "mobilevitv2-0.5", "--results", ".", "--format", "yaml"])
+    assert exported.exit_code == 0, exported.output
+    for path in ("bench/host/host.json", "other-devices/0123/one/study.db", "refused/driver.lock"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).touch()
+    for results in (".", "elsewhere"):
+        again = run_on(".", "--results", results, "--trials", "2")
+        assert again.exit_code == 0, again.output
+        assert "of 2 classes: a, b" in again.output
+
+
+def test_a_class_may_be_called_like_a_folder_of_the_program(folder, run_on):
+    write_images(folder, {"bench": 10})
+    for trials in ("1", "2"):
+        result = run_on(folder, "--results", str(folder), "--trials", trials)
+        assert result.exit_code == 0, result.output
+        assert "of 3 classes: a, b, bench" in result.output
+
+
+@pytest.mark.parametrize(
+    "held", ["exports/mobilevitv2-0.5/architecture.yaml", "bench/host/host.json", "one/driver.lock"]
+)
+def test_results_of_another_command_are_no_class(folder, run_on, held):
+    (folder / "results" / held).parent.mkdir(parents=True)
+    (folder / "results" / held).touch()
+    result = run_on(folder, "--results", "elsewhere")
+    assert result.exit_code == 0, result.output
+    assert "of 2 classes: a, b" in result.output
+    assert len(load_images(str(folder), image_size=8, count=3)) == 3
