@@ -34,6 +34,7 @@ def noted(data, *words):
     [
         *("a/.ipynb_checkpoints", "a/.thumbnails", "a/@eaDir/1.jpg", "a/deep/er/.ipynb_checkpoints"),
         *("a/__MACOSX", "__MACOSX/a", "a/Thumbs", "@eaDir", ".Trash/a", "a/$RECYCLE.BIN"),
+        *("thumbnails", "@__thumb", "a/@__thumb", "_thumbs", "a/_thumbs", "a/thumb", "RECYCLER", "a/RECYCLER"),
     ],
 )
 def test_what_tools_keep_is_not_used(folder, where):
@@ -41,7 +42,7 @@ def test_what_tools_keep_is_not_used(folder, where):
     shutil.copytree(folder / "b", folder / where)
     data = load(folder)
     assert (data.classes, used(data), data.fingerprint) == (("a", "b"), 20, before.fingerprint)
-    assert noted(data, "of tools") == where.startswith("a/")  # below a class it might have been meant
+    assert noted(data, "1 folder of tools") != where.startswith(".")  # nobody means a hidden one
 
 
 def test_apple_doubles_are_not_used(folder):
@@ -128,6 +129,30 @@ def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
     assert "a/gone.png" in result.output
     assert "12 + 4 + 4 images" not in result.output  # the link to an image is one of the class
     assert used(load(folder)) == 21
+
+
+@pytest.mark.parametrize("classes", [{"a": 10, "b": 0}, {"a": 0, "b": 0}, {"a": 0}])
+@pytest.mark.parametrize("part", [".", "train"])
+def test_links_that_lead_nowhere_are_named_where_no_image_is_left(tmp_path, run_on, classes, part):
+    folder = write_images(tmp_path / "images" / part, classes)
+    for name in [name for name, count in classes.items() if not count]:
+        for i in range(8):
+            (folder / name / f"{i}.png").symlink_to(tmp_path / "pool" / f"{i}.png")
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 4
+    assert "links lead nowhere" in result.stderr
+    assert "/0.png" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["thumbs", "Thumb"])
+def test_thumbnails_beside_the_classes_of_one_part_are_no_class(tmp_path, name):
+    for part in ("train", "val"):
+        write_images(tmp_path / part, {"a": 10, "b": 10})
+    write_images(tmp_path / "train", {name: 20})
+    data = load(tmp_path)
+    assert (data.classes, used(data)) == (("a", "b"), 40)
+    assert noted(data, "1 folder of tools", f"train/{name}")
 
 
 def test_a_class_that_leads_nowhere_is_named(folder):

@@ -10,9 +10,10 @@ from mvit2_search.results_folder import LATENCIES, USED
 
 _TOOLS = {
     *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
-    *("system volume information", "lost+found", "__pycache__"),
+    *("@recently-snapshot", "recycler", "recycled", "system volume information", "lost+found", "__pycache__"),
+    *("@__thumb", "_thumb", "_thumbs", "thumbnails", "_thumbnails"),
 }
-_THUMBNAILS = {"thumbs", "thumbnails"}  # below a class; a class may be called so
+THUMBNAILS = {"thumb", "thumbs"}  # below a class; a class may be called so
 _OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
 
 
@@ -56,11 +57,13 @@ class Walker:
         return sorted(path for path in found if not self._is_written_here(path))
 
     def files_in(self, folder: Path) -> Found:
-        """What lies in a folder itself."""
+        """What lies in a folder itself; of hidden folders everybody knows that nothing is used."""
         found = Found()
         for entry in _sorted_entries(folder):
             if not _is_folder(entry):
                 self._take(entry, found)
+            elif _is_of_tools(entry) and not entry.name.startswith("."):
+                found.tools.append(Path(entry))
         return found
 
     def below(self, top: Path) -> Found:
@@ -80,7 +83,7 @@ class Walker:
             for entry in _sorted_entries(folder):
                 if not _is_folder(entry):
                     self._take(entry, found)
-                elif _is_of_tools(entry) or entry.name.lower() in _THUMBNAILS:
+                elif _is_of_tools(entry) or entry.name.lower() in THUMBNAILS:
                     found.tools.append(Path(entry))
                 else:
                     (linked if entry.is_symlink() else real).append(Path(entry))
