@@ -9,7 +9,7 @@ LATENCIES = ".latencies"  # measurements shared by all that a results folder hol
 BENCH = "bench"  # what benchmarks write
 EXPORTS = "exports"  # architectures exported by their own names; also a folder in each study
 OTHER_DEVICES = "other-devices"  # studies set aside
-_USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
+USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder there
 
@@ -21,7 +21,7 @@ def check_study_name(name: str) -> None:
             f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', "
             "starting with a letter, a digit or '_' and not ending with '.'"
         )
-    if name.lower() in _USED:
+    if name.lower() in USED:
         raise SpecError(f"study {name!r}: the program keeps something else in that folder; choose another name")
     if _WINDOWS.fullmatch(name):
         raise SpecError(f"study {name!r}: Windows makes no folder of that name; choose another one")

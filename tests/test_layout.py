@@ -140,6 +140,15 @@ def test_images_beside_the_classes_are_counted(tmp_path):
         (["my-train", "my-test"], ["my-test/ and my-train/ look like parts"]),
         (["cat/train", "cat/val", "dog/train", "dog/val"], ["cat/ has train/ and val/", "train/<class>/"]),
         (["train/a", "val/a"], ["train: only one class, 'a'"]),
+        (["train", "val", "test", "a", "b", "c", "d"], ["test/, train/ and val/ look like parts"]),
+        (["Train", "Val", "a", "b", "c"], ["Train/ and Val/ look like parts"]),
+        (["x/train", "x/test", "y/train", "y/test", "z/train"], ["x/ has test/ and train/", "train/<class>/"]),
+        (["x", "y/train", "y/test"], ["y/ has test/ and train/", "train/<class>/"]),
+        (["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"], ["each have cat/ and dog/", "parts", "--data"]),
+        (
+            ["entrenamiento/a", "entrenamiento/b", "prueba/a", "prueba/b"],
+            ["each have a/ and b/", "call them train/"],
+        ),
     ],
     ids="-".join,
 )
@@ -158,7 +167,7 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_remedy(tmp_path, run_o
     [
         ["car", "train"],
         ["bus", "test"],
-        ["apple", "bear", "dev", "pear", "test"],
+        ["apple", "bear", "pear", "test"],
         ["test1", "test2"],
         ["training", "valley", "xylophone"],
         ["bullet train", "crash test", "plane", "ship", "steam train"],
@@ -199,6 +208,19 @@ def test_nested_folders_belong_to_their_class(tmp_path):
     data = load(tmp_path / "images")
     assert data.classes == ("cat", "dog")
     assert sum(np.bincount(part.labels_N)[0] for part in (data.train, data.selection, data.confirmation)) == 10
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["a/left", "a/right", "b/left", "b/right", "c/left"],
+        ["train/a/left", "train/a/right", "train/b/left", "train/b/right"],  # the remedy where all are equal
+        ["a/inner", "b/inner"],
+    ],
+)
+def test_classes_may_have_folders_of_the_same_names(tmp_path, folders):
+    data = load(write_images(tmp_path / "images", dict.fromkeys(folders, 5)))
+    assert data.classes == ("a", "b", "c")[: len(data.classes)]
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from conftest import write_images
+from mvit2_search.cli import cli
 from mvit2_search.data import load_dataset, load_images
 
 
@@ -32,6 +34,7 @@ def noted(data, *words):
     [
         *("a/.ipynb_checkpoints", "a/.thumbnails", "a/@eaDir/1.jpg", "a/deep/er/.ipynb_checkpoints"),
         *("a/__MACOSX", "__MACOSX/a", "a/Thumbs", "@eaDir", ".Trash/a", "a/$RECYCLE.BIN"),
+        *("thumbnails", "@__thumb", "a/@__thumb", "_thumbs", "a/_thumbs", "a/thumb", "RECYCLER", "a/RECYCLER"),
     ],
 )
 def test_what_tools_keep_is_not_used(folder, where):
@@ -39,7 +42,7 @@ def test_what_tools_keep_is_not_used(folder, where):
     shutil.copytree(folder / "b", folder / where)
     data = load(folder)
     assert (data.classes, used(data), data.fingerprint) == (("a", "b"), 20, before.fingerprint)
-    assert noted(data, "of tools") == where.startswith("a/")  # below a class it might have been meant
+    assert noted(data, "1 folder of tools") != where.startswith(".")  # nobody means a hidden one
 
 
 def test_apple_doubles_are_not_used(folder):
@@ -128,6 +131,30 @@ def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
     assert used(load(folder)) == 21
 
 
+@pytest.mark.parametrize("classes", [{"a": 10, "b": 0}, {"a": 0, "b": 0}, {"a": 0}])
+@pytest.mark.parametrize("part", [".", "train"])
+def test_links_that_lead_nowhere_are_named_where_no_image_is_left(tmp_path, run_on, classes, part):
+    folder = write_images(tmp_path / "images" / part, classes)
+    for name in [name for name, count in classes.items() if not count]:
+        for i in range(8):
+            (folder / name / f"{i}.png").symlink_to(tmp_path / "pool" / f"{i}.png")
+    result = run_on(tmp_path / "images")
+    assert result.exit_code == 4
+    assert "links lead nowhere" in result.stderr
+    assert "/0.png" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["thumbs", "Thumb"])
+def test_thumbnails_beside_the_classes_of_one_part_are_no_class(tmp_path, name):
+    for part in ("train", "val"):
+        write_images(tmp_path / part, {"a": 10, "b": 10})
+    write_images(tmp_path / "train", {name: 20})
+    data = load(tmp_path)
+    assert (data.classes, used(data)) == (("a", "b"), 40)
+    assert noted(data, "1 folder of tools", f"train/{name}")
+
+
 def test_a_class_that_leads_nowhere_is_named(folder):
     (folder / "c").symlink_to("gone")
     assert noted(load(folder), "1 link leads nowhere", "c")
@@ -164,3 +191,38 @@ def test_an_image_to_verify_with_is_not_from_the_results(tmp_path, folder):
     write_images(folder / "results", {"plots": 5})
     images = load_images(str(folder), image_size=8, count=3, results=[folder / "results"])
     np.testing.assert_array_equal(images, load(folder, results=[folder / "results"]).selection.pixels_NSSC[:3])
+
+
+def test_the_programs_own_folders_among_the_images_are_no_classes(folder, run_on, monkeypatch):
+    """All that commands write into a results folder, where that is the folder of images too."""
+    monkeypatch.chdir(folder)
+    assert run_on(".", "--results", ".").exit_code == 0
+    exported = CliRunner().invoke(cli, ["export", "mobilevitv2-0.5", "--results", ".", "--format", "yaml"])
+    assert exported.exit_code == 0, exported.output
+    for path in ("bench/host/host.json", "other-devices/0123/one/study.db", "refused/driver.lock"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).touch()
+    for results in (".", "elsewhere"):
+        again = run_on(".", "--results", results, "--trials", "2")
+        assert again.exit_code == 0, again.output
+        assert "of 2 classes: a, b" in again.output
+
+
+def test_a_class_may_be_called_like_a_folder_of_the_program(folder, run_on):
+    write_images(folder, {"bench": 10})
+    for trials in ("1", "2"):
+        result = run_on(folder, "--results", str(folder), "--trials", trials)
+        assert result.exit_code == 0, result.output
+        assert "of 3 classes: a, b, bench" in result.output
+
+
+@pytest.mark.parametrize(
+    "held", ["exports/mobilevitv2-0.5/architecture.yaml", "bench/host/host.json", "one/driver.lock"]
+)
+def test_results_of_another_command_are_no_class(folder, run_on, held):
+    (folder / "results" / held).parent.mkdir(parents=True)
+    (folder / "results" / held).touch()
+    result = run_on(folder, "--results", "elsewhere")
+    assert result.exit_code == 0, result.output
+    assert "of 2 classes: a, b" in result.output
+    assert len(load_images(str(folder), image_size=8, count=3)) == 3

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mvit2_search.data.division import Files, images_needed
 from mvit2_search.data.formats import plugin_hints
-from mvit2_search.data.layout import Layout, find_layout, refuse_parts_as_classes
-from mvit2_search.data.walk import Found, Walker
+from mvit2_search.data.layout import Layout, find_layout, refuse_equal_insides, refuse_parts_as_classes
+from mvit2_search.data.walk import THUMBNAILS, Found, Walker
+from mvit2_search.data.words import counted, names_below, shown
 from mvit2_search.errors import DataError
 
 
@@ -16,12 +17,14 @@ class Folder:
     """A folder of images before any is opened.
 
     Attributes:
+        root: the data set.
         train, val, test: the same classes in the same order.
         below: what was found below each class.
         beside: what lies beside the folders of classes and parts.
         unused: folders that hold no class, in words.
     """
 
+    root: Path
     layout: Layout
     train: Files = field(default_factory=dict)
     val: Files | None = None
@@ -47,11 +50,14 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     """
     walker = Walker(root, results)
     layout = find_layout(root, walker)
-    folder = Folder(layout=layout, unused=list(layout.unused))
+    folder = Folder(root=root, layout=layout, unused=list(layout.unused))
     folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *layout.folders])]
     folder.train = _by_class(layout.train, walker, folder)
+    if layout.train == root:
+        refuse_equal_insides(root, walker.folders(root), walker)
     folder.val = _held_out(layout.val, walker, folder)
     folder.test = _held_out(layout.test, walker, folder)
+    _leave_out_thumbnails(folder)
     _refuse_too_few(layout.train, folder, walker)
     _refuse_unusable_classes(root, folder)
     return folder
@@ -82,6 +88,16 @@ def _held_out(root: Path | None, walker: Walker, folder: Folder) -> Files | None
     return found
 
 
+def _leave_out_thumbnails(folder: Folder) -> None:
+    """A class may be called `thumbs`, but not in one part alone."""
+    for path, files in folder.parts:
+        for name in [name for name in files if name.lower() in THUMBNAILS]:
+            others = [other for where, other in folder.parts if where != path]
+            if others and not any(name in other for other in others):
+                del files[name]
+                folder.beside.append(Found(tools=[path / name]))
+
+
 def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
     hints = _hints(folder)
     if not any(folder.train.values()):
@@ -95,10 +111,17 @@ def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
         raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}{hints}")
 
 
+def dangling_remarks(folder: Folder) -> list[str]:
+    """How many links lead nowhere, and which."""
+    found = names_below(folder.root, [path for one in (*folder.beside, *folder.below) for path in one.dangling])
+    leads = "leads" if len(found) == 1 else "lead"
+    return [f"{counted(len(found), 'link')} {leads} nowhere: {shown(found)}"] if found else []
+
+
 def _hints(folder: Folder) -> str:
-    """The photos that a plugin would read, to be added to an error."""
-    found = [*folder.beside, *folder.below]
-    return "".join(f"; {hint}" for hint in plugin_hints(path for one in found for path in one.others))
+    """Links that lead nowhere and photos that a plugin would read, to be added to an error."""
+    others = (path for one in (*folder.beside, *folder.below) for path in one.others)
+    return "".join(f"; {hint}" for hint in (*dangling_remarks(folder), *plugin_hints(others)))
 
 
 def _refuse_unusable_classes(root: Path, folder: Folder) -> None:

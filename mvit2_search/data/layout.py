@@ -20,6 +20,7 @@ _NAMES = {
     "test": {"test", "testing", "tst", "heldout", "holdout"},
 }
 _AFTER_A_NAME = re.compile(r"(set|data|images|imgs|split)$")  # training_set, test-images
+_SHOWN = 5
 _NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
 
 
@@ -68,22 +69,33 @@ def part_named(name: str) -> str | None:
 
 
 def refuse_parts_as_classes(root: Path, classes: list[Path], walker: Walker) -> None:
-    """Raises DataError where classes look like parts, or have parts inside.
-
-    Two kinds of parts that make up half of all are no classes; of many classes one or two may be called so.
-    """
-    alike = _named_alike(classes)
-    if 2 * len(alike) >= len(classes) and alike:
+    """Raises DataError where classes look like parts, or one has parts inside. One alone may be called so."""
+    if alike := _named_alike(classes):
         raise DataError(
             f"{root}: {_listed(alike)} look like parts of a data set, not classes; {_remedy(alike, walker)}"
         )
-    if len(classes) > 1 and all(
-        len({part_named(sub.name) for sub in walker.folders(path)} - {None}) > 1 for path in classes
-    ):
-        inside = _listed(walker.folders(classes[0]))
+    if len(classes) < 2:
+        return
+    for path in classes:
+        inside = [sub for sub in walker.folders(path) if part_named(sub.name)]
+        if len({part_named(sub.name) for sub in inside}) > 1:
+            raise DataError(
+                f"{root}: parts of a data set inside of a class, {path.name}/ has {_listed(inside)}; put the "
+                "parts above the classes: train/<class>/, val/<class>/"
+            )
+
+
+def refuse_equal_insides(root: Path, classes: list[Path], walker: Walker) -> None:
+    """Raises DataError where every class has the same sub-folders of images, as parts of any name have."""
+    inside = walker.folders(classes[0]) if len(classes) > 1 else []
+    names = [sub.name for sub in inside]
+    if len(names) < 2 or any([sub.name for sub in walker.folders(path)] != names for path in classes):
+        return
+    if all(walker.below(path / name).images for path in classes for name in names):
         raise DataError(
-            f"{root}: every class has parts of a data set inside, {classes[0].name}/ has {inside}; put the parts "
-            "above the classes: train/<class>/, val/<class>/"
+            f"{root}: {_shortly(classes)} each have {_shortly(inside)}, as the parts of a data set do; if they "
+            f"are parts, give one, --data {classes[0]}, or call them train/, val/ and test/; if they are classes, "
+            "move them into a folder train/"
         )
 
 
@@ -155,3 +167,7 @@ def _what(path: Path, walker: Walker) -> str:
 def _listed(paths: Iterable[Path]) -> str:
     *most, last = [f"{path.name}/" for path in paths]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _shortly(paths: list[Path]) -> str:
+    return _listed(paths) if len(paths) <= _SHOWN else f"{paths[0].name}/ and {len(paths) - 1} more"

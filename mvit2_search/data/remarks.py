@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mvit2_search.data.classes import Folder
+from mvit2_search.data.classes import Folder, dangling_remarks
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import part_named
 from mvit2_search.data.reading import Read
+from mvit2_search.data.words import counted, names_below, shown
 
-_SHOWN = 5
 _FEW_LEVELS = 32  # of 256
 
 
@@ -50,7 +50,7 @@ def copies_remarks(root: Path, division: Division, hashes: Mapping[Path, str]) -
             "images are exact copies of images in the parts before them: accuracies come out too high"
         )
     if mixed := _in_two_classes(root, division, hashes):
-        yield f"{_counted(len(mixed), 'image')} in two classes: {shown(mixed)}"
+        yield f"{counted(len(mixed), 'image')} in two classes: {shown(mixed)}"
 
 
 def value_remarks(read: Read, train: Split) -> Iterator[str]:
@@ -79,12 +79,6 @@ def balance_remarks(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def shown(names: Sequence[str]) -> str:
-    """All of a few, the first of many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
-
-
 def _parts(folder: Folder) -> Iterator[str]:
     """Where selection and confirmation come from, in a folder that has parts."""
     match [f"{path.name}/" for path, _ in folder.parts]:
@@ -96,13 +90,11 @@ def _parts(folder: Folder) -> Iterator[str]:
 
 def _links(root: Path, folder: Folder) -> Iterator[str]:
     found = [*folder.beside, *folder.below]
-    if dangling := _names(root, [path for one in found for path in one.dangling]):
-        leads = "leads" if len(dangling) == 1 else "lead"
-        yield f"{_counted(len(dangling), 'link')} {leads} nowhere: {shown(dangling)}"
-    if again := _names(root, [path for one in found for path in one.again]):
-        yield f"{_counted(len(again), 'link')} to folders that are read already, not followed: {shown(again)}"
-    if tools := _names(root, [path for one in found for path in one.tools]):
-        yield f"{_counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
+    yield from dangling_remarks(folder)
+    if again := names_below(root, [path for one in found for path in one.again]):
+        yield f"{counted(len(again), 'link')} to folders that are read already, not followed: {shown(again)}"
+    if tools := names_below(root, [path for one in found for path in one.tools]):
+        yield f"{counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
 
 
 def _copies(hashes: Sequence[str | None], *, of: Sequence[str | None]) -> int:
@@ -116,12 +108,4 @@ def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) 
     for file in sorted((file for part in division.parts for file in part), key=lambda file: file.path):
         if file.path in hashes:
             first.setdefault(hashes[file.path], {}).setdefault(file.label, file.path)
-    return [" = ".join(_names(root, list(found.values()))) for found in first.values() if len(found) > 1]
-
-
-def _names(root: Path, paths: Sequence[Path]) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in paths]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count != 1 else "")
+    return [" = ".join(names_below(root, list(found.values()))) for found in first.values() if len(found) > 1]

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvit2_search.data.formats import image_endings, is_image
+from mvit2_search.results_folder import LATENCIES, USED
 
 _TOOLS = {
     *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
-    *("system volume information", "lost+found", "__pycache__"),
+    *("@recently-snapshot", "recycler", "recycled", "system volume information", "lost+found", "__pycache__"),
+    *("@__thumb", "_thumb", "_thumbs", "thumbnails", "_thumbnails"),
 }
-_THUMBNAILS = {"thumbs", "thumbnails"}  # below a class; a class may be called so
-_STUDIES = {"study.db", ".latencies"}  # in a study's folder, in one of studies
+THUMBNAILS = {"thumb", "thumbs"}  # below a class; a class may be called so
+_OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
 
 
 @dataclass(kw_only=True)
@@ -24,7 +26,7 @@ class Found:
         dangling: links that lead nowhere.
         again: links to folders that are read already, or that lie above.
         tools: folders that tools keep.
-        studies: folders of studies.
+        studies: folders that the program itself writes.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -46,20 +48,22 @@ class Walker:
     def __init__(self, root: Path, results: Iterable[Path] = ()) -> None:
         self._endings = image_endings()
         self._above = frozenset(_identity(path) for path in (root.resolve(), *root.resolve().parents))
-        self._results = frozenset(_identity(path) for path in results if path.exists()) - self._above
+        self._results = frozenset(_identity(path) for path in results if path.exists())
 
     def folders(self, folder: Path) -> list[Path]:
         """The sub-folders that may hold images, in order of their names."""
         with os.scandir(folder) as entries:
             found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
-        return sorted(path for path in found if not self._holds_studies(path))
+        return sorted(path for path in found if not self._is_written_here(path))
 
     def files_in(self, folder: Path) -> Found:
-        """What lies in a folder itself."""
+        """What lies in a folder itself; of hidden folders everybody knows that nothing is used."""
         found = Found()
         for entry in _sorted_entries(folder):
             if not _is_folder(entry):
                 self._take(entry, found)
+            elif _is_of_tools(entry) and not entry.name.startswith("."):
+                found.tools.append(Path(entry))
         return found
 
     def below(self, top: Path) -> Found:
@@ -73,13 +77,13 @@ class Walker:
                 found.again.append(folder)
                 continue
             seen.add(_identity(folder))
-            if self._holds_studies(folder):
+            if self._is_written_here(folder):
                 found.studies.append(folder)
                 continue
             for entry in _sorted_entries(folder):
                 if not _is_folder(entry):
                     self._take(entry, found)
-                elif _is_of_tools(entry) or entry.name.lower() in _THUMBNAILS:
+                elif _is_of_tools(entry) or entry.name.lower() in THUMBNAILS:
                     found.tools.append(Path(entry))
                 else:
                     (linked if entry.is_symlink() else real).append(Path(entry))
@@ -97,9 +101,35 @@ class Walker:
         else:
             found.others.append(path)
 
-    def _holds_studies(self, folder: Path) -> bool:
-        """Whether it is a folder of results, this search's or another's."""
-        return _identity(folder) in self._results or any(path.name in _STUDIES for path in folder.iterdir())
+    def _is_written_here(self, folder: Path) -> bool:
+        """Whether it is a study, a folder of results, or what the program keeps beside studies."""
+        return (
+            self._is_results(folder)
+            or _is_study(folder)
+            or (folder.name in USED and self._keeps_results(folder.parent) and self._has_no_image(folder))
+        )
+
+    def _is_results(self, folder: Path) -> bool:
+        """Whether it is one that was named, or holds nothing but what the program writes."""
+        if _identity(folder) in self._results - self._above or (folder / LATENCIES).exists():
+            return True
+        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return bool(below) and all(
+            _is_study(path) or (path.name in USED and path.is_dir() and self._has_no_image(path)) for path in below
+        )
+
+    def _keeps_results(self, folder: Path) -> bool:
+        """Whether studies are or were to be written into it, which may hold the classes too."""
+        there = _identity(folder) in self._results or (folder / LATENCIES).exists()
+        return there or any(_is_study(path) for path in folder.iterdir())
+
+    def _has_no_image(self, folder: Path) -> bool:
+        """A class may be called `bench`: its images tell it from what benchmarks write."""
+        return not any(is_image(path, self._endings) for path in folder.rglob("*") if path.is_file())
+
+
+def _is_study(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _OF_A_STUDY)
 
 
 def _identity(path: Path) -> tuple[int, int]:
