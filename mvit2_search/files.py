@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from mvit2_search.errors import StorageError
-from mvit2_search.locks import take
+from mvit2_search.locks import check_supported, take
 
 _SCRATCH = "tmp"  # how names of scratch folders begin
 
@@ -40,6 +40,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         StorageError: it cannot be made.
+        BackendUnavailable: this system has no locks.
     """
     with ExitStack() as stack:
         with tidied(folder):  # until it is locked, its own must not be taken for a killed process's
@@ -57,7 +58,9 @@ def tidied(folder: Path) -> Iterator[None]:
 
     Raises:
         StorageError: it cannot be made or written.
+        BackendUnavailable: this system has no locks.
     """
+    check_supported()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, wait=True):

@@ -8,6 +8,7 @@ signals even while the main thread is held up in foreign code.
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +83,8 @@ class Interrupt:
             self._end(STOPPED)
         elif number == signal.SIGINT:
             self.requested = True
-            self._on_request()
+            with suppress(Exception):  # the next signal is to be seen, whatever the callback meets
+                self._on_request()
 
     def _end(self, code: int) -> None:
         self.requested = True

@@ -53,20 +53,27 @@ class Holder:
             return None
 
 
+def check_supported() -> None:
+    """To be called before what is to be locked is opened: systems without locks fail at that in other ways.
+
+    Raises:
+        BackendUnavailable: this system has no such locks.
+    """
+    try:
+        import fcntl  # noqa: F401
+    except ImportError as err:
+        raise BackendUnavailable("file locks need Linux or macOS; on Windows, use WSL") from err
+
+
 def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
     """Whether an open file or folder is locked now, for as long as it stays open.
 
     Args:
         wait: until whoever holds it ends.
         shared: with others that share it.
-
-    Raises:
-        BackendUnavailable: this system has no such locks.
     """
-    try:
-        import fcntl
-    except ImportError as err:
-        raise BackendUnavailable("file locks need Linux or macOS; on Windows, use WSL") from err
+    import fcntl
+
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -88,6 +95,7 @@ def locked(
         BackendUnavailable: this system has no such locks.
         StorageError: the file cannot be made or opened.
     """
+    check_supported()
     try:
         handle = _taken(path, waits, pause)
     except OSError as err:

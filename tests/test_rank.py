@@ -26,6 +26,7 @@ from mvit2_search.records import AboutMixer, Kept
 from mvit2_search.space import draw_networks, load_space
 
 NETWORKS = 12
+PATTERNS = ("*", "/x", "**x", "[0]", "?123", "../0123")  # patterns and paths, which name no passport
 
 
 class TestCorrelation:
@@ -189,15 +190,21 @@ class TestRank:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("cache:77", "expected the passport of one device in .*: none"),
+            ("cache:77", "expected the passport of one device in .*: 0123-ff"),
             ("cache:", "expected the passport of one device"),
+            *((f"cache:{name}", "expected the passport of one device in .*: 0123-ff") for name in PATTERNS),
             ("estimate:pixel", "expected one of iphone12"),
             ("published:nokia", "nothing is published for 'nokia'; devices are iphone12, iphone13"),
         ],
     )
     def test_unknown_sources_are_named(self, devices, tmp_path, name, words):
+        (tmp_path / ".latencies" / "0123-ff").mkdir(parents=True)
         with pytest.raises(SpecError, match=words):
             ranked("macs", name, tmp_path)
+
+    def test_where_nothing_is_kept_no_source_is(self, devices, tmp_path):
+        with pytest.raises(SpecError, match=r"expected the passport of one device in .*: none"):
+            ranked("macs", "cache:77", tmp_path)
 
 
 class TestRemark:

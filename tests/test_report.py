@@ -12,8 +12,9 @@ from plotly.offline import get_plotlyjs
 
 from fakes import finished, measurement, request, search, trial
 from mvit2_search.api import export_architecture, read_study, refresh
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import read_arch
+from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
 from mvit2_search.records import Failed, Infeasible, Passport
@@ -401,3 +402,14 @@ def test_refreshing_writes_every_input(study):
     assert inputs["passport"]["device"] == "a script, not a device"
     assert inputs["budget_ms"] == open_study(study).fact("budget_ms")
     assert {"torch", "optuna", "onnxruntime"} <= inputs["versions"].keys()
+
+
+def test_a_width_outside_of_the_space_has_a_name_and_no_number_in_the_status():
+    wide = trial(-1, finished(70, 9), baseline="mobilevitv2-0.5", arch=published("mobilevitv2-0.5"))
+    one = Confirmed(trial=wide, accuracy_pct={1000: 71.0, 1001: 72.0})
+    verdict = Verdict(best=one, searched=BEST, fastest=one, published=one, gain=None)
+    told = _status_json(summary(outside=[wide], front=[wide, TRIALS[3]], confirmed=[one, BEST], verdict=verdict))
+    assert told["front"] == ["mobilevitv2-0.5", 3]
+    assert [told[name]["trial"] for name in ("best", "export", "published", "fastest")] == [None] * 4
+    assert told["best"]["baseline"] == "mobilevitv2-0.5"
+    assert told["searched"]["trial"] == BEST.trial.number

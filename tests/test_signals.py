@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM, whenever they come."""
 
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mvit2_search.cli.run import _say_stopping
 from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated
 from mvit2_search.records import Failed
 from mvit2_search.store import open_study
@@ -43,6 +45,48 @@ def test_a_signal_sets_a_flag_and_raises_only_where_it_is_looked_at():
     assert called == ["stopping"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_callback_that_fails_hides_no_later_signal():
+    failed = []
+
+    def fail():
+        failed.append(1)
+        raise AttributeError("fileno")
+
+    with Interrupt(fail) as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        until(lambda: failed)
+        signal.raise_signal(signal.SIGTERM)
+        until(lambda: interrupt.code == TERMINATED)
+
+
+def test_nothing_is_said_where_the_errors_are_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    _say_stopping()
+    monkeypatch.undo()
+    command = [sys.executable, "-c", CLOSED_ERRORS]
+    done = subprocess.run(" ".join([*map(shlex.quote, command), "2>&-"]), shell=True, timeout=60)
+    assert done.returncode == TERMINATED
+
+
+CLOSED_ERRORS = """
+import os, signal, sys, time
+from mvit2_search.cli import run
+def search(options, interrupt):
+    assert sys.stderr is None
+    os.kill(os.getpid(), signal.SIGINT)
+    while not interrupt.requested:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        if interrupt.code:
+            return interrupt.code
+        time.sleep(0.001)
+    return 0
+run._run = search
+run.run(["--space", "width", "--data", "x", "--latency-budget", "1ms", "--study", "s"])
+"""
 
 
 def test_what_came_at_the_last_moment_is_known_afterwards():

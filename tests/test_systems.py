@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import write_images
+from exports import FEW, exported
 from fakes import request, search
+from mvit2_search.arch_yaml import arch_yaml
 from mvit2_search.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -127,12 +129,25 @@ def test_the_home_of_nobody_is_an_error(home):
 
 
 WITHOUT_POSIX = """
-import builtins, signal, sys
+import builtins, os, signal, sys
+from pathlib import Path
 real = builtins.__import__
+class WindowsOS:
+    def __getattr__(self, name):
+        if name in {"O_NOFOLLOW", "fchmod", "getpgid", "getuid", "killpg"}:
+            raise AttributeError(name)
+        return getattr(os, name)
+    def open(self, path, *rest, **named):
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        return os.open(path, *rest, **named)
+windows_os = WindowsOS()
 def on_windows(name, globals=None, *rest):
     asks = (globals or {}).get("__name__") or ""
     if name in {"fcntl", "grp", "pwd", "resource", "termios", "tty"} and asks.startswith("mvit2_search"):
         raise ModuleNotFoundError(f"No module named {name!r}")
+    if name == "os" and asks.startswith("mvit2_search"):
+        return windows_os
     return real(name, globals, *rest)
 builtins.__import__ = on_windows
 for name in set(dir(signal)) - {"SIGINT", "SIGTERM", "SIGABRT", "SIGBREAK", "SIG_IGN", "SIG_DFL"}:
@@ -151,11 +166,18 @@ cli()
         (["validate", "width"], 0),
         (["status", "none"], 2),
         (SEARCH.split(), 4),
+        (["export", "mobilevitv2-0.5"], 4),
+        (["measure", "few.yaml", "--device", "host"], 4),
+        (["bench", "models", "--device", "host"], 4),
+        (["verify", "few.onnx", "--against", "few.yaml"], 0),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )
 def test_without_posix_nothing_is_a_traceback(tmp_path, arguments, code):
     write_images(tmp_path / "images", {"a": 20, "b": 20})
+    (tmp_path / "few.yaml").write_text(arch_yaml(FEW, []))
+    if arguments[0] == "verify":
+        exported(FEW, tmp_path, format="onnx").path.rename(tmp_path / "few.onnx")
     command = [sys.executable, "-c", WITHOUT_POSIX, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

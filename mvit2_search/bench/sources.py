@@ -108,10 +108,11 @@ def _published(name: str, device: str) -> Source:
 
 
 def _cache(name: str, digest: str, results: Path) -> Source:
-    folders = sorted((results / LATENCIES).glob(f"{digest}*")) if digest else []
+    held = sorted((results / LATENCIES).glob("*-*"))
+    folders = [folder for folder in held if digest and folder.name.startswith(digest)]
     if len(folders) != 1:
-        held = sorted(path.name for path in (results / LATENCIES).glob("*-*"))
-        raise SpecError(f"{name!r}: expected the passport of one device in {results}: {', '.join(held) or 'none'}")
+        names = ", ".join(folder.name for folder in held) or "none"
+        raise SpecError(f"{name!r}: expected the passport of one device in {results}: {names}")
     labels = {
         about.arch.key: (about.arch, measurement)
         for about, measurement in Measurements(folders[0]).networks()

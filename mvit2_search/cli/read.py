@@ -20,6 +20,7 @@ from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
     from mvit2_search.paired import Difference
+    from mvit2_search.records import Trial
     from mvit2_search.report import Summary
     from mvit2_search.verdict import Confirmed
 
@@ -110,7 +111,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,
-        "front": [t.number for t in summary.front],
+        "front": [t.name if _number(t) is None else t.number for t in summary.front],
         "best": _confirmed_json(verdict.best if verdict else None),
         "searched": _confirmed_json(verdict.searched if verdict else None),
         "published": _confirmed_json(verdict.published if verdict else None),
@@ -119,6 +120,11 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "fastest": _confirmed_json(verdict.fastest if verdict else None),
         "fastest_costs_points": _gain_json(verdict.lead if verdict else None),
     }
+
+
+def _number(trial: Trial) -> int | None:
+    """None of a published width outside of the space, which is no trial of the search."""
+    return trial.number if trial.number >= 0 else None
 
 
 def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
@@ -141,7 +147,7 @@ def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
         return None
     trial = confirmed.trial
     return {
-        "trial": trial.number,
+        "trial": _number(trial),
         "baseline": trial.baseline,
         "key": trial.arch.key,
         "confirmed_pct": confirmed.mean_pct,

@@ -172,6 +172,8 @@ def _search(request: Request, interrupt: Interrupt) -> int:
 
 def _say_stopping() -> None:
     """Ctrl-C came for the first time."""
+    if sys.stderr is None:  # closed before the start
+        return
     text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
     with suppress(OSError, ValueError):  # nobody may be reading
         os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.locks import Holder, take
+from mvit2_search.locks import Holder, check_supported, take
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 
@@ -33,6 +33,7 @@ def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
         StorageError: the folder cannot be written.
         BackendUnavailable: this system has no such locks.
     """
+    check_supported()
     path = lock_path(folder)
     with ExitStack() as opened:
         try:
@@ -58,6 +59,7 @@ def find_holder(folder: Path) -> Holder | None:
     Raises:
         BackendUnavailable: this system has no such locks.
     """
+    check_supported()
     path = lock_path(folder)
     with ExitStack() as opened:
         try:
