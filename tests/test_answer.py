@@ -50,7 +50,7 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
 
 def test_status_and_report_say_what_the_fastest_costs(study):
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
-    assert "`export test --pick fastest`" in line
+    assert "`mvit2-search export test --pick fastest`" in line
     assert answer(study)["fastest"]["key"] in line
     page = Path(invoke("report", study).output.strip()).read_text()
     assert "--pick fastest" in page

@@ -176,5 +176,5 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
         f"costs {lead.mean:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}: "
-        f"`export {study} --pick fastest` takes that."
+        f"`mvit2-search export {study} --pick fastest` takes that."
     )
