@@ -19,7 +19,8 @@ def check_study_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise SpecError(
             f"study {name[:80]!r}: expected up to 64 letters, digits, '.', '_' and '-', "
-            "starting with a letter, a digit or '_' and not ending with '.'"
+            "starting with a letter, a digit or '_' and not ending with '.'; "
+            "a study's folder that is called otherwise has to be renamed"
         )
     if name.lower() in USED:
         raise SpecError(f"study {name!r}: the program keeps something else in that folder; choose another name")

@@ -51,7 +51,7 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
 
 def test_status_and_report_say_what_the_fastest_costs(study):
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
-    assert "`export test --pick fastest`" in line
+    assert "`mvit2-search export test --pick fastest`" in line
     said = answer(study)
     assert said["fastest"]["key"] in line
     assert f"costs {said['fastest_costs_points']['mean']:.2f} points" in line

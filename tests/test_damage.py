@@ -294,6 +294,22 @@ def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     assert resume().exit_code == 0
 
 
+@pytest.mark.parametrize("backed_up", [True, False])
+def test_a_sound_database_beside_damaged_digests_can_be_kept(tmp_path, resume, backed_up):
+    folder = search(request(tmp_path)).folder
+    whole, digests = records(folder), folder / "study.digests"
+    digests.write_text(re.sub(r"[0-9a-f]{16} trial 3\n", f"{'0' * 16} trial 3\n", digests.read_text()))
+    damaged = digests.read_bytes()
+    if not backed_up:
+        backup_path(folder).unlink()
+    line = refusal(folder, resume)
+    assert "trial 3 is changed since written" in line
+    carry_out(line, "if study.digests is what is wrong")
+    assert records(folder) == whole
+    assert (folder / "damaged" / "study.digests").read_bytes() == damaged
+    assert resume().exit_code == 0
+
+
 def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
     folder = search(request(tmp_path)).folder
     backup_path(folder).unlink()

@@ -156,7 +156,7 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
     last = verdict_sentences(summary(verdict=verdict))[-1]
     assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
     assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
-    assert "`export test --pick fastest`" in last
+    assert "`mvit2-search export test --pick fastest`" in last
 
 
 def test_one_seed_says_nothing_about_noise():

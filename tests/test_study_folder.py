@@ -123,6 +123,24 @@ def test_names_that_are_used_or_no_folders_are_refused(tmp_path, run, name):
         request(tmp_path, study=name)
 
 
+@pytest.mark.parametrize("name", ["bench", "exports", "b (copy)", "con"])
+def test_no_command_is_named_that_would_be_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    result = invoke("status", tmp_path / name)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "no study here" in result.stderr
+    assert "makes one" not in result.stderr
+
+
+def test_a_copy_with_a_name_that_run_refuses_is_to_be_renamed(tmp_path, run):
+    folder = stopped_search(request(tmp_path), 1).folder
+    shutil.copytree(folder, folder.with_name("b (copy)"))
+    assert invoke("status", folder.with_name("b (copy)")).exit_code == 0
+    result = run("b (copy)")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "renamed" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["bench2", "my-exports", "con1", "a.b", "_", "x" * 64])
 def test_names_that_are_like_those_are_fine(tmp_path, name):
     assert request(tmp_path, study=name).study == name

@@ -180,5 +180,5 @@ def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
         f"costs {lead.estimate:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
         f"the choice among {verdict.compared} ({lead.mean:+.2f} before): "
-        f"`export {study} --pick fastest` takes that."
+        f"`mvit2-search export {study} --pick fastest` takes that."
     )

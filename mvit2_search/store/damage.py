@@ -1,5 +1,6 @@
 """Whether a study is what was written to it; what can be restored where it is not, and how."""
 
+import json
 import os
 import shlex
 import sqlite3
@@ -55,20 +56,26 @@ def unreadable(folder: Path, name: str) -> StorageError:
 
 def _compare(folder: Path, contents: Contents, known: Known, backed_up: tuple[int, int]) -> None:
     """With the digests, and with the backup, which never has more."""
-    missing, changed = Digests(folder).differing(contents.texts(), known)
+    texts = contents.texts()
+    missing, changed = Digests(folder).differing(texts, known)
+    left = f"to go on with the {_amount(contents)} that are left"
     if changed:
-        raise _damaged(folder, f"{_listed(changed)} changed since written")
+        readable = all(_is_json(texts[name]) for name in changed)
+        as_it_is = (
+            f"to go on with the {_amount(contents)} in it as they are now, if study.digests is what is wrong"
+        )
+        raise _damaged(folder, f"{_listed(changed)} changed since written", keep=as_it_is if readable else None)
     if missing:
-        raise _damaged(folder, f"{_listed(missing)} missing", left=contents)
+        raise _damaged(folder, f"{_listed(missing)} missing", keep=left)
     if backed_up > (contents.trials, contents.scores):
-        raise _damaged(folder, f"holds {_amount(contents)}, fewer than the backup", left=contents)
+        raise _damaged(folder, f"holds {_amount(contents)}, fewer than the backup", keep=left)
 
 
-def _damaged(folder: Path, why: str, *, left: Contents | None = None) -> StorageError:
+def _damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError:
     """The refusal, with the commands that mend it.
 
     Args:
-        left: what is sound in the study, where that may do.
+        keep: in words, to go on with what is in the database, where that may do.
     """
     backup = _backup(folder)
     remedies = []
@@ -76,9 +83,9 @@ def _damaged(folder: Path, why: str, *, left: Contents | None = None) -> Storage
         remedies.append(
             f"{backup_path(folder).name} holds {_amount(backup)}; to go on from it: {_restore(folder)}"
         )
-    if left is not None:
+    if keep is not None:
         others = _put_aside(folder, [Digests(folder).path, backup_path(folder)])
-        remedies.append(f"to go on with the {_amount(left)} that are left: {others}")
+        remedies.append(f"{keep}: {others}")
     if not remedies:
         remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
     holder = find_holder(folder) if folder.is_dir() else None
@@ -136,6 +143,14 @@ def _traces(folder: Path) -> list[str]:
 def _amount(contents: Contents) -> str:
     scores = f" and {contents.scores} scores" if contents.scores else ""
     return f"{contents.trials} trials{scores}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(names: list[str], most: int = 3) -> str:

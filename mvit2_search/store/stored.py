@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
 from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport, Score, Trial, latency_of_json
+from mvit2_search.results_folder import check_study_name
 from mvit2_search.store.contents import Contents, Row, fact_name, read_probes, read_settings, trial_name
 from mvit2_search.store.damage import read_checked, unreadable
 from mvit2_search.store.lock import lock_path
@@ -138,4 +139,12 @@ def find_study(folder: Path) -> StoredStudy | None:
         return StoredStudy(folder, contents)
     if lock_path(folder).is_file() or database_path(folder).is_file():
         return None
-    raise SpecError(f"{folder}: no study here; `mvit2-search run --study {folder.name} ...` makes one")
+    raise SpecError(f"{folder}: no study here; {_remedy(folder.absolute().name)}")
+
+
+def _remedy(name: str) -> str:
+    try:
+        check_study_name(name)
+    except SpecError as err:
+        return f"and none can be made: {err}"
+    return f"`mvit2-search run --study {name} ...` makes one"
