@@ -157,6 +157,45 @@ def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, ru
     assert sum(t.is_trained_candidate for t in open_study(tmp_path / "results" / "test").trials()) == 4
 
 
+def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_too(
+    tmp_path, run_with_fakes, monkeypatch
+):
+    run_with_fakes()
+
+    class Killed(BaseException):
+        pass
+
+    def nothing(*_):
+        raise Killed
+
+    import mvit2_search.search.driver as driver
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "create_study", nothing)
+        with pytest.raises(Killed):
+            run_with_fakes(device=UPDATED, flags=ALLOWED)
+    proxy = FormulaProxy()
+    done = run_with_fakes(device=UPDATED, proxy=proxy)
+    assert done.exit_code == 0, done.output
+    assert "the accuracies of 4 candidates" in done.output
+    assert proxy.trained == []
+
+
+def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, monkeypatch):
+    import mvit2_search.search.driver as driver
+
+    reads, usual = [], driver.load_dataset
+
+    def counted(*arguments, **options):
+        reads.append(arguments)
+        return usual(*arguments, **options)
+
+    monkeypatch.setattr(driver, "load_dataset", counted)
+    for _ in range(2):
+        assert run_with_fakes(flags=ALLOWED).exit_code == 0
+    assert len(reads) == 2
+
+
 def test_what_depends_on_other_inputs_is_not_taken_over(tmp_path, run_with_fakes):
     run_with_fakes()
     proxy = FormulaProxy()

@@ -162,7 +162,7 @@ class Killed(BaseException):
 
 @pytest.mark.usefixtures("instant_export", "images")
 @pytest.mark.parametrize(
-    "space, trials, seed, kills",
+    ("space", "trials", "seed", "kills"),
     [("blocks", 12, 0, (8,)), pytest.param("attention", 24, 3, (11, 19, 26), marks=pytest.mark.slow)],
 )
 def test_a_search_killed_before_a_trial_is_chosen_proposes_what_an_unbroken_one_does(
@@ -183,7 +183,8 @@ def test_a_search_killed_before_a_trial_is_chosen_proposes_what_an_unbroken_one_
             return latency_ms
 
         again = replace(asked, study=f"killed-{kill}")
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Samplers, "_measure", dying)
+        monkeypatch.setattr(Samplers, "_measure", dying)
+        with pytest.raises(Killed):
             search(again, device=scattered_device())
+        monkeypatch.setattr(Samplers, "_measure", usual)
         assert proposed(search(again, device=scattered_device())) == first, kill

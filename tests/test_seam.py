@@ -121,6 +121,15 @@ def test_other_numbers_are_numbers(tmp_path, run_with_fakes, value):
     assert "60.00 %" in done.output
 
 
+def test_a_balanced_accuracy_of_numpy_is_a_number(tmp_path, run_with_fakes):
+    score = EpochScore(epoch=1, accuracy_pct=60.0, balanced_pct=np.float32(50))
+    done = run_with_fakes(proxy=Odd(lambda: iter([score])))
+    assert done.exit_code == 0, done.output
+    assert 50.0 in {
+        getattr(t.outcome, "balanced_pct", None) for t in open_study(tmp_path / "results/test").trials()
+    }
+
+
 @pytest.mark.parametrize("name", ["nan", "150", "nothing", "ValueError"])
 def test_in_the_confirmation_and_in_the_control_too(tmp_path, run_with_fakes, name):
     done = run_with_fakes("--control", "1", proxy=Odd(ODD[name], first=8, last=9))

@@ -6,7 +6,7 @@ from pathlib import Path
 from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.records import Passport
 from mvit2_search.results_folder import OTHER_DEVICES
-from mvit2_search.store import Study, driver_lock, find_study
+from mvit2_search.store import Study, driver_lock, find_study, open_study
 
 
 def refuse_other_device(study: Study, here: Passport) -> None:
@@ -19,8 +19,16 @@ def refuse_other_device(study: Study, here: Passport) -> None:
         )
 
 
+def is_of_another_device(folder: Path, here: Passport) -> bool:
+    """Whether there is a study in `folder` that has latencies of another device."""
+    if not (folder / "study.db").is_file():
+        return False
+    study = find_study(folder)
+    return study is not None and study.fact("passport") is not None and bool(here.differences(study.passport))
+
+
 def set_aside(folder: Path, here: Passport) -> Path | None:
-    """Move the study in `folder` away if it was begun on another device.
+    """Move the study in `folder`, which is there, away if it was begun on another device.
 
     Returns:
         Where it is now, under its own name so that every command still reads it; None where nothing was moved.
@@ -29,12 +37,10 @@ def set_aside(folder: Path, here: Passport) -> Path | None:
         StudyConflict: a driver holds it.
         StorageError: it cannot be moved.
     """
-    if not (folder / "study.db").is_file():
-        return None
     with driver_lock(folder):
-        study = find_study(folder)
-        if study is None or study.fact("passport") is None or not here.differences(study.passport):
+        if not is_of_another_device(folder, here):
             return None
+        study = open_study(folder)
         target = _free_folder(folder.parent / OTHER_DEVICES / study.passport.digest) / folder.name
         try:
             target.parent.mkdir(parents=True)

@@ -27,7 +27,12 @@ from mvit2_search.search.baselines import is_width_left, run_baselines
 from mvit2_search.search.candidates import search_candidates
 from mvit2_search.search.confirmation import confirm, is_anything_left
 from mvit2_search.search.control import run_control
-from mvit2_search.search.device_change import refuse_other_device, set_aside, set_aside_before
+from mvit2_search.search.device_change import (
+    is_of_another_device,
+    refuse_other_device,
+    set_aside,
+    set_aside_before,
+)
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
@@ -39,7 +44,7 @@ from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.search.watch import Watch
 from mvit2_search.space import SearchSpace, load_space
-from mvit2_search.store import Study, StoredStudy, create_study, driver_lock
+from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
@@ -116,6 +121,8 @@ def _dataset(request: Request) -> Dataset:
 
 def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
     """Set a study of another device aside, once the data are known to be there for the new one."""
+    if not is_of_another_device(request.folder, here):
+        return
     _dataset(request)
     if old := set_aside(request.folder, here):
         listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
@@ -133,9 +140,8 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
 def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
     if study.fact("inputs") is None:
-        if request.allow_device_change:
-            before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
-            study.set_fact("accuracies_from", before)
+        before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
+        study.set_fact("accuracies_from", before)
         study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)

@@ -48,13 +48,18 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
     found = False
     with failures_as(TrainingError):
         for score in run():
+            balanced = score.balanced_pct
             fault = accuracy_fault(score.accuracy_pct)
-            if score.balanced_pct is not None:
-                fault = fault or accuracy_fault(score.balanced_pct)
+            if balanced is not None:
+                fault = fault or accuracy_fault(balanced)
             if fault:
                 raise TrainingError(f"{fault}, after epoch {score.epoch}")
             found = True
-            yield replace(score, accuracy_pct=float(score.accuracy_pct))
+            yield replace(
+                score,
+                accuracy_pct=float(score.accuracy_pct),
+                balanced_pct=None if balanced is None else float(balanced),
+            )
         if not found:
             raise TrainingError("it ended without a score")
 
