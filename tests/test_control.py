@@ -200,6 +200,7 @@ def test_control_csv_lists_every_draw_and_is_not_there_without(tmp_path):
     page = (study.folder / "report.html").read_text()
     assert "orders of 3 architectures" in page
     assert "Against random: hypervolume" in page
+    assert "a smaller one that failed and succeeds at a later start moves it" in page
 
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -236,6 +237,13 @@ def test_the_table_counts_trained_candidates_alone_from_a_fixed_reference():
     assert table.reference == (65.0, 20.0)  # ten points below the smallest width; 90 % at 9 ms is no candidate
     assert table.search == (50.0, 50.0, 100.0, 100.0)  # 5 * 10, then 5 * 10 + 10 * 5, and 21 ms is over the budget
     assert table.band is table.comparison is None
+
+
+def test_a_smaller_width_that_succeeds_at_a_later_start_moves_the_reference():
+    whole = summary([trial(2, finished(70, 10))])
+    lost = replace(SMALLEST, outcome=Failed(reason="training", message="out of memory"))
+    before, after = (hypervolume_table(replace(whole, outside=[*rows])) for rows in ([lost], [lost, SMALLEST]))
+    assert (before.reference[0], after.reference[0]) == (80.0, 65.0)
 
 
 def test_the_reference_is_guessing_where_the_smallest_width_is_hardly_better():

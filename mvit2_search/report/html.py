@@ -98,9 +98,10 @@ def _hypervolume(table: HypervolumeTable | None) -> str:
         return "<p>There is none before a published width and a candidate have been trained.</p>"
     accuracy, latency = table.reference
     note = (
-        f"The area that the front covers from {accuracy:.2f} %, ten points below the smallest published width (or "
-        f"guessing, if that is more), and from the budget of {latency:.2f} ms. This reference point stands "
-        "before the first candidate, as published widths are trained first."
+        f"The area that the front covers from {accuracy:.2f} %, ten points below the smallest published width "
+        f"that was trained (or guessing, if that is more), and from the budget of {latency:.2f} ms. Candidates "
+        "do not move this reference point, as published widths are trained first; a smaller one that failed and "
+        "succeeds at a later start moves it."
     )
     words = f"After {len(table.search)} trained candidates the search is at {table.search[-1]:.1f} points x ms."
     control = _NO_CONTROL

@@ -79,10 +79,11 @@ def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
 
 
 def _reference(summary: Summary) -> tuple[float, float] | None:
-    """Ten points below the smallest published width, and the budget.
+    """Ten points below the smallest published width that was trained, and the budget.
 
-    It is trained before any candidate, so this does not move when the study goes on. Less accurate networks are
-    of no use to anybody; with guessing as the reference, the fastest of them would decide the hypervolume.
+    Widths are trained before any candidate, so this moves only where a smaller one has failed and succeeds at a
+    later start. Less accurate networks are of no use to anybody; with guessing as the reference, the fastest of
+    them would decide the hypervolume.
     """
     found = [t for t in summary.all_trials if t.baseline is not None and isinstance(t.outcome, Finished)]
     smallest = min(found, key=lambda t: t.params, default=None)
