@@ -76,7 +76,8 @@ def test_an_address_space_that_is_too_small_is_no_traceback(tmp_path):
     command = [sys.executable, "-c", code, "run", "--data", "images", *options, "--image-size", "2500"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 4, done.stderr
-    assert "40 images of 2500 x 2500 pixels take 750 MB of memory" in done.stderr
+    assert "40 images of 2500 x 2500 pixels take 750 MB of memory, more than this process may have" in done.stderr
+    assert " free" not in done.stderr  # the system has more
     assert "Traceback" not in done.stderr
 
 
@@ -85,13 +86,14 @@ def test_memory_that_runs_out_while_decoding_is_no_broken_image(tmp_path, monkey
         raise MemoryError
 
     monkeypatch.setattr(reading, "decode", decode)
-    with pytest.raises(DataError, match="20 images of 8 x 8 pixels take 0 MB of memory"):
+    with pytest.raises(DataError, match="20 images of 8 x 8 pixels take 0 MB of memory, more than"):
         load_dataset(str(write_images(tmp_path / "images", {"a": 10, "b": 10})), image_size=8, max_train=100)
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    (tmp_path / "cgroup").write_text("0::/pod/one\n")
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "_GROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_own_group", lambda: "pod/one")
     whole = memory.free_bytes()
     group = tmp_path / "pod"
     (group / "one").mkdir(parents=True)
@@ -101,9 +103,41 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert memory.free_bytes() == 1_500_000 < whole
 
 
+@pytest.mark.parametrize("own", ["pod/one", ""])  # a container may see the host's path, or none
+def test_a_containers_limit_under_the_first_version_counts(tmp_path, monkeypatch, own):
+    (tmp_path / "cgroup").write_text(f"5:cpu,cpuacct:/other\n4:memory:/{own}\n1:name=systemd:/\n0::/init.scope\n")
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    group = tmp_path / "memory" / own
+    group.mkdir(parents=True)
+    for name, text in {
+        "limit_in_bytes": "5000000\n",
+        "usage_in_bytes": "4000000\n",
+        "stat": "inactive_file 7\ntotal_inactive_file 500000\n",
+    }.items():
+        (group / f"memory.{name}").write_text(text)
+    assert memory.free_bytes() == 1_500_000
+
+
+def test_where_the_system_tells_nothing_of_its_memory_nothing_is_refused(monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr(memory.os, "sysconf")
+    monkeypatch.setattr(memory, "_SYSTEM", Path("gone"))
+    monkeypatch.setattr(memory, "_GROUPS", Path("gone"))
+    assert memory.free_bytes() is None
+    assert memory.pixel_array(2, 3, 1, name="x").shape == (2, 3, 3, 1)
+    monkeypatch.setattr(memory.np, "empty", raises_memory_error)
+    with pytest.raises(DataError, match="more than this process may have"):
+        memory.pixel_array(2, 3, 1, name="x")
+
+
+def raises_memory_error(*_):
+    raise MemoryError
+
+
 def test_free_memory_is_at_most_all_of_it():
     assert 0 < memory.free_bytes() <= memory.os.sysconf("SC_PHYS_PAGES") * memory.os.sysconf("SC_PAGE_SIZE")
-    assert Path("/proc/meminfo").exists() or memory.free_bytes() == memory._system_bytes()
+    assert Path("/proc/meminfo").exists() or [memory.free_bytes()] == memory._system_bytes()
 
 
 def test_arrays_hold_bytes():

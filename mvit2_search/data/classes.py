@@ -11,6 +11,8 @@ from mvit2_search.data.walk import THUMBNAILS, Found, Walker
 from mvit2_search.data.words import counted, names_below, shown
 from mvit2_search.errors import DataError
 
+_Classes = dict[str, list[Path]]
+
 
 @dataclass(kw_only=True)
 class Folder:
@@ -26,15 +28,15 @@ class Folder:
 
     root: Path
     layout: Layout
-    train: Files = field(default_factory=dict)
-    val: Files | None = None
-    test: Files | None = None
+    train: _Classes = field(default_factory=dict)
+    val: _Classes | None = None
+    test: _Classes | None = None
     below: list[Found] = field(default_factory=list)
     beside: list[Found] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     @property
-    def parts(self) -> list[tuple[Path, Files]]:
+    def parts(self) -> list[tuple[Path, _Classes]]:
         """The folders of the parts in use, the training images first."""
         layout = self.layout
         parts = [(layout.train, self.train), (layout.val, self.val), (layout.test, self.test)]
@@ -63,7 +65,7 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     return folder
 
 
-def _by_class(root: Path, walker: Walker, folder: Folder) -> dict[str, list[Path]]:
+def _by_class(root: Path, walker: Walker, folder: Folder) -> _Classes:
     classes = walker.folders(root)
     refuse_parts_as_classes(root, classes, walker)
     found = {}
@@ -75,7 +77,7 @@ def _by_class(root: Path, walker: Walker, folder: Folder) -> dict[str, list[Path
     return found
 
 
-def _held_out(root: Path | None, walker: Walker, folder: Folder) -> Files | None:
+def _held_out(root: Path | None, walker: Walker, folder: Folder) -> _Classes | None:
     """The classes of a held-out part, or None where its one sub-folder is no class: images without labels."""
     if root is None:
         return None

@@ -7,7 +7,12 @@ import numpy as np
 
 from mvit2_search.errors import DataError
 
-_GROUPS = Path("/sys/fs/cgroup")
+_SYSTEM, _OWN, _GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+# of both versions of control groups: the limit, what is used, the part of it that gives way: cached files
+_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarray:
@@ -17,7 +22,7 @@ def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarra
         DataError: they are larger than the memory that is free.
     """
     needed, free = count * size * size * channels, free_bytes()
-    if needed > free:
+    if free is not None and needed > free:
         raise out_of_memory(count, size, channels, name=name)
     try:
         return np.empty((count, size, size, channels), np.uint8)
@@ -27,51 +32,56 @@ def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarra
 
 def out_of_memory(count: int, size: int, channels: int, *, name: str) -> DataError:
     """What to say where the images of a data set need more than there is."""
-    needed = _size(count * size * size * channels)
+    needed, free = count * size * size * channels, free_bytes()
+    left = (
+        f"and {_size(free)} are free" if free is not None and needed > free else "more than this process may have"
+    )
     return DataError(
-        f"{name}: {count:,} images of {size} x {size} pixels take {needed} of memory, and {_size(free_bytes())} "
-        "are free; use a smaller --image-size, or fewer images by --images-per-epoch"
+        f"{name}: {count:,} images of {size} x {size} pixels take {_size(needed)} of memory, {left}; "
+        "use a smaller --image-size, or fewer images by --images-per-epoch"
     )
 
 
-def free_bytes() -> int:
+def free_bytes() -> int | None:
     """Memory that can be used without swapping: what the system has left, or a container's limit if that is less.
 
-    Where the system does not say what is left, all of its memory.
+    Where the system does not say what is left, all of its memory; None where it does not say that either.
     """
-    return min([_system_bytes(), *_group_bytes()])
+    return min([*_system_bytes(), *_group_bytes()], default=None)
 
 
-def _system_bytes() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _system_bytes() -> list[int]:
+    lines = _SYSTEM.read_text().splitlines() if _SYSTEM.exists() else []
+    if available := [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]:
+        return available
+    return [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
 
 
 def _group_bytes() -> list[int]:
-    """What the limits of this process's control group and those above it leave."""
-    folder = _GROUPS / _own_group()
-    return [left for group in (folder, *folder.parents) if (left := _left_in(group)) is not None]
+    """What the limits of this process's control groups and those above them leave."""
+    found = []
+    for kind, folder in _own_groups():
+        found += [_left_in(group, *_FILES[kind]) for group in (folder, *folder.parents)]
+    return [left for left in found if left is not None]
 
 
-def _own_group() -> str:
+def _own_groups() -> list[tuple[str, Path]]:
+    """The control groups that may limit the memory, by what `_FILES` calls them."""
     try:
-        return Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2].lstrip("/")
+        lines = [line.split(":", 2) for line in _OWN.read_text().splitlines()]
     except OSError:  # not Linux
-        return ""
+        return []
+    own = [(kind, path.lstrip("/")) for _, kinds, path in lines for kind in kinds.split(",") if kind in _FILES]
+    return [(kind, _GROUPS / kind / path) for kind, path in own]
 
 
-def _left_in(group: Path) -> int | None:
+def _left_in(group: Path, limit: str, used: str, gives_way: str) -> int | None:
     try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
+        left = int((group / limit).read_text()) - int((group / used).read_text())
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such group, or "max": no limit
         return None
-    # cached files give way
-    return max(0, limit - used + int(counts.get("inactive_file", 0)))
+    return max(0, left + int(counts.get(gives_way, 0)))
 
 
 def _size(count: int) -> str:
