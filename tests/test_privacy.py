@@ -3,18 +3,21 @@
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import mvit2_search.timer as timer
 from conftest import write_images
 from exports import FEW, exported
 from fakes import AGREES, fake_export, request, search
 from mvit2_search.arch_yaml import arch_yaml
+from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
 from watched import Watched, run_watched
@@ -147,6 +150,30 @@ def test_a_command_asks_for_no_socket_and_writes_to_the_results_alone(name, desk
     done = watched(desk, str(TESTS / "quick.py"), *CALLS[name])
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.sockets, outside(done, desk)) == ([], [])
+
+
+def test_importing_the_package_tells_torch_nothing(desk):
+    """Somebody's notebook may compile with torch: into the place that torch chooses."""
+    code = "import os; before = dict(os.environ); import mvit2_search.api, mvit2_search.models; "
+    code += "print(sorted(os.environ.items() - before.items()))"
+    env = environment(desk / "home", desk / "temporary")
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in done.stdout
+
+
+def test_what_torch_compiles_in_a_command_is_where_not_everybody_may_write(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    assert CliRunner().invoke(cli, ["--version"]).exit_code == 0
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.is_dir()
+    assert not folder.stat().st_mode & stat.S_IWOTH
+
+
+def test_a_folder_that_the_user_names_for_it_stays(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    CliRunner().invoke(cli, ["--version"])
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
 def test_what_a_library_or_a_child_does_is_seen(desk):

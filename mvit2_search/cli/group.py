@@ -1,12 +1,15 @@
 """`mvit2-search` and how its commands are found: each is imported when it is called."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
 
+import mvit2_search
 from mvit2_search.cli.terminal import give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
 from mvit2_search.printable import printable
@@ -25,10 +28,19 @@ COMMANDS = {
 }
 
 
+def _name_compiler_folder() -> None:
+    """Keep torch from making a folder in the temporary one for what it compiles: here, it compiles nothing.
+
+    This package's own folder is there, and whoever may write to it may change the program anyway.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(mvit2_search.__file__).parent))
+
+
 class LazyGroup(click.Group):
     """Imports a command when it is asked for, and turns this package's errors into a line and a code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
+        _name_compiler_folder()
         show_what_cannot_be_encoded()
         try:
             return super().main(*args, **extra)
