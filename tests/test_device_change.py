@@ -196,13 +196,19 @@ def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, m
     assert len(reads) == 2
 
 
-def test_what_depends_on_other_inputs_is_not_taken_over(tmp_path, run_with_fakes):
-    run_with_fakes()
+def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, run_with_fakes):
+    """A mistyped seed would hide a good study among those of other devices."""
+    assert run_with_fakes().exit_code == 0
+    wrong = run_with_fakes("--seed", "1", device=UPDATED, flags=ALLOWED)
+    assert wrong.exit_code == 3
+    assert "seed: was 0, now 1" in wrong.stderr
+    assert not (tmp_path / "results" / "other-devices").exists()
     proxy = FormulaProxy()
-    done = run_with_fakes("--seed", "1", device=UPDATED, proxy=proxy, flags=ALLOWED)
-    assert done.exit_code == 0, done.output
-    assert "nothing is kept" in done.output
-    assert not [t for t in open_study(tmp_path / "results" / "test").trials() if t.accuracy_from]
+    other_budget = run_with_fakes(
+        "--latency-budget", "mobilevitv2-1.0", device=UPDATED, proxy=proxy, flags=ALLOWED
+    )
+    assert other_budget.exit_code == 0, other_budget.output
+    assert [t for t in open_study(tmp_path / "results" / "test").trials() if t.accuracy_from]
 
 
 def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):

@@ -1,7 +1,7 @@
 """The driver: opens the study, and takes it from wherever it stands to its end."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from mvit2_search.search.device_change import (
 from mvit2_search.search.evaluate import Evaluator
 from mvit2_search.search.events import Listener
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.kept import KeptAccuracies
+from mvit2_search.search.kept import HOLDING, KeptAccuracies
 from mvit2_search.search.request import Request, parse_budget
 from mvit2_search.search.seam import CheckedDevice, checked
 from mvit2_search.search.stop import Stop
@@ -44,7 +44,7 @@ from mvit2_search.search.stopping import make_stopping_rule
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.search.watch import Watch
 from mvit2_search.space import SearchSpace, load_space
-from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
+from mvit2_search.store import StoredStudy, Study, create_study, driver_lock, open_study
 from mvit2_search.train import keep_freed_memory, resolve_train_device
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
@@ -84,7 +84,7 @@ def run_search(
     check_space(source, space)
     interrupt.check()
     if request.allow_device_change:
-        _start_anew(request, here, listener)
+        _start_anew(request, here, listener, lambda data: inputs_of(request, space, data, proxy))
     with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
         watch.phase("loading images")
         dataset = _dataset(request)
@@ -119,11 +119,14 @@ def _dataset(request: Request) -> Dataset:
     )
 
 
-def _start_anew(request: Request, here: Passport, listener: Listener) -> None:
-    """Set a study of another device aside, once the data are known to be there for the new one."""
+def _start_anew(
+    request: Request, here: Passport, listener: Listener, inputs: Callable[[Dataset], dict[str, Any]]
+) -> None:
+    """Set a study of another device aside, once it is known that its accuracies hold for the new one."""
     if not is_of_another_device(request.folder, here):
         return
-    _dataset(request)
+    old_study, asked = open_study(request.folder), inputs(_dataset(request))
+    refuse_changes(old_study, old_study.fact("inputs") | {name: asked[name] for name in HOLDING})
     if old := set_aside(request.folder, here):
         listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 

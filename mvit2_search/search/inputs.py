@@ -10,7 +10,7 @@ from mvit2_search.flat import flat
 from mvit2_search.proxies import Proxy
 from mvit2_search.search.request import Request, budget_text, parse_budget
 from mvit2_search.space import SearchSpace
-from mvit2_search.store import Study
+from mvit2_search.store import StoredStudy
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 
@@ -41,7 +41,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
     }
 
 
-def refuse_changes(study: Study, inputs: Mapping[str, Any]) -> None:
+def refuse_changes(study: StoredStudy, inputs: Mapping[str, Any]) -> None:
     """Raises StudyConflict, naming each difference, where the study was made with other inputs."""
     before, now = (_compared(one) for one in (study.fact("inputs"), inputs))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]

@@ -14,7 +14,7 @@ from mvit2_search.proxies import EpochScore
 from mvit2_search.records import Failed, Finished, Outcome, Stopped, Trial
 from mvit2_search.store import StoredStudy, open_study
 
-_HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
+HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
 _LABELS = ("space.name", "data.name")
 
 
@@ -96,5 +96,5 @@ def _curve(trial: Trial, study: StoredStudy) -> Curve:
 
 
 def _holding(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    held = {name: inputs[name] for name in _HOLDING}
+    held = {name: inputs[name] for name in HOLDING}
     return {key: value for key, value in flat(held) if key not in _LABELS}
