@@ -48,7 +48,6 @@ class TrialRunner:
     failures: list[Failed] = field(default_factory=list)  # since the last trial that did not fail
 
     def __post_init__(self) -> None:
-        self.trials = self.study.trials()
         self._recover()
         for trial in self.trials:
             self._learn(trial)
@@ -195,7 +194,9 @@ class TrialRunner:
 
     def _recover(self) -> None:
         """Close what a killed driver left open and queue it again, unless it is given up."""
-        for proposal in self.study.unfinished():
+        unfinished = self.study.unfinished()
+        self.trials = self.study.trials()  # with those that only lacked their state
+        for proposal in unfinished:
             if proposal.params.keys() != {axis.name for axis in self.space.axes}:
                 self.study.abandon(proposal.number)
                 continue
