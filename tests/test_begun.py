@@ -86,3 +86,15 @@ def test_a_database_that_a_kill_left_empty_beside_a_first_digest_is_a_new_study(
     if empty:
         database_path(asked.folder).touch()
     assert search(asked).fact("ended")
+
+
+def test_a_trial_whose_driver_died_between_its_record_and_its_state_counts_when_the_search_goes_on(tmp_path):
+    asked = request(tmp_path, trials=2, confirm_seeds=1)
+
+    def work():
+        real = store.Study._finish
+        store.Study._finish = lambda self, trial: real(self, trial) if trial.baseline else os._exit(137)
+        search(asked)
+
+    assert in_fork(work) == 137
+    assert sum(trial.is_trained_candidate for trial in search(asked).trials()) == 2

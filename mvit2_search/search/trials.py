@@ -48,9 +48,7 @@ class TrialRunner:
     failures: list[Failed] = field(default_factory=list)  # since the last trial that did not fail
 
     def __post_init__(self) -> None:
-        unfinished = self.study.unfinished()  # closes those that have a record
-        self.trials = self.study.trials()
-        self._recover(unfinished)
+        self._recover()
         for trial in self.trials:
             self._learn(trial)
 
@@ -194,8 +192,10 @@ class TrialRunner:
             if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None
         ]
 
-    def _recover(self, unfinished: Sequence[Proposal]) -> None:
+    def _recover(self) -> None:
         """Close what a killed driver left open and queue it again, unless it is given up."""
+        unfinished = self.study.unfinished()
+        self.trials = self.study.trials()  # with those that only lacked their state
         for proposal in unfinished:
             if proposal.params.keys() != {axis.name for axis in self.space.axes}:
                 self.study.abandon(proposal.number)
