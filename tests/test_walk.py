@@ -208,6 +208,21 @@ def test_the_programs_own_folders_among_the_images_are_no_classes(folder, run_on
         assert "of 2 classes: a, b" in again.output
 
 
+def test_exports_beside_the_classes_are_no_class(folder, run_on, monkeypatch):
+    """Before there is any study."""
+    monkeypatch.chdir(folder)
+    assert CliRunner().invoke(cli, ["export", "mobilevitv2-0.5", "--results", "."]).exit_code == 0
+    assert len(load_images(".", image_size=8, count=3)) == 3
+
+
+def test_a_class_called_bench_without_a_readable_image_is_named(folder, run_on):
+    (folder / "bench").mkdir()
+    (folder / "bench" / "1.heic").touch()
+    result = run_on(folder, "--results", str(folder))
+    assert result.exit_code == 4
+    assert "bench has no images" in result.stderr
+
+
 def test_a_class_may_be_called_like_a_folder_of_the_program(folder, run_on):
     write_images(folder, {"bench": 10})
     for trials in ("1", "2"):

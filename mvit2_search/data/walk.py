@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mvit2_search.data.formats import image_endings, is_image
-from mvit2_search.results_folder import LATENCIES, USED
+from mvit2_search.data.formats import image_endings, is_image, needs_plugin
+from mvit2_search.results_folder import EXPORTS, LATENCIES, USED
 
 _TOOLS = {
     *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
@@ -121,11 +121,15 @@ class Walker:
     def _keeps_results(self, folder: Path) -> bool:
         """Whether studies are or were to be written into it, which may hold the classes too."""
         there = _identity(folder) in self._results or (folder / LATENCIES).exists()
-        return there or any(_is_study(path) for path in folder.iterdir())
+        exported = any((folder / EXPORTS).glob("*/architecture.yaml"))
+        return there or exported or any(_is_study(path) for path in folder.iterdir())
 
     def _has_no_image(self, folder: Path) -> bool:
-        """A class may be called `bench`: its images tell it from what benchmarks write."""
-        return not any(is_image(path, self._endings) for path in folder.rglob("*") if path.is_file())
+        """A class may be called `bench`: its images tell it from what benchmarks write, readable or not."""
+        return not any(
+            path.is_symlink() or needs_plugin(path) or (path.is_file() and is_image(path, self._endings))
+            for path in folder.rglob("*")
+        )
 
 
 def _is_study(folder: Path) -> bool:
