@@ -100,6 +100,11 @@ def test_two_boards_with_the_same_cores_are_told_apart_by_the_least_that_is_know
     assert names[-1] == "0x41 0xd8e r3p1"
 
 
+def test_codes_are_the_same_in_upper_case():
+    upper = "CPU implementer\t: 0x41\nCPU variant\t: 0xA\nCPU part\t: 0xD4F\nCPU revision\t: 1\n"
+    assert chip_name(upper) == chip_name(upper.lower().replace("cpu", "CPU")) == "Neoverse-V2 r10p1"
+
+
 def test_the_board_of_the_kernel_stays_whether_a_container_hides_the_rest_or_not():
     cpuinfo = (RECORDED / "raspberry-pi-4.txt").read_text()
     assert chip_name(cpuinfo) == chip_name(cpuinfo, board="Raspberry Pi 4 Model B Rev 1.1", maker="Unknown")

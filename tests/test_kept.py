@@ -84,6 +84,14 @@ def edited(**changes):
         edited(reference_ms=0),
         edited(low_ms=None),
         edited(nonsense=1),
+        edited(latency_ms=10**400),
+        edited(flags="slow"),
+        edited(low_ms=7.5),
+        edited(high_ms=6.5),
+        *(
+            kept().to_json() | {"about": NETWORK.to_json() | {"num_classes": classes}}
+            for classes in ("x", 0, 2.0, True)
+        ),
     ],
 )
 def test_a_file_that_was_edited_by_hand_is_named_with_the_remedy(tmp_path, row):
@@ -94,7 +102,16 @@ def test_a_file_that_was_edited_by_hand_is_named_with_the_remedy(tmp_path, row):
         Measurements(tmp_path).get("a")
 
 
-@pytest.mark.parametrize("changes", [{"reference_ms": 0.0}, {"unit": 0}, {"reference_ms": "1"}, {"scatter": 3}])
+def test_so_are_lists_in_lists_without_end(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(StorageError, match=r"a\.json: cannot be read .* delete it to measure again"):
+        Measurements(tmp_path).get("a")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"reference_ms": 10**400}, {"reference_ms": 0.0}, {"unit": 0}, {"reference_ms": "1"}, {"scatter": 3}],
+)
 def test_so_is_a_reference(tmp_path, changes):
     write(tmp_path, "reference", {"known": KNOWN | changes})
     for read in (Measurements(tmp_path).networks, Measurements(tmp_path).reference):

@@ -99,9 +99,9 @@ def _arm_cores(blocks: list[Fields]) -> list[str]:
 
 
 def _arm_core(block: Fields) -> str:
-    codes = block.get("CPU implementer", "0x??"), block["CPU part"]
+    codes = block.get("CPU implementer", "0x??").lower(), block["CPU part"].lower()
     name = _PARTS.get(codes, " ".join(codes))
-    variant, revision = block.get("CPU variant", ""), block.get("CPU revision", "")
+    variant, revision = block.get("CPU variant", "").lower(), block.get("CPU revision", "")
     known = re.fullmatch(r"0x[0-9a-f]+", variant) and revision
     return f"{name} r{int(variant, 16)}p{revision}" if known else name
 

@@ -12,6 +12,10 @@ from mvit2_search.latency.reference import KnownReference
 from mvit2_search.records import AboutNetwork, Kept, Measurement, Passport, Samples
 
 _Parsed = TypeVar("_Parsed")
+_NONE_OF_OURS = (
+    *(ValueError, KeyError, TypeError, AttributeError, SpecError),
+    *(OverflowError, RecursionError),  # a number of hundreds of digits, lists in lists
+)
 
 
 class Measurements:
@@ -78,7 +82,7 @@ def _read(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed | None:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as err:
+    except (OSError, *_NONE_OF_OURS) as err:
         raise StorageError(f"{path}: cannot be read ({err}); delete it to measure again") from err
 
 

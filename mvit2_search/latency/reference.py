@@ -32,10 +32,14 @@ class KnownReference:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        """Raises ValueError, KeyError or TypeError where it is none: the file may have been edited by hand."""
+        """From a file that may have been edited by hand.
+
+        Raises:
+            ValueError, KeyError, TypeError, OverflowError: it is none.
+        """
         trials = tuple(UnitTrial(**trial) for trial in row["aa_test"])
         known = cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
-        if not 0 < known.reference_ms < math.inf or known.unit not in range(1, 1_000):
+        if not (math.isfinite(known.reference_ms) and known.reference_ms > 0) or known.unit not in range(1, 1_000):
             raise ValueError(f"reference_ms is {known.reference_ms}, unit is {known.unit}")
         return known
 

@@ -62,10 +62,10 @@ class Kept:
         """Also of the files of earlier versions.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError, SpecError: it is none.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError, SpecError: it is none.
         """
         return cls(
-            measurement=_checked(Measurement.from_json(row["measurement"])),
+            measurement=_measurement(row["measurement"]),
             about=_about(row.get("about")),
             visits=tuple(map(_visit, row.get("visits", ()))),
         )
@@ -76,16 +76,23 @@ def _about(row: dict[str, Any] | None) -> About | None:
         return None
     if "mixer" in row:
         return AboutMixer(mixer=row["mixer"], tokens=row["tokens"], channels=row["channels"])
-    arch = ArchConfig.from_json(row["arch"])
-    return AboutNetwork(arch=arch, num_classes=row["num_classes"], formulation=row["formulation"])
+    arch, num_classes = ArchConfig.from_json(row["arch"]), row["num_classes"]
+    if type(num_classes) is not int or num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes!r}")
+    return AboutNetwork(arch=arch, num_classes=num_classes, formulation=row["formulation"])
 
 
-def _checked(measurement: Measurement) -> Measurement:
+def _measurement(row: dict[str, Any]) -> Measurement:
     """The measurement, if its figures are such: a file may have been edited by hand."""
+    if not isinstance(row["flags"], list):  # a text would be taken for its letters
+        raise ValueError(f"flags is {row['flags']!r}")
+    measurement = Measurement.from_json(row)
     for name in (*_POSITIVE, *_FINITE):
         value = getattr(measurement, name)
         if not math.isfinite(value) or (name in _POSITIVE and value <= 0):
             raise ValueError(f"{name} is {value}")
+    if not measurement.low_ms <= measurement.latency_ms <= measurement.high_ms:
+        raise ValueError(f"latency_ms is {measurement.latency_ms}, outside of its interval")
     return measurement
 
 
