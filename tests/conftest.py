@@ -66,10 +66,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that time or start whole searches run in one process, one after the other, where there are several."""
+    """Slow tests of one file run in one process, one after the other, where there are several: they share fixtures."""
     for item in items:
         if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("slow"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def need_device(name: str, *modules: str) -> None:
