@@ -66,7 +66,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests of one file run in one process, one after the other, where there are several: they share fixtures."""
+    """Slow tests of one file run in one process, where there are several: they share fixtures."""
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
