@@ -68,8 +68,9 @@ class Search:
     def __init__(self, count: int, quick: Callable[[ArchConfig], float] | None) -> None:
         self.space = load_space("blocks")
         self.study = optuna.create_study(directions=["maximize", "minimize"])
-        latencies = SimpleNamespace(quick=quick, kept=list)
+        latencies = SimpleNamespace(quick=quick)
         self.runner: Any = SimpleNamespace(
+            study=SimpleNamespace(probes=dict, outside=list),  # nothing was timed before a trial was chosen
             trials=[],
             known={},
             num_classes=CLASSES,
