@@ -13,7 +13,7 @@ from mvit2_search.arch import ChannelOrder
 
 def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder) -> Tensor:
     """uint8 grey or RGB images to float [N, 3, S, S] in [0, 1], channels last in memory."""
-    ordered_NSSC = pixels_NSSC if order == "RGB" else pixels_NSSC[..., ::-1].copy()  # torch takes no negative strides
+    ordered_NSSC = pixels_NSSC if order == "RGB" else pixels_NSSC[..., ::-1].copy()  # no negative strides
     x_NCSS = torch.from_numpy(ordered_NSSC).permute(0, 3, 1, 2).float().div_(255)
     return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
