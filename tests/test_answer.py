@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
+from commands import invoke
 from fakes import FormulaProxy, request, search
-from mvit2_search.cli import cli
 from mvit2_search.search import Interrupt, Silent
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
-
-
-def invoke(*words):
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 def answer(folder):

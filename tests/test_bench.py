@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import mvit2_search.bench.attention as attention_bench
+from commands import invoke
 from fakes import AGREES, macs_device, measurement, request, search
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.bench import bench_attention, bench_models, write_attention, write_models
@@ -289,8 +290,8 @@ def test_this_machine_times_mixers(tmp_path, timed):
     assert 0 < few.timing.latency_ms < many.timing.latency_ms
 
 
-def invoke(*args):
-    return CliRunner().invoke(cli, ["bench", *map(str, args)])
+def bench(*words):
+    return invoke("bench", *words)
 
 
 @pytest.mark.usefixtures("instant_export", "instant_mixers")
@@ -300,7 +301,7 @@ class TestCommand:
         monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: power_device())
 
     def test_models_prints_both_tables_the_device_and_the_files(self, tmp_path):
-        result = invoke("models", "--results", tmp_path)
+        result = bench("models", "--results", tmp_path)
         assert result.exit_code == 0, result.output
         lines = result.stdout.splitlines()
         (head,) = [line for line in lines if line.startswith("network") and "ms here" in line]
@@ -317,29 +318,29 @@ class TestCommand:
         device = power_device()
         device.weather = lambda *_: 1.5 if not (tmp_path / ".latencies").is_dir() else 1.0  # until it is known
         monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: device)
-        rows = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)["networks"]
+        rows = json.loads(bench("models", "--json", "--results", tmp_path).stdout)["networks"]
         per_mac = {round(row["latency_ms"] / row["macs"] * 1e9, 6) for row in rows}
         assert per_mac == {30.0}
         assert {row["flags"] for row in rows} == {"fast"}
 
     def test_json_is_nothing_but_json(self, tmp_path):
-        found = json.loads(invoke("models", "--json", "--results", tmp_path).stdout)
+        found = json.loads(bench("models", "--json", "--results", tmp_path).stdout)
         assert found["passport"]["chip"] == "scripted chip"
         assert [row["network"] for row in found["networks"]] == list(published_networks())
         assert len(found["published"]) == len(published_rows())
-        found = json.loads(invoke("attention", "--json", "--results", tmp_path).stdout)
+        found = json.loads(bench("attention", "--json", "--results", tmp_path).stdout)
         assert [row["slope"] for row in found["slopes"]] == pytest.approx([2, 1, 0.5])
         assert len(found["mixers"]) == 27
         assert len(found["files"]) == 4
 
     def test_attention_prints_its_three_tables(self, tmp_path):
-        lines = invoke("attention", "--results", tmp_path).stdout.splitlines()
+        lines = bench("attention", "--results", tmp_path).stdout.splitlines()
         slopes = lines[next(i for i, line in enumerate(lines) if "log-log slope" in line) :]
         assert slopes[1].split() == ["multi_head", "1,024", "2.00", "2.00", "to", "2.00", "5"]
         assert any(line.startswith("linformer") and "10.2" in line for line in lines)
 
     def test_mixers_beside_networks_disturb_no_other_command(self, tmp_path, images, monkeypatch):
-        assert invoke("attention", "--results", tmp_path).exit_code == 0
+        assert bench("attention", "--results", tmp_path).exit_code == 0
         monkeypatch.setattr("mvit2_search.latencies.make_device", lambda name: power_device())
         (folder,) = tmp_path.glob(".latencies/*")
         for width in range(20):
@@ -365,13 +366,13 @@ class TestCommand:
 
         monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: Gone(script=lambda a, i: 1.0))
         for command in ("models", "attention"):
-            result = invoke(command, "--results", tmp_path)
+            result = bench(command, "--results", tmp_path)
             assert (result.exit_code, result.stderr) == (4, "error: the cable is out\n")
         assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML")
 def test_core_ml_elsewhere_exits_4(tmp_path):
-    result = invoke("models", "--device", "coreml", "--results", tmp_path)
+    result = bench("models", "--device", "coreml", "--results", tmp_path)
     assert result.exit_code == 4
     assert "only on macOS" in result.stderr

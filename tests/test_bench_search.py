@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from commands import invoke
 from mvit2_search.bench.search import PEERS, bench_search
 from mvit2_search.bench.search import run as running
 from mvit2_search.bench.search.peers import KNOWS
@@ -18,7 +18,6 @@ from mvit2_search.bench.search.row import marks, search_row
 from mvit2_search.bench.search.rows import SearchRow, append_rows, read_rows
 from mvit2_search.bench.search.run import SearchBench, rows_file
 from mvit2_search.bench.search.tables import mean_of, search_rows, search_tables
-from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, SpecError
 from mvit2_search.pareto import hypervolume
 
@@ -286,17 +285,17 @@ def test_tables():
     assert (row["gap_100_pct"], row["gap_200_pct"], row["reference_accuracy"]) == (2, None, -4.7)
 
 
-def invoke(*args):
-    return CliRunner().invoke(cli, ["bench", "search", *map(str, args)])
+def command(*words):
+    return invoke("bench", "search", *words)
 
 
 def test_the_command_prints_and_writes_tables(tmp_path):
     asked = ("--problems", "zdt1", "--peers", "random,nsga2", "--seeds", 2, "--evaluations", 5)
-    shown = invoke(*asked, "--results", tmp_path)
+    shown = command(*asked, "--results", tmp_path)
     assert shown.exit_code == 0, shown.output
     assert "gap % at 5" in shown.stdout
     assert "4 of 4" not in shown.stderr
-    again = invoke(*asked, "--results", tmp_path, "--json")
+    again = command(*asked, "--results", tmp_path, "--json")
     assert "4 of 4 rows" in again.stderr
     data = json.loads(again.stdout)
     assert [row["sampler"] for row in data["samplers"]] == ["random", "nsga2"]
@@ -308,7 +307,7 @@ def test_the_command_prints_and_writes_tables(tmp_path):
 
 @pytest.mark.parametrize(("option", "known"), [("--problems", "nb201-cifar10, "), ("--peers", "random, ")])
 def test_unknown_names_are_named(tmp_path, option, known):
-    result = invoke("--problems", "zdt1", option, "other", "--results", tmp_path)
+    result = command("--problems", "zdt1", option, "other", "--results", tmp_path)
     assert result.exit_code == 2
     assert "'other': expected one of" in result.stderr
     assert known in result.stderr
@@ -333,7 +332,7 @@ def test_a_missing_package_is_named_with_the_remedy(package, call, monkeypatch):
 def test_a_missing_package_ends_the_command_with_4(tmp_path, monkeypatch):
     make_problem.cache_clear()
     monkeypatch.setitem(sys.modules, "pymoo.problems", None)
-    result = invoke("--problems", "zdt1", "--results", tmp_path)
+    result = command("--problems", "zdt1", "--results", tmp_path)
     assert result.exit_code == 4
     assert "pip install 'mvit2-search[bench]'" in result.stderr
 

@@ -15,8 +15,8 @@ import click
 import onnx
 import pytest
 import yaml
-from click.testing import CliRunner
 
+from commands import invoke
 from conftest import write_images
 from fakes import request, search
 from mvit2_search.arch import ArchConfig
@@ -28,10 +28,6 @@ from mvit2_search.store import driver_lock
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
-
-
-def invoke(*args):
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import sqlite3
 import subprocess
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
 
 import mvit2_search.store.damage as damage
+from commands import invoke
 from fakes import FormulaProxy, macs_device, request, search
 from forks import in_fork
-from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
-from mvit2_search.search import Interrupt, Silent, driver, run_search
+from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
@@ -44,24 +44,10 @@ def killed_search(asked, trials):
     assert in_fork(work) == 137
 
 
-def invoke(*args):
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
-
-
 @pytest.fixture
-def resume(tmp_path, monkeypatch):
+def resume(run_with_fakes):
     """`mvit2-search run` for the study of `request`, on a formula."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
-    monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
-
-    def call():
-        return invoke(
-            *("run", "--space", "blocks", "--data", tmp_path / "images", "--latency-budget", "mobilevitv2-0.75"),
-            *("--study", "test", "--results", tmp_path / "results", "--stopping", "none", "--trials", 4),
-            *("--confirm-seeds", 2, "--image-size", 32),
-        )
-
-    return call
+    return partial(run_with_fakes, "--image-size", "32")
 
 
 def contents(folder):

@@ -20,18 +20,20 @@ from mvit2_search.arch_yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
+from mvit2_search.latency.alone import lock_path
+from mvit2_search.locks import locked, take
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent
+TIMING_LOCK = lock_path()  # before each test gets one of its own
 QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
 HOST, SPACE = ["--device", "host"], ["--space", "space.yaml"]
 SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--study", "new"]
 PROBLEM = ["--problems", "zdt1", "--seeds", "1"]
 CALLS = {  # in a folder with images, an architecture, its file in each format, and a study
     "run": [
-        *["run", "--space", "width", "--data", "images", "--latency-budget", "999ms", "--study", "new"],
-        *QUICK,
-        *HOST,
+        *("run", "--space", "width", "--data", "images", "--latency-budget", "999ms", "--study", "new"),
+        *(*QUICK, *HOST),
     ],
     "status": ["status", "test"],
     "report": ["report", "test"],
@@ -49,24 +51,11 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
     "bench attention": ["bench", "attention", *HOST],
     "bench predict": ["bench", "predict", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
     "bench rank": [
-        *["bench", "rank", "--against", "estimate:iphone12", "--space", "width", "--networks", "0"],
-        *HOST,
+        *("bench", "rank", "--against", "estimate:iphone12", "--space", "width", "--networks", "0", *HOST),
     ],
     "bench search": [
-        *[
-            "bench",
-            "search",
-            "--problems",
-            "zdt1",
-            "--seeds",
-            "1",
-            "--evaluations",
-            "10",
-            "--jobs",
-            "2",
-            "--peers",
-            "front,tpe",
-        ]
+        *("bench", "search", "--problems", "zdt1", "--seeds", "1", "--evaluations", "10", "--jobs", "2"),
+        *("--peers", "front,tpe"),
     ],
 }
 NEEDS = {"export to Core AI": "coreai_torch", "export to ExecuTorch": "executorch"}
@@ -112,9 +101,20 @@ def outside(done: Watched, desk: Path) -> list[Path]:
         if path.is_relative_to(desk / "work" / "results") or path == temporary or path.is_char_device():
             return False
         shared = path.is_relative_to("/dev/shm") or (path.is_relative_to("/tmp") and not path.is_relative_to(desk))
-        return path.exists() or not (shared or path.is_relative_to(temporary))
+        return is_left(path) or not (shared or path.is_relative_to(temporary))
 
     return list(filter(is_outside, done.written))
+
+
+def is_left(path: Path, timing_lock: Path = TIMING_LOCK) -> bool:
+    """Whether it is still there, and not because another process of this computer times a network right now."""
+    if path != timing_lock:
+        return path.exists()
+    try:
+        with path.open() as lock:
+            return take(lock.fileno())
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,15 @@ def prepared(tmp_path_factory):
         patch.setattr(timer, "verify_network", lambda *_: AGREES)
         search(request(folder))
     return folder
+
+
+def test_a_lock_that_another_process_holds_is_not_left_by_a_command(tmp_path):
+    path = tmp_path / "timing.lock"
+    with locked(path, waits=print):
+        assert not is_left(path, path)
+    assert not is_left(path, path)
+    path.touch()
+    assert is_left(path, path)
 
 
 def test_every_command_is_watched():

@@ -5,13 +5,12 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from click.testing import CliRunner
 
 import mvit2_search.timer as timer
+from commands import invoke
 from conftest import write_images
 from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
 from forks import in_fork
-from mvit2_search.cli import cli
 from mvit2_search.report.state import State, state_json, state_sentences
 from mvit2_search.report.time_left import CANDIDATES, duration, time_left
 from mvit2_search.search import Interrupt, Silent, finalists, run_search
@@ -20,10 +19,6 @@ from mvit2_search.verdict import ConfirmationProgress, Confirmed
 from test_report import summary
 
 REQUEST = {"trials": 10, "confirm_seeds": 3, "control": 0, "max_hours": None}
-
-
-def invoke(*args):
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
 def status(folder):

@@ -167,33 +167,31 @@ def test_reading_changes_nothing(study):
     assert database_path(study.folder).read_bytes() == before
 
 
-def test_the_second_driver_is_told_who_holds_the_study(tmp_path):
+@pytest.fixture
+def holder(tmp_path):
+    """Another process, which drives `tmp_path/one`."""
     code = (
         "import sys; from pathlib import Path; from mvit2_search.store import driver_lock\n"
         "with driver_lock(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, tmp_path / "one"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StudyConflict, match=rf"'one' is in use by process {holder.pid} on \S+ since 20\d\d-"):
-            driver_lock(tmp_path / "one").__enter__()
-        holder.kill()
-        holder.wait()
-        with driver_lock(tmp_path / "one"):
-            pass  # a holder that died holds nothing
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
 
 
 @pytest.fixture
-def held_elsewhere(tmp_path):
-    """`tmp_path/one`, which another process drives."""
-    code = (
-        "import sys; from pathlib import Path; from mvit2_search.store import driver_lock\n"
-        "with driver_lock(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, tmp_path / "one"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        yield tmp_path / "one"
+def held_elsewhere(holder, tmp_path):
+    return tmp_path / "one"
+
+
+def test_the_second_driver_is_told_who_holds_the_study(holder, held_elsewhere):
+    with pytest.raises(StudyConflict, match=rf"'one' is in use by process {holder.pid} on \S+ since 20\d\d-"):
+        driver_lock(held_elsewhere).__enter__()
+    holder.kill()
+    holder.wait()
+    with driver_lock(held_elsewhere):
+        pass  # a holder that died holds nothing
 
 
 def test_the_lock_stays_when_its_file_is_deleted_or_replaced(held_elsewhere):

@@ -9,42 +9,29 @@ import shutil
 import sqlite3
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner
 
 import mvit2_search
-from fakes import FormulaProxy, macs_device, request, search
+from commands import invoke
+from fakes import request, search
 from forks import in_fork
-from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.results_folder import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
-from mvit2_search.search import Interrupt, Silent, driver
+from mvit2_search.search import Interrupt, Silent
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 
 
-def invoke(*args):
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
-
-
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(run_with_fakes):
     """`mvit2-search run` on a formula."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
-    monkeypatch.setattr(driver, "find_source", lambda _: macs_device())
 
-    def call(study, *more):
-        return invoke(
-            *("run", "--space", "blocks", "--data", tmp_path / "images", "--latency-budget", "mobilevitv2-0.75"),
-            *("--study", study, "--results", tmp_path / "results", "--stopping", "none", "--trials", 4),
-            *("--confirm-seeds", 2, "--image-size", 32, *more),
-        )
-
-    return call
+    return partial(run_with_fakes, "--image-size", "32", "--study")
 
 
 class StopsAfter(Silent):

@@ -9,7 +9,6 @@ from mvit2_search.records.latency import (
     LatencyKind,
     latency_from_json,
     latency_kind,
-    latency_of_json,
     latency_to_json,
 )
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
@@ -73,7 +72,6 @@ __all__ = [
     "latency_fault",
     "latency_from_json",
     "latency_kind",
-    "latency_of_json",
     "latency_to_json",
     "outcome_name",
 ]

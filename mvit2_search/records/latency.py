@@ -21,11 +21,6 @@ def latency_to_json(latency: Latency) -> dict[str, Any]:
     return {_KEYS[type(latency)]: asdict(latency)}
 
 
-def latency_from_json(row: dict[str, Any]) -> Latency | None:
-    """The latency that `row` has under one of those names, if any."""
-    return latency_of_json(row) if row.keys() & {*_KEYS.values()} else None
-
-
-def latency_of_json(row: dict[str, Any]) -> Latency:
+def latency_from_json(row: dict[str, Any]) -> Latency:
     """The latency that `row` has under one of those names; KeyError where it has none."""
     return Measurement.from_json(row["measurement"]) if "measurement" in row else Prediction(**row["prediction"])

@@ -142,12 +142,13 @@ class Trial:
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:
+    kind = _KINDS[row["kind"]]
     values = {k: v for k, v in row.items() if k not in ("kind", "measurement", "prediction")}
-    if (latency := latency_from_json(row)) is not None:
-        values["latency"] = latency
+    if kind is not Failed:
+        values["latency"] = latency_from_json(row)
     if "curve_pct" in values:
         values["curve_pct"] = tuple(values["curve_pct"])
-    return _plausible(_KINDS[row["kind"]](**values))
+    return _plausible(kind(**values))
 
 
 def _plausible(outcome: Outcome) -> Outcome:

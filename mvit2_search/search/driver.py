@@ -19,7 +19,7 @@ from mvit2_search.records import (
     Measurement,
     Passport,
     given_up_sentences,
-    latency_of_json,
+    latency_from_json,
     latency_to_json,
 )
 from mvit2_search.results_folder import check_new_name
@@ -269,7 +269,7 @@ def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Lis
             listener.note(f"the budget is not sure: {name} takes {latency}")
         kept = {"key": published(name).key, **latency_to_json(latency)}
         study.set_fact(_BUDGET_LATENCY, kept)
-    return latency_of_json(kept)
+    return latency_from_json(kept)
 
 
 def _latency_of(name: str, latencies: Latencies) -> Latency:
@@ -286,7 +286,7 @@ def _with_budget(study: Study, latencies: Latencies) -> Latencies:
     """The network that gives the budget takes just that, and so is within it: nothing measures it again."""
     if (kept := study.fact(_BUDGET_LATENCY)) is None:
         return latencies
-    latency = latency_of_json(kept)
+    latency = latency_from_json(kept)
     return replace(latencies, of=lambda arch: latency if arch.key == kept["key"] else latencies.of(arch))
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport, Score, Trial, latency_of_json
+from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport, Score, Trial, latency_from_json
 from mvit2_search.results_folder import check_study_name
 from mvit2_search.store.contents import Contents, Row, fact_name, read_probes, read_settings, trial_name
 from mvit2_search.store.damage import read_checked, unreadable
@@ -116,7 +116,7 @@ class StoredStudy:
 
 
 def _probe(row: dict[str, Any]) -> tuple[ArchConfig, Latency]:
-    return ArchConfig.from_json(row["arch"]), latency_of_json(row)
+    return ArchConfig.from_json(row["arch"]), latency_from_json(row)
 
 
 def open_study(folder: Path) -> StoredStudy:
