@@ -1,9 +1,10 @@
-"""YAML read so that a typo is an error with its line: no duplicate keys, no aliases, no surprises.
+"""YAML read so that a typo is an error with its line: no duplicate keys, aliases or tags, no surprises.
 
 `load` gives plain data and remembers where every value stood, so that whoever understands the data
 can say `file:line:column: key: what is wrong`.
 """
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ Keys = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
+_MAX_NUMBER = 10**15
 _MAX_VALUES = 5_000  # keys, values and lists of a file: reading a million takes minutes
 
 
@@ -66,7 +68,7 @@ def load(path: Path) -> Document:
     """
     text = _read(path)
     try:
-        _refuse_aliases_and_excess(path, text)
+        _refuse_more_than_plain_values(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         places: dict[Keys, tuple[int, int]] = {(): (1, 1)}
         data = None if node is None else _data(path, node, (), places)
@@ -90,12 +92,14 @@ def _read(path: Path) -> str:
         raise SpecError(f"{path}: not UTF-8 text at byte {err.start}") from err
 
 
-def _refuse_aliases_and_excess(path: Path, text: str) -> None:
+def _refuse_more_than_plain_values(path: Path, text: str) -> None:
     depth = count = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line, column = _place(event)
         if isinstance(event, yaml.AliasEvent):
             raise SpecError(f"{path}:{line}:{column}: alias *{event.anchor}: write the value out")
+        if tag := getattr(event, "tag", None):
+            raise SpecError(f"{path}:{line}:{column}: tag {tag}: write the value without it")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise SpecError(f"{path}:{line}:{column}: nested too deeply")
@@ -130,11 +134,14 @@ def _mapping(
 
 
 def _scalar(path: Path, node: yaml.Node) -> Any:
+    line, column = _place(node)
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as err:
-        line, column = _place(node)
-        raise SpecError(f"{path}:{line}:{column}: cannot read {node.value!r}") from err
+        raise SpecError(f"{path}:{line}:{column}: cannot read {reprlib.repr(node.value)}") from err
+    if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+        raise SpecError(f"{path}:{line}:{column}: {reprlib.repr(node.value)} is too large a number")
+    return value
 
 
 def _place(thing: yaml.Node | yaml.Event) -> tuple[int, int]:

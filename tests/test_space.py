@@ -165,6 +165,12 @@ def test_a_space_of_every_kind_of_setting(tmp_path):
             "mine.yaml:2:1: settings: the lowest values make no network: channel counts must be at least 1",
         ),
         ("name: a\nname: b", "mine.yaml:2:1: name: given twice"),
+        (
+            'name: a\nsettings: {width: !!int ""}',
+            "mine.yaml:2:19: tag tag:yaml.org,2002:int: write the value without it",
+        ),
+        ("!!map {name: a}", "mine.yaml:1:1: tag tag:yaml.org,2002:map: write the value without it"),
+        (f"name: a\nsettings: {{width: 0x{'F' * 5000}}}", "is too large a number"),
         ("name: &x a\nsettings: *x", "mine.yaml:2:11: alias *x: write the value out"),
         ("name: a\n\tsettings: 1", "mine.yaml:2:1: not YAML"),
         ("name: [a", "mine.yaml:1:9: not YAML"),
