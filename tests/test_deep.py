@@ -96,6 +96,14 @@ def test_what_is_no_number_is_black(tmp_path):
         load(folder)
 
 
+def test_what_is_infinite_is_white_or_black(tmp_path):
+    folder = write_deep(tmp_path, [1.0], dtype=np.float32, ending="tiff")
+    for path in folder.rglob("*.tiff"):
+        Image.fromarray(np.repeat([[-np.inf, 0, 1, np.inf]], 4, axis=0).astype(np.float32)).save(path)
+    rows = pixels_of(load(folder, size=4))[..., 0].reshape(-1, 4)
+    assert np.array_equal(rows, np.repeat([[0, 0, 255, 255]], len(rows), axis=0))
+
+
 def test_images_to_verify_with_are_not_black(tmp_path):
     images = load_images(str(write_deep(tmp_path, [200])), image_size=12, count=3)
     assert images.shape == (3, 12, 12, 3)
@@ -118,4 +126,22 @@ def test_images_with_hardly_a_difference_are_noted(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(5):
             Image.fromarray(rng.integers(0, 16, (8, 8, 3), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
-    assert any("values from 0 to 15 of 255 only" in note for note in load(tmp_path).notes)
+    assert any("values lie from 0 to 15 of 255: hardly" in note for note in load(tmp_path).notes)
+
+
+def test_an_outlier_that_leaves_hardly_a_difference_is_noted(tmp_path):
+    folder = write_deep(tmp_path, [1.0], dtype=np.float32, ending="tiff", count=30)
+    assert not any("hardly a difference" in note for note in load(folder).notes)
+    Image.fromarray(np.full((12, 12), -9999, np.float32)).save(folder / "a" / "0.tiff")
+    assert any("values lie from 255 to 255 of 255: hardly a difference" in note for note in load(folder).notes)
+
+
+@pytest.mark.parametrize("dots", [0, 1])
+def test_drawings_of_few_lines_and_plain_colours_have_differences(tmp_path, dots):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            image = Image.new("L", (12, 12 + i), 255 if dots else 20 * i)
+            image.putpixel((6, 6 + i // 2), 0)
+            image.save(tmp_path / name / f"{i}.png")
+    assert not any("hardly a difference" in note for note in load(tmp_path).notes)

@@ -149,6 +149,14 @@ def test_images_beside_the_classes_are_counted(tmp_path):
             ["entrenamiento/a", "entrenamiento/b", "prueba/a", "prueba/b"],
             ["each have a/ and b/", "call them train/"],
         ),
+        (["fold1/a", "fold1/b", "fold1/c", "fold2/A", "fold2/b"], ["fold1/ and fold2/ each have a/ and b/"]),
+        (["trainA", "trainB", "testA", "testB"], ["testA/, testB/, trainA/ and trainB/ look like parts"]),
+        (["PublicTrain/a", "PublicTrain/b", "PublicTest/a"], ["PublicTest/ and PublicTrain/ look like parts"]),
+        (["trains/a", "trains/b", "tests/a", "tests/b", "tests/c"], ["trains/c is missing"]),
+        (
+            ["train/images/a", "train/images/b", "val/images/a", "val/images/b"],
+            ["train: only one class, 'images'", "move them up into train/"],
+        ),
     ],
     ids="-".join,
 )
@@ -235,3 +243,14 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match=r"images/a/inner: Permission denied"):
         load(folder)
+
+
+def test_classes_may_share_a_sub_folder_or_have_images_beside_them(tmp_path):
+    write_images(tmp_path / "one", {"cat/flickr": 5, "dog/flickr": 5, "dog/own": 5})
+    write_images(tmp_path / "two", {"cat/a": 5, "cat/b": 5, "cat": 5, "dog/a": 5, "dog/b": 5})
+    assert [load(tmp_path / name).classes for name in ("one", "two")] == [("cat", "dog")] * 2
+
+
+def test_a_class_that_is_called_unlabeled_is_noted(tmp_path):
+    data = load(write_images(tmp_path, {"labeled/a": 5, "labeled/b": 5, "unlabeled": 5}))
+    assert any("unlabeled/: read as a class" in note for note in data.notes)

@@ -35,6 +35,7 @@ def noted(data, *words):
         *("a/.ipynb_checkpoints", "a/.thumbnails", "a/@eaDir/1.jpg", "a/deep/er/.ipynb_checkpoints"),
         *("a/__MACOSX", "__MACOSX/a", "a/Thumbs", "@eaDir", ".Trash/a", "a/$RECYCLE.BIN"),
         *("thumbnails", "@__thumb", "a/@__thumb", "_thumbs", "a/_thumbs", "a/thumb", "RECYCLER", "a/RECYCLER"),
+        *("a/thumbnail", "a/previews", "~snapshot", "@tmp", "a/Network Trash Folder", "a/[Originals]"),
     ],
 )
 def test_what_tools_keep_is_not_used(folder, where):
@@ -170,6 +171,22 @@ def test_results_among_the_images_are_no_class(folder, run_on, monkeypatch, resu
     other = run_on(".", "--results", "elsewhere", "--trials", "2")  # the first results are another's now
     assert other.exit_code == 0, other.output
     assert run_on("../images", "--results", str(folder / results)).exit_code == 0
+
+
+@pytest.mark.parametrize("where", ["a/kept", "kept"])
+def test_results_that_are_left_out_are_counted(folder, where):
+    write_images(folder / where, {"plots": 5})
+    (folder / where / "study.db").touch()
+    data = load(folder)
+    assert (data.classes, used(data)) == (("a", "b"), 20)
+    assert noted(data, f"1 folder of results, left out: {where}")
+
+
+def test_a_class_that_is_a_link_to_what_lies_above_is_named(folder, run_on):
+    (folder / "c").symlink_to("..")
+    result = run_on(folder)
+    assert result.exit_code == 4
+    assert "1 link to folders that are read already or lie above, not followed: c" in result.output
 
 
 def test_results_may_be_the_folder_of_images_itself(folder, run_on):

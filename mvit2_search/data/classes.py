@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mvit2_search.data.division import Files, images_needed
 from mvit2_search.data.formats import plugin_hints
-from mvit2_search.data.layout import Layout, find_layout, refuse_equal_insides, refuse_parts_as_classes
+from mvit2_search.data.layout import Layout, find_layout, refuse_alike_insides, refuse_parts_as_classes
 from mvit2_search.data.walk import THUMBNAILS, Found, Walker
 from mvit2_search.data.words import counted, names_below, shown
 from mvit2_search.errors import DataError
@@ -42,6 +42,10 @@ class Folder:
         parts = [(layout.train, self.train), (layout.val, self.val), (layout.test, self.test)]
         return [(path, files) for path, files in parts if path is not None and files is not None]
 
+    @property
+    def found(self) -> list[Found]:
+        return [*self.beside, *self.below]
+
 
 def find_images(root: Path, results: Iterable[Path]) -> Folder:
     """Look through `root`, but not through what lies in `results`.
@@ -56,7 +60,7 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
     folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *layout.folders])]
     folder.train = _by_class(layout.train, walker, folder)
     if layout.train == root:
-        refuse_equal_insides(root, walker.folders(root), walker)
+        refuse_alike_insides(root, walker.folders(root), walker)
     folder.val = _held_out(layout.val, walker, folder)
     folder.test = _held_out(layout.test, walker, folder)
     _leave_out_thumbnails(folder)
@@ -71,9 +75,9 @@ def _by_class(root: Path, walker: Walker, folder: Folder) -> _Classes:
     found = {}
     for path in classes:
         below = walker.below(path)
+        folder.below.append(below)
         if below.images or not below.studies:
             found[path.name] = below.images
-            folder.below.append(below)
     return found
 
 
@@ -109,21 +113,30 @@ def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
     if len(folder.train) < 2:
         name = next(iter(folder.train))
         inside = bool(walker.folders(root / name))
-        hint = f"; if its sub-folders are the classes, give --data {root / name}" if inside else ""
+        up = f"give --data {root / name}" if root == folder.root else f"move them up into {root.name}/"
+        hint = f"; if its sub-folders are the classes, {up}" if inside else ""
         raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}{hints}")
 
 
 def dangling_remarks(folder: Folder) -> list[str]:
     """How many links lead nowhere, and which."""
-    found = names_below(folder.root, [path for one in (*folder.beside, *folder.below) for path in one.dangling])
+    found = names_below(folder.root, [path for one in folder.found for path in one.dangling])
     leads = "leads" if len(found) == 1 else "lead"
     return [f"{counted(len(found), 'link')} {leads} nowhere: {shown(found)}"] if found else []
 
 
+def again_remarks(folder: Folder) -> list[str]:
+    """How many links are not followed, and which."""
+    found = names_below(folder.root, [path for one in folder.found for path in one.again])
+    many = counted(len(found), "link")
+    return [f"{many} to folders that are read already or lie above, not followed: {shown(found)}"] if found else []
+
+
 def _hints(folder: Folder) -> str:
-    """Links that lead nowhere and photos that a plugin would read, to be added to an error."""
-    others = (path for one in (*folder.beside, *folder.below) for path in one.others)
-    return "".join(f"; {hint}" for hint in (*dangling_remarks(folder), *plugin_hints(others)))
+    """Links that lead nowhere or back, and photos that a plugin would read, to be added to an error."""
+    others = (path for one in folder.found for path in one.others)
+    hints = (*dangling_remarks(folder), *again_remarks(folder), *plugin_hints(others))
+    return "".join(f"; {hint}" for hint in hints)
 
 
 def _refuse_unusable_classes(root: Path, folder: Folder) -> None:

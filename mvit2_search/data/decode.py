@@ -94,11 +94,12 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """What is no number becomes the least that is one."""
-    known = np.isfinite(values)
-    if not known.any():
+    """What is no number becomes the least that is one; what is infinite, the least or the largest."""
+    known = values[np.isfinite(values)]
+    if not known.size:
         raise ValueError("no value is a finite number")
-    return np.where(known, values, values[known].min())
+    low, high = known.min(), known.max()
+    return np.where(np.isnan(values), low, values.clip(low, high))
 
 
 def _in_range(square: Image.Image, ranges: Ranges, sha256: str) -> Decoded | Deep:

@@ -15,13 +15,14 @@ from mvit2_search.data.walk import Walker
 from mvit2_search.errors import DataError
 
 _NAMES = {
-    "train": {"train", "training", "trn"},
-    "val": {"val", "valid", "validation", "dev", "eval", "evaluation"},
-    "test": {"test", "testing", "tst", "heldout", "holdout"},
+    "train": {"train", "trains", "training", "trn"},
+    "val": {"val", "valid", "validate", "validation", "dev", "eval", "evaluation"},
+    "test": {"test", "tests", "testing", "tst", "heldout", "holdout"},
 }
 _AFTER_A_NAME = re.compile(r"(set|data|images|imgs|split)$")  # training_set, test-images
 _SHOWN = 5
-_NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
+_WORDS = re.compile(r"([^A-Za-z]+|(?<=[a-z])(?=[A-Z]))")  # ends of words: seg_test, PublicTest
+NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,15 +86,16 @@ def refuse_parts_as_classes(root: Path, classes: list[Path], walker: Walker) -> 
             )
 
 
-def refuse_equal_insides(root: Path, classes: list[Path], walker: Walker) -> None:
-    """Raises DataError where every class has the same sub-folders of images, as parts of any name have."""
-    inside = walker.folders(classes[0]) if len(classes) > 1 else []
-    names = [sub.name for sub in inside]
-    if len(names) < 2 or any([sub.name for sub in walker.folders(path)] != names for path in classes):
+def refuse_alike_insides(root: Path, classes: list[Path], walker: Walker) -> None:
+    """Raises DataError where all classes share sub-folders of images, as parts of any name share classes."""
+    if len(classes) < 2 or any(walker.files_in(path).images for path in classes):
         return
-    if all(walker.below(path / name).images for path in classes for name in names):
+    inside = [{sub.name.lower(): sub for sub in walker.folders(path)} for path in classes]
+    common = sorted(set.intersection(*(set(names) for names in inside)))
+    if len(common) > 1 and all(walker.below(names[name]).images for names in inside for name in common):
+        shared = _shortly([inside[0][name] for name in common])
         raise DataError(
-            f"{root}: {_shortly(classes)} each have {_shortly(inside)}, as the parts of a data set do; if they "
+            f"{root}: {_shortly(classes)} each have {shared}, as the parts of a data set do; if they "
             f"are parts, give one, --data {classes[0]}, or call them train/, val/ and test/; if they are classes, "
             "move them into a folder train/"
         )
@@ -113,8 +115,7 @@ def _named_alike(classes: list[Path]) -> list[Path]:
     """The folders whose names differ in a part's name alone, of two kinds: `seg_train` and `seg_test`."""
     kinds: dict[str, dict[Path, str]] = {}
     for path in classes:
-        words = re.split(r"([^A-Za-z]+)", path.name)
-        for whole in ([path.name], words):
+        for whole in ([path.name], _WORDS.split(path.name)):
             for i, word in enumerate(whole):
                 if part := part_named(word):
                     rest = "".join([*whole[:i], *whole[i + 1 :]])
@@ -152,7 +153,7 @@ def _looks_like_a_class(path: Path, classes: set[str], walker: Walker, *, alone:
     """Beside training images alone every folder of images may be one."""
     if path.name in classes:
         return True
-    if not alone or part_named(path.name) or path.name.lower() in _NO_CLASSES:
+    if not alone or part_named(path.name) or path.name.lower() in NO_CLASSES:
         return False
     inside = {sub.name for sub in walker.folders(path)}
     return not inside & classes and bool(walker.below(path).images)

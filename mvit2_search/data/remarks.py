@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mvit2_search.data.classes import Folder, dangling_remarks
+import numpy as np
+
+from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
-from mvit2_search.data.layout import part_named
+from mvit2_search.data.layout import NO_CLASSES, part_named
 from mvit2_search.data.reading import Read
 from mvit2_search.data.words import counted, names_below, shown
 
@@ -18,7 +20,7 @@ _FEW_LEVELS = 32  # of 256
 def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
     """How the folder is read, and what lies in it and is not used."""
     yield from _parts(folder)
-    if alike := [f"{name}/" for name in folder.train if part_named(name)]:
+    if alike := [f"{name}/" for name in folder.train if part_named(name) or name.lower() in NO_CLASSES]:
         yield f"{shown(alike)}: read as a class, as there are images but no classes in it; rename it if it is none"
     lower = Counter(name.casefold() for name in folder.train)
     if twins := [name for name in folder.train if lower[name.casefold()] > 1]:
@@ -59,12 +61,25 @@ def value_remarks(read: Read, train: Split) -> Iterator[str]:
         kind = "floating-point" if depth == "float" else "integer"
         span = f"values from {low:g} (black) to {high:g} (white)"
         yield f"{kind} images of more than 8 bits: {span}, in all parts alike"
-    low, high = int(train.pixels_NSSC.min()), int(train.pixels_NSSC.max())
-    if high - low < _FEW_LEVELS:
+    low, high = _usual_values(train)
+    if high - low < _FEW_LEVELS and _usual_span(train) < _FEW_LEVELS:
         yield (
-            f"the training images have values from {low} to {high} of 255 only; colours of 16 bits are read at 8, "
-            "so stretch dark ones first"
+            f"90 % of the training images' values lie from {low} to {high} of 255: hardly a difference is left; "
+            "cut off outliers first, and stretch dark colours of 16 bits, which are read at 8"
         )
+
+
+def _usual_values(train: Split) -> tuple[int, int]:
+    """What 90 % of the values lie between, by how often each of the 256 is there."""
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in train.pixels_NSSC)
+    low, high = np.searchsorted(np.cumsum(counts) / train.pixels_NSSC.size, [0.05, 0.95])
+    return int(low), int(high)
+
+
+def _usual_span(train: Split) -> float:
+    """Between the least and the largest value of an image: few lines on white are a difference, too."""
+    pixels_NSSC = train.pixels_NSSC
+    return float(np.median(pixels_NSSC.max((1, 2, 3)).astype(int) - pixels_NSSC.min((1, 2, 3))))
 
 
 def balance_remarks(dataset: Dataset) -> Iterator[str]:
@@ -89,12 +104,12 @@ def _parts(folder: Folder) -> Iterator[str]:
 
 
 def _links(root: Path, folder: Folder) -> Iterator[str]:
-    found = [*folder.beside, *folder.below]
     yield from dangling_remarks(folder)
-    if again := names_below(root, [path for one in found for path in one.again]):
-        yield f"{counted(len(again), 'link')} to folders that are read already, not followed: {shown(again)}"
-    if tools := names_below(root, [path for one in found for path in one.tools]):
+    yield from again_remarks(folder)
+    if tools := names_below(root, [path for one in folder.found for path in one.tools]):
         yield f"{counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
+    if studies := names_below(root, [path for one in folder.found for path in one.studies]):
+        yield f"{counted(len(studies), 'folder')} of results, left out: {shown(studies)}"
 
 
 def _copies(hashes: Sequence[str | None], *, of: Sequence[str | None]) -> int:

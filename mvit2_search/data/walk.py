@@ -9,11 +9,13 @@ from mvit2_search.data.formats import image_endings, is_image, needs_plugin
 from mvit2_search.results_folder import EXPORTS, LATENCIES, USED
 
 _TOOLS = {
-    *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
-    *("@recently-snapshot", "recycler", "recycled", "system volume information", "lost+found", "__pycache__"),
-    *("@__thumb", "_thumb", "_thumbs", "thumbnails", "_thumbnails"),
+    *("__macosx", "appledouble", "network trash folder", "temporary items", "__pycache__"),
+    *("@eadir", "@tmp", "@sharebin", "@recycle", "#recycle", "#snapshot", "~snapshot", "@recently-snapshot"),
+    *("$recycle.bin", "recycle.bin", "recycler", "recycled", "system volume information", "lost+found"),
+    *("@__thumb", "__thumbs__", "_thumb", "_thumbs", "thumbnail", "thumbnails", "_thumbnail", "_thumbnails"),
+    "[originals]",
 }
-THUMBNAILS = {"thumb", "thumbs"}  # below a class; a class may be called so
+THUMBNAILS = {"thumb", "thumbs", "preview", "previews"}  # below a class; a class may be called so
 _OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
 
 
@@ -62,8 +64,12 @@ class Walker:
         for entry in _sorted_entries(folder):
             if not _is_folder(entry):
                 self._take(entry, found)
-            elif _is_of_tools(entry) and not entry.name.startswith("."):
+            elif entry.name.startswith("."):
+                continue
+            elif _is_of_tools(entry):
                 found.tools.append(Path(entry))
+            elif self._is_written_here(Path(entry)):
+                found.studies.append(Path(entry))
         return found
 
     def below(self, top: Path) -> Found:
