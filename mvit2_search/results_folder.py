@@ -10,6 +10,7 @@ BENCH = "bench"  # what benchmarks write
 EXPORTS = "exports"  # architectures exported by their own names; also a folder in each study
 OTHER_DEVICES = "other-devices"  # studies set aside
 USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
+_OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder there
 
@@ -28,12 +29,21 @@ def check_study_name(name: str) -> None:
         raise SpecError(f"study {name!r}: Windows makes no folder of that name; choose another one")
 
 
-def check_new_name(results: Path, name: str) -> None:
-    """Raises SpecError where another folder in `results` differs from a study of this name by case alone.
+def is_study(folder: Path) -> bool:
+    """Whether a study is or was kept there."""
+    return any((folder / name).exists() for name in _OF_A_STUDY)
 
-    Some disks take the two for one.
+
+def check_new_name(results: Path, name: str) -> None:
+    """Raises SpecError where a study of this name cannot be in `results`.
+
+    The folder may hold something else, which would be taken for a part of the study. Or its name differs from
+    another one's by case alone, and some disks take the two for one.
     """
     there = [path.name for path in results.iterdir()] if results.is_dir() else []
+    folder = results / name
+    if folder.is_dir() and not is_study(folder) and (kept := [*folder.glob("[!.]*")]):
+        raise SpecError(f"study {name!r}: {folder} is no study, it holds {min(kept).name}; choose another name")
     alike = [other for other in there if other.lower() == name.lower()]
     if alike and name not in alike:
         raise SpecError(f"study {name!r}: {results} holds {alike[0]!r}, and some disks take both for one name")

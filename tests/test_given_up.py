@@ -151,6 +151,28 @@ def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp
     assert f"The timing of {deadly}" in (tmp_path / "again" / "test" / "report.html").read_text()
 
 
+def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
+    deadly, device = published("mobilevitv2-0.75").key, scattered_device()
+    usual, deaths = device.script, []
+
+    def script(artifact, i):
+        if artifact.path.name.startswith(deadly):
+            deaths.append(i)
+            raise Killed
+        return usual(artifact, i)
+
+    device.script = script
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run_with_fakes(device=device)
+    done = run_with_fakes(device=device)
+    assert (done.exit_code, len(deaths)) == (4, 3)
+    assert "mobilevitv2-0.75, has no latency here: the search was stopped each time" in done.stderr
+    assert "give a new --study and its --latency-budget as a time" in done.stderr
+    advised = run_with_fakes("--study", "new", "--latency-budget", "12ms", "--trials", "1", device=device)
+    assert advised.exit_code == 0, advised.output
+
+
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 2)

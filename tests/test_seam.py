@@ -214,6 +214,27 @@ def test_what_is_no_latency_is_that_trials_failure(tmp_path, run_with_fakes, nam
     assert sum(t.is_trained_candidate for t in study.trials()) == 4
 
 
+@pytest.mark.parametrize("name", ["1e9", "1e-9"])
+def test_what_is_no_latency_is_not_kept_for_other_studies(tmp_path, run_with_fakes, name):
+    assert run_with_fakes(device=odd_device(TIMES[name])).exit_code == 0
+    assert run_with_fakes("--study", "new").exit_code == 0
+    assert not [t for t in open_study(tmp_path / "results" / "new").trials() if isinstance(t.outcome, Failed)]
+
+
+def test_a_reference_that_takes_no_time_or_for_ever_is_not_kept(tmp_path, run_with_fakes):
+    for ms in (1e-9, 1e9):
+        done = run_with_fakes(device=ScriptedDevice(script=lambda *_, ms=ms: ms))
+        assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
+        assert "the reference network: a latency of" in done.stderr
+    assert run_with_fakes().exit_code == 0
+    (kept,) = tmp_path.glob("results/.latencies/*/reference.json")
+    row = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**row, "known": {**row["known"], "reference_ms": 1e9}}))
+    done = run_with_fakes("--study", "new")
+    assert done.exit_code == 4
+    assert f"{kept}: cannot be read (a latency of 1000000000.0 ms" in done.stderr
+
+
 def test_five_failed_timings_in_a_row_end_the_run_with_one_line(run_with_fakes):
     done = run_with_fakes(device=odd_device(TIMES["RuntimeError"], count=100))
     assert done.exit_code == 1

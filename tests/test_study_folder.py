@@ -141,6 +141,21 @@ def test_a_name_that_differs_by_case_alone_is_refused(tmp_path, run):
     assert not (tmp_path / "results" / "Test").exists()
 
 
+@pytest.mark.parametrize(("results", "study"), [("images", "red"), (".", "images")])
+def test_a_folder_that_holds_something_else_takes_no_study(tmp_path, run_with_fakes, results, study):
+    before = sorted(tmp_path.rglob("*"))
+    done = run_with_fakes("--results", str(tmp_path / results), "--study", study)
+    assert done.exit_code == 2
+    assert f"study {study!r}: {tmp_path / results / study} is no study, it holds " in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_takes_a_study(tmp_path, run):
+    (tmp_path / "results" / "new").mkdir(parents=True)
+    (tmp_path / "results" / "new" / ".DS_Store").touch()
+    assert run("new").exit_code == 0
+
+
 def test_every_folder_that_the_program_makes_in_the_results_is_on_the_list():
     """`results / "name"` stands nowhere: a new folder needs a constant, and a constant stands beside the list."""
     written = []

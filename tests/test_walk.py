@@ -182,6 +182,15 @@ def test_results_that_are_left_out_are_counted(folder, where):
     assert noted(data, f"1 folder of results, left out: {where}")
 
 
+def test_a_class_that_is_to_hold_the_results_is_left_out_and_told(folder, run_on):
+    result = run_on(folder, "--results", str(folder / "a"))
+    assert result.exit_code == 4
+    assert "only one class, 'b'" in result.stderr
+    assert "1 folder of results, left out: a" in result.stderr
+    write_images(folder, {"c": 10})
+    assert "1 folder of results, left out: a" in run_on(folder, "--results", str(folder / "a")).output
+
+
 def test_a_class_that_is_a_link_to_what_lies_above_is_named(folder, run_on):
     (folder / "c").symlink_to("..")
     result = run_on(folder)

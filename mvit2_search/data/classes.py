@@ -132,10 +132,17 @@ def again_remarks(folder: Folder) -> list[str]:
     return [f"{many} to folders that are read already or lie above, not followed: {shown(found)}"] if found else []
 
 
+def studies_remarks(folder: Folder) -> list[str]:
+    """How many folders of the program's own are left out, and which."""
+    found = names_below(folder.root, [path for one in folder.found for path in one.studies])
+    return [f"{counted(len(found), 'folder')} of results, left out: {shown(found)}"] if found else []
+
+
 def _hints(folder: Folder) -> str:
-    """Links that lead nowhere or back, and photos that a plugin would read, to be added to an error."""
+    """What is not read though somebody may count on it, to be added to an error."""
     others = (path for one in folder.found for path in one.others)
-    hints = (*dangling_remarks(folder), *again_remarks(folder), *plugin_hints(others))
+    remarks = (*dangling_remarks(folder), *again_remarks(folder), *studies_remarks(folder))
+    hints = (*remarks, *plugin_hints(others))
     return "".join(f"; {hint}" for hint in hints)
 
 

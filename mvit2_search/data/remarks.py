@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks
+from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks, studies_remarks
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
@@ -108,8 +108,7 @@ def _links(root: Path, folder: Folder) -> Iterator[str]:
     yield from again_remarks(folder)
     if tools := names_below(root, [path for one in folder.found for path in one.tools]):
         yield f"{counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
-    if studies := names_below(root, [path for one in folder.found for path in one.studies]):
-        yield f"{counted(len(studies), 'folder')} of results, left out: {shown(studies)}"
+    yield from studies_remarks(folder)
 
 
 def _copies(hashes: Sequence[str | None], *, of: Sequence[str | None]) -> int:

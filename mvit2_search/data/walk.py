@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvit2_search.data.formats import image_endings, is_image, needs_plugin
-from mvit2_search.results_folder import EXPORTS, LATENCIES, USED
+from mvit2_search.results_folder import EXPORTS, LATENCIES, USED, is_study
 
 _TOOLS = {
     *("__macosx", "appledouble", "network trash folder", "temporary items", "__pycache__"),
@@ -16,7 +16,6 @@ _TOOLS = {
     "[originals]",
 }
 THUMBNAILS = {"thumb", "thumbs", "preview", "previews"}  # below a class; a class may be called so
-_OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
 
 
 @dataclass(kw_only=True)
@@ -111,7 +110,7 @@ class Walker:
         """Whether it is a study, a folder of results, or what the program keeps beside studies."""
         return (
             self._is_results(folder)
-            or _is_study(folder)
+            or is_study(folder)
             or (folder.name in USED and self._keeps_results(folder.parent) and self._has_no_image(folder))
         )
 
@@ -121,14 +120,14 @@ class Walker:
             return True
         below = [path for path in folder.iterdir() if not path.name.startswith(".")]
         return bool(below) and all(
-            _is_study(path) or (path.name in USED and path.is_dir() and self._has_no_image(path)) for path in below
+            is_study(path) or (path.name in USED and path.is_dir() and self._has_no_image(path)) for path in below
         )
 
     def _keeps_results(self, folder: Path) -> bool:
         """Whether studies are or were to be written into it, which may hold the classes too."""
         there = _identity(folder) in self._results or (folder / LATENCIES).exists()
         exported = any((folder / EXPORTS).glob("*/architecture.yaml"))
-        return there or exported or any(_is_study(path) for path in folder.iterdir())
+        return there or exported or any(is_study(path) for path in folder.iterdir())
 
     def _has_no_image(self, folder: Path) -> bool:
         """A class may be called `bench`: its images tell it from what benchmarks write, readable or not."""
@@ -136,10 +135,6 @@ class Walker:
             path.is_symlink() or needs_plugin(path) or (path.is_file() and is_image(path, self._endings))
             for path in folder.rglob("*")
         )
-
-
-def _is_study(folder: Path) -> bool:
-    return any((folder / name).exists() for name in _OF_A_STUDY)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.files import write_atomically
 from mvit2_search.latency.reference import KnownReference
-from mvit2_search.records import AboutNetwork, Kept, Measurement, Passport, Samples
+from mvit2_search.records import AboutNetwork, Kept, Measurement, Passport, Samples, time_fault
 
 _Parsed = TypeVar("_Parsed")
 _NONE_OF_OURS = (
@@ -72,8 +72,14 @@ class Measurements:
 def _scale_ms(row: dict[str, Any]) -> float:
     """What the reference takes: studies keep scales of their own, and ratios alone compare."""
     if "known" not in row:  # as the first version wrote it
-        return float(row["reference_ms"])
+        return _plausible(float(row["reference_ms"]))
     return KnownReference.from_json(row["known"]).reference_ms
+
+
+def _plausible(ms: float) -> float:
+    if fault := time_fault(ms):
+        raise ValueError(fault)
+    return ms
 
 
 def _read(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed | None:

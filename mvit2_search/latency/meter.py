@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mvit2_search.errors import MeasurementError
 from mvit2_search.latency.alone import Queue, Tell
 from mvit2_search.latency.measurements import Measurements
 from mvit2_search.latency.protocol import Device, TimingPlan
 from mvit2_search.latency.reference import KnownReference, first_reference
 from mvit2_search.latency.timing import collect, to_measurement
 from mvit2_search.latency.visits import counted, reference_ms, speed
-from mvit2_search.records import About, Artifact, Kept, Measurement, Passport
+from mvit2_search.records import About, Artifact, Kept, Measurement, Passport, latency_fault, time_fault
 
 
 class Meter:
@@ -66,7 +67,7 @@ class Meter:
             again: also if there is a sound one by now, of another process.
 
         Raises:
-            MeasurementError: it does not run, or the device gave no times.
+            MeasurementError: it does not run, or the device gave no times that a network can take.
             BackendUnavailable: the device went away.
         """
         with self._queue.turn():
@@ -89,6 +90,8 @@ class Meter:
             known=self.known,
             plan=plan,
         )
+        if fault := latency_fault(measurement):
+            raise MeasurementError(fault)
         if not measurement.flags or self.earlier(artifact) is None:
             self.kept.put(Kept(measurement=measurement, about=about, visits=tuple(visits)))
         return self._scaled(measurement)
@@ -111,5 +114,7 @@ class Meter:
         if (known := self.kept.reference()) is not None:
             return known
         known, visits = first_reference(self._device, self._reference, self._plan)
+        if fault := time_fault(known.reference_ms):
+            raise MeasurementError(f"the reference network: {fault}")
         self.kept.put_reference(known, self.passport, visits)
         return known

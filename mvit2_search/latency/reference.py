@@ -1,6 +1,5 @@
 """The reference network when a device is first used: how long it takes, and in which unit to time."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,7 +10,7 @@ from mvit2_search.latency.protocol import Device, TimingPlan
 from mvit2_search.latency.units import UnitTrial, aa_test, chosen_unit
 from mvit2_search.latency.visit import visit
 from mvit2_search.latency.visits import Scatter, pair_ratios, reference_ms, speed
-from mvit2_search.records import Artifact, Samples
+from mvit2_search.records import Artifact, Samples, time_fault
 
 _VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
 _SAME_SPEED = 1.05
@@ -39,8 +38,10 @@ class KnownReference:
         """
         trials = tuple(UnitTrial(**trial) for trial in row["aa_test"])
         known = cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
-        if not (math.isfinite(known.reference_ms) and known.reference_ms > 0) or known.unit not in range(1, 1_000):
-            raise ValueError(f"reference_ms is {known.reference_ms}, unit is {known.unit}")
+        if fault := time_fault(known.reference_ms):
+            raise ValueError(fault)
+        if known.unit not in range(1, 1_000):
+            raise ValueError(f"unit is {known.unit}")
         return known
 
 

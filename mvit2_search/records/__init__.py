@@ -12,7 +12,7 @@ from mvit2_search.records.latency import (
     latency_to_json,
 )
 from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
-from mvit2_search.records.plausible import accuracy_fault, latency_fault
+from mvit2_search.records.plausible import accuracy_fault, latency_fault, time_fault
 from mvit2_search.records.prediction import Prediction
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import (
@@ -74,4 +74,5 @@ __all__ = [
     "latency_kind",
     "latency_to_json",
     "outcome_name",
+    "time_fault",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records.measurement import Measurement, Samples
+from mvit2_search.records.plausible import latency_fault
 
 _POSITIVE = ("latency_ms", "reference_ms", "reference_now_ms")
 _FINITE = ("low_ms", "high_ms", "p10_ms", "p90_ms", "load_ms")
@@ -91,8 +92,8 @@ def _measurement(row: dict[str, Any]) -> Measurement:
         value = getattr(measurement, name)
         if not math.isfinite(value) or (name in _POSITIVE and value <= 0):
             raise ValueError(f"{name} is {value}")
-    if not measurement.low_ms <= measurement.latency_ms <= measurement.high_ms:
-        raise ValueError(f"latency_ms is {measurement.latency_ms}, outside of its interval")
+    if fault := latency_fault(measurement):
+        raise ValueError(fault)
     return measurement
 
 

@@ -17,12 +17,20 @@ def accuracy_fault(value: object) -> str | None:
     return None
 
 
+def time_fault(ms: object) -> str | None:
+    """What is wrong with `ms` as the time that a network takes."""
+    value = _number(ms)
+    if value is None or not _LEAST_MS <= value <= _MOST_MS:
+        return f"a latency of {_shown(ms)} ms: expected from {_LEAST_MS:g} to {_MOST_MS:,.0f}"
+    return None
+
+
 def latency_fault(latency: Latency) -> str | None:
     """What is wrong with a latency and its interval."""
+    if fault := time_fault(latency.latency_ms):
+        return fault
     low, value, high = (_number(ms) for ms in (latency.low_ms, latency.latency_ms, latency.high_ms))
-    if value is None or not _LEAST_MS <= value <= _MOST_MS:
-        return f"a latency of {_shown(latency.latency_ms)} ms: expected from {_LEAST_MS:g} to {_MOST_MS:,.0f}"
-    if low is None or high is None or not -math.inf < low <= value <= high < math.inf:
+    if low is None or value is None or high is None or not -math.inf < low <= value <= high < math.inf:
         interval = f"[{_shown(latency.low_ms)}, {_shown(latency.high_ms)}]"
         return f"a latency of {value:g} ms is not within its own interval, {interval}"
     return None

@@ -264,7 +264,7 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
 def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Listener) -> Latency:
     """That of the network that gives the budget; kept before the budget, as a kill may come between."""
     if (kept := study.fact(_BUDGET_LATENCY)) is None:
-        latency = _latency_of(name, latencies)
+        latency = _latency_of(study, name, latencies)
         if isinstance(latency, Measurement) and latency.flags:
             listener.note(f"the budget is not sure: {name} takes {latency}")
         kept = {"key": published(name).key, **latency_to_json(latency)}
@@ -272,13 +272,15 @@ def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Lis
     return latency_from_json(kept)
 
 
-def _latency_of(name: str, latencies: Latencies) -> Latency:
+def _latency_of(study: Study, name: str, latencies: Latencies) -> Latency:
+    arch = published(name)
     try:
-        return latencies.of(published(name))
+        with study.probing(arch.key):
+            return latencies.of(arch)
     except MeasurementError as err:
         raise MeasurementError(
-            f"the network that gives the budget, {name}, has no latency here: {err}; give --latency-budget as a "
-            "time such as 12ms, or by another published network"
+            f"the network that gives the budget, {name}, has no latency here: {err}; give a new --study and its "
+            "--latency-budget as a time such as 12ms, or by another published network"
         ) from err
 
 

@@ -22,7 +22,7 @@ from mvit2_search.errors import (
 from mvit2_search.latencies import Latencies
 from mvit2_search.latency import Device, TimingPlan
 from mvit2_search.proxies import EpochScore
-from mvit2_search.records import Artifact, Latency, Passport, Prediction, Samples, accuracy_fault, latency_fault
+from mvit2_search.records import Artifact, Latency, Passport, Samples, accuracy_fault, latency_fault, time_fault
 
 _FATAL = (SpecError, StudyConflict, DataError, StorageError, BackendUnavailable)
 _PAUSE_S = 0.5  # between two looks at whether to stop
@@ -70,7 +70,8 @@ def checked(latencies: Latencies) -> Latencies:
     Raises:
         MeasurementError: what the reference takes is none.
     """
-    _checked(Prediction(latency_ms=(ms := latencies.reference_ms), low_ms=ms, high_ms=ms, predictor=""))
+    if fault := time_fault(latencies.reference_ms):
+        raise MeasurementError(fault)
 
     def of(arch: ArchConfig) -> Latency:
         with failures_as(MeasurementError):
