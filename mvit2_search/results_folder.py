@@ -1,5 +1,6 @@
 """Names that the program itself uses in a results folder, where every other folder is a study."""
 
+import os
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def check_study_name(name: str) -> None:
 
 def is_study(folder: Path) -> bool:
     """Whether a study is or was kept there."""
-    return any((folder / name).exists() for name in _OF_A_STUDY)
+    return any(os.path.lexists(folder / name) for name in _OF_A_STUDY)
 
 
 def check_new_name(results: Path, name: str) -> None:

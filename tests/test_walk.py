@@ -208,7 +208,7 @@ def test_results_may_be_the_folder_of_images_itself(folder, run_on):
 def test_results_through_a_link_are_left_out(tmp_path, folder, run_on):
     (folder / "results").mkdir()
     (tmp_path / "out").symlink_to(folder / "results")
-    write_images(folder / "results", {"one": 5})  # not a study, but where one is going to be
+    write_images(folder / "results", {"plots": 5})  # beside where a study is going to be
     assert run_on(folder, "--results", "out").exit_code == 0
     assert load(folder, results=[tmp_path / "out"]).classes == ("a", "b")
 
