@@ -104,11 +104,20 @@ def levels_pct(scores: Sequence[dict[int, float]]) -> list[float]:
     """The mean accuracy of each as if all had been trained with all of the seeds.
 
     By least squares of accuracy = architecture + seed: one that is low for all costs those nothing that have it.
+    Where no chain of common seeds links two, nothing tells their seeds apart and each has the mean of its own.
     """
     if not any(scores):
         return [math.nan] * len(scores)
     fit = _AdditiveFit.of(scores)
-    return [float(fit.subjects[i] + fit.seeds.mean()) for i in range(len(scores))]
+    return [float(fit.subjects[i] + fit.seeds[_linked(scores, one)].mean()) for i, one in enumerate(scores)]
+
+
+def _linked(scores: Sequence[dict[int, float]], one: dict[int, float]) -> list[int]:
+    """The places, among all seeds in order, of those that common seeds link to those of `one`."""
+    linked = set(one)
+    while more := {seed for other in scores if other.keys() & linked for seed in other} - linked:
+        linked |= more
+    return [i for i, seed in enumerate(sorted({seed for other in scores for seed in other})) if seed in linked]
 
 
 def seed_spread(scores: Sequence[dict[int, float]]) -> tuple[float, int]:

@@ -82,7 +82,7 @@ class Verdict:
             among `gain.compared` candidates by the same scores, its interval and its estimate.
         fastest: of all whose accuracy cannot be told from the best one's; often the best itself.
         lead: of `best` over `fastest`, where they are two; corrected for `best` having been chosen among all
-            `compared` by the same scores.
+            `compared` by the same scores, but not to less than nothing.
     """
 
     best: Confirmed
@@ -196,6 +196,15 @@ def judge(
         gap = difference(best, one)
         return gap.pairs > 1 and not gap.distinguishable
 
+    def gain_over(searched: Confirmed, width: Confirmed) -> Difference:
+        gap = difference(searched, width)
+        return gap if gap.pairs < 2 else gap.corrected(_choice(tested, searched, among=rivals))
+
+    def lead_over(one: Confirmed) -> Difference:
+        gap = difference(best, one)
+        choice = _choice(tested, best, among=[*rivals, *widths], over=one)
+        return gap.corrected(min(choice, max(gap.mean, 0.0)))
+
     level = _levels(tested)
     best = max(confirmed, key=level)
     searched = max(candidates, key=level, default=None)
@@ -205,13 +214,9 @@ def judge(
         best=best,
         searched=searched,
         published=published,
-        gain=difference(searched, published).corrected(_choice(tested, searched, among=rivals))
-        if searched and published
-        else None,
+        gain=gain_over(searched, published) if searched and published else None,
         fastest=fastest,
-        lead=difference(best, fastest).corrected(_choice(tested, best, among=[*rivals, *widths], over=fastest))
-        if fastest is not best
-        else None,
+        lead=lead_over(fastest) if fastest is not best else None,
         compared=len(rivals) + len(widths),
     )
 

@@ -28,6 +28,12 @@ def test_levels_are_means_where_all_have_all_seeds_and_are_filled_in_where_not()
     assert levels_pct([{0: 70, 1: 72, 2: 76}, {0: 60, 1: 62}]) == pytest.approx([218 / 3, 188 / 3])
 
 
+def test_levels_of_those_that_no_common_seed_links_are_their_own_means():
+    assert levels_pct([{0: 80, 1: 82}, {2: 85}]) == pytest.approx([81, 85])
+    # the third: seed 2 gives 3 points more than seed 1, so the second has 82 with seed 1 and 80 with seed 0
+    assert levels_pct([{0: 80, 1: 82}, {2: 85}, {1: 72, 2: 75}]) == pytest.approx([247 / 3, 247 / 3, 217 / 3])
+
+
 def test_the_spread_is_that_of_the_residuals_of_a_table():
     """Rows (1, 0), (0, 1): means take nothing away from +-0.5 four times, and 1 of 4 degrees is left."""
     assert seed_spread(columns([1, 0], [0, 1])) == pytest.approx((1.0, 1))

@@ -156,19 +156,45 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
     last = verdict_sentences(summary(verdict=verdict))[-1]
     assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
     assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
-    assert "`mvit2-search export test --pick fastest`" in last
+    assert last.endswith("--pick fastest exports that.")
+    none = replace(verdict, lead=lead.corrected(1.0))
+    last = verdict_sentences(summary(verdict=none))[-1]
+    assert "and costs no points that can be told, 95 % interval -0.50 to +2.50" in last
 
 
-def test_one_seed_says_nothing_about_noise():
+@pytest.mark.parametrize(
+    ("seeds", "pairs", "words"),
+    [
+        ((1000,), 1, "the two share one seed, which says nothing about noise."),
+        ((1002,), 0, "the two share no seed, which says nothing about noise."),
+    ],
+)
+def test_scores_of_other_seeds_are_said_to_be_such(seeds, pairs, words):
     inf = float("inf")
+    width = replace(WIDTH, accuracy_pct=dict.fromkeys(seeds, 73.0))
     verdict = Verdict(
         best=BEST,
         searched=BEST,
         fastest=BEST,
-        published=WIDTH,
+        published=width,
+        gain=Difference(mean=1.5, low=-inf, high=inf, pairs=pairs),
+    )
+    _, gain, uneven, _ = verdict_sentences(summary(verdict=verdict))
+    assert gain.endswith(words)
+    assert uneven.startswith("Not all of these have scores for the same seeds")
+
+
+def test_one_seed_says_nothing_about_noise():
+    inf = float("inf")
+    once = replace(BEST, accuracy_pct={1000: 75.0})
+    verdict = Verdict(
+        best=once,
+        searched=once,
+        fastest=once,
+        published=replace(WIDTH, accuracy_pct={1000: 73.5}),
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
-    assert verdict_sentences(summary(verdict=verdict))[1].endswith("use more --confirm-seeds.")
+    assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more --confirm-seeds.")
 
 
 def test_a_published_width_that_is_best_is_called_so():
@@ -212,8 +238,10 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
     assert verdict_sentences(summary(ended=None))[0].startswith("Provisional: the study has not ended")
     assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
     one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
-    early = summary(ended=None, verdict=replace(half.verdict, gain=one))
-    assert verdict_sentences(early)[2].endswith("one seed says nothing about noise.")
+    once, width = (replace(c, accuracy_pct={1000: c.mean_pct}) for c in (BEST, WIDTH))
+    early = Verdict(best=once, searched=once, fastest=once, published=width, gain=one)
+    gain = verdict_sentences(summary(ended=None, verdict=early))[2]
+    assert gain.endswith("one seed says nothing about noise.")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +249,7 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
     [
         ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
         ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
-        ({"verdict": None, "ended": "why"}, "every training of the confirmation failed"),
+        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed"),
     ],
 )
 def test_without_a_verdict_it_says_so(changes, words):

@@ -92,7 +92,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
         return [_nothing_sentence(summary)]
     best, so_far = verdict.best, " so far" if provisional else ""
     found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
-    highest = f" (the highest of {verdict.compared} means, so rather too high)" if verdict.compared > 1 else ""
+    highest = f" (the best of {verdict.compared}, so rather too high)" if verdict.compared > 1 else ""
     lines = [
         *([provisional] if provisional else []),
         f"Best under the budget{so_far}: {best.trial.name} ({found}), {best.mean_pct:.2f} % on images the search "
@@ -102,7 +102,15 @@ def verdict_sentences(summary: Summary) -> list[str]:
         lines.append(_gain_sentence(verdict.gain, verdict.searched, verdict.published, so_far))
     elif verdict.published is None:
         lines.append(_no_width_sentence(summary))
-    return [*lines, *_balanced_sentence(verdict), _export_sentence(verdict, summary.name, so_far)]
+    return [*lines, *_uneven_sentence(verdict), *_balanced_sentence(verdict), _export_sentence(verdict, so_far)]
+
+
+def _uneven_sentence(verdict: Verdict) -> list[str]:
+    """Why the means that are shown need not say which is better."""
+    seeds = {frozenset(c.accuracy_pct) for c in (verdict.best, verdict.searched, verdict.published) if c}
+    if len({*seeds, frozenset(verdict.fastest.accuracy_pct)}) == 1:
+        return []
+    return ["Not all of these have scores for the same seeds: they are compared by the seeds that they share."]
 
 
 def _balanced_sentence(verdict: Verdict) -> list[str]:
@@ -120,7 +128,7 @@ def _nothing_sentence(summary: Summary) -> str:
     if summary.front:
         again = any(score.may_be_tried_again for score in summary.scores)
         more = "; the same command tries them again" if again else ""
-        return f"Nothing under the budget could be confirmed: every training of the confirmation failed{more}."
+        return f"Nothing under the budget could be confirmed: its trainings in the confirmation all failed{more}."
     return f"No architecture under the budget was found: {summary.ended}."
 
 
@@ -143,14 +151,21 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
     over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
     head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.estimate:+.2f} points {speed}"
     if gain.pairs < 2:
-        choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
-        remedy = "" if so_far else ", use more --confirm-seeds"
-        return f"{head}; one seed says nothing about noise{choice}{remedy}."
+        return f"{head}; {_no_interval(gain, searched, published, so_far)}."
     told = "" if gain.distinguishable else ": not distinguishable"
     choice = ""
     if gain.compared > 1:
         choice = f", both corrected for the choice among {gain.compared} candidates ({gain.mean:+.2f} before)"
     return f"{head}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f} over {gain.pairs} seeds{choice}{told}."
+
+
+def _no_interval(gain: Difference, searched: Confirmed, published: Confirmed, so_far: str) -> str:
+    """Why nothing is known of how sure a gain is."""
+    choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
+    nothing = f"says nothing about noise{choice}"
+    if max(len(searched.accuracy_pct), len(published.accuracy_pct)) > 1:
+        return f"the two share {'one seed' if gain.pairs else 'no seed'}, which {nothing}"
+    return f"one seed {nothing}{'' if so_far else ', use more --confirm-seeds'}"
 
 
 def control_sentences(table: HypervolumeTable | None) -> list[str]:
@@ -166,19 +181,19 @@ def control_sentences(table: HypervolumeTable | None) -> list[str]:
     ]
 
 
-def _export_sentence(verdict: Verdict, study: str, so_far: str) -> str:
+def _export_sentence(verdict: Verdict, so_far: str) -> str:
     """What is exported by default, and what the fastest that is as good within noise would save and cost."""
     best, fastest, lead = verdict.best, verdict.fastest, verdict.lead
     default = "this published width" if best.trial.baseline else "the same"
     if lead is None:
         alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
         return f"To export{so_far}: {default}{alone}."
+    cost = f"{lead.estimate:.2f} points" if lead.estimate > 0 else "no points that can be told"
     saved = best.latency_ms - fastest.latency_ms
     percent = 100 * saved / best.latency_ms
     return (
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
-        f"costs {lead.estimate:.2f} points, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
-        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): "
-        f"`mvit2-search export {study} --pick fastest` takes that."
+        f"costs {cost}, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
+        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): --pick fastest exports that."
     )
