@@ -16,7 +16,7 @@ from mvit2_search.paired import levels_pct, paired_difference, sampling_error_pc
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import Failed, Finished, Infeasible, Score
 from mvit2_search.search.finalists import bracket
-from mvit2_search.verdict import Limits, front, judge
+from mvit2_search.verdict import Confirmed, Limits, front, judge, still_racing
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
@@ -259,6 +259,15 @@ def test_what_has_too_many_parameters_is_neither_best_nor_fastest():
 def test_what_is_out_of_the_race_stays_out_though_the_leader_falls_later():
     found = judged([[70, 71, 70], [80, 81, 40], [80.1, 81, 80], [70.5, 71.5]], FIVE[:4])
     assert (found.best.trial.number, found.fastest.trial.number) == (2, 2)
+
+
+def test_who_is_out_of_the_race_is_told_by_intervals_of_all_candidates_together():
+    """By the interval of one pair alone the third would be out."""
+    rows = [[79, 80.4, 79.1], [80.6, 80.5, 80.9], [80, 81, 80.1], [79.5, 80.0, 79.8]]
+    table = [dict(enumerate(map(float, row))) for row in rows]
+    confirmed = [Confirmed(trial=t, accuracy_pct=one) for t, one in zip(FIVE, table, strict=False)]
+    assert [c.trial.number for c in still_racing(confirmed, images=MANY)] == [1, 2, 3]
+    assert paired_difference(table[1], table[3], images=MANY, others=[table[0], table[2]]).low > 0
 
 
 def test_a_seed_that_was_poor_for_all_costs_those_nothing_that_have_it():
