@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from commands import invoke
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.api import refresh
 from mvit2_search.cli import cli
@@ -178,6 +179,24 @@ def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_to
     done = run_with_fakes(device=UPDATED, proxy=proxy)
     assert done.exit_code == 0, done.output
     assert "the accuracies of 4 candidates" in done.output
+    assert proxy.trained == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database any more" * 300])
+def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(tmp_path, run_with_fakes, damage):
+    assert run_with_fakes().exit_code == 0
+    assert run_with_fakes("--trials", "5", device=UPDATED, flags=ALLOWED).exit_code == 0
+    (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
+    (old / "study.db").write_bytes(damage)
+    done = run_with_fakes("--trials", "6", device=UPDATED)
+    assert done.exit_code == 0, done.output
+    assert f"{old} cannot be read" in done.output
+    assert "to go on from it: mkdir" in invoke("status", old).stderr
+    proxy = FormulaProxy()
+    done = run_with_fakes("--trials", "6", device=macs_device("a third"), proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert f"{old} cannot be read" in done.output
+    assert "the accuracies of 6 candidates" in done.output
     assert proxy.trained == []
 
 
