@@ -107,6 +107,47 @@ def test_accuracies_are_kept_and_every_network_is_timed_anew(tmp_path, run_with_
     assert "were taken over" in (study.folder / "report.html").read_text()
 
 
+class Balanced(FormulaProxy):
+    def run(self, arch, dataset, **rest):
+        for score in super().run(arch, dataset, **rest):
+            yield replace(score, balanced_pct=score.accuracy_pct / 2)
+
+
+def test_balanced_accuracies_are_kept_too(tmp_path, run_with_fakes):
+    run_with_fakes(proxy=Balanced())
+    proxy = Balanced()
+    run_with_fakes(device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert proxy.trained == []
+    study = open_study(tmp_path / "results" / "test")
+    trained = [t.outcome for t in study.trials() if isinstance(t.outcome, Finished)]
+    assert {one.accuracy_pct / one.balanced_pct for one in trained} == {2}
+    assert {score.result / score.balanced_pct for score in study.scores()} == {2}
+
+
+def test_widths_outside_of_the_space_are_kept_too(tmp_path, run_with_fakes):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
+    run_with_fakes("--space", str(path))
+    proxy = FormulaProxy()
+    done = run_with_fakes("--space", str(path), device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert open_study(tmp_path / "results" / "test").outside()
+    assert proxy.trained == []
+
+
+def test_what_a_device_in_between_could_not_use_is_kept_for_the_next(tmp_path, run_with_fakes):
+    run_with_fakes("--latency-budget", "20ms")
+    trials = open_study(tmp_path / "results" / "test").trials()
+    slower = macs_device("slower")
+    usual = slower.script
+    slower.script = lambda artifact, i: 20 * usual(artifact, i)
+    run_with_fakes("--latency-budget", "20ms", device=slower, flags=ALLOWED)
+    proxy = FormulaProxy()
+    done = run_with_fakes("--latency-budget", "20ms", device=macs_device("a third"), proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert not {t.arch.key for t in trials if t.is_trained_candidate} & trained_here(proxy)
+
+
 def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path, run_with_fakes):
     run_with_fakes("--latency-budget", "20ms", "--trials", "8")
     slower = macs_device("slower")
@@ -218,9 +259,10 @@ def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, m
 def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, run_with_fakes):
     """A mistyped seed would hide a good study among those of other devices."""
     assert run_with_fakes().exit_code == 0
-    wrong = run_with_fakes("--seed", "1", device=UPDATED, flags=ALLOWED)
-    assert wrong.exit_code == 3
-    assert "seed: was 0, now 1" in wrong.stderr
+    for option, value, said in (("--seed", "1", "seed: was 0, now 1"), ("--space", "width", "space.axes")):
+        wrong = run_with_fakes(option, value, device=UPDATED, flags=ALLOWED)
+        assert wrong.exit_code == 3
+        assert said in wrong.stderr
     assert not (tmp_path / "results" / "other-devices").exists()
     proxy = FormulaProxy()
     other_budget = run_with_fakes(
