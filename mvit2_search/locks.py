@@ -1,9 +1,11 @@
 """One process at a time, whoever's it is: a lock file that the operating system frees however its holder ends."""
 
+import errno
 import json
 import os
 import re
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -101,8 +103,9 @@ def locked(
     except OSError as err:
         raise StorageError(f"{path}: cannot be locked ({err.strerror}); remove it if nobody uses it") from err
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, Holder.here().to_json().encode(), 0)
+        with suppress(OSError):  # a full disk: who holds it is a courtesy
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, Holder.here().to_json().encode(), 0)
         yield
     finally:
         if _is_at(path, handle):
@@ -116,6 +119,8 @@ def _taken(path: Path, waits: Callable[[Holder | None], None], pause: Callable[[
     while True:
         handle = _opened(path)
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "it is no file")
             if not take(handle):
                 waits(Holder.from_json(os.pread(handle, 1_000, 0)))
                 while not take(handle):

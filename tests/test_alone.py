@@ -1,5 +1,6 @@
 """One timing at a time on a computer: the lock, and what meters and commands make of it."""
 
+import errno
 import os
 import signal
 import stat
@@ -18,7 +19,7 @@ from timing_plan import scripted_artifact
 import mvit2_search.latencies as latencies
 from fakes import macs_device, request, search
 from mvit2_search.cli import cli
-from mvit2_search.errors import BackendUnavailable, StorageError
+from mvit2_search.errors import BackendUnavailable
 from mvit2_search.latency import Meter, alone
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.locks import locked
@@ -119,11 +120,25 @@ def test_nothing_that_another_user_writes_into_the_file_is_printed(lock, text):
     assert waited == [None]
 
 
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("elsewhere")])
-def test_what_is_no_lock_is_named(lock, make):
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_what_is_no_lock_is_named(lock, make, monkeypatch, tmp_path, instant_export):
     make(lock)
-    with pytest.raises(StorageError, match=r"timing\.lock: cannot be locked"), locked(lock, waits=silent):
-        pass
+    ran = measured(monkeypatch, tmp_path / "results")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (4, 1)
+    assert "timing.lock: cannot be locked" in ran.stderr
+
+
+@pytest.mark.parametrize("function", ["ftruncate", "pwrite"])
+def test_a_full_disk_is_no_reason_not_to_time(lock, monkeypatch, tmp_path, instant_export, function):
+    """Nothing but the name of who holds the lock is written to its file."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, function, full)
+    ran = measured(monkeypatch, tmp_path / "results")
+    assert ran.exit_code == 0, ran.output
+    assert not lock.exists()
 
 
 def test_a_system_without_file_locks_is_told_so(lock, monkeypatch, tmp_path, instant_export):

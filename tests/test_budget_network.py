@@ -101,8 +101,10 @@ def test_a_resumed_search_has_the_one_measurement_too(tmp_path, monkeypatch, mom
         with pytest.raises(Killed):
             search(request(tmp_path, trials=1), device=unrest.device, proxy=proxy, listener=Dies())
     assert unrest.measurements == 1
+    kept = open_study(tmp_path / "results" / "test").fact("budget_latency")
     study = search(request(tmp_path, trials=1), device=unrest.device)
     assert unrest.measurements == 1
+    assert study.fact("budget_latency") == kept
     assert baseline(study).latency.latency_ms == study.fact("budget_ms")
     assert isinstance(baseline(study).outcome, Finished)
 

@@ -5,6 +5,7 @@ Recorded by others: mailing lists of the kernel, reports to lscpu, users' bug re
 
 import json
 import platform
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -100,6 +101,38 @@ def test_two_boards_with_the_same_cores_are_told_apart_by_the_least_that_is_know
     assert names[-1] == "0x41 0xd8e r3p1"
 
 
+VIRTUAL_ARM = "CPU implementer\t: 0x61\nCPU variant\t: 0x0\nCPU part\t: 0x000\nCPU revision\t: 0\nFeatures\t: "
+VIRTUAL_X86 = "vendor_id\t: {}\ncpu family\t: 15\nmodel\t\t: 6\nmodel name\t: {}\nflags\t\t: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("chips", "shown"),
+    [
+        ([f"{VIRTUAL_ARM}fp asimd uscat ssbs", f"{VIRTUAL_ARM}fp asimd uscat i8mm bf16 sme"], "0x61 0x000 r0p0 "),
+        (
+            [
+                VIRTUAL_X86.format("GenuineIntel", "Common KVM processor", "fpu sse2"),
+                VIRTUAL_X86.format("AuthenticAMD", "Common KVM processor", "fpu sse2"),
+                VIRTUAL_X86.format("AuthenticAMD", "Common KVM processor", "fpu sse2 avx2"),
+                VIRTUAL_X86.format("AuthenticAMD", "QEMU Virtual CPU version 2.5+", "fpu sse2 avx2"),
+            ],
+            " 15 6 ",
+        ),
+    ],
+    ids=["arm", "x86"],
+)
+def test_virtual_machines_of_different_chips_are_told_apart(chips, shown):
+    names = [chip_name(chip, maker="Somebody's Virtual Platform") for chip in chips]
+    assert len(set(names)) == len(names)
+    assert all(shown in name for name in names)
+    turned = [re.sub(r"(flags|Features)(\s*: )(.*)", _turned, chip) for chip in chips]
+    assert [chip_name(f"{chip}\n\n{chip}", maker="Somebody's Virtual Platform") for chip in turned] == names
+
+
+def _turned(line):
+    return line[1] + line[2] + " ".join(line[3].split()[::-1])
+
+
 def test_codes_are_the_same_in_upper_case():
     upper = "CPU implementer\t: 0x41\nCPU variant\t: 0xA\nCPU part\t: 0xD4F\nCPU revision\t: 1\n"
     assert chip_name(upper) == chip_name(upper.lower().replace("cpu", "CPU")) == "Neoverse-V2 r10p1"
@@ -108,6 +141,13 @@ def test_codes_are_the_same_in_upper_case():
 def test_the_board_of_the_kernel_stays_whether_a_container_hides_the_rest_or_not():
     cpuinfo = (RECORDED / "raspberry-pi-4.txt").read_text()
     assert chip_name(cpuinfo) == chip_name(cpuinfo, board="Raspberry Pi 4 Model B Rev 1.1", maker="Unknown")
+
+
+def test_the_device_tree_says_more_than_the_family_of_boards_and_that_more_than_the_firmware():
+    cores = "CPU implementer\t: 0x41\nCPU variant\t: 0x2\nCPU part\t: 0xd05\nCPU revision\t: 0\n"
+    family = f"{cores}\nHardware\t: Rockchip RK3588\n"
+    assert chip_name(family, board="Radxa ROCK 5B") == "Cortex-A55 r2p0 (Radxa ROCK 5B)"
+    assert chip_name(family, maker="Some PC") == "Cortex-A55 r2p0 (Rockchip RK3588)"
 
 
 def test_the_order_and_the_number_of_cores_say_nothing():
@@ -127,6 +167,16 @@ def test_where_nothing_is_said_the_architecture_is(on, monkeypatch, text):
 def test_a_system_without_these_files_is_no_error(monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "FreeBSD")
     monkeypatch.setattr(machine, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    assert machine.chip() == platform.machine()
+
+
+@pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, OSError])
+def test_what_may_not_be_read_says_nothing(monkeypatch, error):
+    def refuse(*_, **__):
+        raise error("no")
+
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(Path, "read_text", refuse)
     assert machine.chip() == platform.machine()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from commands import invoke
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.api import refresh
 from mvit2_search.cli import cli
@@ -101,9 +102,50 @@ def test_accuracies_are_kept_and_every_network_is_timed_anew(tmp_path, run_with_
     assert all(t.accuracy_from.startswith(t.name) for t in taken)
     assert summarise(study).verdict.best.mean_pct == summarise(old).verdict.best.mean_pct
     assert [s.result for s in study.scores()] == [s.result for s in old.scores()]
-    told = CliRunner().invoke(cli, ["status", str(study.folder)]).output
-    assert "were taken over" in told
+    for told in (done, CliRunner().invoke(cli, ["status", str(study.folder)])):
+        assert "The accuracies of 9 networks were taken over from a study on another device" in told.stdout
     assert "were taken over" in (study.folder / "report.html").read_text()
+
+
+class Balanced(FormulaProxy):
+    def run(self, arch, dataset, **rest):
+        for score in super().run(arch, dataset, **rest):
+            yield replace(score, balanced_pct=score.accuracy_pct / 2)
+
+
+def test_balanced_accuracies_are_kept_too(tmp_path, run_with_fakes):
+    run_with_fakes(proxy=Balanced())
+    proxy = Balanced()
+    run_with_fakes(device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert proxy.trained == []
+    study = open_study(tmp_path / "results" / "test")
+    trained = [t.outcome for t in study.trials() if isinstance(t.outcome, Finished)]
+    assert {one.accuracy_pct / one.balanced_pct for one in trained} == {2}
+    assert {score.result / score.balanced_pct for score in study.scores()} == {2}
+
+
+def test_widths_outside_of_the_space_are_kept_too(tmp_path, run_with_fakes):
+    path = tmp_path / "five.yaml"
+    path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
+    run_with_fakes("--space", str(path))
+    proxy = FormulaProxy()
+    done = run_with_fakes("--space", str(path), device=UPDATED, proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert open_study(tmp_path / "results" / "test").outside()
+    assert proxy.trained == []
+
+
+def test_what_a_device_in_between_could_not_use_is_kept_for_the_next(tmp_path, run_with_fakes):
+    run_with_fakes("--latency-budget", "20ms")
+    trials = open_study(tmp_path / "results" / "test").trials()
+    slower = macs_device("slower")
+    usual = slower.script
+    slower.script = lambda artifact, i: 20 * usual(artifact, i)
+    run_with_fakes("--latency-budget", "20ms", device=slower, flags=ALLOWED)
+    proxy = FormulaProxy()
+    done = run_with_fakes("--latency-budget", "20ms", device=macs_device("a third"), proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert not {t.arch.key for t in trials if t.is_trained_candidate} & trained_here(proxy)
 
 
 def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path, run_with_fakes):
@@ -181,6 +223,24 @@ def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_to
     assert proxy.trained == []
 
 
+@pytest.mark.parametrize("damage", [b"", b"no database any more" * 300])
+def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(tmp_path, run_with_fakes, damage):
+    assert run_with_fakes().exit_code == 0
+    assert run_with_fakes("--trials", "5", device=UPDATED, flags=ALLOWED).exit_code == 0
+    (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
+    (old / "study.db").write_bytes(damage)
+    done = run_with_fakes("--trials", "6", device=UPDATED)
+    assert done.exit_code == 0, done.output
+    assert f"{old} cannot be read" in done.output
+    assert "to go on from it: mkdir" in invoke("status", old).stderr
+    proxy = FormulaProxy()
+    done = run_with_fakes("--trials", "6", device=macs_device("a third"), proxy=proxy, flags=ALLOWED)
+    assert done.exit_code == 0, done.output
+    assert f"{old} cannot be read" in done.output
+    assert "the accuracies of 6 candidates" in done.output
+    assert proxy.trained == []
+
+
 def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, monkeypatch):
     import mvit2_search.search.driver as driver
 
@@ -199,9 +259,10 @@ def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, m
 def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, run_with_fakes):
     """A mistyped seed would hide a good study among those of other devices."""
     assert run_with_fakes().exit_code == 0
-    wrong = run_with_fakes("--seed", "1", device=UPDATED, flags=ALLOWED)
-    assert wrong.exit_code == 3
-    assert "seed: was 0, now 1" in wrong.stderr
+    for option, value, said in (("--seed", "1", "seed: was 0, now 1"), ("--space", "width", "space.axes")):
+        wrong = run_with_fakes(option, value, device=UPDATED, flags=ALLOWED)
+        assert wrong.exit_code == 3
+        assert said in wrong.stderr
     assert not (tmp_path / "results" / "other-devices").exists()
     proxy = FormulaProxy()
     other_budget = run_with_fakes(

@@ -180,6 +180,8 @@ def test_a_study_keeps_its_scale_from_its_first_measurement_on(tmp_path):
     assert all("fast" in t.latency.flags for t in later)
     shared = next(tmp_path.glob("results/.latencies/*/reference.json"))
     assert json.loads(shared.read_text())["known"]["reference_ms"] == pytest.approx(scale / busy)
+    resumed = search(request(tmp_path, trials=6), device=device)
+    assert {t.latency.reference_ms for t in resumed.trials() if t.latency is not None} == {scale}
 
 
 def test_a_second_driver_is_refused(tmp_path):

@@ -199,6 +199,18 @@ def test_a_width_that_failed_is_tried_again_after_the_end(tmp_path, run_with_fak
     assert len(proxy.trained) == trained
 
 
+def test_a_width_that_was_killed_and_then_fails_is_tried_once_at_a_start(run_with_fakes):
+    def kills(key, *_):
+        return key == published("mobilevitv2-0.5").key
+
+    with pytest.raises(Killed):
+        run_with_fakes(proxy=Deadly(kills))
+    proxy = Deadly(kills, error=TrainingError)
+    done = run_with_fakes(proxy=proxy)
+    assert done.exit_code == 0, done.output
+    assert proxy.deaths == 1
+
+
 def test_a_confirmation_that_failed_is_tried_at_three_starts(tmp_path, run_with_fakes):
     proxy = Deadly(lambda key, seed, part: part == "confirmation", error=TrainingError)
     deaths = []

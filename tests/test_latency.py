@@ -90,11 +90,21 @@ def test_a_slow_spell_that_stays_is_flagged_and_the_ratio_holds(tmp_path):
     assert result.flags == ("slow",)
 
 
-def test_what_was_flagged_is_measured_again_when_it_is_asked_for(tmp_path):
+WILD = noise(30)
+
+
+@pytest.mark.parametrize(
+    ("flag", "weather"),
+    [
+        ("slow", lambda *_: 1.55),
+        ("unsettled", lambda device, one: WILD(device.passes) if one is CANDIDATE else 1.0),
+    ],
+)
+def test_what_was_flagged_is_measured_again_when_it_is_asked_for(tmp_path, flag, weather):
     device = scripted(noise(1))
     meter = known(device, tmp_path)
-    device.weather = lambda *_: 1.55
-    meter.measure(CANDIDATE)
+    device.weather = weather
+    assert meter.measure(CANDIDATE).flags == (flag,)
     assert meter.earlier(CANDIDATE) is None
     assert meter.path(CANDIDATE.sha256).is_file()
     device.weather = lambda *_: 1.0
@@ -141,6 +151,15 @@ def test_a_device_that_was_slow_when_first_used_is_known_better_later(tmp_path):
     study = Meter(device, tmp_path, REFERENCE, scale_ms=15.5)  # begun when the device was slow
     assert study.earlier(CANDIDATE).latency_ms == pytest.approx(46.5, rel=0.02)
     assert study.earlier(CANDIDATE).flags == ("fast",)
+
+
+def test_a_device_that_is_not_faster_in_every_visit_is_not_taken_for_one_that_is(tmp_path):
+    device = scripted(noise(1))
+    meter = known(device, tmp_path)
+    first = device.visits + 1
+    device.weather = lambda device, _: 0.9 if device.visits == first else 0.83
+    assert meter.measure(CANDIDATE).flags == ("fast",)
+    assert meter.known.reference_ms == pytest.approx(10, rel=0.02)
 
 
 def test_the_first_use_finds_the_fast_speed_among_two(tmp_path):

@@ -14,6 +14,7 @@ from fakes import FormulaProxy, macs_device, measurement
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, DataError, MeasurementError, StorageError
+from mvit2_search.interrupt import Terminated
 from mvit2_search.latency.scripted import ScriptedDevice
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import (
@@ -77,6 +78,7 @@ ODD = {
     "nothing": gives(),
     "no iterator": lambda: None,
     "no scores": lambda: iter([40.0]),
+    "no last score": lambda: iter([EpochScore(epoch=1, accuracy_pct=30.0), None]),
     "ValueError": raises(ValueError("bad shape\nand more")),
     "KeyError": raises(KeyError("x")),
     "MemoryError": raises(MemoryError()),
@@ -84,6 +86,8 @@ ODD = {
     "OSError": raises(OSError(28, "No space left on device")),
     "MeasurementError": raises(MeasurementError("what")),
     "StopIteration": raises(StopIteration()),
+    "SystemExit": raises(SystemExit(0)),
+    "GeneratorExit": raises(GeneratorExit()),
 }
 
 
@@ -150,6 +154,14 @@ def test_what_is_no_trials_fault_ends_the_run(tmp_path, run_with_fakes, error, c
     assert done.stderr == f"error: {error}\n"
 
 
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+def test_what_tells_the_run_to_end_ends_it(tmp_path, run_with_fakes, error, code):
+    assert run_with_fakes(proxy=Odd(raises(error))).exit_code == code
+    assert run_with_fakes().exit_code == 0
+    trials = open_study(tmp_path / "results" / "test").trials()
+    assert [t.outcome.reason for t in trials if isinstance(t.outcome, Failed)] == ["interrupted"]
+
+
 @pytest.mark.parametrize("name", ["nan", "AssertionError"])
 def test_five_in_a_row_end_the_run_with_one_line(run_with_fakes, name):
     done = run_with_fakes(proxy=Odd(ODD[name], last=100))
@@ -193,6 +205,7 @@ def times(value):
 TIMES = {
     "RuntimeError": raising(RuntimeError("driver\ncrashed")),
     "TypeError": raising(TypeError()),
+    "SystemExit": raising(SystemExit()),
     "nothing": lambda samples: None,
     "text": times("12"),
     "nan": times(math.nan),

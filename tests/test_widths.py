@@ -143,6 +143,29 @@ def test_no_width_can_be_trained_or_timed_beyond_the_budget(tmp_path, run_with_f
     assert len(candidates(open_study(folder(tmp_path)))) == 4
 
 
+@pytest.mark.parametrize("space", ["blocks", "five"])
+@pytest.mark.parametrize(
+    ("budget", "refused", "tried"),
+    [
+        ("mobilevitv2-0.75", NAMES[2:], NAMES[:4]),
+        ("mobilevitv2-0.75", NAMES[3:], NAMES[:4]),
+        ("mobilevitv2-1.25", NAMES[1:3], NAMES[:6]),  # within the budget: the larger ones are still needed
+        ("60ms", NAMES[1:2], NAMES[:6]),
+        ("60ms", NAMES[:2], NAMES[:6]),
+    ],
+)
+def test_what_a_device_refuses_beyond_the_budget_is_tried_twice_at_most(
+    tmp_path, run_with_fakes, space, budget, refused, tried
+):
+    (tmp_path / "five.yaml").write_text(FIVE)
+    path = str(tmp_path / "five.yaml") if space == "five" else space
+    done = run_with_fakes("--latency-budget", budget, "--space", path, "--trials", "1", device=refusing(*refused))
+    assert done.exit_code == 0, done.output
+    study = open_study(folder(tmp_path))
+    assert sorted(baselines(study)) == sorted(tried)
+    assert {name for name, kind in baselines(study).items() if kind is Failed} == set(tried) & set(refused)
+
+
 def test_a_search_without_a_single_width_goes_on_where_the_budget_is_a_time(tmp_path, run_with_fakes):
     done = run_with_fakes("--latency-budget", "20ms", "--control", "2", device=refusing("all"))
     assert done.exit_code == 0, done.output

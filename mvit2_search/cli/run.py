@@ -210,13 +210,19 @@ def _closing(code: int, what: str | None = None) -> tuple[str, str]:
 
 def _print_end(summary: Summary, folder: Path) -> None:
     from mvit2_search.report.hypervolume import hypervolume_table
-    from mvit2_search.report.sentences import control_sentences, saving_sentence, verdict_sentences
+    from mvit2_search.report.sentences import (
+        control_sentences,
+        missing_sentences,
+        saving_sentence,
+        verdict_sentences,
+    )
 
     if summary.ended:
         say("", f"Study {summary.name} is finished: {summary.ended}.")
     for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
         say(line)
-    say(saving_sentence(summary))
+    for line in [saving_sentence(summary), *missing_sentences(summary)]:
+        say(line)
     say(f"Report: {folder / 'report.html'}")
     if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"

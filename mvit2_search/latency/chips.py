@@ -1,11 +1,13 @@
 """The processor's name where Linux gives none: by the codes of its cores and the name of the board.
 
 x86 and a few others have a `model name`. ARM has codes of implementer and part, which many different boards share,
-so that a name of both cores and board is what tells one computer from another.
+so that a name of both cores and board is what tells one computer from another. A virtual machine may hide both:
+what its cores are able to do then has to.
 """
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 
 Fields = dict[str, str]
 
@@ -48,6 +50,8 @@ _PARTS = {
     ("0xc0", "0xac3"): "Ampere-1",
     ("0xc0", "0xac4"): "Ampere-1a",
 }
+_VIRTUAL = re.compile(r"KVM|QEMU")  # names of no chip: every host gives the same
+_VIRTUAL_PART = "0x000"  # Apple's, of whatever chip
 _NAMES = ("model name", "Model Name", "cpu model", "uarch", "cpu")  # x86, LoongArch, MIPS, RISC-V, PowerPC
 _CODES = (  # where there is no name
     ("vendor_id", "cpu family", "model", "stepping"),  # x86 in some sandboxes
@@ -102,16 +106,30 @@ def _arm_core(block: Fields) -> str:
     codes = block.get("CPU implementer", "0x??").lower(), block["CPU part"].lower()
     name = _PARTS.get(codes, " ".join(codes))
     variant, revision = block.get("CPU variant", "").lower(), block.get("CPU revision", "")
-    known = re.fullmatch(r"0x[0-9a-f]+", variant) and revision
-    return f"{name} r{int(variant, 16)}p{revision}" if known else name
+    if re.fullmatch(r"0x[0-9a-f]+", variant) and revision:
+        name = f"{name} r{int(variant, 16)}p{revision}"
+    return f"{name} {_abilities(block)}" if codes[1] == _VIRTUAL_PART else name
 
 
 def _named_cores(blocks: list[Fields]) -> list[str]:
     """By the first kind of name that there is; sandboxes that hide it say `unknown`."""
     for key in _NAMES:
-        if names := {block[key] for block in blocks if block.get(key, "unknown") != "unknown"}:
+        if names := {_named_core(block, key) for block in blocks if block.get(key, "unknown") != "unknown"}:
             return sorted(names)
     return []
+
+
+def _named_core(block: Fields, key: str) -> str:
+    if not _VIRTUAL.search(block[key]):
+        return block[key]
+    codes = [block[code] for code in ("vendor_id", "cpu family", "model") if code in block]
+    return " ".join([block[key], *codes, _abilities(block)])
+
+
+def _abilities(block: Fields) -> str:
+    """Six digits for what a core is able to do, in whatever order that is listed."""
+    listed = sorted(block.get("flags", block.get("Features", "")).split())
+    return sha256(" ".join(listed).encode()).hexdigest()[:6]
 
 
 def _coded_core(fields: Fields, cpuinfo: str) -> list[str]:

@@ -8,7 +8,6 @@ from mvit2_search.search.networks import distributions
 from mvit2_search.search.stop import Stop
 from mvit2_search.search.trials import TrialRunner
 from mvit2_search.store import StoredStudy
-from mvit2_search.verdict import Limits
 
 _NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]  # from the smallest
 
@@ -23,7 +22,7 @@ def run_baselines(runner: TrialRunner, stop: Stop) -> None:
     before = _widths(_trials(runner))
     for width, name in zip(PUBLISHED_WIDTHS, _NAMES, strict=True):
         _run_queued(runner, stop)
-        if stop.requested or name not in _needed(_trials(runner), runner.limits):
+        if stop.requested or name not in _needed(runner.study, _trials(runner)):
             continue
         known = _widths(_trials(runner)).get(name)
         if known is not None and not (known.may_be_tried_again and known == before.get(name)):
@@ -45,18 +44,30 @@ def is_width_left(study: StoredStudy) -> bool:
     """Whether `run_baselines` would try a width again that failed."""
     trials = [*study.outside(), *study.trials()]
     widths = _widths(trials)
-    return any(name in widths and widths[name].may_be_tried_again for name in _needed(trials, study.limits))
+    return any(name in widths and widths[name].may_be_tried_again for name in _needed(study, trials))
 
 
 def _trials(runner: TrialRunner) -> list[Trial]:
     return [*runner.study.outside(), *runner.trials]
 
 
-def _needed(trials: Sequence[Trial], limits: Limits) -> list[str]:
-    """The widths up to the second beyond the limits: the line through them has to cross the budget."""
-    timed = {name: trial for name, trial in _widths(trials).items() if trial.latency is not None}
-    beyond = [i for i, name in enumerate(_NAMES) if name in timed and not limits.allow_trial(timed[name])]
+def _needed(study: StoredStudy, trials: Sequence[Trial]) -> list[str]:
+    """The widths up to the second beyond the limits: the line through them has to cross the budget.
+
+    One that the device refuses counts as beyond if it is larger than all that are within, of which there has to be
+    one: what comes after it is larger still.
+    """
+    limits, widths, budget = study.limits, _widths(trials), study.fact("inputs")["latency_budget"]
+    known = [(i, widths[name]) for i, name in enumerate(_NAMES) if name in widths]
+    within = [i for i, trial in known if limits.allow_trial(trial)]
+    within += [i for i, name in enumerate(_NAMES) if name == budget]
+    beyond = [i for i, trial in known if trial.latency is not None and not limits.allow_trial(trial)]
+    beyond += [i for i, trial in known if within and i > max(within) and _is_refused(trial)]
     return _NAMES[: min(beyond) + 2] if beyond else _NAMES
+
+
+def _is_refused(trial: Trial) -> bool:
+    return isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement"
 
 
 def _is_wanted(runner: TrialRunner, name: str | None) -> bool:

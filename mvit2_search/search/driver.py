@@ -1,5 +1,6 @@
 """The driver: opens the study, and takes it from wherever it stands to its end."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.errors import MeasurementError, SpecError, StorageError
 from mvit2_search.interrupt import Interrupt
 from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.predict import Estimate
@@ -178,13 +179,21 @@ def _latencies(
 
 def _kept(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
     """The accuracies that hold of the studies that were set aside for this one."""
-    folders = [results / name for name in study.fact("accuracies_from") or []]
-    for gone in [folder for folder in folders if not (folder / "study.db").is_file()]:
-        listener.note(f"{gone} is gone: what was trained there is trained again")
-    there = [folder for folder in folders if (folder / "study.db").is_file()]
-    kept = KeptAccuracies.of(there, study.fact("inputs"))
+    kept, inputs, there = KeptAccuracies(), study.fact("inputs"), []
+    for folder in [results / name for name in study.fact("accuracies_from") or []]:
+        if not (folder / "study.db").is_file():
+            listener.note(f"{folder} is gone: what was trained there is trained again")
+            continue
+        try:
+            kept.add(open_study(folder), inputs)
+            there.append(str(folder))
+        except (SpecError, StorageError):
+            listener.note(
+                f"{folder} cannot be read: what was trained there is trained again; "
+                f"`mvit2-search status {shlex.quote(str(folder))}` says what can be restored"
+            )
     if there:
-        listener.note(f"{', '.join(map(str, there))}: {kept.sentence()}")
+        listener.note(f"{', '.join(there)}: {kept.sentence()}")
     return kept
 
 

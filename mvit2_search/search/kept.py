@@ -6,13 +6,12 @@ accuracies are taken over, while every latency is measured anew.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mvit2_search.flat import flat
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import Failed, Finished, Outcome, Stopped, Trial
-from mvit2_search.store import StoredStudy, open_study
+from mvit2_search.store import StoredStudy
 
 HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
 _LABELS = ("space.name", "data.name")
@@ -41,19 +40,15 @@ class KeptAccuracies:
     scores: dict[tuple[str, int], EpochScore] = field(default_factory=dict)
     candidates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, folders: list[Path], inputs: Mapping[str, Any]) -> Self:
-        """From the studies in `folders` that were made with the same images, trainings, seed and space."""
-        kept = cls()
-        for folder in folders:
-            study = open_study(folder)
-            if _holding(study.fact("inputs")) == _holding(inputs):
-                kept._add(study)
-        return kept
+    def add(self, study: StoredStudy, inputs: Mapping[str, Any]) -> None:
+        """What a study knows, if it was made with the same images, trainings, seed and space.
 
-    def _add(self, study: StoredStudy) -> None:
-        trials = study.trials()
-        params = study.settings()
+        Raises:
+            StorageError: a record in it is damaged; nothing of it is added.
+        """
+        if _holding(study.fact("inputs")) != _holding(inputs):
+            return
+        trials, params, scores = study.trials(), study.settings(), study.scores()
         for trial in [*study.outside(), *study.controls(), *trials]:
             if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None:
                 known = self.curves.get(trial.arch.key)
@@ -62,7 +57,7 @@ class KeptAccuracies:
         for trial in trials:
             if trial.is_trained_candidate:
                 self.candidates.setdefault(trial.arch.key, params[trial.number])
-        for score in study.scores():
+        for score in scores:
             if not isinstance(score.result, Failed):
                 kept = EpochScore(epoch=1, accuracy_pct=score.result, balanced_pct=score.balanced_pct)
                 self.scores.setdefault((score.subject, score.seed), kept)

@@ -1,12 +1,13 @@
 """Where numbers come in: what a proxy or a device gives is checked, and what it raises is that trial's failure.
 
 This package's errors that are no trial's fault (the disk, the images, a device that went away) pass through and
-end the run, as do Ctrl-C and SystemExit.
+end the run, as do Ctrl-C and SIGTERM.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import (
@@ -35,7 +36,7 @@ def failures_as(error: type[TrainingError] | type[MeasurementError]) -> Iterator
         yield
     except (error, *_FATAL):
         raise
-    except Exception as err:
+    except (Exception, SystemExit, GeneratorExit) as err:
         raise error(f"{type(err).__name__}: {first_line(err)}") from err
 
 
@@ -47,21 +48,30 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
     """
     found = False
     with failures_as(TrainingError):
-        for score in run():
-            balanced = score.balanced_pct
-            fault = accuracy_fault(score.accuracy_pct)
-            if balanced is not None:
-                fault = fault or accuracy_fault(balanced)
-            if fault:
-                raise TrainingError(f"{fault}, after epoch {score.epoch}")
-            found = True
-            yield replace(
-                score,
-                accuracy_pct=float(score.accuracy_pct),
-                balanced_pct=None if balanced is None else float(balanced),
-            )
-        if not found:
-            raise TrainingError("it ended without a score")
+        scores = iter(run())
+    while True:
+        with failures_as(TrainingError):
+            following = [_checked_score(score) for score in islice(scores, 1)]
+        if not following:
+            break
+        found = True
+        yield following[0]  # out here, where whoever wants no more scores ends it
+    if not found:
+        raise TrainingError("it ended without a score")
+
+
+def _checked_score(score: EpochScore) -> EpochScore:
+    balanced = score.balanced_pct
+    fault = accuracy_fault(score.accuracy_pct)
+    if balanced is not None:
+        fault = fault or accuracy_fault(balanced)
+    if fault:
+        raise TrainingError(f"{fault}, after epoch {score.epoch}")
+    return replace(
+        score,
+        accuracy_pct=float(score.accuracy_pct),
+        balanced_pct=None if balanced is None else float(balanced),
+    )
 
 
 def checked(latencies: Latencies) -> Latencies:
