@@ -12,6 +12,7 @@ EXPORTS = "exports"  # architectures exported by their own names; also a folder 
 OTHER_DEVICES = "other-devices"  # studies set aside
 USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
 _OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
+_BESIDE = ("study.digests", "progress.json")  # what may be left of one that was only just begun
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder there
 
@@ -43,8 +44,9 @@ def check_new_name(results: Path, name: str) -> None:
     """
     there = [path.name for path in results.iterdir()] if results.is_dir() else []
     folder = results / name
-    if folder.is_dir() and not is_study(folder) and (kept := [*folder.glob("[!.]*")]):
-        raise SpecError(f"study {name!r}: {folder} is no study, it holds {min(kept).name}; choose another name")
+    kept = [] if is_study(folder) else [path.name for path in folder.glob("[!.]*") if path.name not in _BESIDE]
+    if kept:
+        raise SpecError(f"study {name!r}: {folder} is no study, it holds {min(kept)}; choose another name")
     alike = [other for other in there if other.lower() == name.lower()]
     if alike and name not in alike:
         raise SpecError(f"study {name!r}: {results} holds {alike[0]!r}, and some disks take both for one name")
