@@ -182,6 +182,7 @@ def test_a_search_says_so_too(lock, monkeypatch, tmp_path, instant_export, image
     assert [str(holder.pid) in note for note in notes if "waiting" in note] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("signals", "error"),

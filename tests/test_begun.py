@@ -48,6 +48,7 @@ def status(folder):
     return CliRunner().invoke(cli, ["status", str(folder)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(FIRST))
 @pytest.mark.parametrize("die", [die_after_a_digest, die_before_a_commit], ids=lambda die: die.__name__)
 def test_a_search_that_dies_at_one_of_its_first_writes_can_be_read_and_goes_on(tmp_path, die, number):

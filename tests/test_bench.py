@@ -208,6 +208,7 @@ class TestAttention:
         assert {row["points"] for row in rows} == {5}
         assert all(row["slope_high"] - row["slope_low"] < 1e-6 for row in rows)
 
+    @pytest.mark.slow
     def test_points_that_fail_are_left_out_and_too_few_give_no_slope(self, tmp_path):
         device = fails_for(power_device(), "multi_head-4096", "no memory left")
         done = attention(device, tmp_path / "a")
@@ -323,6 +324,7 @@ class TestCommand:
         assert per_mac == {30.0}
         assert {row["flags"] for row in rows} == {"fast"}
 
+    @pytest.mark.slow
     def test_json_is_nothing_but_json(self, tmp_path):
         found = json.loads(bench("models", "--json", "--results", tmp_path).stdout)
         assert found["passport"]["chip"] == "scripted chip"
@@ -339,6 +341,7 @@ class TestCommand:
         assert slopes[1].split() == ["multi_head", "1,024", "2.00", "2.00", "to", "2.00", "5"]
         assert any(line.startswith("linformer") and "10.2" in line for line in lines)
 
+    @pytest.mark.slow
     def test_mixers_beside_networks_disturb_no_other_command(self, tmp_path, images, monkeypatch):
         assert bench("attention", "--results", tmp_path).exit_code == 0
         monkeypatch.setattr("mvit2_search.latencies.make_device", lambda name: power_device())

@@ -133,6 +133,7 @@ def test_status_report_and_export_read_a_study(study):
     assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
 
 
+@pytest.mark.slow
 def test_a_network_is_exported_in_the_formulation_asked_for(study):
     convolutions = []
     for formulation in ("layer_norm", "sum_first"):

@@ -47,6 +47,7 @@ def test_an_open_study_is_seen(study, left_open):
     assert not left_open()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", [read_study, classes_of, export_architecture])
 def test_the_library_closes_what_it_opens(use, study, left_open):
     use(study.folder)
@@ -55,6 +56,7 @@ def test_the_library_closes_what_it_opens(use, study, left_open):
     assert not still
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "report", "export"])
 def test_commands_close_what_they_open(command, study, left_open):
     ran = CliRunner().invoke(cli, [command, str(study.folder)])

@@ -53,6 +53,7 @@ first_version = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(archs | first_version)
 def test_the_formula_agrees_with_counting_in_every_stage(arch):

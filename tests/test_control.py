@@ -65,6 +65,7 @@ def outcomes(trials):
 searches = pytest.mark.usefixtures("instant_export", "images")
 
 
+@pytest.mark.slow
 @searches
 def test_controls_are_trained_beside_the_search_which_does_not_see_them(tmp_path):
     plain = search(request(tmp_path / "plain", data=str(tmp_path / "images")))
@@ -95,6 +96,7 @@ def test_what_is_far_over_a_tight_budget_is_not_even_timed(tmp_path):
     assert max(t.latency.latency_ms for t in controls) <= 1.3 * study.limits.latency_ms
 
 
+@pytest.mark.slow
 @searches
 def test_more_controls_go_on_after_fewer_and_the_study_is_finished_until_more_are_asked_for(tmp_path):
     at_once = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
@@ -122,6 +124,7 @@ def test_a_study_of_a_version_without_controls_is_finished(tmp_path):
     study.close()
 
 
+@pytest.mark.slow
 @searches
 def test_an_interrupted_control_goes_on_where_it_was(tmp_path):
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
@@ -138,6 +141,7 @@ def test_an_interrupted_control_goes_on_where_it_was(tmp_path):
     assert outcomes(search(request(tmp_path, control=4)).controls()) == outcomes(whole)
 
 
+@pytest.mark.slow
 @searches
 def test_what_the_search_has_trained_is_not_trained_again(tmp_path):
     """The width space has few networks: a control is often a candidate too."""
@@ -151,6 +155,7 @@ def test_what_the_search_has_trained_is_not_trained_again(tmp_path):
     assert all(t.outcome == by_number[t.repeats].outcome for t in repeats)
 
 
+@pytest.mark.slow
 @searches
 def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
     notes = []
@@ -184,6 +189,7 @@ def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monke
     assert sum(isinstance(t.outcome, Finished) for t in controls) == 2
 
 
+@pytest.mark.slow
 @searches
 def test_control_csv_lists_every_draw_and_is_not_there_without(tmp_path):
     asked = request(tmp_path, control=3)
@@ -266,6 +272,7 @@ def test_the_band_is_that_of_all_orders():
     assert band.low[2] == band.high[2] == 90
 
 
+@pytest.mark.slow
 def test_a_search_that_is_random_is_rarely_distinguishable_and_a_good_one_is():
     """With 5 % by design, more than 6 of 40 is less than 1 % likely."""
     told = [

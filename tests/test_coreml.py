@@ -87,6 +87,7 @@ def test_samples_come_back_from_another_process(pair, temporary):
     assert left(temporary) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "message"),
     [

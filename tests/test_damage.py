@@ -164,6 +164,7 @@ def finished_results(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_it", DAMAGES, ids=lambda break_it: break_it.__name__)
 def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, break_it):
     if not (finished_results / "results").exists():

@@ -43,6 +43,7 @@ def test_the_shipped_files_are_small():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10_000_000
 
 
+@pytest.mark.slow
 def test_the_shipped_files_are_rebuilt_byte_for_byte(tmp_path):
     if not OFFICIAL.is_dir() and "MVIT2_REQUIRE_FASHION_MNIST" not in os.environ:
         pytest.skip(f"no official Fashion-MNIST in {OFFICIAL}: install Debian's dataset-fashion-mnist")

@@ -29,6 +29,7 @@ def pixels_of(data):
     return np.concatenate([part.pixels_NSSC for part in (data.train, data.selection, data.confirmation)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [255, 4095, 16383, 65535])
 def test_sensors_of_fewer_bits_in_files_of_16(tmp_path, run_on, top):
     folder = write_deep(tmp_path / "images", [top])

@@ -148,6 +148,7 @@ def test_what_a_device_in_between_could_not_use_is_kept_for_the_next(tmp_path, r
     assert not {t.arch.key for t in trials if t.is_trained_candidate} & trained_here(proxy)
 
 
+@pytest.mark.slow
 def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path, run_with_fakes):
     run_with_fakes("--latency-budget", "20ms", "--trials", "8")
     slower = macs_device("slower")
@@ -167,6 +168,7 @@ def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path
     assert all(t.latency.latency_ms <= 20 for t in candidates if isinstance(t.outcome, Finished))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", range(1, 8, 3))
 def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, run_with_fakes, monkeypatch, stop):
     run_with_fakes()
@@ -199,6 +201,7 @@ def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, ru
     assert sum(t.is_trained_candidate for t in open_study(tmp_path / "results" / "test").trials()) == 4
 
 
+@pytest.mark.slow
 def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_too(
     tmp_path, run_with_fakes, monkeypatch
 ):
@@ -272,6 +275,7 @@ def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path
     assert [t for t in open_study(tmp_path / "results" / "test").trials() if t.accuracy_from]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):
     """What it reached is known as far as it went: whether that is enough follows from the latencies here."""
     import mvit2_search.search.driver as driver

@@ -97,6 +97,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path):
     assert summarise(study).verdict.best.trial.arch == summarise(whole).verdict.best.trial.arch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -208,6 +209,7 @@ def test_a_small_space_ends_when_it_is_exhausted(tmp_path):
     assert is_finished(study, asked)
 
 
+@pytest.mark.slow
 def test_the_width_space_ends_with_all_44_networks_up_to_three_quarters(tmp_path):
     study = search(request(tmp_path, space="width", trials=100))
     assert sum(isinstance(t.outcome, Finished) and t.latency.latency_ms <= study.fact("budget_ms")

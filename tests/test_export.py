@@ -146,6 +146,7 @@ class TestCoreML:
         assert model.get_spec().WhichOneof("Type") == "mlProgram"
 
 
+@pytest.mark.slow
 def test_a_conversion_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -110,6 +110,7 @@ def test_a_killed_export_leaves_nothing_after_the_next(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["architecture.yaml"]
 
 
+@pytest.mark.slow
 def test_other_numbers_of_classes_have_files_of_their_own(tmp_path, instant):
     usual = run("mobilevitv2-0.5", "--results", tmp_path, "--format", "onnx")
     assert usual.endswith("untrained-pixel_unshuffle.onnx")
@@ -122,6 +123,7 @@ def test_other_numbers_of_classes_have_files_of_their_own(tmp_path, instant):
     assert len(list((tmp_path / "exports" / KEY).glob("*.onnx"))) == 3
 
 
+@pytest.mark.slow
 def test_the_usual_classes_of_a_study_are_its_own(tmp_path, images, instant_export, instant):
     search(request(tmp_path))
     told = ("test", "--results", tmp_path / "results", "--format", "onnx")

@@ -155,6 +155,7 @@ def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_
     assert verdict.gain.compared == len(counts)
 
 
+@pytest.mark.slow
 def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
     """Stopped after every single training, and gone on with."""
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), confirm_seeds=3))

@@ -54,6 +54,7 @@ def say_so(tmp_path, done, words):
         assert "differs from one that was never stopped" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["blocks", "five"])
 def test_a_width_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes, space):
     (tmp_path / "five.yaml").write_text(FIVE)
@@ -67,6 +68,7 @@ def test_a_width_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_
     assert status["given_up"] == ["mobilevitv2-0.5"]
 
 
+@pytest.mark.slow
 def test_a_candidate_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     widths = [published(f"mobilevitv2-{width}").key for width in ("0.5", "0.75", "1.0")]
     first = []
@@ -86,6 +88,7 @@ def test_a_candidate_whose_training_kills_the_driver_is_given_up(tmp_path, run_w
     assert sum(t.is_trained_candidate for t in study.trials()) == 4
 
 
+@pytest.mark.slow
 def test_a_random_architecture_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     first = []
     proxy = Deadly(lambda key, *_: key in first)
@@ -102,6 +105,7 @@ def test_a_random_architecture_whose_training_kills_the_driver_is_given_up(tmp_p
     assert isinstance(controls[-1].outcome, Finished)
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, seed, _: (key, seed) == (deadly, 1001))
@@ -113,6 +117,7 @@ def test_a_confirmation_that_kills_the_driver_is_given_up(tmp_path, run_with_fak
     assert [s.is_given_up for s in scores if (s.subject, s.seed) == (deadly, 1001)] == [True]
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_fails_is_tried_again_twice(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, seed, _: (key, seed) == (deadly, 1001), error=TrainingError)
@@ -121,6 +126,7 @@ def test_a_confirmation_that_fails_is_tried_again_twice(tmp_path, run_with_fakes
     assert proxy.deaths == 3
 
 
+@pytest.mark.slow
 def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     """The trial that it is to be chosen for has no settings yet, so nothing but the timing tells of it."""
     assert run_with_fakes("--trials", "14", device=scattered_device()).exit_code == 0
@@ -151,6 +157,7 @@ def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp
     assert f"The timing of {deadly}" in (tmp_path / "again" / "test" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     deadly, device = published("mobilevitv2-0.75").key, scattered_device()
     usual, deaths = device.script, []
@@ -185,6 +192,7 @@ def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     assert [type(t.outcome) for t in found] == [Failed, Failed, Finished]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["blocks", "five"])
 def test_a_width_that_failed_is_tried_again_after_the_end(tmp_path, run_with_fakes, space):
     (tmp_path / "five.yaml").write_text(FIVE)
@@ -211,6 +219,7 @@ def test_a_width_that_was_killed_and_then_fails_is_tried_once_at_a_start(run_wit
     assert proxy.deaths == 1
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_failed_is_tried_at_three_starts(tmp_path, run_with_fakes):
     proxy = Deadly(lambda key, seed, part: part == "confirmation", error=TrainingError)
     deaths = []

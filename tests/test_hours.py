@@ -52,6 +52,7 @@ def proxy(monkeypatch):
     return HourlyProxy(clock)
 
 
+@pytest.mark.slow
 def test_no_more_is_trained_than_the_hours_hold_whatever_a_run_is_at(tmp_path, proxy):
     """Three published widths, four candidates, two controls, then the confirmation: two hours at a time."""
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=2))
@@ -95,6 +96,7 @@ def test_ctrl_c_stops_before_the_hours_do():
     assert Stop(interrupt).requested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", ["1e-9", "5", "8"])
 def test_a_run_that_its_hours_end_says_so_and_exits_0(tmp_path, proxy, monkeypatch, hours):
     """Before a width is trained, before the candidates are, and in the middle of the confirmation."""

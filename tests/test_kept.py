@@ -119,6 +119,7 @@ def test_so_is_a_reference(tmp_path, changes):
             read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{", '{"measurement": {"latency_ms": 12.0, "fla', "\x00\x00"])
 def test_half_a_file_is_one_line_and_exit_4(tmp_path, monkeypatch, instant_export, text):
     monkeypatch.setattr(latencies, "make_device", lambda name: macs_device())

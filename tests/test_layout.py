@@ -90,6 +90,7 @@ def test_the_fingerprints_of_version_0_1_stay(tmp_path):
     assert load(tmp_path / "train").fingerprint == "aa885edaf130cc3a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", ["test", "val", "Validation"])
 def test_images_without_classes_are_not_used_and_counted(tmp_path, run_on, held_out):
     write_images(tmp_path / "images" / "train", BOTH)

@@ -69,6 +69,7 @@ def test_what_is_flagged_is_said_in_words(tmp_path, device):
     assert "Flagged unsettled" not in printed
 
 
+@pytest.mark.slow
 def test_a_latency_is_predicted_from_what_is_kept(tmp_path, device):
     command = ("measure", "mobilevitv2-0.75", "--device", "host", "--results", tmp_path, "--predict")
     few = invoke(*command)

@@ -36,6 +36,7 @@ def test_skipped_images_take_no_second_array(tmp_path):
     assert peak_of_loading(folder, 96) < 1.2
 
 
+@pytest.mark.slow
 def test_the_shipped_images_are_in_memory_once():
     assert peak_of_loading("fashion-mnist-mini", 84) < 1.5  # 0.2 of it for those of 28 pixels
 
@@ -64,6 +65,7 @@ def test_images_that_do_not_fit_are_refused_with_the_sizes(tmp_path, run_on, dat
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_an_address_space_that_is_too_small_is_no_traceback(tmp_path):
     """Where the system promises more than a process may have."""
     write_images(tmp_path / "images", {"a": 20, "b": 20})

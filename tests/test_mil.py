@@ -238,6 +238,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", REFUSED, ids=lambda edit: edit.__name__.strip("_"))
 def test_a_damaged_program_is_refused(edit, package, tmp_path):
     path = edited(package, tmp_path / "b.mlpackage", edit)

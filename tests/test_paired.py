@@ -159,6 +159,7 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, pytest.param(MANY_SEEDS, marks=SLOW)])
 def test_the_gain_of_the_best_of_equal_finalists_holds_in_95_percent_and_would_not_uncorrected(seeds):
     """The truth is 0. Of 1,000 cases, 93.5 % is two standard errors below 95 %."""

@@ -114,6 +114,7 @@ def test_networks_are_found_by_their_settings_in_any_order():
     assert networks.of(params).key == networks.cheapest.key
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_export")
 def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard_to_know(tmp_path, images):
     extra = {}
@@ -134,6 +135,7 @@ def proposed(study):
     return [t.arch.key for t in study.trials() if t.baseline is None]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_export", "images")
 def test_a_seed_repeats_a_search_beside_others_that_have_measured(tmp_path):
     """The predictor speaks from 20 networks on: those of another study would give it a start."""
@@ -144,6 +146,7 @@ def test_a_seed_repeats_a_search_beside_others_that_have_measured(tmp_path):
     assert proposed(search(replace(asked, study="again"), device=scattered_device())) == proposed(first)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_export", "images")
 def test_a_resumed_search_knows_the_latencies_that_it_has_asked_for(tmp_path):
     """Also those of networks that were measured and not chosen, and none of the control."""

@@ -91,6 +91,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_no_accuracy_is_that_trials_failure(tmp_path, run_with_fakes, name):
     done = run_with_fakes(proxy=Odd(ODD[name]))
@@ -106,6 +107,7 @@ def test_what_is_no_accuracy_is_that_trials_failure(tmp_path, run_with_fakes, na
     assert CliRunner().invoke(cli, ["report", str(study.folder)]).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ValueError", "no iterator"])
 def test_the_class_and_the_first_line_of_an_exception_are_kept(tmp_path, run_with_fakes, name):
     run_with_fakes(proxy=Odd(ODD[name]))
@@ -117,6 +119,7 @@ def test_the_class_and_the_first_line_of_an_exception_are_kept(tmp_path, run_wit
     assert "and more" not in failed.outcome.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.float32(60), np.int64(60), 60, Fraction(60)])
 def test_other_numbers_are_numbers(tmp_path, run_with_fakes, value):
     done = run_with_fakes(proxy=Odd(gives(30.0, value)))
@@ -134,6 +137,7 @@ def test_a_balanced_accuracy_of_numpy_is_a_number(tmp_path, run_with_fakes):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nan", "150", "nothing", "ValueError"])
 def test_in_the_confirmation_and_in_the_control_too(tmp_path, run_with_fakes, name):
     done = run_with_fakes("--control", "1", proxy=Odd(ODD[name], first=8, last=9))
@@ -145,6 +149,7 @@ def test_in_the_confirmation_and_in_the_control_too(tmp_path, run_with_fakes, na
     assert sum(isinstance(s.result, Failed) for s in open_study(tmp_path / "results" / "other").scores()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code"), [(StorageError("disk"), 4), (BackendUnavailable("gone"), 4), (DataError("images"), 4)]
 )
@@ -216,6 +221,7 @@ TIMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMES)
 def test_what_is_no_latency_is_that_trials_failure(tmp_path, run_with_fakes, name):
     done = run_with_fakes(device=odd_device(TIMES[name]))
@@ -227,6 +233,7 @@ def test_what_is_no_latency_is_that_trials_failure(tmp_path, run_with_fakes, nam
     assert sum(t.is_trained_candidate for t in study.trials()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["1e9", "1e-9"])
 def test_what_is_no_latency_is_not_kept_for_other_studies(tmp_path, run_with_fakes, name):
     assert run_with_fakes(device=odd_device(TIMES[name])).exit_code == 0

@@ -36,6 +36,7 @@ def finished_results(tmp_path_factory):
     return tmp_path_factory.mktemp("finished")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_driver_refuses_what_differs_from_the_records_and_keeps_the_backup(tmp_path, finished_results, damage):
     asked = request(tmp_path, latency_budget="12ms")

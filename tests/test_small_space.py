@@ -20,6 +20,7 @@ def run(folder, settings, device, budget="mobilevitv2-1.0"):
     return CliRunner().invoke(cli, [*command, "--device", device, "--confirm-seeds", "2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["estimate:iphone12", "host"])
 @pytest.mark.parametrize(
     ("settings", "networks"),

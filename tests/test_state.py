@@ -84,6 +84,7 @@ def test_every_phase_is_told_with_what_runs_it(told):
     )  # the same names at any time
 
 
+@pytest.mark.slow
 def test_the_current_trial_and_its_epoch_are_told(told):
     now = [data["now"] for _, data in told["searching"] if data["now"]["subject"]]
     assert {one["subject"] for one in now} >= {"trial 4", "trial 5"}
@@ -92,6 +93,7 @@ def test_the_current_trial_and_its_epoch_are_told(told):
     assert any(data["now"]["subject"] == "mobilevitv2-0.75" for _, data in told["published widths"])
 
 
+@pytest.mark.slow
 def test_the_time_left_is_not_known_before_a_candidate_is_trained(told):
     for phase in ("loading images", "timing the reference", "published widths"):
         assert all(data["seconds_left"] is None for _, data in told[phase])

@@ -50,6 +50,7 @@ def outcomes(study):
     return [(t.number, t.arch.key, type(t.outcome)) for t in study.trials()]
 
 
+@pytest.mark.slow
 def test_a_search_stops_what_is_hopeless_and_nothing_of_the_front(tmp_path, images):
     proxy = FourEpochs()
     study = search(request(tmp_path, stopping="dominance", trials=16), proxy)
@@ -84,6 +85,7 @@ class SmallerIsBetter(FourEpochs):
             yield replace(score, accuracy_pct=100 - score.accuracy_pct)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["dominance", "halving"])
 def test_published_widths_are_trained_to_the_end_however_poor(tmp_path, images, rule):
     study = search(request(tmp_path, stopping=rule, trials=10), SmallerIsBetter())
@@ -97,6 +99,7 @@ def test_none_trains_everything_to_the_end(tmp_path, images):
     assert summarise(study).saving.stopped == 0
 
 
+@pytest.mark.slow
 def test_halving_stops_in_a_search_too(tmp_path, images):
     study = search(request(tmp_path, stopping="halving", trials=12))
     stopped = [t for t in study.trials() if isinstance(t.outcome, Stopped)]
@@ -105,6 +108,7 @@ def test_halving_stops_in_a_search_too(tmp_path, images):
     assert not [t for t in stopped if t.baseline]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["dominance", "halving"])
 def test_a_resumed_search_stops_the_same(tmp_path, images, rule):
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), stopping=rule, trials=12))
@@ -153,6 +157,7 @@ def test_the_saving_counts_every_training_once():
     assert found.all_epochs == 16
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_stopped_and_where(tmp_path, images):
     study = search(request(tmp_path, stopping="dominance", trials=16))
     summary = summarise(study)
@@ -172,6 +177,7 @@ def test_the_report_says_what_was_stopped_and_where(tmp_path, images):
     )
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_report_mark_the_ends(tmp_path, images):
     summary = summarise(search(request(tmp_path, stopping="dominance", trials=16)))
     figure = curves_figure(summary)

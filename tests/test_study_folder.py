@@ -55,6 +55,7 @@ def optuna_studies(folder):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
 def test_a_study_goes_on_in_a_folder_of_another_name(tmp_path, run, move):
     first = stopped_search(request(tmp_path), 5)

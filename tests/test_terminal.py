@@ -58,6 +58,7 @@ def test_what_a_terminal_would_act_on_is_shown():
     assert printable("Grüße 中文 क्\u200dष") == "Grüße 中文 क्\u200dष"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_class_names_do_nothing_to_a_terminal(tmp_path):
     import pty
@@ -87,6 +88,7 @@ def read_all(terminal):
     return b"".join(chunks).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
     latin = os.fsdecode(b"h\xf6he")  # a name of before UTF-8

@@ -161,6 +161,7 @@ def test_a_class_that_leads_nowhere_is_named(folder):
     assert noted(load(folder), "1 link leads nowhere", "c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", ["results", "./results", "a/results", "b/deep/results"])
 def test_results_among_the_images_are_no_class(folder, run_on, monkeypatch, results):
     monkeypatch.chdir(folder)
@@ -198,6 +199,7 @@ def test_a_class_that_is_a_link_to_what_lies_above_is_named(folder, run_on):
     assert "1 link to folders that are read already or lie above, not followed: c" in result.output
 
 
+@pytest.mark.slow
 def test_results_may_be_the_folder_of_images_itself(folder, run_on):
     for trials in ("1", "2"):
         result = run_on(folder, "--results", str(folder), "--trials", trials)
@@ -219,6 +221,7 @@ def test_an_image_to_verify_with_is_not_from_the_results(tmp_path, folder):
     np.testing.assert_array_equal(images, load(folder, results=[folder / "results"]).selection.pixels_NSSC[:3])
 
 
+@pytest.mark.slow
 def test_the_programs_own_folders_among_the_images_are_no_classes(folder, run_on, monkeypatch):
     """All that commands write into a results folder, where that is the folder of images too."""
     monkeypatch.chdir(folder)
@@ -249,6 +252,7 @@ def test_a_class_called_bench_without_a_readable_image_is_named(folder, run_on):
     assert "bench has no images" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_class_may_be_called_like_a_folder_of_the_program(folder, run_on):
     write_images(folder, {"bench": 10})
     for trials in ("1", "2"):
@@ -257,6 +261,7 @@ def test_a_class_may_be_called_like_a_folder_of_the_program(folder, run_on):
         assert "of 3 classes: a, b, bench" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "held", ["exports/mobilevitv2-0.5/architecture.yaml", "bench/host/host.json", "one/driver.lock"]
 )

@@ -109,6 +109,7 @@ def test_a_study_that_has_all_seven_goes_on(tmp_path, run_with_fakes):
     assert len(candidates(open_study(folder(tmp_path)))) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["blocks", "five"])
 @pytest.mark.parametrize(
     ("too_large", "tried"),
@@ -197,6 +198,7 @@ def test_a_budget_whose_network_cannot_be_timed_is_one_line_with_the_remedy(run_
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_width_that_failed_is_tried_again_at_a_later_start_and_after_three_tries_no_more(
     tmp_path, run_with_fakes
 ):
