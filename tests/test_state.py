@@ -194,7 +194,7 @@ def test_the_time_left_follows_from_the_plan_of_the_confirmation_as_soon_as_ther
     assert time_left(begun, asked).seconds == 2 * 60
     assert "at most 9 trainings" in time_left(begun, asked | {"confirm_seeds": 3}).basis  # not planned yet
     longer = asked | {"trials": 2}
-    assert "1 candidates" in time_left(begun, longer).basis
+    assert "1 candidate at 60 s, at most" in time_left(begun, longer).basis
     assert "at most 8 trainings" in time_left(begun, longer).basis
 
 

@@ -37,7 +37,7 @@ def _name_compiler_folder() -> None:
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is asked for, and turns errors of this package and the system into a line and a code."""
+    """Imports a command when it is asked for; errors of this package and the system are a line and a code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _name_compiler_folder()

@@ -7,6 +7,7 @@ import sqlite3
 from itertools import count
 from pathlib import Path
 
+from mvit2_search.counts import counted
 from mvit2_search.errors import StorageError
 from mvit2_search.records import SCHEMA
 from mvit2_search.store.contents import Contents, fact_name, read_amount, read_sound
@@ -145,8 +146,8 @@ def _traces(folder: Path) -> list[str]:
 
 
 def _amount(contents: Contents) -> str:
-    scores = f" and {contents.scores} scores" if contents.scores else ""
-    return f"{contents.trials} trials{scores}"
+    scores = f" and {counted(contents.scores, 'score')}" if contents.scores else ""
+    return f"{counted(contents.trials, 'trial')}{scores}"
 
 
 def _is_json(text: str) -> bool:
