@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish what runs, then stop. Twice, or a termination signal: stop now.
+"""Ctrl-C once: finish what runs, then stop. Twice, or SIGTERM, or a closed terminal (SIGHUP): stop now.
 
 A signal sets a flag that is looked at. Nothing is raised in a signal handler: it may run inside a callback of
 another library, which then swallows the exception. The flag is set by a thread of its own, to which Python hands
@@ -7,18 +7,19 @@ signals even while the main thread is held up in foreign code.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
 
-STOPPED, TERMINATED = 130, 143  # exit codes
-_GRACE_S = {STOPPED: 3.0, TERMINATED: 10.0}  # everything on disk survives an end at any moment
+HUNG_UP, STOPPED, TERMINATED = 129, 130, 143  # exit codes
+_ENDING = {"SIGHUP": HUNG_UP, "SIGTERM": TERMINATED}
+_GRACE_S = {HUNG_UP: 10.0, STOPPED: 3.0, TERMINATED: 10.0}  # everything on disk survives an end at any moment
 
 
 class Terminated(BaseException):
-    """The process was told to end (SIGTERM)."""
+    """The process was told to end (SIGTERM, SIGHUP)."""
 
 
 class Interrupt:
@@ -43,13 +44,13 @@ class Interrupt:
         """Raise where the run has to end now.
 
         Raises:
-            Terminated: SIGTERM has come.
+            Terminated: SIGTERM or SIGHUP has come.
             KeyboardInterrupt: Ctrl-C has come for the second time.
         """
-        if self.code == TERMINATED:
-            raise Terminated
         if self.code == STOPPED:
             raise KeyboardInterrupt
+        if self.code is not None:
+            raise Terminated
 
     def __enter__(self) -> Self:
         reading, writing = os.pipe()
@@ -58,7 +59,7 @@ class Interrupt:
         self._previous_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._watcher = Thread(target=self._watch, args=(reading,), daemon=True)
         self._watcher.start()
-        self._previous = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, _nothing) for number in ending_signals()}
         return self
 
     def __exit__(
@@ -77,8 +78,8 @@ class Interrupt:
                 self._arrived(number[0])
 
     def _arrived(self, number: int) -> None:
-        if number == signal.SIGTERM:
-            self._end(TERMINATED)
+        if (name := signal.Signals(number).name) in _ENDING:
+            self._end(_ENDING[name])
         elif number == signal.SIGINT and self.requested:
             self._end(STOPPED)
         elif number == signal.SIGINT:
@@ -95,6 +96,14 @@ class Interrupt:
     def _leave_late(self, code: int) -> None:
         if not self._ended.wait(_GRACE_S[code]):
             self._leave(code)
+
+
+def ending_signals() -> Iterator[int]:
+    """What ends a run on this system, but for what `nohup` has told to let pass."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        yield hang_up
 
 
 def _nothing(number: int, frame: object) -> None:

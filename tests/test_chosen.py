@@ -42,6 +42,12 @@ def test_of_two_it_is_what_a_formula_says():
     assert choice_bias([79.0, 81.0], error=0.5, freedom=10) == pytest.approx(expected, abs=1e-5)
 
 
+def test_where_the_noise_is_hardly_known_all_are_taken_for_equal():
+    for freedom in (1, 2):
+        assert choice_bias([80.0, 90.0], error=1.0, freedom=freedom) == pytest.approx(1 / math.sqrt(math.pi))
+    assert choice_bias([80.0, 90.0], error=1.0, freedom=3) == pytest.approx(0, abs=1e-6)
+
+
 def test_there_is_none_where_nothing_was_chosen_or_noise_is_not_known():
     assert choice_bias([80.0], error=1.0, freedom=10) == 0
     assert choice_bias([80.0, 80.0], error=0.0, freedom=0) == 0

@@ -182,7 +182,7 @@ def test_transparency_survives_odd_metadata(tmp_path):
     assert decode(tmp_path / "a.png", 8, {}).pixels_SSC.min() == 255  # on white
 
 
-@pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xFE])
+@pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE])
 def test_odd_segments_of_a_jpeg_are_ignored(tmp_path, marker):
     half_white().save(tmp_path / "a.jpg", exif=exif_with((0x0112, 3, 1, 6)))
     data = (tmp_path / "a.jpg").read_bytes()
@@ -191,15 +191,19 @@ def test_odd_segments_of_a_jpeg_are_ignored(tmp_path, marker):
         b"ICC_PROFILE\0\1\2x",
         b"MPF\0II*\0" + bytes(range(50)),
         b"Photoshop 3.0\0008BIM\4\4\0\0\0\0\1",
+        b"JFIF\0",
+        b"Adobe\0",
     ):
         odd = bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
         (tmp_path / "a.jpg").write_bytes(data[:2] + odd + data[2:])
         assert upper_half_is_white(decode(tmp_path / "a.jpg", 10, {}))
 
 
-def test_adobe_colours_survive_odd_metadata(tmp_path, monkeypatch):
+def test_adobe_colours_survive_odd_metadata(tmp_path):
     """Four colours, which Adobe's segment says are inverted."""
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe0\0\7JFIF\0" + data[2:])
     before = decode(tmp_path / "a.jpg", 8, {}).pixels_SSC
     assert before[..., 0].min() > 240
     assert before[..., 1:].max() < 15

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import finished, trial
-from mvit2_search.paired import MANY_SEEDS, levels_pct, paired_difference, seed_spread
+from mvit2_search.paired import MANY_SEEDS, Difference, levels_pct, paired_difference, seed_spread
 from mvit2_search.records import Score
 from mvit2_search.verdict import Limits, judge
 
@@ -71,18 +71,25 @@ def test_a_pair_that_spreads_more_than_all_together_has_its_own_spread():
     assert wide.high - wide.mean == pytest.approx(2.228 * spread * math.sqrt(2 / 3), rel=1e-3)
 
 
-STEADY = [0, 1, -1, 0.5], [1, -1, 0.5, 0], [-1, 0.5, 0, 1]  # the halves differ by little
-DRIFTING = [1, 1, 0, 0], [0, 0, 1, 1.1], [1, 1.1, 0, 0]  # the halves differ by all there is
+# Seeds of three networks, two by two: their halves differ by less than a seed does, by more but no more than by
+# chance (0.18), by more than that (0.04), and by all there is.
+STEADY = [0, 1, -1, 0.5], [1, -1, 0.5, 0], [-1, 0.5, 0, 1]
+CHANCE = [0.5, 1, -1, 0], [1, 0.5, 0, 0], [0, 0, -0.5, 0.5]
+UNEVEN = [0, -0.5, 0.5, 0], [0, 0, 0, -1], [1, 0, -1, -1]
+DRIFTING = [1, 1, 0, 0], [0, 0, 1, 1.1], [1, 1.1, 0, 0]
 
 
-@pytest.mark.parametrize(("rows", "factor"), [(STEADY, 1), (DRIFTING, math.sqrt(2))])
-def test_neighbouring_seeds_that_are_alike_widen_the_interval(rows, factor):
-    """Four seeds in two pairs of equals are as sure as two: sqrt(2) times as wide, and a little more."""
+@pytest.mark.parametrize(("rows", "wider"), [(STEADY, False), (CHANCE, False), (UNEVEN, True), (DRIFTING, True)])
+def test_neighbouring_seeds_that_are_alike_widen_the_interval(rows, wider):
+    """By the means of the halves, each of two seeds."""
     first, second, *others = columns(*(70 + np.array(row) for row in rows))
     found = paired_difference(first, second, images=MANY, others=others)
+    halves = columns(*(70 + np.array(row).reshape(2, 2).mean(1) for row in rows))
     spread = max(seed_spread([first, second, *others])[0], seed_spread([first, second])[0])
+    if wider:
+        spread = math.sqrt(2) * seed_spread(halves)[0]
     half = 2.447 * spread * math.sqrt(2 / 4)  # Student's t of 6 degrees
-    assert found.high - found.mean == pytest.approx(factor * half, rel=0 if factor == 1 else 0.3, abs=1e-3)
+    assert found.high - found.mean == pytest.approx(half, rel=1e-3)
 
 
 def test_three_seeds_cannot_tell_whether_neighbours_are_alike():
@@ -167,3 +174,15 @@ def test_one_candidate_needs_no_correction():
     (gain, alone), *_ = gains(1, 3, 1)
     assert (gain.low, gain.high) == pytest.approx((alone.low, alone.high))
     assert gain.compared == 1
+
+
+def test_a_correction_moves_the_lower_end_only_as_far_as_the_estimate():
+    found = Difference(mean=1.0, low=0.5, high=1.5, pairs=3)
+    assert found.corrected(0.1).low == 0.5
+    corrected = found.corrected(0.8)
+    assert (corrected.estimate, corrected.low, corrected.high) == pytest.approx((0.2, 0.2, 1.5))
+
+
+def test_a_loss_can_be_told_from_none_too():
+    assert Difference(mean=-1.0, low=-1.5, high=-0.5, pairs=3).distinguishable
+    assert not Difference(mean=-1.0, low=-1.5, high=0.5, pairs=3).distinguishable

@@ -1,10 +1,13 @@
 """Ctrl-C and SIGTERM, whenever they come."""
 
+import fcntl
+import os
 import random
 import shlex
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -113,13 +116,13 @@ def test_a_block_that_ends_is_not_left(monkeypatch):
     assert left == []
 
 
-def started(tmp_path, images, mode="usual"):
+def started(tmp_path, images, mode="usual", **options):
     """A search in a process of its own, as soon as it listens to signals."""
     asked = ["--space", "blocks", "--data", images, "--latency-budget", "mobilevitv2-0.75", "--study", "test"]
     asked += ["--results", tmp_path / "results", "--trials", "4", "--confirm-seeds", "2"]
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, mode, "run", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, SCRIPT, mode, "run", *asked]
+    process = subprocess.Popen(command, text=True, **outputs | options)
     until(lambda: catches(process, signal.SIGTERM))
     return process
 
@@ -183,6 +186,31 @@ def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(t
     assert process.returncode == code, errors
     assert "Nothing that was finished is lost. To go on:\n" in printed
     assert_sound(tmp_path / "results" / "test")
+
+
+@linux
+@pytest.mark.slow
+def test_a_closed_terminal_ends_a_run_but_not_under_nohup(tmp_path, images):
+    process = started(tmp_path, images)
+    process.send_signal(signal.SIGHUP)
+    printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (129, "")
+    assert "Terminated. Nothing that was finished is lost. To go on:\n" in printed
+    ours, theirs = os.openpty()
+    process = started(
+        *(tmp_path, images),
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    until((tmp_path / "results" / "test" / "scratch").exists)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129  # nobody is there to be told
+    assert not (tmp_path / "results" / "test" / "scratch").exists()
+    process = started(tmp_path, images, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    assert "Study test is finished" in process.communicate(timeout=120)[0]
 
 
 @linux

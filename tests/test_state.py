@@ -152,6 +152,7 @@ def test_a_broken_note_of_what_is_done_is_no_error(tmp_path, text):
 def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images, instant_export):
     asked = request(tmp_path)
     (asked.folder / "progress.json").mkdir(parents=True)  # cannot be written over
+    (asked.folder / "driver.lock").touch()
     assert search(asked).fact("ended")
 
 

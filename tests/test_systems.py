@@ -58,6 +58,7 @@ def test_a_full_disk_is_one_line(arguments, unbuffered):
 def test_a_full_disk_under_the_errors_is_an_exit_code():
     with FULL.open("w") as full:
         assert subprocess.run([*PROGRAM, "validate", "none"], stderr=full).returncode == 4
+        assert subprocess.run([*PROGRAM, "validate", "width"], stdout=full, stderr=full).returncode == 4
 
 
 @pytest.mark.slow

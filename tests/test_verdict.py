@@ -11,11 +11,12 @@ from scipy.stats import ttest_rel
 
 from fakes import OUTCOMES, finished, measurement, trial
 from mvit2_search.arch import ArchConfig
-from mvit2_search.paired import paired_difference, sampling_error_pct
+from mvit2_search.chosen import choice_bias
+from mvit2_search.paired import levels_pct, paired_difference, sampling_error_pct, seed_spread
 from mvit2_search.pareto import front_mask
 from mvit2_search.records import Failed, Finished, Infeasible, Score
 from mvit2_search.search.finalists import bracket
-from mvit2_search.verdict import Limits, front, judge
+from mvit2_search.verdict import Confirmed, Limits, front, judge, still_racing
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
@@ -195,6 +196,78 @@ def test_scores_without_any_common_seed_are_compared_by_their_means():
     late = scores(1, 0, 0, 85)[2:]
     found = verdict(TRIALS, scores(5, 80, 80), failed[2:], late)
     assert found.best.trial.baseline == "mobilevitv2-0.75"
+
+
+WIDTH, BEYOND = trial(0, finished(80, 15), baseline="mobilevitv2-0.5"), trial(4, finished(80, 25), baseline="x")
+FIVE = [WIDTH, *(trial(i, finished(80, 16 - i)) for i in (1, 2, 3)), BEYOND]
+
+
+def judged(rows, trials=FIVE, *, limits=LIMITS, images=MANY):
+    """Accuracies of the trials in turn, seed by seed; None for a training that failed."""
+    failed = Failed(reason="training", message="")
+    found = [
+        Score(subject=t.arch.key, seed=i, result=failed if pct is None else float(pct))
+        for t, row in zip(trials, rows, strict=False)
+        for i, pct in enumerate(row)
+    ]
+    return judge(trials, [], found, limits, images=images)
+
+
+def test_the_choice_is_among_all_candidates_by_their_levels_and_with_the_spread_of_all():
+    """What is out of the race lacks the last seed; the width beyond the budget tells how much a seed does."""
+    rows = [[79, 80.4, 79.1], [80.6, 80.5, 80.9], [80, 81, 80.1], [75, 76.1], [82, 83.9, 82.5]]
+    found, table = judged(rows), [dict(enumerate(row)) for row in rows]
+    assert (found.searched.trial.number, found.fastest.trial.number, found.gain.compared) == (1, 2, 3)
+    spread, freedom = seed_spread(table)
+    levels, error = levels_pct(table), spread / math.sqrt(3)
+    gain = choice_bias(levels[1:4], error=error, freedom=freedom)
+    lead = choice_bias([*levels[1:4], levels[0]], error=error, freedom=freedom, over=1)
+    assert found.gain.choice == pytest.approx(gain)
+    assert found.lead.choice == pytest.approx(min(lead, found.lead.mean))
+
+
+def test_the_best_goes_by_the_level_and_not_by_the_mean():
+    """The second candidate lacks the seed that was poor for all."""
+    found = judged([[75, 78, 78], [78, 81.5, 80.7], [None, 80.4, 81.2]], FIVE[:3])
+    assert found.best.trial.number == found.searched.trial.number == 1
+    assert found.fastest.trial.number == 2
+    assert found.fastest.mean_pct > found.best.mean_pct
+
+
+def test_of_two_widths_within_the_budget_the_larger_is_compared_with_though_less_accurate():
+    smaller = trial(8, finished(80, 9), baseline="mobilevitv2-0.25x")
+    rows = [[82, 82.2, 82], [80, 80.3, 80.1], [83, 83.1, 83.2]]
+    assert judged(rows, [smaller, WIDTH, FIVE[1]]).published.trial is WIDTH
+    assert judged([rows[1], rows[0], rows[2]], [smaller, WIDTH, FIVE[1]]).published.trial is WIDTH
+
+
+def test_the_fastest_may_be_a_published_width():
+    width = trial(0, finished(80, 5), baseline="mobilevitv2-0.5")
+    found = judged([[80, 81, 80.5], [80.5, 80.6, 80.9]], [width, FIVE[1]], images=5000)
+    assert (found.best.trial.number, found.fastest.trial) == (1, width)
+
+
+def test_what_has_too_many_parameters_is_neither_best_nor_fastest():
+    trials = [*FIVE[:3], replace(FIVE[3], params=9_000_000)]
+    rows = [[79, 80.4, 79.1], [80.6, 80.5, 80.9], [80, 81, 80.1], [81.1, 81.9, 81.3]]
+    limits = Limits(latency_ms=20.0, max_params=2_000_000)
+    found = judged(rows, trials, limits=limits, images=5000)
+    assert 3 not in {found.best.trial.number, found.searched.trial.number, found.fastest.trial.number}
+    assert judged(rows, trials, images=5000).best.trial.number == 3
+
+
+def test_what_is_out_of_the_race_stays_out_though_the_leader_falls_later():
+    found = judged([[70, 71, 70], [80, 81, 40], [80.1, 81, 80], [70.5, 71.5]], FIVE[:4])
+    assert (found.best.trial.number, found.fastest.trial.number) == (2, 2)
+
+
+def test_who_is_out_of_the_race_is_told_by_intervals_of_all_candidates_together():
+    """By the interval of one pair alone the third would be out."""
+    rows = [[79, 80.4, 79.1], [80.6, 80.5, 80.9], [80, 81, 80.1], [79.5, 80.0, 79.8]]
+    table = [dict(enumerate(map(float, row))) for row in rows]
+    confirmed = [Confirmed(trial=t, accuracy_pct=one) for t, one in zip(FIVE, table, strict=False)]
+    assert [c.trial.number for c in still_racing(confirmed, images=MANY)] == [1, 2, 3]
+    assert paired_difference(table[1], table[3], images=MANY, others=[table[0], table[2]]).low > 0
 
 
 def test_a_seed_that_was_poor_for_all_costs_those_nothing_that_have_it():

@@ -47,7 +47,10 @@ class LazyGroup(click.Group):
         except OSError as err:
             broken = give_up_broken_output() if err.filename is None else None
             what = f"{broken}: cannot be written" if broken else err.filename
-            say(f"error: {': '.join(str(text) for text in (what, err.strerror or err) if text)}", err=True)
+            try:
+                say(f"error: {': '.join(str(text) for text in (what, err.strerror or err) if text)}", err=True)
+            except OSError:
+                give_up_broken_output()  # both are
             sys.exit(StorageError.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -88,5 +91,5 @@ def cli() -> None:
     \b
     Exit codes: 0 done; 1 done but nothing fits the budget, or an unexpected error;
     2 bad usage or file; 3 the study is in use or was made with other inputs;
-    4 data, disk or device; 130 and 143 interrupted and terminated, state saved.
+    4 data, disk or device; 130, 143 and 129 interrupted, terminated and hung up, state saved.
     """

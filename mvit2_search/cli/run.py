@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.options import Place, device_option, formulation_option, program, results_option
-from mvit2_search.cli.terminal import say
+from mvit2_search.cli.terminal import give_up_broken_output, say
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated
+from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
 from mvit2_search.printable import printable
 from mvit2_search.records import Recipe
 
@@ -107,8 +107,8 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 def run(**options: Any) -> None:
     """Search under a latency budget, then confirm the best against the published widths.
 
-    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial; twice, or
-    SIGTERM, stops within seconds.
+    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial; twice,
+    SIGTERM, or closing the terminal stops within seconds; start it with nohup to go on without a terminal.
 
     \b
     Example:
@@ -117,14 +117,21 @@ def run(**options: Any) -> None:
         mvit2-search run --space ./mine.yaml --data ~/images --latency-budget 12ms --study mine
     """
     with Interrupt(_say_stopping, _leave) as interrupt:  # before anything that takes its time to import
-        code = _run(options, interrupt)
+        try:
+            code = _run(options, interrupt)
+        except OSError:
+            if interrupt.code is None:
+                raise
+            while give_up_broken_output():  # the terminal is gone, and nobody reads how to go on
+                pass
+            code = interrupt.code
     atexit.register(_ignore_signals)
     sys.exit(code)
 
 
 def _ignore_signals() -> None:
     """There is nothing left to stop when Python takes itself down, which may take a second."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -139,7 +146,7 @@ def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     except KeyboardInterrupt:
         return _interrupted(STOPPED)
     except Terminated:
-        return _interrupted(TERMINATED)
+        return _interrupted(interrupt.code or TERMINATED)
     except MVit2SearchError as err:
         if interrupt.code is None:
             raise
@@ -197,7 +204,7 @@ def _leave(code: int) -> None:
 
 
 def _closing(code: int, what: str | None = None) -> tuple[str, str]:
-    what = what or {STOPPED: "Stopped.", TERMINATED: "Terminated."}[code]
+    what = what or ("Stopped." if code == STOPPED else "Terminated.")
     return f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}"
 
 

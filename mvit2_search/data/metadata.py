@@ -16,6 +16,7 @@ _TURNS = {  # what puts an image upright, by its orientation
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF = b"Exif\0\0"
+_WHOLE = {0xE0: 18, 0xEE: 16}  # bytes of JFIF's and Adobe's segments; cut short, they say nothing
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -72,7 +73,8 @@ def _jpeg_parts(data: bytes) -> Iterator[Part]:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # where the scan begins
         marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
         is_exif = marker == 0xE1 and data[at + 4 : end].startswith(_EXIF)
-        needed = marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
+        for_applications = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        needed = end - at >= _WHOLE[marker] if marker in _WHOLE else not for_applications
         yield at, end, needed, at + 10 if is_exif else None
         at = end
     yield at, len(data), True, None
