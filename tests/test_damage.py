@@ -20,6 +20,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
+from mvit2_search.store.digests import Digests
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 READERS = ("status", "report", "export")
@@ -433,6 +434,32 @@ def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     assert len(records(folder)) == 5
     assert (folder / "damaged" / "study.backup.db").read_bytes() == backup
     assert resume().exit_code == 0
+
+
+def test_fewer_scores_than_the_backup_has_are_refused_too(tmp_path, finished_results, resume):
+    folder = a_finished_study(tmp_path, finished_results)
+    (folder / "study.digests").unlink()
+    scores = open_study(folder).scores()
+    execute(
+        folder,
+        "DELETE FROM study_user_attributes WHERE key = (SELECT max(key) FROM study_user_attributes "
+        "WHERE key LIKE 'score:%')",
+    )
+    line = refusal(folder, resume)
+    assert f"and {len(scores) - 1} scores, fewer than the backup" in line
+    carry_out(line)
+    assert open_study(folder).scores() == scores
+
+
+def test_what_was_written_last_is_what_a_fact_has_to_be(tmp_path):
+    digests = Digests(tmp_path)
+    for text in ("1", "2"):
+        digests.coming("a", text)
+        digests.written("a", text)
+    assert digests.differing({"a": "1"}, digests.known()) == ([], ["a"])
+    digests.coming("a", "3")
+    for text in ("2", "3"):
+        assert digests.differing({"a": text}, digests.known()) == ([], [])
 
 
 @pytest.mark.parametrize("backed_up", [True, False])

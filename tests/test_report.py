@@ -197,6 +197,13 @@ def test_one_seed_says_nothing_about_noise():
     assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more --confirm-seeds.")
 
 
+def test_balanced_accuracies_are_said_as_such():
+    best, width = replace(BEST, balanced_pct={1000: 33.0, 1001: 34.0}), replace(WIDTH, balanced_pct={1000: 20.0})
+    verdict = replace(summary().verdict, best=best, searched=best, fastest=best, published=width)
+    said = "Balanced accuracy, the mean over the unbalanced classes: trial 3 33.50 %, mobilevitv2-0.75 20.00 %."
+    assert said in verdict_sentences(summary(verdict=verdict))
+
+
 def test_a_published_width_that_is_best_is_called_so():
     verdict = Verdict(best=WIDTH, searched=None, fastest=WIDTH, published=WIDTH, gain=None)
     lines = verdict_sentences(summary(verdict=verdict))
