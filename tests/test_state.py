@@ -206,7 +206,7 @@ def test_what_goes_beyond_what_is_asked_for_leaves_no_less_than_nothing():
     asked = REQUEST | {"trials": 1, "confirm_seeds": 0}
     assert time_left(summary(**known), asked).seconds == 0
     begun = summary(**known, confirmation=ConfirmationProgress(done=5, planned=8, seeds=2))
-    assert time_left(begun, asked | {"confirm_seeds": 1}).seconds == 3 * 60
+    assert time_left(begun, asked | {"trials": 2, "confirm_seeds": 1}).seconds == 3 * 60
 
 
 def test_what_is_trained_beside_the_trials_counts():
