@@ -240,6 +240,7 @@ def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_
     damaged = contents(folder)
     line = refusal(folder, resume)
     assert f"holds {len(whole)} trials and {len(scores)} scores" in line
+    assert "curve_pct" not in line
     carry_out(line)
     assert records(folder) == whole
     assert resume().exit_code == 0
@@ -288,10 +289,10 @@ def test_a_budget_without_what_it_was_resolved_from_is_damage(tmp_path, finished
 
 def test_what_was_measured_to_choose_a_trial_is_read_before_the_backup_is_replaced(tmp_path, resume):
     folder = search(request(tmp_path)).folder
-    change = "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (3, 'probe:0', ?)"
     backup = backup_path(folder).read_bytes()
-    for text in ("{}", b"\xff"):
-        execute(folder, change, (text,))
+    for text in ("'{}'", "x'ff'", "CAST(x'22ff' AS TEXT)"):
+        change = f"INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (3, 'probe:0', {text})"
+        execute(folder, change)
         result = resume()
         assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
         assert "to go on from it" in result.stderr
@@ -313,6 +314,19 @@ def test_the_way_back_holds_when_the_driver_that_is_to_be_stopped_has_ended(tmp_
     assert records(folder) == whole
 
 
+def test_the_way_back_takes_the_log_of_a_killed_driver_along(tmp_path):
+    """Beside the backup it would be taken for changes of that."""
+    asked = request(tmp_path, trials=9)
+    killed_search(asked, 12)
+    digests = asked.folder / "study.digests"
+    digests.write_text(re.sub(r"[0-9a-f]{16} trial 3\n", f"{'0' * 16} trial 3\n", digests.read_text()))
+    line = invoke("status", asked.folder).stderr
+    assert (asked.folder / "study.db-wal").stat().st_size
+    carry_out(line)
+    assert (asked.folder / "damaged" / "study.db-wal").stat().st_size
+    assert len(records(asked.folder)) == 10
+
+
 def no_digests(path):
     path.write_bytes(bytes(range(256)) * 3)
 
@@ -322,11 +336,15 @@ def a_folder_of_digests(path):
     path.mkdir()
 
 
+def a_note(path):
+    path.write_text("to be looked at")
+
+
 def half_of_each_digest(path):
     path.write_text("".join(line[:9] + "\n" for line in path.read_text().splitlines()))
 
 
-@pytest.mark.parametrize("break_them", [no_digests, a_folder_of_digests, half_of_each_digest])
+@pytest.mark.parametrize("break_them", [no_digests, a_note, a_folder_of_digests, half_of_each_digest])
 def test_digests_that_are_none_are_not_written_over(tmp_path, finished_results, resume, break_them):
     folder = a_finished_study(tmp_path, finished_results)
     whole = records(folder)

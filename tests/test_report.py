@@ -242,7 +242,12 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
         "Gain",
         "To export",
     ]
-    assert verdict_sentences(summary(ended=None))[0].startswith("Provisional: the study has not ended")
+    done = ConfirmationProgress(done=18, planned=18, seeds=3)
+    for whole in (summary(ended=None), summary(ended=None, confirmation=done)):
+        assert verdict_sentences(whole)[0].startswith("Provisional: the study has not ended")
+    lead = Difference(mean=0.5, low=-1.0, high=2.0, pairs=2)
+    faster = replace(summary().verdict, fastest=WIDTH, lead=lead)
+    assert verdict_sentences(summary(ended=None, verdict=faster))[-1].startswith("To export so far: ")
     assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
     one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
     once, width = (replace(c, accuracy_pct={1000: c.mean_pct}) for c in (BEST, WIDTH))
