@@ -17,7 +17,7 @@ from mvit2_search.arch_yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
-from mvit2_search.records import Failed, Infeasible, Passport
+from mvit2_search.records import MOST_TRIES, Failed, Infeasible, Passport, Score
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.html import report_html
@@ -256,12 +256,21 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
     assert gain.endswith("one seed says nothing about noise.")
 
 
+FAILED = Score(subject="a", seed=1, result=Failed(reason="training", message=""), tries=MOST_TRIES)
+AGAIN = replace(FAILED, seed=2, tries=1)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
         ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
-        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed"),
+        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed."),
+        ({"verdict": None, "ended": "why", "scores": [FAILED]}, "all failed."),
+        (
+            {"verdict": None, "ended": "why", "scores": [FAILED, AGAIN]},
+            "all failed; the same command tries them again.",
+        ),
     ],
 )
 def test_without_a_verdict_it_says_so(changes, words):
