@@ -9,6 +9,7 @@ import pytest
 
 from commands import invoke
 from fakes import FormulaProxy, request, search
+from mvit2_search.api import read_study
 from mvit2_search.search import Interrupt, Silent
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
@@ -192,3 +193,4 @@ def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidat
     search(longer, listener=StopAtTrial(), interrupt=interrupt)
     assert answer(study)["provisional"] is True
     assert "Provisional: the study has not ended" in invoke("status", study).output
+    assert read_study(study).confirmation is None  # that of all candidates has not begun

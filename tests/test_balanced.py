@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+import mvit2_search.proxies.short_train as short_train
 import mvit2_search.search.driver as driver
 from conftest import write_images
 from fakes import FormulaProxy, finished
@@ -19,7 +20,8 @@ from mvit2_search.data import Split, load_dataset
 from mvit2_search.models import build_model
 from mvit2_search.proxies import EpochScore, ShortTrain
 from mvit2_search.records import Recipe, Score, Trial
-from mvit2_search.train import accuracy
+from mvit2_search.train import Accuracy, accuracy
+from mvit2_search.verdict import confirmations
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
 
@@ -43,6 +45,32 @@ def test_every_class_counts_the_same(zeros, ones, balanced):
     tested = accuracy(model, split, device="cpu")
     assert tested.top1_pct == pytest.approx(100 * ones / (zeros + ones))
     assert tested.balanced_pct == pytest.approx(balanced)
+
+
+def test_it_is_the_mean_over_three_classes_too():
+    model = build_model(ArchConfig.mobilevitv2(0.25), 3)
+    nn.init.zeros_(model.classifier.linear.weight)
+    model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0]))  # always answers 1
+    labels = np.array([0] * 1 + [1] * 7 + [2] * 2)
+    split = Split(pixels_NSSC=np.zeros((10, 32, 32, 1), np.uint8), labels_N=labels)
+    assert accuracy(model, split, device="cpu").balanced_pct == pytest.approx(100 / 3)
+
+
+def test_a_training_tells_both_accuracies_that_were_tested(tmp_path, monkeypatch):
+    monkeypatch.setattr(short_train, "accuracy", lambda *_, **__: Accuracy(top1_pct=80.0, balanced_pct=30.0))
+    data = load_dataset(str(write_images(tmp_path / "images", {"a": 20, "b": 60})), image_size=32, max_train=100)
+    *_, last = ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection")
+    assert (last.accuracy_pct, last.balanced_pct) == (80.0, 30.0)
+
+
+def test_each_network_has_the_mean_of_its_own():
+    trials = [make_trial(1, finished(80, 10)), make_trial(2, finished(70, 20))]
+    scores = [
+        Score(subject=trial.arch.key, seed=seed, result=80.0, balanced_pct=balanced)
+        for trial, row in zip(trials, [(40.0, 50.0), (60.0, 80.0)], strict=True)
+        for seed, balanced in enumerate(row)
+    ]
+    assert [one.mean_balanced_pct for one in confirmations(trials, scores)] == [45.0, 70.0]
 
 
 @pytest.mark.parametrize(("classes", "unbalanced"), [((20, 20), False), ((20, 39), False), ((20, 40), True)])

@@ -10,7 +10,7 @@ import mvit2_search.store.study as store
 from fakes import request, search
 from forks import in_fork
 from mvit2_search.cli import cli
-from mvit2_search.store import database_path
+from mvit2_search.store import database_path, driver_lock
 from mvit2_search.store.digests import Digests
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
@@ -82,7 +82,8 @@ def test_status_answers_between_the_first_digest_and_its_commit(tmp_path, monkey
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_database_that_a_kill_left_empty_beside_a_first_digest_is_a_new_study(tmp_path, empty):
     asked = request(tmp_path, trials=1, confirm_seeds=1)
-    asked.folder.mkdir(parents=True)
+    with driver_lock(asked.folder):
+        pass
     Digests(asked.folder).coming("fact schema", "1")
     if empty:
         database_path(asked.folder).touch()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ import yaml
 
 from commands import invoke
 from conftest import write_images
-from fakes import request, search
+from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
@@ -131,6 +132,27 @@ def test_status_report_and_export_read_a_study(study):
     assert Path(exported["path"]).is_file()
     assert Path(invoke("report", study).output.strip()).read_text().startswith("<!doctype html>")
     assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
+
+
+def test_one_is_not_called_several(run_with_fakes, tmp_path):
+    """One epoch, candidate, random architecture and seed."""
+
+    class OneEpoch(FormulaProxy):
+        def run(self, *arguments, **named):
+            yield replace(list(super().run(*arguments, **named))[-1], epoch=1)
+
+    ones = ("--trials", "1", "--confirm-seeds", "1", "--control", "1", "--image-size", "32")
+    said = [run_with_fakes(*ones, proxy=OneEpoch()).output]
+    folder = tmp_path / "results" / "test"
+    said.append((folder / "report.html").read_text().partition("</script>")[2])
+    for words in (("status", folder), ("profile", "mobilevitv2-0.5", "--classes", 1)):
+        said.append(invoke(*words).output)
+    assert "1 candidate trained, " in said[2]
+    assert "; 1 random one trained to compare with; ended" in said[2]
+    for text in said:
+        assert not re.search(
+            r"(?<![\d.,])1 (\w+ )?(candidate|trial|training|epoch|score|one|architecture|classe)s\b", text
+        )
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
 from mvit2_search.search import Interrupt, Silent, run_search
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
+from mvit2_search.store.digests import Digests
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 READERS = ("status", "report", "export")
@@ -134,6 +135,54 @@ def delete_a_trial(folder):
     execute(folder, "DELETE FROM trial_user_attributes WHERE trial_id = 3")
 
 
+def make_a_byte_no_utf8(folder):
+    pages = bytearray(database_path(folder).read_bytes())
+    pages[pages.rindex(b'"curve_pct"') + 3] = 0xFF
+    database_path(folder).write_bytes(pages)
+
+
+def make_a_record_bytes(folder):
+    execute(folder, "UPDATE trial_user_attributes SET value_json = x'ff00fe' WHERE trial_id = 3")
+
+
+def make_a_fact_bytes(folder):
+    execute(folder, "UPDATE study_user_attributes SET value_json = x'ff' WHERE key = 'schema'")
+
+
+def break_the_schema(folder):
+    execute(folder, "UPDATE study_user_attributes SET value_json = '{}' WHERE key = 'schema'")
+
+
+def drop_a_column(folder):
+    execute(folder, "ALTER TABLE trial_user_attributes RENAME COLUMN value_json TO value")
+
+
+def put_a_folder_there(folder):
+    database_path(folder).unlink()
+    database_path(folder).mkdir()
+
+
+def add_a_score(folder):
+    execute(folder, "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'score:a:5', '{}')")
+
+
+def begin_a_trial_anew(folder):
+    execute(folder, "UPDATE trials SET state = 'WAITING' WHERE trial_id = 5")
+
+
+def break_a_state(folder):
+    execute(folder, "UPDATE trials SET state = 'DONE' WHERE trial_id = 5")
+
+
+def number_a_trial_as_another(folder):
+    (folder / "study.digests").unlink()  # which would miss the other one
+    execute(folder, "UPDATE trials SET number = 3 WHERE trial_id = 5")
+
+
+def turn_the_objectives(folder):
+    execute(folder, "UPDATE study_directions SET direction = 'MINIMIZE'")
+
+
 def empty_its_tables(folder):
     for table in ("studies", "trials", "study_user_attributes", "trial_user_attributes"):
         execute(folder, f"DELETE FROM {table}")
@@ -151,6 +200,17 @@ DAMAGES = [
     change_the_budget,
     delete_a_trial,
     empty_its_tables,
+    make_a_byte_no_utf8,
+    make_a_record_bytes,
+    make_a_fact_bytes,
+    break_the_schema,
+    drop_a_column,
+    put_a_folder_there,
+    add_a_score,
+    begin_a_trial_anew,
+    break_a_state,
+    number_a_trial_as_another,
+    turn_the_objectives,
 ]
 
 
@@ -164,23 +224,137 @@ def finished_results(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("break_it", DAMAGES, ids=lambda break_it: break_it.__name__)
-def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, break_it):
+def a_finished_study(tmp_path, finished_results):
+    """The folder of a copy in `tmp_path`."""
     if not (finished_results / "results").exists():
         search(request(finished_results))
     shutil.copytree(finished_results / "results", tmp_path / "results")
-    folder = request(tmp_path).folder
+    return request(tmp_path).folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("break_it", DAMAGES, ids=lambda break_it: break_it.__name__)
+def test_damage_is_refused_and_the_backup_restores_the_study(tmp_path, finished_results, resume, break_it):
+    folder = a_finished_study(tmp_path, finished_results)
     whole, scores = records(folder), open_study(folder).scores()
     break_it(folder)
     damaged = contents(folder)
     line = refusal(folder, resume)
     assert f"holds {len(whole)} trials and {len(scores)} scores" in line
+    assert "Could not decode" not in line
     carry_out(line)
     assert records(folder) == whole
     assert resume().exit_code == 0
     aside = contents(folder / "damaged")
     assert aside.get("study.db") == damaged.get("study.db")
+
+
+FACTS = {
+    "accuracies_from": "[7]",
+    "budget_latency": '{"key": "a"}',
+    "budget_ms": '"abc"',
+    "ended": "7",
+    "finalists": '{"keys": [1]}',
+    "inputs": "{}",
+    "outside:mobilevitv2-0.5": "null",
+    "passport": "3",
+    "probing": '"abc"',
+    "reference_ms": "-1",
+    "request": '{"trials": "4", "confirm_seeds": 2}',
+    "score:abc:5": '{"subject": "abc", "seed": "5", "accuracy_pct": 70.0}',
+    "versions": "[]",
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_of_another_kind_is_damage_also_where_no_digest_says_so(tmp_path, finished_results, resume, name):
+    folder = a_finished_study(tmp_path, finished_results)
+    (folder / "study.digests").unlink()
+    whole = records(folder)
+    change = "INSERT OR REPLACE INTO study_user_attributes (study_id, key, value_json) VALUES (1, ?, ?)"
+    execute(folder, change, (name, FACTS[name]))
+    line = refusal(folder, resume)
+    assert f"fact {name} is damaged; study.backup.db holds" in line
+    carry_out(line)
+    assert records(folder) == whole
+    assert resume().exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["inputs", "passport"])
+def test_a_budget_without_what_it_was_resolved_from_is_damage(tmp_path, finished_results, resume, name):
+    folder = a_finished_study(tmp_path, finished_results)
+    (folder / "study.digests").unlink()
+    execute(folder, "DELETE FROM study_user_attributes WHERE key = ?", (name,))
+    assert f"fact {name} is damaged" in refusal(folder, resume)
+
+
+def test_what_was_measured_to_choose_a_trial_is_read_before_the_backup_is_replaced(tmp_path, resume):
+    folder = search(request(tmp_path)).folder
+    backup = backup_path(folder).read_bytes()
+    for text in ("'{}'", "x'ff'", "CAST(x'22ff' AS TEXT)"):
+        change = f"INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (3, 'probe:0', {text})"
+        execute(folder, change)
+        result = resume()
+        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
+        assert "to go on from it" in result.stderr
+        execute(folder, "DELETE FROM trial_user_attributes WHERE key = 'probe:0'")
+    assert backup_path(folder).read_bytes() == backup
+
+
+def test_the_way_back_holds_when_the_driver_that_is_to_be_stopped_has_ended(tmp_path, resume):
+    """SQLite's own files beside the database go with it."""
+    folder = search(request(tmp_path)).folder
+    whole = records(folder)
+    with driver_lock(folder), closing(create_study(folder)) as study:
+        study.set_fact("another", 1)
+        assert (folder / "study.db-wal").exists()
+        change_an_accuracy(folder)
+        line = invoke("status", folder).stderr
+    assert not (folder / "study.db-wal").exists()
+    carry_out(line)
+    assert records(folder) == whole
+
+
+def test_the_way_back_takes_the_log_of_a_killed_driver_along(tmp_path):
+    """Beside the backup it would be taken for changes of that."""
+    asked = request(tmp_path, trials=9)
+    killed_search(asked, 12)
+    digests = asked.folder / "study.digests"
+    digests.write_text(re.sub(r"[0-9a-f]{16} trial 3\n", f"{'0' * 16} trial 3\n", digests.read_text()))
+    line = invoke("status", asked.folder).stderr
+    assert (asked.folder / "study.db-wal").stat().st_size
+    carry_out(line)
+    assert (asked.folder / "damaged" / "study.db-wal").stat().st_size
+    assert len(records(asked.folder)) == 10
+
+
+def no_digests(path):
+    path.write_bytes(bytes(range(256)) * 3)
+
+
+def a_folder_of_digests(path):
+    path.unlink()
+    path.mkdir()
+
+
+def a_note(path):
+    path.write_text("to be looked at")
+
+
+def half_of_each_digest(path):
+    path.write_text("".join(line[:9] + "\n" for line in path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("break_them", [no_digests, a_note, a_folder_of_digests, half_of_each_digest])
+def test_digests_that_are_none_are_not_written_over(tmp_path, finished_results, resume, break_them):
+    folder = a_finished_study(tmp_path, finished_results)
+    whole = records(folder)
+    break_them(folder / "study.digests")
+    line = refusal(folder, resume)
+    assert "study.digests is damaged, by which it is checked" in line
+    carry_out(line, "if study.digests is what is wrong")
+    assert records(folder) == whole
+    assert resume().exit_code == 0
 
 
 def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tmp_path, resume):
@@ -279,6 +453,32 @@ def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     assert len(records(folder)) == 5
     assert (folder / "damaged" / "study.backup.db").read_bytes() == backup
     assert resume().exit_code == 0
+
+
+def test_fewer_scores_than_the_backup_has_are_refused_too(tmp_path, finished_results, resume):
+    folder = a_finished_study(tmp_path, finished_results)
+    (folder / "study.digests").unlink()
+    scores = open_study(folder).scores()
+    execute(
+        folder,
+        "DELETE FROM study_user_attributes WHERE key = (SELECT max(key) FROM study_user_attributes "
+        "WHERE key LIKE 'score:%')",
+    )
+    line = refusal(folder, resume)
+    assert f"and {len(scores) - 1} scores, fewer than the backup" in line
+    carry_out(line)
+    assert open_study(folder).scores() == scores
+
+
+def test_what_was_written_last_is_what_a_fact_has_to_be(tmp_path):
+    digests = Digests(tmp_path)
+    for text in ("1", "2"):
+        digests.coming("a", text)
+        digests.written("a", text)
+    assert digests.differing({"a": "1"}, digests.known()) == ([], ["a"])
+    digests.coming("a", "3")
+    for text in ("2", "3"):
+        assert digests.differing({"a": text}, digests.known()) == ([], [])
 
 
 @pytest.mark.parametrize("backed_up", [True, False])

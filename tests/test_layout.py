@@ -207,7 +207,7 @@ def test_every_class_that_a_part_lacks_is_named_at_once(tmp_path, run_on):
     write_images(tmp_path / "images" / "val", {"a": 5, "c": 5, "d": 5, "e": 5, "f": 0})
     result = run_on(tmp_path / "images")
     assert result.exit_code == 4
-    for text in ("val/b is missing", "train/e is missing", "train/c has 1 images of 2", "train/d has no images"):
+    for text in ("val/b is missing", "train/e is missing", "train/c has 1 image of 2", "train/d has no images"):
         assert text in result.stderr
     assert "val/f has no images" in result.stderr
 

@@ -17,7 +17,7 @@ from mvit2_search.arch_yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
 from mvit2_search.paired import Difference, sampling_error_pct
-from mvit2_search.records import Failed, Infeasible, Passport
+from mvit2_search.records import MOST_TRIES, Failed, Infeasible, Passport, Score
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.html import report_html
@@ -197,6 +197,13 @@ def test_one_seed_says_nothing_about_noise():
     assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more --confirm-seeds.")
 
 
+def test_balanced_accuracies_are_said_as_such():
+    best, width = replace(BEST, balanced_pct={1000: 33.0, 1001: 34.0}), replace(WIDTH, balanced_pct={1000: 20.0})
+    verdict = replace(summary().verdict, best=best, searched=best, fastest=best, published=width)
+    said = "Balanced accuracy, the mean over the unbalanced classes: trial 3 33.50 %, mobilevitv2-0.75 20.00 %."
+    assert said in verdict_sentences(summary(verdict=verdict))
+
+
 def test_a_published_width_that_is_best_is_called_so():
     verdict = Verdict(best=WIDTH, searched=None, fastest=WIDTH, published=WIDTH, gain=None)
     lines = verdict_sentences(summary(verdict=verdict))
@@ -235,7 +242,12 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
         "Gain",
         "To export",
     ]
-    assert verdict_sentences(summary(ended=None))[0].startswith("Provisional: the study has not ended")
+    done = ConfirmationProgress(done=18, planned=18, seeds=3)
+    for whole in (summary(ended=None), summary(ended=None, confirmation=done)):
+        assert verdict_sentences(whole)[0].startswith("Provisional: the study has not ended")
+    lead = Difference(mean=0.5, low=-1.0, high=2.0, pairs=2)
+    faster = replace(summary().verdict, fastest=WIDTH, lead=lead)
+    assert verdict_sentences(summary(ended=None, verdict=faster))[-1].startswith("To export so far: ")
     assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
     one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
     once, width = (replace(c, accuracy_pct={1000: c.mean_pct}) for c in (BEST, WIDTH))
@@ -244,12 +256,21 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
     assert gain.endswith("one seed says nothing about noise.")
 
 
+FAILED = Score(subject="a", seed=1, result=Failed(reason="training", message=""), tries=MOST_TRIES)
+AGAIN = replace(FAILED, seed=2, tries=1)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
         ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
-        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed"),
+        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed."),
+        ({"verdict": None, "ended": "why", "scores": [FAILED]}, "all failed."),
+        (
+            {"verdict": None, "ended": "why", "scores": [FAILED, AGAIN]},
+            "all failed; the same command tries them again.",
+        ),
     ],
 )
 def test_without_a_verdict_it_says_so(changes, words):

@@ -19,6 +19,7 @@ DAMAGES = {
     "settings gone": "DELETE FROM trial_params",
     "one setting gone": "DELETE FROM trial_params WHERE param_id = (SELECT max(param_id) FROM trial_params)",
     "domains broken": "UPDATE trial_params SET distribution_json = 'zz'",
+    "domains no text": "UPDATE trial_params SET distribution_json = CAST(x'22ff' AS TEXT)",
     "domains emptied": "UPDATE trial_params SET distribution_json = '{}'",
     "values changed": "UPDATE trial_values SET value = 5",
     "values gone": "DELETE FROM trial_values",

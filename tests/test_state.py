@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import mvit2_search.search.watch as watch
 import mvit2_search.timer as timer
 from commands import invoke
 from conftest import write_images
 from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
 from forks import in_fork
+from mvit2_search.errors import StorageError
 from mvit2_search.report.state import State, state_json, state_sentences
 from mvit2_search.report.time_left import CANDIDATES, duration, time_left
 from mvit2_search.search import Interrupt, Silent, finalists, run_search
@@ -154,6 +156,7 @@ def test_a_broken_note_of_what_is_done_is_no_error(tmp_path, text):
 def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images, instant_export):
     asked = request(tmp_path)
     (asked.folder / "progress.json").mkdir(parents=True)  # cannot be written over
+    (asked.folder / "driver.lock").touch()
     assert search(asked).fact("ended")
 
 
@@ -196,8 +199,28 @@ def test_the_time_left_follows_from_the_plan_of_the_confirmation_as_soon_as_ther
     assert time_left(begun, asked).seconds == 2 * 60
     assert "at most 9 trainings" in time_left(begun, asked | {"confirm_seeds": 3}).basis  # not planned yet
     longer = asked | {"trials": 2}
-    assert "1 candidates" in time_left(begun, longer).basis
+    assert "1 candidate at 60 s, at most" in time_left(begun, longer).basis
     assert "at most 8 trainings" in time_left(begun, longer).basis
+
+
+def test_what_goes_beyond_what_is_asked_for_leaves_no_less_than_nothing():
+    known = {"trials": [trial(i, finished(75, 20), seconds=60.0) for i in (1, 2)], "confirmed": [], "ended": None}
+    asked = REQUEST | {"trials": 1, "confirm_seeds": 0}
+    assert time_left(summary(**known), asked).seconds == 0
+    begun = summary(**known, confirmation=ConfirmationProgress(done=5, planned=8, seeds=2))
+    assert time_left(begun, asked | {"trials": 2, "confirm_seeds": 1}).seconds == 3 * 60
+
+
+def test_what_is_trained_beside_the_trials_counts():
+    """Trained random architectures are not left; a width outside of the space tells how long one takes."""
+    known = {"trials": [trial(1, finished(75, 20), seconds=60.0)], "confirmed": [], "ended": None}
+    controls = [trial(7, finished(70, 10), seconds=60.0), trial(8, seconds=60.0)]
+    outside = [trial(-1, finished(70, 10), baseline="mobilevitv2-0.5", seconds=120.0)]
+    asked = REQUEST | {"trials": 1, "confirm_seeds": 1, "control": 5}
+    left = time_left(summary(**known, controls=controls, outside=outside), asked)
+    assert left.basis.startswith(
+        "3 random ones at 60 s each, at most 3 trainings of the confirmation at 90 s each"
+    )
 
 
 def test_where_nothing_is_left_it_is_said_so():
@@ -224,6 +247,64 @@ def test_hours_count_from_the_start_of_the_process():
     )
     assert state_json(over)["seconds_left"] == 0.0
     assert "Phase: starting. Process 1 on here" in state_sentences(over)[0]
+
+
+def test_hours_that_have_begun_are_told_in_seconds():
+    half = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
+    known = summary(trials=[trial(1, finished(75, 20), seconds=3600.0)], confirmed=[], ended=None)
+    holder, asked = Holder(pid=1, host="here", since=half), REQUEST | {"max_hours": 1.0}
+    state = State(name="a", summary=known, holder=holder, activity=None, request=asked)
+    assert state_json(state)["seconds_left"] == pytest.approx(1800, abs=60)
+
+
+def test_what_is_done_now_counts_from_its_own_beginning():
+    now = datetime.now(UTC)
+    holder = Holder(pid=1, host="here", since=(now - timedelta(hours=5)).isoformat())
+    begun = (now - timedelta(minutes=30)).isoformat()
+    doing = Activity(pid=1, phase="searching", subject="trial 3", doing="training", since=begun)
+    state = State(name="a", summary=None, holder=holder, activity=doing, request=None)
+    assert "Now: trial 3, training; for 30 min." in state_sentences(state)
+
+
+def test_a_turn_begins_anew_and_a_phase_has_no_subject_yet(tmp_path, monkeypatch):
+    times = map(str, range(9))
+    monkeypatch.setattr(watch, "_now", lambda: next(times))
+    arch, told = trial(0).arch, []
+
+    def tell():
+        known = json.loads((tmp_path / "progress.json").read_text())
+        told.append((known["phase"], known["subject"], known["doing"], known["since"]))
+
+    with watch.Watch(tmp_path, Silent(), lambda: None) as watched:
+        for happens in (
+            lambda: watched.phase("searching"),
+            lambda: watched.started(3, arch, None),
+            lambda: watched.working("training"),
+            lambda: watched.started(4, arch, "mobilevitv2-0.5"),
+            lambda: watched.phase("confirming"),
+        ):
+            happens()
+            tell()
+    assert told == [
+        ("searching", None, None, "1"),
+        ("searching", "trial 3", "starting", "2"),
+        ("searching", "trial 3", "training", "2"),
+        ("searching", "mobilevitv2-0.5", "starting", "3"),
+        ("confirming", None, None, "4"),
+    ]
+    assert not (tmp_path / "progress.json").exists()
+
+
+def test_what_is_in_a_folder_that_is_another_one_now_stays(tmp_path):
+    moved = []
+
+    def check():
+        if moved:
+            raise StorageError("the folder was moved")
+
+    with watch.Watch(tmp_path, Silent(), check):
+        moved.append(True)
+    assert (tmp_path / "progress.json").exists()
 
 
 def test_the_most_finalists_are_those_of_the_confirmation():

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import sys
 import traceback
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.results_folder import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
 from mvit2_search.search import Interrupt, Silent
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
+from mvit2_search.store.reading import reading
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 
@@ -266,6 +268,60 @@ def test_the_log_of_a_killed_driver_is_never_left_out(tmp_path, archive, shared_
     assert json.loads(text)["trials"] == 5
 
 
+def test_reading_leaves_what_a_killed_driver_left(tmp_path):
+    asked = request(tmp_path)
+
+    class Dies(StopsAfter):
+        def trial_ended(self, study, trial):
+            os._exit(9)
+
+    assert in_fork(lambda: search(asked, listener=Dies(Interrupt(), 99))) == 9
+
+    def kept():
+        return {path.name: path.read_bytes() for path in asked.folder.glob("study.*") if path.suffix != ".db-shm"}
+
+    before = kept()
+    assert before["study.db-wal"]
+    assert invoke("status", asked.folder).exit_code == 0
+    assert kept() == before
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_what_another_program_was_killed_at_is_not_read(tmp_path, archive, writable):
+    """One that keeps the database as it was in a journal while it changes it."""
+    folder = search(request(tmp_path)).folder
+    whole = invoke("status", folder, "--json").output
+
+    def die():
+        connection = sqlite3.connect(database_path(folder), isolation_level=None)
+        connection.execute("PRAGMA cache_size = 1")  # what is changed is written at once
+        connection.execute("BEGIN")
+        connection.execute("DELETE FROM study_user_attributes")
+        connection.execute("UPDATE trial_user_attributes SET value_json = upper(value_json)")
+        os._exit(9)
+
+    assert in_fork(die) == 9
+    assert (folder / "study.db-journal").stat().st_size
+    if writable:
+        assert invoke("status", folder, "--json").stdout == whole
+    else:
+        archive(folder)
+        assert as_a_user(folder, lambda: invoke("status", folder, "--json")) == [0, whole, ""]
+
+
+def test_a_reader_sees_a_study_at_one_moment(tmp_path):
+    with (
+        driver_lock(tmp_path),
+        closing(create_study(tmp_path)) as study,
+        reading(database_path(tmp_path)) as reader,
+    ):
+        facts = "SELECT key FROM study_user_attributes"
+        before = reader.execute(facts).fetchall()
+        study.set_fact("another", 1)
+        assert reader.execute(facts).fetchall() == before
+    assert open_study(tmp_path).fact("another") == 1
+
+
 def test_a_study_that_ended_is_one_file(tmp_path):
     folder = search(request(tmp_path)).folder
     assert not list(folder.glob("study.db-*"))
@@ -297,7 +353,8 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path, archive):
     database_path(folder).chmod(0o000)
     code, _, error = as_a_user(folder, lambda: invoke("status", folder))
     assert (code, error.count("\n")) == (4, 1)
-    assert "study.db" in error
+    assert "study.db: cannot be read: " in error
+    assert "to go on" not in error
 
 
 def test_a_folder_that_is_renamed_while_its_study_runs_ends_the_run_and_goes_on_under_its_name(tmp_path):

@@ -115,6 +115,7 @@ def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
     [
         ["validate", "{}"],
         ["status", "{}"],
+        ["status", "s", "--results", "{}"],
         ["export", "{}"],
         ["profile", "{}.yaml"],
         ["measure", "{}", "--device", "estimate:iphone12"],
@@ -122,11 +123,17 @@ def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
         ["measure", "mobilevitv2-0.5", "--classes", "{}"],
         ["verify", "{}.onnx", "--against", "mobilevitv2-0.5"],
         ["run", "--space", "width", "--data", "{}", "--latency-budget", "{}", "--study", "s"],
+        ["run", "--space", "{}", "--data", "fashion-mnist-mini", "--latency-budget", "1ms", "--study", "s"],
         ["bench", "predict", "--space", "{}"],
+        ["bench", "rank", "--device", "{}", "--against", "cache:{}"],
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("name", [HOSTILE, os.fsdecode(b"\xff"), "é"], ids=["hostile", "no UTF-8", "no ASCII"])
+@pytest.mark.parametrize(
+    "name",
+    [HOSTILE, os.fsdecode(b"\xff"), "é", "x" * 5000],
+    ids=["hostile", "no UTF-8", "no ASCII", "long"],
+)
 def test_an_error_is_one_line_whatever_it_names(tmp_path, monkeypatch, arguments, name):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, [argument.format(name) for argument in arguments])
@@ -134,6 +141,15 @@ def test_an_error_is_one_line_whatever_it_names(tmp_path, monkeypatch, arguments
     assert done.exit_code in (2, 4)
     assert re.fullmatch(r"(Usage: .*\n.*\n\n)?[Ee]rror: .+\n", done.stderr), done.stderr
     assert printable(done.stderr, keep="\n") == done.stderr
+
+
+def test_what_the_system_refuses_unexpectedly_is_one_line_with_a_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = "/".join(["d" * 250] * 16)  # which is as long as a path may be: no study is in it
+    done = CliRunner().invoke(cli, ["status", "s" * 100, "--results", results])
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 4
+    assert re.fullmatch(r"error: d+/.+: File name too long\n", done.stderr), done.stderr
 
 
 def test_a_purpose_is_shown(tmp_path):

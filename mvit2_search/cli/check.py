@@ -68,7 +68,8 @@ def profile(file: str, classes: int, as_json: bool) -> None:
         )
         return
     name = Path(file).name
-    say(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {classes} classes")
+    head = "1 class" if classes == 1 else f"{classes} classes"
+    say(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {head}")
     say(f"{'part':<12}{'parameters':>14}{'macs':>18}{'other ops':>16}")
     for row in rows:
         say(f"{row.part:<12}{row.params:>14,}{row.macs:>18,}{row.other_ops:>16,}")

@@ -37,7 +37,7 @@ def _name_compiler_folder() -> None:
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is asked for, and turns this package's errors into a line and a code."""
+    """Imports a command when it is asked for; errors of this package and the system are a line and a code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _name_compiler_folder()
@@ -45,10 +45,10 @@ class LazyGroup(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as err:
-            if err.filename is not None or (broken := give_up_broken_output()) is None:
-                raise
+            broken = give_up_broken_output() if err.filename is None else None
+            what = f"{broken}: cannot be written" if broken else err.filename
             try:
-                say(f"error: {broken}: cannot be written: {err.strerror}", err=True)
+                say(f"error: {': '.join(str(text) for text in (what, err.strerror or err) if text)}", err=True)
             except OSError:
                 give_up_broken_output()  # both are
             sys.exit(StorageError.exit_code)

@@ -17,6 +17,7 @@ from mvit2_search.cli.options import (
     results_option,
 )
 from mvit2_search.cli.terminal import say
+from mvit2_search.counts import counted
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
@@ -120,7 +121,7 @@ def _measured(latency: Measurement) -> list[str]:
     passes = "single passes" if latency.unit == 1 else f"bursts of {latency.unit} passes"
     aside = f", {latency.set_aside} more set aside" if latency.set_aside else ""
     lines = [
-        f"{latency.pairs} pairs of {passes} in {latency.visits} visits{aside}; "
+        f"{counted(latency.pairs, 'pair')} of {passes} in {counted(latency.visits, 'visit')}{aside}; "
         f"10 to 90 % of the pairs: {latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms; "
         f"load {latency.load_ms:.0f} ms; measured {latency.measured_at}",
         f"MobileViTv2-0.5 beside it: {latency.reference_now_ms:.2f} ms, of {latency.reference_ms:.2f} ms known.",

@@ -1,5 +1,6 @@
 """Options and arguments that several commands have."""
 
+import errno
 import json
 import os
 import shlex
@@ -13,6 +14,8 @@ import click
 from mvit2_search.cli.terminal import say
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
 
+_SHOWN = 40  # letters of what is too long
+
 
 class Place(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes none
     """A path, or a name that may stand instead. No shell expands the `~` in `--results=~/out`."""
@@ -25,7 +28,17 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes none
         expanded = os.path.expanduser(value)  # noqa: PTH111 (it may be no path)
         if os.fspath(expanded).startswith("~"):
             self.fail(f"{value!r}: no such user; ./{value} is a file of that name", param, ctx)
+        if _is_too_long(expanded):
+            self.fail(f"'{os.fspath(value)[:_SHOWN]}...': longer than the name of a file may be", param, ctx)
         return self._kind(expanded)
+
+
+def _is_too_long(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (OSError, ValueError) as err:
+        return isinstance(err, OSError) and err.errno == errno.ENAMETOOLONG
+    return False
 
 
 results_option = click.option(

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mvit2_search.counts import counted
 from mvit2_search.data.division import Files, images_needed
 from mvit2_search.data.formats import plugin_hints
 from mvit2_search.data.layout import Layout, find_layout, refuse_alike_insides, refuse_parts_as_classes
 from mvit2_search.data.walk import THUMBNAILS, Found, Walker
-from mvit2_search.data.words import counted, names_below, shown
+from mvit2_search.data.words import names_below, shown
 from mvit2_search.errors import DataError
 
 _Classes = dict[str, list[Path]]
@@ -108,7 +109,7 @@ def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
     hints = _hints(folder)
     if not any(folder.train.values()):
         loose = sum(len(found.images) for found in folder.beside)
-        beside = f", found {loose} images in the folder itself" if loose else ""
+        beside = f", found {counted(loose, 'image')} in the folder itself" if loose else ""
         raise DataError(f"{root}: no images; expected one sub-folder of images per class{beside}{hints}")
     if len(folder.train) < 2:
         name = next(iter(folder.train))
@@ -164,4 +165,5 @@ def _unusable(root: Path, part: tuple[Path, Files], names: list[str], needed: in
         if name not in files:
             yield f"{where} is missing"
         elif len(files[name]) < needed:
-            yield f"{where} has {len(files[name]) or 'no'} images" + (f" of {needed}" if files[name] else "")
+            found = counted(len(files[name]), "image")
+            yield f"{where} has {found} of {needed}" if files[name] else f"{where} has no images"

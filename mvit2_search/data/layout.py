@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvit2_search.counts import counted
 from mvit2_search.data.walk import Walker
 from mvit2_search.errors import DataError
 
@@ -162,7 +163,9 @@ def _looks_like_a_class(path: Path, classes: set[str], walker: Walker, *, alone:
 def _what(path: Path, walker: Walker) -> str:
     images = len(walker.below(path).images)
     no_classes = images and part_named(path.name) and not walker.folders(path)
-    return f"{images or 'no'} images" + (", no sub-folder per class" if no_classes else "")
+    return (counted(images, "image") if images else "no images") + (
+        ", no sub-folder per class" if no_classes else ""
+    )
 
 
 def _listed(paths: Iterable[Path]) -> str:

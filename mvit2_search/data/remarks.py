@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mvit2_search.counts import counted
 from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks, studies_remarks
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
 from mvit2_search.data.layout import NO_CLASSES, part_named
 from mvit2_search.data.reading import Read
-from mvit2_search.data.words import counted, names_below, shown
+from mvit2_search.data.words import names_below, shown
 
 _FEW_LEVELS = 32  # of 256
 
@@ -33,7 +34,8 @@ def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
     others = [path for found in folder.below for path in found.others]
     yield from plugin_hints(others)
     if left_out := sum(not needs_plugin(path) for path in others):
-        yield f"{left_out} files that are no images were left out"
+        are = "file that is no image was" if left_out == 1 else "files that are no images were"
+        yield f"{left_out} {are} left out"
     yield from _links(root, folder)
 
 

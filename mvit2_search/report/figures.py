@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from mvit2_search.counts import counted
 from mvit2_search.paired import sampling_error_pct
 from mvit2_search.records import Finished, Measurement, Trial
 from mvit2_search.report.hypervolume import Band, HypervolumeTable
@@ -102,7 +103,7 @@ def _band(band: Band) -> list[go.Scatter]:
         (band.high, {"line": {"width": 0}, "fill": "tonexty", "fillcolor": SHADE, "hoverinfo": "skip"}),
         (band.median, {"line": {"color": GREY, "dash": "dot"}}),
     ]
-    names = ("", f"random: 5 to 95 % of orders of {band.controls} architectures", "random: median")
+    names = ("", f"random: 5 to 95 % of orders of {counted(band.controls, 'architecture')}", "random: median")
     x = list(range(1, band.controls + 1))
     return [
         go.Scatter(x=x, y=y, mode="lines", name=name, **look) for name, (y, look) in zip(names, lines, strict=True)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mvit2_search.counts import counted
 from mvit2_search.flat import flat
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import MANY, confirmation_figure, front_figure, hypervolume_figure
@@ -90,7 +91,7 @@ def _front_words(summary: Summary) -> str:
     if not points:
         return "No trial is within the budget yet."
     span = f"from {min(points):.2f} to {max(points):.2f} ms, {summary.passport.kind}"
-    return f"{len(points)} trials on the front, {span}; the table has all."
+    return f"{counted(len(points), 'trial')} on the front, {span}; the table has all."
 
 
 def _hypervolume(table: HypervolumeTable | None) -> str:
@@ -103,15 +104,17 @@ def _hypervolume(table: HypervolumeTable | None) -> str:
         "do not move this reference point, as published widths are trained first; a smaller one that failed and "
         "succeeds at a later start moves it."
     )
-    words = f"After {len(table.search)} trained candidates the search is at {table.search[-1]:.1f} points x ms."
+    trained = counted(len(table.search), "trained candidate")
+    words = f"After {trained} the search is at {table.search[-1]:.1f} points x ms."
     control = _NO_CONTROL
     if table.band is not None:
+        architectures = counted(table.band.controls, "random architecture")
         control = (
-            f"The band is that of {table.band.controls} random architectures of the space in random orders; it "
+            f"The band is that of {architectures} of the space in random orders; it "
             "narrows towards its end, where every order holds the same. Whether the search differs by more than "
             "chance is said above."
         )
-        words += f" {table.band.controls} random architectures are at {table.band.median[-1]:.1f}."
+        words += f" The median of {architectures} is at {table.band.median[-1]:.1f}."
     return paragraphs([note, control]) + drawn(hypervolume_figure(table), "hypervolume", words)
 
 

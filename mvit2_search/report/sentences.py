@@ -1,5 +1,6 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
+from mvit2_search.counts import counted
 from mvit2_search.paired import Difference
 from mvit2_search.records import Measurement, Passport, failure_sentences
 from mvit2_search.report.hypervolume import HypervolumeTable
@@ -46,17 +47,19 @@ def budget_sentence(summary: Summary) -> str:
 def progress_sentence(summary: Summary) -> str:
     """How far the study is."""
     state = f"ended: {summary.ended}" if summary.ended else "not finished"
-    control = f"; {summary.controls_trained} random ones trained to compare with" if summary.controls else ""
-    return f"{summary.candidates} candidates trained, {len(summary.trials)} trials in all{control}; {state}."
+    control = (
+        f"; {counted(summary.controls_trained, 'random one')} trained to compare with" if summary.controls else ""
+    )
+    trained, trials = counted(summary.candidates, "candidate"), counted(len(summary.trials), "trial")
+    return f"{trained} trained, {trials} in all{control}; {state}."
 
 
 def missing_sentences(summary: Summary) -> list[str]:
     """What the search does without, because it failed or ended the search too often, or was not done here."""
     trials = [*summary.all_trials, *summary.controls]
     taken = sum(t.accuracy_from is not None and t.repeats is None for t in trials)
-    kept = (
-        f"The accuracies of {taken} networks were taken over from a study on another device; latencies were not."
-    )
+    networks = counted(taken, "network")
+    kept = f"The accuracies of {networks} were taken over from a study on another device; latencies were not."
     return [*([kept] if taken else []), *failure_sentences(trials, summary.scores, summary.untimed)]
 
 
@@ -65,11 +68,13 @@ def saving_sentence(summary: Summary) -> str:
     saved = summary.saving
     if not saved.trainings:
         return "Nothing has been trained yet."
+    trainings = counted(saved.trainings, "training")
     if saved.rule == "none":
-        return f"No training is stopped early: {saved.trained_epochs} epochs in {saved.trainings} trainings."
+        return f"No training is stopped early: {counted(saved.trained_epochs, 'epoch')} in {trainings}."
     percent = 100 * saved.trained_epochs / max(1, saved.all_epochs)
-    share = f"{saved.trained_epochs} of {saved.all_epochs} epochs were trained ({percent:.0f} %)"
-    return f"Stopped early by {saved.rule}: {saved.stopped} of {saved.trainings} trainings; {share}."
+    were = "was" if saved.all_epochs == 1 else "were"
+    share = f"{saved.trained_epochs} of {counted(saved.all_epochs, 'epoch')} {were} trained ({percent:.0f} %)"
+    return f"Stopped early by {saved.rule}: {saved.stopped} of {trainings}; {share}."
 
 
 def provisional_sentence(summary: Summary) -> str | None:
@@ -175,7 +180,8 @@ def control_sentences(table: HypervolumeTable | None) -> list[str]:
     one = table.comparison
     told = "" if one.distinguishable else ": not distinguishable"
     return [
-        f"Against random: hypervolume {one.search:.1f} after {one.networks} trained candidates, {one.control:.1f} "
+        f"Against random: hypervolume {one.search:.1f} after "
+        f"{counted(one.networks, 'trained candidate')}, {one.control:.1f} "
         f"after as many random architectures; {one.search - one.control:+.1f}, where chance alone gives "
         f"{one.low:+.1f} to {one.high:+.1f} (95 %){told}."
     ]

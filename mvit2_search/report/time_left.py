@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mvit2_search.counts import counted
 from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary
 
@@ -36,19 +37,23 @@ def time_left(summary: Summary, request: Mapping[str, Any], *, search_s: float |
     whole = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
     training = _seconds(whole) / len(whole) if whole else each
     parts = [
-        (left, f"{left} candidates at {duration(each)} each"),
-        (controls, f"{controls} random ones at {duration(each)} each"),
-        (trainings, f"at most {trainings} trainings of the confirmation at {duration(training)} each"),
+        (left, _at(left, "candidate", each)),
+        (controls, _at(controls, "random one", each)),
+        (trainings, "at most " + _at(trainings, "training", training, of=" of the confirmation")),
     ]
     seconds = each * (left + controls) + training * trainings
     told = ", ".join(text for count, text in parts if count)
-    basis = f"{told}, from {len(candidates)} trials so far" if told else "nothing is left to train"
+    basis = f"{told}, from {counted(len(candidates), 'trial')} so far" if told else "nothing is left to train"
     if search_s is not None and search_s < seconds:
         within = max(0.0, search_s)
         return TimeLeft(
             seconds=within, basis=f"the hours end this run; all that is left takes {duration(seconds)}: {basis}"
         )
     return TimeLeft(seconds=seconds, basis=basis)
+
+
+def _at(count: int, what: str, seconds: float, of: str = "") -> str:
+    return f"{counted(count, what)}{of} at {duration(seconds)}{' each' if count != 1 else ''}"
 
 
 def _confirmation_trainings(summary: Summary, request: Mapping[str, Any]) -> int:

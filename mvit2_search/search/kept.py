@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mvit2_search.counts import counted
 from mvit2_search.flat import flat
 from mvit2_search.proxies import EpochScore
 from mvit2_search.records import Failed, Finished, Outcome, Stopped, Trial
@@ -67,9 +68,10 @@ class KeptAccuracies:
         if not self.curves:
             return "nothing is kept, as nothing was trained there with these images, training, seed and space"
         trained = len(self.curves.keys() - self.candidates.keys())
+        candidates, others = counted(len(self.candidates), "candidate"), counted(trained, "other network")
         return (
-            f"the accuracies of {len(self.candidates)} candidates and {trained} other networks, and "
-            f"{len(self.scores)} scores of the confirmation, are kept; every network is timed anew"
+            f"the accuracies of {candidates} and {others}, and "
+            f"{counted(len(self.scores), 'score')} of the confirmation, are kept; every network is timed anew"
         )
 
     def source(self, arch_key: str, outcome: Outcome) -> str | None:

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from mvit2_search.errors import StorageError
+from mvit2_search.store.facts import SCORE
 from mvit2_search.store.reading import reading
 
 RECORD, BASELINE, RETRY_OF = "record", "baseline", "retry_of"  # user attributes of a trial
 PROBE = "probe:"  # and what the names of others begin with, which a number follows
 _OPTUNA_SCHEMA = 12  # of its tables, since 4.0
-_TABLES = {"studies", "study_user_attributes", "trials", "trial_user_attributes", "version_info"}
+_TABLES = {
+    *("studies", "study_directions", "study_user_attributes"),
+    *("trials", "trial_user_attributes", "version_info"),
+}
+_DIRECTIONS = ["MAXIMIZE", "MINIMIZE"]  # of accuracy and latency
+_STATES = {"RUNNING", "WAITING", "COMPLETE", "PRUNED", "FAIL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Contents:
 
     @property
     def scores(self) -> int:
-        return sum(name.startswith("score:") for name in self.facts)
+        return sum(name.startswith(SCORE) for name in self.facts)
 
     def texts(self) -> dict[str, str]:
         """Every record and every fact, by a name for people."""
@@ -115,18 +121,35 @@ def read_sound(path: Path) -> Contents | None:
         if not _is_study(connection, path):
             return None
         contents = Contents(_facts(connection), _rows(connection))
-    if "schema" in contents.facts:
-        return contents
-    if contents.rows:
-        raise StorageError(f"{path}: an Optuna study that this program did not make")
-    return None
+        directions = connection.execute("SELECT direction FROM study_directions ORDER BY objective").fetchall()
+    if "schema" not in contents.facts:
+        if contents.rows:
+            raise StorageError(f"{path}: an Optuna study that this program did not make")
+        return None
+    if [direction for (direction,) in directions] != _DIRECTIONS:
+        raise sqlite3.DatabaseError("the direction of an objective is damaged")
+    _check_rows(contents.rows)
+    return contents
+
+
+def _check_rows(rows: Sequence[Row]) -> None:
+    """Raises DatabaseError for rows that nothing writes so; a kill leaves one RUNNING that has a record."""
+    numbers = set()
+    for row in rows:
+        if row.number in numbers:
+            raise sqlite3.DatabaseError(f"{trial_name(row.number)} is there twice")
+        if row.state not in _STATES:
+            raise sqlite3.DatabaseError(f"the state of {trial_name(row.number)} is damaged")
+        if row.state == "WAITING" and row.record is not None:
+            raise sqlite3.DatabaseError(f"{trial_name(row.number)} has a record and has yet to begin")
+        numbers.add(row.number)
 
 
 def _is_study(connection: sqlite3.Connection, path: Path) -> bool:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables & _TABLES and tables:
         raise StorageError(f"{path}: a database of another program; choose another --study name")
-    if tables < _TABLES:  # a driver was killed while it made them
+    if not tables >= _TABLES:  # a driver was killed while it made them
         return False
     for (schema,) in connection.execute("SELECT schema_version FROM version_info"):
         if schema != _OPTUNA_SCHEMA:
@@ -142,7 +165,8 @@ def _is_study(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _facts(connection: sqlite3.Connection) -> dict[str, str]:
-    return dict(connection.execute("SELECT key, value_json FROM study_user_attributes"))
+    found = connection.execute("SELECT key, value_json FROM study_user_attributes")
+    return {_text(name, "the name of a fact"): _text(text, fact_name(name)) for name, text in found}
 
 
 def _rows(connection: sqlite3.Connection) -> list[Row]:
@@ -150,4 +174,15 @@ def _rows(connection: sqlite3.Connection) -> list[Row]:
         "SELECT number, state, value_json FROM trials LEFT JOIN trial_user_attributes "
         "ON trial_user_attributes.trial_id = trials.trial_id AND key = ? ORDER BY number"
     )
-    return [Row(*row) for row in connection.execute(query, (RECORD,))]
+    found = connection.execute(query, (RECORD,))
+    return [
+        Row(number, state, None if text is None else _text(text, trial_name(number)))
+        for number, state, text in found
+    ]
+
+
+def _text(value: Any, name: str) -> str:
+    """Raises DatabaseError for bytes and NULL, which SQLite keeps in a column of texts too."""
+    if not isinstance(value, str):
+        raise sqlite3.DatabaseError(f"{name} is no text")
+    return value

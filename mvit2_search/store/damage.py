@@ -7,13 +7,14 @@ import sqlite3
 from itertools import count
 from pathlib import Path
 
+from mvit2_search.counts import counted
 from mvit2_search.errors import StorageError
 from mvit2_search.records import SCHEMA
-from mvit2_search.store.contents import Contents, read_amount, read_sound
+from mvit2_search.store.contents import Contents, fact_name, read_amount, read_sound
 from mvit2_search.store.digests import Digests, Known
 from mvit2_search.store.lock import find_holder
 from mvit2_search.store.paths import backup_path, database_path
-from mvit2_search.store.reading import beside
+from mvit2_search.store.reading import beside, is_damage
 
 _DERIVED = ("study.yaml", "pareto.csv", "report.html", "control.csv")
 
@@ -30,21 +31,25 @@ def read_checked(folder: Path) -> Contents | None:
             what = "is empty" if path.exists() else "is missing"
             raise _damaged(folder, f"{what}, beside {', '.join(found)}")
         return None
+    if not path.is_file():
+        raise _damaged(folder, "is no file")
     known, backed_up = Digests(folder).known(), _backed_up(folder)  # first: a driver may write meanwhile
     try:
         contents = read_sound(path)
-    except sqlite3.OperationalError as err:
-        raise StorageError(f"{path}: cannot be read: {err}") from err
     except sqlite3.DatabaseError as err:
-        raise _damaged(folder, str(err)) from err
+        if not is_damage(err):
+            raise StorageError(f"{path}: cannot be read: {err}") from err
+        raise _damaged(folder, _said(err)) from err
     except OSError as err:
         raise StorageError(f"{path}: cannot be read: {err.strerror}") from err
     if contents is None:
         if found := _traces(folder):
             raise _damaged(folder, f"holds no study, beside {', '.join(found)}")
         return None
-    if contents.facts["schema"] != str(SCHEMA):
-        raise StorageError(f"{folder}: records of schema {contents.facts['schema']}, this version reads {SCHEMA}")
+    if (schema := contents.facts["schema"]) != str(SCHEMA):
+        if not schema.isdecimal():
+            raise unreadable(folder, fact_name("schema"))
+        raise StorageError(f"{folder}: records of schema {schema}, this version reads {SCHEMA}")
     _compare(folder, contents, known, backed_up)
     return contents
 
@@ -56,14 +61,14 @@ def unreadable(folder: Path, name: str) -> StorageError:
 
 def _compare(folder: Path, contents: Contents, known: Known, backed_up: tuple[int, int]) -> None:
     """With the digests, and with the backup, which never has more."""
-    texts = contents.texts()
-    missing, changed = Digests(folder).differing(texts, known)
+    texts, digests = contents.texts(), Digests(folder)
+    missing, changed = digests.differing(texts, known)
     left = f"to go on with the {_amount(contents)} that are left"
+    as_it_is = f"to go on with the {_amount(contents)} in it as they are now, if study.digests is what is wrong"
+    if digests.is_damaged:
+        raise _damaged(folder, f"{digests.path.name} is damaged, by which it is checked", keep=as_it_is)
     if changed:
         readable = all(_is_json(texts[name]) for name in changed)
-        as_it_is = (
-            f"to go on with the {_amount(contents)} in it as they are now, if study.digests is what is wrong"
-        )
         raise _damaged(folder, f"{_listed(changed)} changed since written", keep=as_it_is if readable else None)
     if missing:
         raise _damaged(folder, f"{_listed(missing)} missing", keep=left)
@@ -84,8 +89,8 @@ def _damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError
             f"{backup_path(folder).name} holds {_amount(backup)}; to go on from it: {_restore(folder)}"
         )
     if keep is not None:
-        others = _put_aside(folder, [Digests(folder).path, backup_path(folder)])
-        remedies.append(f"{keep}: {others}")
+        others = [file for file in (Digests(folder).path, backup_path(folder)) if file.exists()]
+        remedies.append(f"{keep}: {_put_aside(folder, [_quoted(file) for file in others])}")
     if not remedies:
         remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
     holder = find_holder(folder) if folder.is_dir() else None
@@ -96,21 +101,21 @@ def _damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError
 
 def _restore(folder: Path) -> str:
     """Commands that keep the damaged files and put the backup in their place."""
-    path = database_path(folder)
+    path, digests = database_path(folder), Digests(folder).path
+    kept = any(file.exists() for file in (path, *beside(path)))
     files = [
-        path,
-        *(path.with_name(f"{path.name}-{kind}") for kind in ("wal", "shm", "journal")),
-        Digests(folder).path,
+        *([f"{_quoted(path)}*"] if kept else []),  # SQLite's own come and go with who has it open
+        *([_quoted(digests)] if digests.exists() else []),
     ]
-    return f"{_put_aside(folder, files)} && cp {_quoted([backup_path(folder), path])}"
+    return f"{_put_aside(folder, files)} && cp {_quoted(backup_path(folder), path)}"
 
 
-def _put_aside(folder: Path, files: list[Path]) -> str:
+def _put_aside(folder: Path, files: list[str]) -> str:
+    """Commands that move files, which are quoted already."""
     names = (f"damaged-{i}" if i > 1 else "damaged" for i in count(1))
     aside = next(folder / name for name in names if not (folder / name).exists())
-    there = [file for file in files if file.exists()]
-    move = f" && mv {_quoted(there)} {_quoted([aside])}" if there else ""
-    return f"mkdir {_quoted([aside])}{move}"
+    move = f" && mv {' '.join(files)} {_quoted(aside)}" if files else ""
+    return f"mkdir {_quoted(aside)}{move}"
 
 
 def _backed_up(folder: Path) -> tuple[int, int]:
@@ -141,8 +146,8 @@ def _traces(folder: Path) -> list[str]:
 
 
 def _amount(contents: Contents) -> str:
-    scores = f" and {contents.scores} scores" if contents.scores else ""
-    return f"{contents.trials} trials{scores}"
+    scores = f" and {counted(contents.scores, 'score')}" if contents.scores else ""
+    return f"{counted(contents.trials, 'trial')}{scores}"
 
 
 def _is_json(text: str) -> bool:
@@ -158,5 +163,11 @@ def _listed(names: list[str], most: int = 3) -> str:
     return f"{', '.join(names[:most])}{more} {'are' if len(names) > 1 else 'is'}"
 
 
-def _quoted(paths: list[Path]) -> str:
+def _said(err: sqlite3.DatabaseError) -> str:
+    """What is wrong, without the text that it is about, which may be a whole record."""
+    said = " ".join(str(err).split())
+    return "a text in it is no UTF-8" if said.startswith("Could not decode to UTF-8") else said
+
+
+def _quoted(*paths: Path) -> str:
     return " ".join(shlex.quote(str(path)) for path in paths)

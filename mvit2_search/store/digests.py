@@ -44,6 +44,14 @@ class Digests:
             known[name] = (True, {digest}) if mark == _WRITTEN else (written, digests | {digest})
         return known
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the file is none of digests: a crash cuts one line short, and each start rewrites all."""
+        if not self.path.exists():
+            return False
+        broken = len(self._texts()) - len(self._lines())
+        return not self.path.is_file() or broken > min(1, len(self._lines()))
+
     def differing(self, texts: Mapping[str, str], before: Known) -> tuple[list[str], list[str]]:
         """The names that are missing in what a database holds, and those that are other than was written.
 
@@ -68,14 +76,16 @@ class Digests:
 
     def _lines(self) -> list[list[str]]:
         """Without one that a crash or damage cut short: it vouches for nothing."""
-        try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return []
-        lines = [line.split(" ", 2) for line in text.splitlines()]
+        lines = [line.split(" ", 2) for line in self._texts()]
         return [
             line for line in lines if len(line) == 3 and line[0] in (_COMING, _WRITTEN) and len(line[1]) == _LENGTH
         ]
+
+    def _texts(self) -> list[str]:
+        try:
+            return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
 
 
 def _digest(text: str) -> str:

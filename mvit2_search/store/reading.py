@@ -14,6 +14,12 @@ _UNWRITABLE = (
 )  # SQLite wants files of its own beside the database
 
 
+def is_damage(err: sqlite3.DatabaseError) -> bool:
+    """Whether what is in the file is wrong, and not the disk, a permission, or who else has it open."""
+    code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # what Python itself finds wrong has none
+    return not isinstance(err, sqlite3.OperationalError) or code & 0xFF == sqlite3.SQLITE_ERROR
+
+
 def beside(path: Path) -> list[Path]:
     """What SQLite keeps beside a database that was not closed: changes that are not in it yet."""
     files = [path.with_name(f"{path.name}-{kind}") for kind in ("wal", "journal")]

@@ -63,7 +63,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.DatabaseError) as err:
         cause = err.__cause__ or err
-        raise StorageError(f"{path}: {' '.join(str(getattr(cause, 'orig', cause)).split())}") from err
+        cause = getattr(cause, "orig", cause)
+        raise StorageError(f"{path}: {' '.join(str(cause).split())}") from cause
 
 
 def _connection(path: Path) -> sqlite3.Connection:

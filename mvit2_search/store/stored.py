@@ -1,7 +1,10 @@
 """A study as it is on disk, for reading. Imports no Optuna: `status` is to answer at once."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,12 +14,16 @@ from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport
 from mvit2_search.results_folder import check_study_name
 from mvit2_search.store.contents import Contents, Row, fact_name, read_probes, read_settings, trial_name
 from mvit2_search.store.damage import read_checked, unreadable
+from mvit2_search.store.facts import CONTROL, OUTSIDE, PLAN, PROBING, SCORE, check_fact
 from mvit2_search.store.lock import lock_path
 from mvit2_search.store.paths import database_path
 from mvit2_search.verdict import Limits
 
 T = TypeVar("T")
-PLAN, PROBING = "finalists", "probing"  # names of facts
+_NONE_SUCH = (
+    *(ValueError, TypeError, KeyError, AttributeError, SpecError),
+    *(OverflowError, RecursionError),  # a number of hundreds of digits, lists in lists
+)
 
 
 class StoredStudy:
@@ -52,6 +59,14 @@ class StoredStudy:
         """The resolved budget."""
         return Limits(latency_ms=self.fact("budget_ms"), max_params=self.fact("inputs")["max_params"])
 
+    def check_facts(self) -> None:
+        """Raises StorageError where a fact, as JSON, is of another kind than is written, or one is missing."""
+        texts = self._fact_texts()
+        for name, text in texts.items():
+            self._parsed(fact_name(name), text, partial(check_fact, name))
+        if missing := [name for name in ("inputs", "passport") if "budget_ms" in texts and name not in texts]:
+            raise unreadable(self.folder, fact_name(missing[0]))
+
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
         rows = [row for row in self._rows() if row.is_closed]
@@ -67,15 +82,15 @@ class StoredStudy:
 
     def outside(self) -> list[Trial]:
         """Published widths that the space cannot express: records beside the trials, numbered -1."""
-        return self._facts("outside:", Trial.from_json)
+        return self._facts(OUTSIDE, Trial.from_json)
 
     def controls(self) -> list[Trial]:
         """Random architectures to compare the search with, in the order drawn: records beside the trials."""
-        return self._facts("control:", Trial.from_json)
+        return self._facts(CONTROL, Trial.from_json)
 
     def scores(self) -> list[Score]:
         """The confirmation's trainings so far."""
-        return self._facts("score:", Score.from_json)
+        return self._facts(SCORE, Score.from_json)
 
     def plan(self) -> ConfirmationPlan | None:
         """What the confirmation trains, once it has begun."""
@@ -85,7 +100,9 @@ class StoredStudy:
     def probes(self) -> dict[int, list[tuple[ArchConfig, Latency]]]:
         """By number of the trial, the latencies that were asked for to choose it, in that order."""
         found: dict[int, list[tuple[ArchConfig, Latency]]] = {}
-        for number, text in read_probes(database_path(self.folder)):
+        with self._sound("what was measured to choose a trial"):
+            texts = read_probes(database_path(self.folder))
+        for number, text in texts:
             found.setdefault(number, []).append(self._parsed(f"a latency of {trial_name(number)}", text, _probe))
         return found
 
@@ -96,7 +113,8 @@ class StoredStudy:
 
     def settings(self) -> dict[int, dict[str, Any]]:
         """What was chosen for each trial, by number."""
-        return read_settings(database_path(self.folder))
+        with self._sound("what was chosen for a trial"):
+            return read_settings(database_path(self.folder))
 
     def _fact_texts(self) -> Mapping[str, str]:
         return self._contents.facts
@@ -109,9 +127,14 @@ class StoredStudy:
         return [self._parsed(fact_name(name), text, make) for name, text in texts if name.startswith(prefix)]
 
     def _parsed(self, name: str, text: str, make: Callable[[Any], T]) -> T:
-        try:
+        with self._sound(name):
             return make(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, SpecError) as err:
+
+    @contextmanager
+    def _sound(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (*_NONE_SUCH, sqlite3.DatabaseError) as err:
             raise unreadable(self.folder, name) from err
 
 
@@ -136,7 +159,9 @@ def find_study(folder: Path) -> StoredStudy | None:
     """The same; None where a driver has taken the folder and recorded nothing yet."""
     contents = read_checked(folder)
     if contents is not None:
-        return StoredStudy(folder, contents)
+        study = StoredStudy(folder, contents)
+        study.check_facts()
+        return study
     if lock_path(folder).is_file() or database_path(folder).is_file():
         return None
     raise SpecError(f"{folder}: no study here; {_remedy(folder.absolute().name)}")

@@ -13,6 +13,7 @@ Every trial carries its full record as JSON in a user attribute, written before 
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,10 +47,12 @@ from mvit2_search.store.contents import (
 )
 from mvit2_search.store.damage import read_checked, unreadable
 from mvit2_search.store.digests import Digests
+from mvit2_search.store.facts import CONTROL, OUTSIDE, PLAN, PROBING, SCORE
 from mvit2_search.store.paths import database_path
+from mvit2_search.store.reading import is_damage
 from mvit2_search.store.seen import STATES, KeyOf, seen_otherwise
 from mvit2_search.store.sqlite import close_storage, open_storage, translated
-from mvit2_search.store.stored import PLAN, PROBING, StoredStudy
+from mvit2_search.store.stored import StoredStudy
 
 if TYPE_CHECKING:
     import optuna
@@ -93,7 +96,6 @@ class Study(StoredStudy):
     def check_seen(self, key_of: KeyOf) -> None:
         """Raises StorageError where a sampler would learn something else than the records say."""
         if differing := seen_otherwise(self._frozen(), self.trials(), key_of):
-            self.close()  # what the refusal names is what is there then
             raise unreadable(self.folder, f"what the sampler reads of trial {differing[0]}")
 
     def set_fact(self, name: str, value: Any) -> None:
@@ -104,13 +106,13 @@ class Study(StoredStudy):
         self._digests.written(fact_name(name), text)
 
     def add_outside(self, trial: Trial) -> None:
-        self.set_fact(f"outside:{trial.baseline}", trial.to_json())
+        self.set_fact(f"{OUTSIDE}{trial.baseline}", trial.to_json())
 
     def add_control(self, index: int, trial: Trial) -> None:
-        self.set_fact(f"control:{index:06}", trial.to_json())
+        self.set_fact(f"{CONTROL}{index:06}", trial.to_json())
 
     def add_score(self, score: Score) -> None:
-        self.set_fact(f"score:{score.subject}:{score.seed}", score.to_json())
+        self.set_fact(f"{SCORE}{score.subject}:{score.seed}", score.to_json())
 
     def set_plan(self, plan: ConfirmationPlan) -> None:
         self.set_fact(PLAN, plan.to_json())
@@ -212,7 +214,7 @@ class Study(StoredStudy):
         self._study.tell(trial.number, values, state=_state(STATES[type(trial.outcome)]))
 
     def _frozen(self) -> list[FrozenTrial]:
-        with _understood(self._storage, self._path):
+        with _understood(self._path):
             return self._study.get_trials(deepcopy=False)
 
     def _fact_texts(self) -> Mapping[str, str]:
@@ -225,14 +227,17 @@ class Study(StoredStudy):
 
 
 @contextmanager
-def _understood(storage: RDBStorage, path: Path) -> Iterator[None]:
+def _understood(path: Path) -> Iterator[None]:
     """Turns what the database says, and what Optuna raises of odd rows, into `StorageError`."""
-    with translated(path):
-        try:
+    try:
+        with translated(path):
             yield
-        except _ODD as err:
-            close_storage(storage, path)  # what the refusal names is what is there then
+    except _ODD as err:
+        raise unreadable(path.parent, "what Optuna reads of it") from err
+    except StorageError as err:
+        if isinstance(err.__cause__, sqlite3.DatabaseError) and is_damage(err.__cause__):
             raise unreadable(path.parent, "what Optuna reads of it") from err
+        raise
 
 
 def _state(name: str) -> optuna.trial.TrialState:
@@ -261,14 +266,23 @@ def create_study(folder: Path) -> Study:
             f"{path}: a link to {path.readlink()}, where another driver would not be noticed; copy the study here"
         )
     contents = read_checked(folder)
+    if contents is not None:
+        _check_all(StoredStudy(folder, contents))
     storage = open_storage(path)
-    with _understood(storage, path):
+    with _understood(path):
         study = Study(folder, storage, _optuna_study(folder, storage))
     if contents is None:
         study.set_fact("schema", SCHEMA)
     else:
         Digests(folder).rewrite(contents.texts())
     return study
+
+
+def _check_all(study: StoredStudy) -> None:
+    """Raises StorageError where anything that will be read is damaged, before anything is written."""
+    study.check_facts()
+    study.trials()
+    study.probes()
 
 
 def _optuna_study(folder: Path, storage: RDBStorage) -> optuna.Study:
