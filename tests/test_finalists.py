@@ -1,5 +1,7 @@
 """Which candidates are confirmed, which stay in the race, and searches that confirm."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from fakes import FormulaProxy, finished, macs_device, request, trial
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Score
 from mvit2_search.report import summarise
 from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.search.confirmation import _left
 from mvit2_search.search.finalists import bracket, choose_candidates
 from mvit2_search.store import open_study
 from mvit2_search.verdict import Confirmed, Limits, confirmation_progress, confirmations, judge, still_racing
@@ -203,3 +206,26 @@ def test_candidates_that_are_no_finalists_are_neither_compared_nor_best():
     assert found.best.trial.number in (1, 2)
     assert found.gain.compared == 2
     assert found == judge(TRIALS[:3], [], rows, LIMITS, images=10**9)
+
+
+def test_who_trains_with_a_seed_is_decided_by_the_seeds_before_it_and_by_finalists_alone():
+    """Whenever the round is looked at: by the first one's score of seed 2, the second would be out."""
+    trials = [trial(i, finished(80, 10)) for i in (1, 2, 3)]
+    width = trial(4, finished(75, 10), baseline="mobilevitv2-0.5")
+    table = [[80, 81, 80.5], [79.8, 80.9], [99, 99], [70, 71, 70.5]]  # the third one is no finalist any more
+    rows = [
+        Score(subject=t.arch.key, seed=seed, result=float(pct))
+        for t, accuracies in zip([*trials, width], table, strict=True)
+        for seed, pct in enumerate(accuracies)
+    ]
+    study = SimpleNamespace(
+        scores=lambda: rows,
+        outside=list,
+        limits=LIMITS,
+        fact=lambda name: {"data": {"confirmation": 10**9}},
+    )
+    keys = tuple(t.arch.key for t in trials[:2])
+    plan = ConfirmationPlan(keys=keys, widths=(width.arch.key,), seeds=(0, 1, 2, 3), candidates=3)
+    assert [t.number for t in _left(study, [*trials, width], plan, 2)] == [2]
+    rows.append(Score(subject=trials[1].arch.key, seed=2, result=80.35))
+    assert [t.number for t in _left(study, [*trials, width], plan, 3)] == [1, 4]
