@@ -12,7 +12,7 @@ EXPORTS = "exports"  # architectures exported by their own names; also a folder 
 OTHER_DEVICES = "other-devices"  # studies set aside
 USED = (LATENCIES, BENCH, EXPORTS, OTHER_DEVICES)
 _OF_A_STUDY = ("study.db", "study.backup.db", "driver.lock")
-_BESIDE = ("study.digests", "progress.json")  # what may be left of one that was only just begun
+_TEXTS = {".log", ".out", ".err", ".txt", ".md", ".json", ".yaml", ".csv", ".html", ".digests"}  # by their endings
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices in every folder there
 
@@ -36,6 +36,11 @@ def is_study(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in _OF_A_STUDY)
 
 
+def _may_stay(path: Path) -> bool:
+    """Whether it disturbs no study: a log, or what is left of another study in that place."""
+    return path.name == EXPORTS or (path.suffix.lower() in _TEXTS and path.is_file())
+
+
 def check_new_name(results: Path, name: str) -> None:
     """Raises SpecError where a study of this name cannot be in `results`.
 
@@ -44,9 +49,8 @@ def check_new_name(results: Path, name: str) -> None:
     """
     there = [path.name for path in results.iterdir()] if results.is_dir() else []
     folder = results / name
-    kept = [] if is_study(folder) else [path.name for path in folder.glob("[!.]*") if path.name not in _BESIDE]
-    if kept:
-        raise SpecError(f"study {name!r}: {folder} is no study, it holds {min(kept)}; choose another name")
+    if not is_study(folder) and (others := [path.name for path in folder.glob("[!.]*") if not _may_stay(path)]):
+        raise SpecError(f"study {name!r}: {folder} is no study, it holds {min(others)}; choose another name")
     alike = [other for other in there if other.lower() == name.lower()]
     if alike and name not in alike:
         raise SpecError(f"study {name!r}: {results} holds {alike[0]!r}, and some disks take both for one name")

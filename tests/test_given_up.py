@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from fakes import FormulaProxy, scattered_device
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
-from mvit2_search.errors import TrainingError
+from mvit2_search.errors import BackendUnavailable, StorageError, TrainingError
+from mvit2_search.interrupt import Terminated
 from mvit2_search.records import Failed, Finished
 from mvit2_search.store import open_study
 
@@ -178,6 +179,23 @@ def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_pa
     assert "give a new --study and its --latency-budget as a time" in done.stderr
     device.script = usual
     assert run_with_fakes("--study", "new", "--latency-budget", "12ms", device=device).exit_code == 0
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("unplugged"), StorageError("disk"), Terminated()])
+def test_what_is_no_kill_does_not_count_as_one_while_the_budget_is_timed(run_with_fakes, error):
+    device = scattered_device()
+    usual = device.script
+
+    def script(artifact, i):
+        if artifact.path.name.startswith(published("mobilevitv2-0.75").key):
+            raise error
+        return usual(artifact, i)
+
+    for _ in range(3):
+        device.script = script
+        assert run_with_fakes(device=device).exit_code in (4, 143)
+    device.script = usual
+    assert run_with_fakes(device=device).exit_code == 0
 
 
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):

@@ -153,7 +153,8 @@ def test_images_beside_the_classes_are_counted(tmp_path):
         (["fold1/a", "fold1/b", "fold1/c", "fold2/A", "fold2/b"], ["fold1/ and fold2/ each have a/ and b/"]),
         (["trainA", "trainB", "testA", "testB"], ["testA/, testB/, trainA/ and trainB/ look like parts"]),
         (["PublicTrain/a", "PublicTrain/b", "PublicTest/a"], ["PublicTest/ and PublicTrain/ look like parts"]),
-        (["trains/a", "trains/b", "tests/a", "tests/b", "tests/c"], ["trains/c is missing"]),
+        (["trains/a", "trains/b", "tests/a", "tests/b", "tests/c"], ["each have a/ and b/", "call them train/"]),
+        (["fold1/a", "fold1/b", "fold1", "fold2/a", "fold2/b"], ["fold1/ and fold2/ each have a/ and b/"]),
         (
             ["train/images/a", "train/images/b", "val/images/a", "val/images/b"],
             ["train: only one class, 'images'", "move them up into train/"],
@@ -248,8 +249,21 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 def test_classes_may_share_a_sub_folder_or_have_images_beside_them(tmp_path):
     write_images(tmp_path / "one", {"cat/flickr": 5, "dog/flickr": 5, "dog/own": 5})
-    write_images(tmp_path / "two", {"cat/a": 5, "cat/b": 5, "cat": 5, "dog/a": 5, "dog/b": 5})
+    write_images(tmp_path / "two", {"cat/a": 5, "cat/b": 5, "cat/c": 5, "cat": 5, "dog/a": 5, "dog/b": 5})
     assert [load(tmp_path / name).classes for name in ("one", "two")] == [("cat", "dog")] * 2
+
+
+def test_words_in_capitals_are_no_parts_without_one_for_training(tmp_path):
+    assert load(write_images(tmp_path, {"DevOps": 5, "TestOps": 5})).classes == ("DevOps", "TestOps")
+
+
+def test_code_beside_the_parts_is_not_used(tmp_path):
+    write_images(tmp_path, {"train/a": 10, "train/b": 10, "test/a": 5, "test/b": 5})
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    (tmp_path / "tests" / "unit" / "test_a.py").touch()
+    data = load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert any("not used: tests/ (no images)" in note for note in data.notes)
 
 
 def test_a_class_that_is_called_unlabeled_is_noted(tmp_path):

@@ -159,14 +159,14 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
     assert last.endswith("--pick fastest exports that.")
     none = replace(verdict, lead=lead.corrected(1.0))
     last = verdict_sentences(summary(verdict=none))[-1]
-    assert "and costs no points that can be told, 95 % interval -0.50 to +2.50" in last
+    assert "and costs nothing that can be told, 95 % interval -0.50 to +2.50" in last
 
 
 @pytest.mark.parametrize(
     ("seeds", "pairs", "words"),
     [
-        ((1000,), 1, "the two share one seed, which says nothing about noise."),
-        ((1002,), 0, "the two share no seed, which says nothing about noise."),
+        ((1000,), 1, "the two share one seed, so nothing tells the noise."),
+        ((1002,), 0, "the two share no seed, so nothing tells the noise."),
     ],
 )
 def test_scores_of_other_seeds_are_said_to_be_such(seeds, pairs, words):
@@ -265,7 +265,7 @@ AGAIN = replace(FAILED, seed=2, tries=1)
     [
         ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
         ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
-        ({"verdict": None, "ended": "why"}, "its trainings in the confirmation all failed."),
+        ({"verdict": None, "ended": "why"}, "the trainings of what is within it all failed."),
         ({"verdict": None, "ended": "why", "scores": [FAILED]}, "all failed."),
         (
             {"verdict": None, "ended": "why", "scores": [FAILED, AGAIN]},

@@ -153,9 +153,10 @@ def test_a_folder_that_holds_something_else_takes_no_study(tmp_path, run_with_fa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_empty_folder_takes_a_study(tmp_path, run):
+def test_a_folder_that_holds_a_log_takes_a_study(tmp_path, run):
     (tmp_path / "results" / "new").mkdir(parents=True)
-    (tmp_path / "results" / "new" / ".DS_Store").touch()
+    for name in (".DS_Store", "run.log", "progress.json"):
+        (tmp_path / "results" / "new" / name).touch()
     assert run("new").exit_code == 0
 
 

@@ -35,7 +35,7 @@ def noted(data, *words):
         *("a/.ipynb_checkpoints", "a/.thumbnails", "a/@eaDir/1.jpg", "a/deep/er/.ipynb_checkpoints"),
         *("a/__MACOSX", "__MACOSX/a", "a/Thumbs", "@eaDir", ".Trash/a", "a/$RECYCLE.BIN"),
         *("thumbnails", "@__thumb", "a/@__thumb", "_thumbs", "a/_thumbs", "a/thumb", "RECYCLER", "a/RECYCLER"),
-        *("a/thumbnail", "a/previews", "~snapshot", "@tmp", "a/Network Trash Folder", "a/[Originals]"),
+        *("a/thumbnail", "a/_thumbnail", "~snapshot", "@tmp", "a/Network Trash Folder", "a/[Originals]"),
     ],
 )
 def test_what_tools_keep_is_not_used(folder, where):

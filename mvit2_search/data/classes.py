@@ -139,11 +139,17 @@ def studies_remarks(folder: Folder) -> list[str]:
     return [f"{counted(len(found), 'folder')} of results, left out: {shown(found)}"] if found else []
 
 
+def tools_remarks(folder: Folder) -> list[str]:
+    """How many folders that tools keep are left out, and which."""
+    found = names_below(folder.root, [path for one in folder.found for path in one.tools])
+    return [f"{counted(len(found), 'folder')} of tools, left out: {shown(found)}"] if found else []
+
+
 def _hints(folder: Folder) -> str:
     """What is not read though somebody may count on it, to be added to an error."""
     others = (path for one in folder.found for path in one.others)
-    remarks = (*dangling_remarks(folder), *again_remarks(folder), *studies_remarks(folder))
-    hints = (*remarks, *plugin_hints(others))
+    links = (*dangling_remarks(folder), *again_remarks(folder))
+    hints = (*links, *tools_remarks(folder), *studies_remarks(folder), *plugin_hints(others))
     return "".join(f"; {hint}" for hint in hints)
 
 

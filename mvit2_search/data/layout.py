@@ -16,13 +16,13 @@ from mvit2_search.data.walk import Walker
 from mvit2_search.errors import DataError
 
 _NAMES = {
-    "train": {"train", "trains", "training", "trn"},
-    "val": {"val", "valid", "validate", "validation", "dev", "eval", "evaluation"},
-    "test": {"test", "tests", "testing", "tst", "heldout", "holdout"},
+    "train": {"train", "training", "trn"},
+    "val": {"val", "valid", "validation", "dev", "eval", "evaluation"},
+    "test": {"test", "testing", "tst", "heldout", "holdout"},
 }
 _AFTER_A_NAME = re.compile(r"(set|data|images|imgs|split)$")  # training_set, test-images
 _SHOWN = 5
-_WORDS = re.compile(r"([^A-Za-z]+|(?<=[a-z])(?=[A-Z]))")  # ends of words: seg_test, PublicTest
+_ENDS, _CAPITALS = re.compile(r"([^A-Za-z]+)"), re.compile(r"((?<=[a-z])(?=[A-Z]))")  # of words
 NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
 
 
@@ -88,11 +88,16 @@ def refuse_parts_as_classes(root: Path, classes: list[Path], walker: Walker) -> 
 
 
 def refuse_alike_insides(root: Path, classes: list[Path], walker: Walker) -> None:
-    """Raises DataError where all classes share sub-folders of images, as parts of any name share classes."""
-    if len(classes) < 2 or any(walker.files_in(path).images for path in classes):
+    """Raises DataError where all classes share sub-folders of images, as parts of any name share classes.
+
+    Where one has others besides, images beside them say that it is a class.
+    """
+    if len(classes) < 2:
         return
     inside = [{sub.name.lower(): sub for sub in walker.folders(path)} for path in classes]
     common = sorted(set.intersection(*(set(names) for names in inside)))
+    if any(len(names) > len(common) for names in inside) and any(walker.files_in(path).images for path in classes):
+        return
     if len(common) > 1 and all(walker.below(names[name]).images for names in inside for name in common):
         shared = _shortly([inside[0][name] for name in common])
         raise DataError(
@@ -113,15 +118,24 @@ def _remedy(alike: list[Path], walker: Walker) -> str:
 
 
 def _named_alike(classes: list[Path]) -> list[Path]:
-    """The folders whose names differ in a part's name alone, of two kinds: `seg_train` and `seg_test`."""
-    kinds: dict[str, dict[Path, str]] = {}
-    for path in classes:
-        for whole in ([path.name], _WORDS.split(path.name)):
-            for i, word in enumerate(whole):
-                if part := part_named(word):
-                    rest = "".join([*whole[:i], *whole[i + 1 :]])
-                    kinds.setdefault(rest.lower(), {})[path] = part
-    return sorted({path for found in kinds.values() if len(set(found.values())) > 1 for path in found})
+    """The folders whose names differ in a part's name alone, of two kinds: `seg_train` and `seg_test`.
+
+    Of words in capitals, as in `trainA` and `testA`, one has to be for training: `DevOps` and `TestOps` are none.
+    """
+    alike = set[Path]()
+    for ends in (_ENDS, _CAPITALS):
+        kinds: dict[str, dict[Path, str]] = {}
+        for path in classes:
+            for whole in ([path.name], ends.split(path.name)):
+                for i, word in enumerate(whole):
+                    if part := part_named(word):
+                        rest = "".join([*whole[:i], *whole[i + 1 :]])
+                        kinds.setdefault(rest.lower(), {})[path] = part
+        for found in kinds.values():
+            parts = set(found.values())
+            if len(parts) > 1 and (ends is _ENDS or "train" in parts):
+                alike |= found.keys()
+    return sorted(alike)
 
 
 def _parts(folder: Path, alike: Iterable[Path]) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit2_search.counts import counted
-from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks, studies_remarks
+from mvit2_search.data.classes import Folder, again_remarks, dangling_remarks, studies_remarks, tools_remarks
 from mvit2_search.data.dataset import Dataset, Split
 from mvit2_search.data.division import Division
 from mvit2_search.data.formats import needs_plugin, plugin_hints
@@ -21,7 +21,9 @@ _FEW_LEVELS = 32  # of 256
 def layout_remarks(root: Path, folder: Folder) -> Iterator[str]:
     """How the folder is read, and what lies in it and is not used."""
     yield from _parts(folder)
-    if alike := [f"{name}/" for name in folder.train if part_named(name) or name.lower() in NO_CLASSES]:
+    if none := [f"{name}/" for name in folder.train if name.lower() in NO_CLASSES]:
+        yield f"{shown(none)}: read as a class; move it elsewhere if it is none"
+    if alike := [f"{name}/" for name in folder.train if part_named(name)]:
         yield f"{shown(alike)}: read as a class, as there are images but no classes in it; rename it if it is none"
     lower = Counter(name.casefold() for name in folder.train)
     if twins := [name for name in folder.train if lower[name.casefold()] > 1]:
@@ -108,8 +110,7 @@ def _parts(folder: Folder) -> Iterator[str]:
 def _links(root: Path, folder: Folder) -> Iterator[str]:
     yield from dangling_remarks(folder)
     yield from again_remarks(folder)
-    if tools := names_below(root, [path for one in folder.found for path in one.tools]):
-        yield f"{counted(len(tools), 'folder')} of tools, left out: {shown(tools)}"
+    yield from tools_remarks(folder)
     yield from studies_remarks(folder)
 
 

@@ -12,10 +12,10 @@ _TOOLS = {
     *("__macosx", "appledouble", "network trash folder", "temporary items", "__pycache__"),
     *("@eadir", "@tmp", "@sharebin", "@recycle", "#recycle", "#snapshot", "~snapshot", "@recently-snapshot"),
     *("$recycle.bin", "recycle.bin", "recycler", "recycled", "system volume information", "lost+found"),
-    *("@__thumb", "__thumbs__", "_thumb", "_thumbs", "thumbnail", "thumbnails", "_thumbnail", "_thumbnails"),
+    *("@__thumb", "__thumbs__", "_thumb", "_thumbs", "thumbnails", "_thumbnails"),
     "[originals]",
 }
-THUMBNAILS = {"thumb", "thumbs", "preview", "previews"}  # below a class; a class may be called so
+THUMBNAILS = {"thumb", "thumbs", "thumbnail", "_thumbnail"}  # below a class; a class may be called so
 
 
 @dataclass(kw_only=True)

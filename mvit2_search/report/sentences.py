@@ -115,7 +115,10 @@ def _uneven_sentence(verdict: Verdict) -> list[str]:
     seeds = {frozenset(c.accuracy_pct) for c in (verdict.best, verdict.searched, verdict.published) if c}
     if len({*seeds, frozenset(verdict.fastest.accuracy_pct)}) == 1:
         return []
-    return ["Not all of these have scores for the same seeds: they are compared by the seeds that they share."]
+    return [
+        "Not all of these have scores for the same seeds: they are compared by the seeds that they share, or by "
+        "their means where they share none."
+    ]
 
 
 def _balanced_sentence(verdict: Verdict) -> list[str]:
@@ -133,7 +136,7 @@ def _nothing_sentence(summary: Summary) -> str:
     if summary.front:
         again = any(score.may_be_tried_again for score in summary.scores)
         more = "; the same command tries them again" if again else ""
-        return f"Nothing under the budget could be confirmed: its trainings in the confirmation all failed{more}."
+        return f"Nothing under the budget could be confirmed: the trainings of what is within it all failed{more}."
     return f"No architecture under the budget was found: {summary.ended}."
 
 
@@ -167,10 +170,9 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
 def _no_interval(gain: Difference, searched: Confirmed, published: Confirmed, so_far: str) -> str:
     """Why nothing is known of how sure a gain is."""
     choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
-    nothing = f"says nothing about noise{choice}"
     if max(len(searched.accuracy_pct), len(published.accuracy_pct)) > 1:
-        return f"the two share {'one seed' if gain.pairs else 'no seed'}, which {nothing}"
-    return f"one seed {nothing}{'' if so_far else ', use more --confirm-seeds'}"
+        return f"the two share {'one seed' if gain.pairs else 'no seed'}, so nothing tells the noise{choice}"
+    return f"one seed says nothing about noise{choice}{'' if so_far else ', use more --confirm-seeds'}"
 
 
 def control_sentences(table: HypervolumeTable | None) -> list[str]:
@@ -194,7 +196,7 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
     if lead is None:
         alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
         return f"To export{so_far}: {default}{alone}."
-    cost = f"{lead.estimate:.2f} points" if lead.estimate > 0 else "no points that can be told"
+    cost = f"{lead.estimate:.2f} points" if lead.estimate > 0 else "nothing that can be told"
     saved = best.latency_ms - fastest.latency_ms
     percent = 100 * saved / best.latency_ms
     return (

@@ -16,13 +16,14 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.errors import MeasurementError, MVit2SearchError, StorageError
+from mvit2_search.interrupt import Terminated
 from mvit2_search.records import (
     SCHEMA,
     ConfirmationPlan,
@@ -155,8 +156,9 @@ class Study(StoredStudy):
         self.set_fact(PROBING, {**others, key: others.pop(key, 0) + 1})
         try:
             yield
-        except MeasurementError:
-            self.set_fact(PROBING, others)
+        except (MVit2SearchError, Terminated, KeyboardInterrupt):  # it was not killed
+            with suppress(StorageError):
+                self.set_fact(PROBING, others)
             raise
         self.set_fact(PROBING, others)
 
