@@ -34,6 +34,21 @@ class Deadly(FormulaProxy):
         yield from super().run(arch, dataset, seed=seed, test_on=test_on)
 
 
+def device_that_raises(error, key):
+    """A device that raises `error` where it times the network `key`, and the passes in which it did."""
+    device, raised = scattered_device(), []
+    usual = device.script
+
+    def script(artifact, i):
+        if artifact.path.name.startswith(key):
+            raised.append(i)
+            raise error
+        return usual(artifact, i)
+
+    device.script = script
+    return device, raised
+
+
 def run_on(run_with_fakes, proxy, *arguments, starts=6):
     """The same command until it ends by itself, at most `starts` times."""
     for _ in range(starts):
@@ -135,16 +150,7 @@ def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp
     chosen = {t.arch.key for t in study.trials()}
     probed = [arch.key for probes in study.probes().values() for arch, _ in probes]
     deadly = next(key for key in probed if key not in chosen)
-    device = scattered_device()
-    usual, deaths = device.script, []
-
-    def script(artifact, i):
-        if artifact.path.name.startswith(deadly):
-            deaths.append(i)
-            raise Killed
-        return usual(artifact, i)
-
-    device.script = script
+    device, deaths = device_that_raises(Killed(), deadly)
     again = ("--trials", "14", "--results", str(tmp_path / "again"))
     for _ in range(6):
         try:
@@ -160,16 +166,7 @@ def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp
 
 @pytest.mark.slow
 def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
-    deadly, device = published("mobilevitv2-0.75").key, scattered_device()
-    usual, deaths = device.script, []
-
-    def script(artifact, i):
-        if artifact.path.name.startswith(deadly):
-            deaths.append(i)
-            raise Killed
-        return usual(artifact, i)
-
-    device.script = script
+    device, deaths = device_that_raises(Killed(), published("mobilevitv2-0.75").key)
     for _ in range(3):
         with pytest.raises(Killed):
             run_with_fakes(device=device)
@@ -177,25 +174,17 @@ def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_pa
     assert (done.exit_code, len(deaths)) == (4, 3)
     assert "mobilevitv2-0.75, has no latency here: the search was stopped each time" in done.stderr
     assert "give a new --study and its --latency-budget as a time" in done.stderr
-    device.script = usual
-    assert run_with_fakes("--study", "new", "--latency-budget", "12ms", device=device).exit_code == 0
+    advised = ("--study", "new", "--latency-budget", "12ms")
+    assert run_with_fakes(*advised, device=scattered_device()).exit_code == 0
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("unplugged"), StorageError("disk"), Terminated()])
 def test_what_is_no_kill_does_not_count_as_one_while_the_budget_is_timed(run_with_fakes, error):
-    device = scattered_device()
-    usual = device.script
-
-    def script(artifact, i):
-        if artifact.path.name.startswith(published("mobilevitv2-0.75").key):
-            raise error
-        return usual(artifact, i)
-
+    device, raised = device_that_raises(error, published("mobilevitv2-0.75").key)
     for _ in range(3):
-        device.script = script
         assert run_with_fakes(device=device).exit_code in (4, 143)
-    device.script = usual
-    assert run_with_fakes(device=device).exit_code == 0
+    assert len(raised) == 3
+    assert run_with_fakes(device=scattered_device()).exit_code == 0
 
 
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):

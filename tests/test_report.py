@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -16,64 +15,15 @@ from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch_yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
-from mvit2_search.paired import Difference, sampling_error_pct
-from mvit2_search.records import MOST_TRIES, Failed, Infeasible, Passport, Score
+from mvit2_search.paired import sampling_error_pct
+from mvit2_search.records import Infeasible
 from mvit2_search.report.curves import curves_figure
 from mvit2_search.report.figures import confirmation_figure, front_figure
 from mvit2_search.report.html import report_html
-from mvit2_search.report.sentences import budget_sentence, device_sentence, verdict_sentences
-from mvit2_search.report.tables import Summary, trials_frame
+from mvit2_search.report.tables import trials_frame
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import ConfirmationProgress, Confirmed, Limits, Verdict
-
-PASSPORT = Passport(
-    device="a test's device",
-    chip="chip <b>",
-    system="OS 1",
-    runtime="runtime 2",
-    compute_units="CPU",
-    precision="float32",
-    batch=1,
-    threads=1,
-    protocol=1,
-)
-TRIALS = [
-    trial(0, finished(70, 10), baseline="mobilevitv2-0.5"),
-    trial(1, finished(75, 20), baseline="mobilevitv2-0.75"),
-    trial(2, Infeasible(latency=measurement(60, flags=("unsettled",))), baseline="mobilevitv2-1.5"),
-    trial(3, finished(76, 15)),
-    trial(4, finished(74, 18)),
-    trial(5, Failed(reason="training", message='=1+1 </script> "quoted"\nand more')),
-    trial(6, finished(80, 25)),
-]
-BEST = Confirmed(trial=TRIALS[3], accuracy_pct={1000: 76.0, 1001: 77.0})
-WIDTH = Confirmed(trial=TRIALS[1], accuracy_pct={1000: 75.0, 1001: 75.0})
-
-
-def summary(**changes):
-    whole = dict(
-        name="test",
-        inputs={
-            "latency_budget": "mobilevitv2-0.75",
-            "data": {"name": "</script><b>", "selection": 5000, "classes": ["a", "b"]},
-        },
-        passport=PASSPORT,
-        limits=Limits(latency_ms=20.0, max_params=None),
-        trials=TRIALS,
-        outside=[],
-        lost=[7],
-        front=[TRIALS[0], TRIALS[3]],
-        confirmed=[BEST, WIDTH],
-        verdict=Verdict(
-            best=BEST,
-            searched=BEST,
-            fastest=BEST,
-            published=WIDTH,
-            gain=Difference(mean=1.5, low=-4.85, high=7.85, pairs=2),
-        ),
-        ended="2 candidates are trained",
-    )
-    return Summary(**whole | changes)
+from mvit2_search.verdict import Confirmed, Verdict
+from summaries import BEST, TRIALS, WIDTH, summary
 
 
 def test_every_trial_is_one_row():
@@ -123,159 +73,6 @@ def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(
     study = search(request(tmp_path, space=str(path)))
     frame = trials_frame(read_study(study.folder))
     assert frame[(frame.trial == -1) & (frame.baseline == "mobilevitv2-0.5")].on_front.all()
-
-
-def test_the_sentences_answer_first():
-    first, second, third = verdict_sentences(summary())
-    assert first.startswith("Best under the budget: trial 3 (")
-    assert "76.50 %" in first
-    assert second == (
-        "Gain of trial 3 over mobilevitv2-0.75 (75.00 %): +1.50 points at 25 % less latency, "
-        "95 % interval -4.85 to +7.85 over 2 seeds: not distinguishable."
-    )
-    assert third.startswith("To export: the same")
-    assert budget_sentence(summary()) == "Budget: mobilevitv2-0.75 = 20.00 ms."
-    assert "a test's device (chip <b>, OS 1; runtime 2, float32, batch 1, 1 thread)" in device_sentence(PASSPORT)
-
-
-def test_a_clear_gain_is_not_called_indistinguishable():
-    verdict = Verdict(
-        best=BEST,
-        searched=BEST,
-        fastest=BEST,
-        published=WIDTH,
-        gain=Difference(mean=1.5, low=0.5, high=2.5, pairs=3),
-    )
-    assert verdict_sentences(summary(verdict=verdict))[1].endswith("over 3 seeds.")
-
-
-def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
-    quick = Confirmed(trial=trial(8, finished(75, 12)), accuracy_pct={1000: 75.0, 1001: 76.0})
-    lead = Difference(mean=1.0, low=-0.5, high=2.5, pairs=2)
-    verdict = Verdict(best=BEST, searched=BEST, fastest=quick, lead=lead, published=WIDTH, gain=None)
-    last = verdict_sentences(summary(verdict=verdict))[-1]
-    assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
-    assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
-    assert last.endswith("--pick fastest exports that.")
-    none = replace(verdict, lead=lead.corrected(1.0))
-    last = verdict_sentences(summary(verdict=none))[-1]
-    assert "and costs nothing that can be told, 95 % interval -0.50 to +2.50" in last
-
-
-@pytest.mark.parametrize(
-    ("seeds", "pairs", "words"),
-    [
-        ((1000,), 1, "the two share one seed, so nothing tells the noise."),
-        ((1002,), 0, "the two share no seed, so nothing tells the noise."),
-    ],
-)
-def test_scores_of_other_seeds_are_said_to_be_such(seeds, pairs, words):
-    inf = float("inf")
-    width = replace(WIDTH, accuracy_pct=dict.fromkeys(seeds, 73.0))
-    verdict = Verdict(
-        best=BEST,
-        searched=BEST,
-        fastest=BEST,
-        published=width,
-        gain=Difference(mean=1.5, low=-inf, high=inf, pairs=pairs),
-    )
-    _, gain, uneven, _ = verdict_sentences(summary(verdict=verdict))
-    assert gain.endswith(words)
-    assert uneven.startswith("Not all of these have scores for the same seeds")
-
-
-def test_one_seed_says_nothing_about_noise():
-    inf = float("inf")
-    once = replace(BEST, accuracy_pct={1000: 75.0})
-    verdict = Verdict(
-        best=once,
-        searched=once,
-        fastest=once,
-        published=replace(WIDTH, accuracy_pct={1000: 73.5}),
-        gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
-    )
-    assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more --confirm-seeds.")
-
-
-def test_balanced_accuracies_are_said_as_such():
-    best, width = replace(BEST, balanced_pct={1000: 33.0, 1001: 34.0}), replace(WIDTH, balanced_pct={1000: 20.0})
-    verdict = replace(summary().verdict, best=best, searched=best, fastest=best, published=width)
-    said = "Balanced accuracy, the mean over the unbalanced classes: trial 3 33.50 %, mobilevitv2-0.75 20.00 %."
-    assert said in verdict_sentences(summary(verdict=verdict))
-
-
-def test_a_published_width_that_is_best_is_called_so():
-    verdict = Verdict(best=WIDTH, searched=None, fastest=WIDTH, published=WIDTH, gain=None)
-    lines = verdict_sentences(summary(verdict=verdict))
-    assert lines[0].startswith(
-        "Best under the budget: mobilevitv2-0.75 (a published width: no candidate was confirmed"
-    )
-    assert lines[1] == "To export: this published width; nothing faster is within noise of it."
-    assert len(lines) == 2
-
-
-ALONE = Verdict(best=BEST, searched=BEST, fastest=BEST, published=None, gain=None)
-UNTRAINED = trial(1, Failed(reason="training", message="out of memory"), baseline="mobilevitv2-0.75")
-UNTIMED = trial(1, Failed(reason="measurement", message="too large"), baseline="mobilevitv2-0.75")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"ended": None}, "mobilevitv2-0.75 is within the budget and not confirmed yet"),
-        ({}, "mobilevitv2-0.75 is within the budget and not confirmed, as its trainings failed"),
-        ({"trials": TRIALS[2:]}, "No published width is within the budget"),
-        ({"trials": [UNTIMED, *TRIALS[2:]]}, "No published width that could be timed and trained is within"),
-        ({"trials": [UNTRAINED, *TRIALS[2:]]}, "No published width that could be timed and trained is within"),
-    ],
-)
-def test_why_there_is_no_width_to_compare_with_goes_by_the_widths_that_were_timed(changes, words):
-    assert words in verdict_sentences(summary(verdict=ALONE, **changes))[1 + (changes.get("ended", 1) is None)]
-
-
-def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmation_is():
-    half = summary(ended=None, confirmation=ConfirmationProgress(done=7, planned=18, seeds=3))
-    first, best, gain, export = verdict_sentences(half)
-    assert first.startswith("Provisional: 7 of at most 18 trainings of the confirmation are done")
-    assert [line.split(" so far", 1)[0] for line in (best, gain, export)] == [
-        "Best under the budget",
-        "Gain",
-        "To export",
-    ]
-    done = ConfirmationProgress(done=18, planned=18, seeds=3)
-    for whole in (summary(ended=None), summary(ended=None, confirmation=done)):
-        assert verdict_sentences(whole)[0].startswith("Provisional: the study has not ended")
-    lead = Difference(mean=0.5, low=-1.0, high=2.0, pairs=2)
-    faster = replace(summary().verdict, fastest=WIDTH, lead=lead)
-    assert verdict_sentences(summary(ended=None, verdict=faster))[-1].startswith("To export so far: ")
-    assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
-    one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
-    once, width = (replace(c, accuracy_pct={1000: c.mean_pct}) for c in (BEST, WIDTH))
-    early = Verdict(best=once, searched=once, fastest=once, published=width, gain=one)
-    gain = verdict_sentences(summary(ended=None, verdict=early))[2]
-    assert gain.endswith("one seed says nothing about noise.")
-
-
-FAILED = Score(subject="a", seed=1, result=Failed(reason="training", message=""), tries=MOST_TRIES)
-AGAIN = replace(FAILED, seed=2, tries=1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"verdict": None, "ended": None}, "Nothing under the budget has been confirmed yet."),
-        ({"verdict": None, "ended": "why", "front": []}, "No architecture under the budget was found: why."),
-        ({"verdict": None, "ended": "why"}, "the trainings of what is within it all failed."),
-        ({"verdict": None, "ended": "why", "scores": [FAILED]}, "all failed."),
-        (
-            {"verdict": None, "ended": "why", "scores": [FAILED, AGAIN]},
-            "all failed; the same command tries them again.",
-        ),
-    ],
-)
-def test_without_a_verdict_it_says_so(changes, words):
-    (line,) = verdict_sentences(summary(**changes))
-    assert words in line
 
 
 def test_the_figure_shows_the_tables_and_nothing_else():
