@@ -17,15 +17,15 @@ from time import perf_counter
 from typing import Any
 
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.complexity import network_cost
-from mvit2_search.data import Dataset, load_dataset
-from mvit2_search.files import write_atomically
-from mvit2_search.latency import make_device
-from mvit2_search.proxies import ShortTrain
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.source import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Recipe
 from mvit2_search.space import Params, SearchSpace, draw_params, load_space
-from mvit2_search.timer import open_timer
-from mvit2_search.train import keep_freed_memory, resolve_train_device
+from mvit2_search.system.files import write_atomically
+from mvit2_search.task.data.dataset import Dataset, load_dataset
+from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.proxies import ShortTrain
 
 DATA, CLASSES = "fashion-mnist-mini", 10
 RECIPE = Recipe(epochs=8, images_per_epoch=1000)

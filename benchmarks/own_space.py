@@ -21,11 +21,13 @@ from curves import settings
 from scipy.stats import t
 from stopping import Trained, read_trained
 
-from mvit2_search.files import write_atomically
-from mvit2_search.pareto import hypervolume
-from mvit2_search.sampler import Domain, FrontSampler, Params, exactly
-from mvit2_search.search.networks import distributions
+from mvit2_search.analysis.pareto import hypervolume
+from mvit2_search.predict.guess import exactly
+from mvit2_search.sampler.front import FrontSampler
+from mvit2_search.sampler.networks import distributions
+from mvit2_search.sampler.surrogate import Domain, Params
 from mvit2_search.space import load_space
+from mvit2_search.system.files import write_atomically
 
 MARKS = (6, 9, 12, 16, 20)
 FIRST = 5

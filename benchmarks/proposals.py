@@ -22,15 +22,14 @@ import numpy as np
 import optuna
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.complexity import network_cost
-from mvit2_search.files import write_atomically
-from mvit2_search.records import Finished, Prediction, Stopped, Trial
-from mvit2_search.search.forecast import Forecast, Guess
-from mvit2_search.search.networks import Networks, distributions
-from mvit2_search.search.samplers import Samplers
-from mvit2_search.search.stopping import make_stopping_rule
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.predict.guess import Guess, PowerLaw
+from mvit2_search.records import Finished, Limits, Prediction, Stopped, Trial
+from mvit2_search.sampler.networks import Networks, distributions
+from mvit2_search.search.proposals import Samplers
 from mvit2_search.space import draw_params, load_space
-from mvit2_search.verdict import Limits
+from mvit2_search.stopping import make_stopping_rule
+from mvit2_search.system.files import write_atomically
 
 CLASSES = 10
 BUDGET_MS = 20.0
@@ -97,8 +96,8 @@ class Search:
 
     def guess(self) -> Guess:
         archs = [trial.arch for trial in self.runner.trials]
-        forecast = Forecast([t.macs for t in self.runner.trials], [latency_ms(arch) for arch in archs])
-        return Guess(forecast, Limits(latency_ms=BUDGET_MS, max_params=None))
+        law = PowerLaw([t.macs for t in self.runner.trials], [latency_ms(arch) for arch in archs])
+        return Guess(law, Limits(latency_ms=BUDGET_MS, max_params=None))
 
 
 def proposal_s(count: int, quick: Callable[[ArchConfig], float] | None) -> dict[str, float]:

@@ -21,12 +21,12 @@ from tempfile import TemporaryDirectory
 from optuna.distributions import distribution_to_json
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.complexity import network_cost
-from mvit2_search.files import write_atomically
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.records import Finished, Infeasible, Passport, Prediction, Score, Trial
-from mvit2_search.search.networks import distributions
+from mvit2_search.sampler.networks import distributions
 from mvit2_search.space import draw_params, load_space
 from mvit2_search.store import create_study, database_path, driver_lock
+from mvit2_search.system.files import write_atomically
 
 CLASSES = 10
 PASSPORT = Passport(

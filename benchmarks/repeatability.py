@@ -23,10 +23,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.export import export_model
-from mvit2_search.latency import Meter, make_device
+from mvit2_search.export.formats import export_model
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.meter import Meter
+from mvit2_search.measure.source import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement
-from mvit2_search.timer import open_timer
 
 NETWORKS = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv1-xxs", "mobilevitv1-xs")
 PAIR = (0.5, 0.53)  # widths: 6 % apart on one thread of ONNX Runtime

@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from mvit2_search.analysis.pareto import front_mask, hypervolume
 from mvit2_search.arch import ArchConfig
-from mvit2_search.complexity import network_cost
-from mvit2_search.files import write_atomically
-from mvit2_search.pareto import front_mask, hypervolume
-from mvit2_search.search.stopping import Curve, make_stopping_rule
-from mvit2_search.search.stopping.dominance import Dominance, end_bound_pct
-from mvit2_search.search.stopping.halving import Halving
-from mvit2_search.search.stopping.rule import StoppingRule
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.stopping import Curve, make_stopping_rule
+from mvit2_search.stopping.dominance import Dominance, end_bound_pct
+from mvit2_search.stopping.halving import Halving
+from mvit2_search.stopping.rule import StoppingRule
+from mvit2_search.system.files import write_atomically
 
 CLASSES = 10
 COVERAGE_AT = (0.9, 0.99)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit2_search.latency import Meter
-from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.measure.meter import Meter
 from mvit2_search.records import Artifact
 
 TRUTH_MS, REFERENCE_MS, NOISE = 30.0, 10.0, 0.025

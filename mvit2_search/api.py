@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.arch_yaml import arch_yaml, read_arch
-from mvit2_search.complexity import network_cost
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.files import scratch_folder, tidied, write_atomically
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
-from mvit2_search.report import Summary, control_frame, summarise, trials_frame
+from mvit2_search.report.progress import State
 from mvit2_search.report.sentences import provisional_sentence
-from mvit2_search.report.state import State
+from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
 from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
+from mvit2_search.system.files import scratch_folder, tidied, write_atomically
 
 if TYPE_CHECKING:
-    from mvit2_search.export import Agreement
+    from mvit2_search.export.verify import Agreement
 
 Pick = Literal["best", "fastest"]
 
@@ -136,8 +136,10 @@ def export_network(
         BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
-    from mvit2_search.data import FASHION_MNIST_MINI, load_images  # these import torch
-    from mvit2_search.export import Written, export_model, verify_network
+    from mvit2_search.export.formats import export_model
+    from mvit2_search.export.verify import Written, verify_network
+    from mvit2_search.task.data.dataset import load_images
+    from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI  # these import torch
 
     classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
     name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
@@ -173,13 +175,13 @@ class Available:
 
 def list_devices() -> list[Available]:
     """Every device that `--device` may name."""
-    from mvit2_search.latencies import source_names  # imports torch
+    from mvit2_search.measure.source import source_names  # imports torch
 
     return [_available(name) for name in source_names()]
 
 
 def _available(name: str) -> Available:
-    from mvit2_search.latencies import find_source, passport_of
+    from mvit2_search.measure.source import find_source, passport_of
 
     try:
         passport = passport_of(find_source(name))
@@ -227,9 +229,14 @@ def measure_architecture(
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.latencies import find_source, passport_of, predict_latency, predicted_passport
-    from mvit2_search.predict import Estimate
-    from mvit2_search.timer import open_timer
+    from mvit2_search.measure.source import (
+        find_source,
+        open_timer,
+        passport_of,
+        predict_latency,
+        predicted_passport,
+    )
+    from mvit2_search.predict.estimate import Estimate
 
     arch, source = load_arch(name_or_path), find_source(device)
     about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=num_classes)
@@ -258,8 +265,8 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
         DataError: the images cannot be used.
         BackendUnavailable: what reads or runs the file is missing.
     """
-    from mvit2_search.data import load_images  # these import torch
-    from mvit2_search.export import open_artifact, verify_network
+    from mvit2_search.export.verify import open_artifact, verify_network
+    from mvit2_search.task.data.dataset import load_images  # these import torch
 
     artifact = open_artifact(path)
     return verify_network(artifact, arch, load_images(data, image_size=arch.image_size, count=8))

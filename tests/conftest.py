@@ -15,17 +15,19 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import mvit2_search.measure.source as timer
 import mvit2_search.search.driver as driver
-import mvit2_search.timer as timer
 from exports import SMALL, exported
 from fakes import AGREES, FormulaProxy, fake_export, macs_device
 from formula_devices import formula_devices
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.latency import DEVICES, Device, alone, make_device
-from mvit2_search.proxies import Proxy
+from mvit2_search.measure import meter as alone
+from mvit2_search.measure.devices.registry import DEVICES, make_device
+from mvit2_search.measure.protocol import Device
+from mvit2_search.measure.source import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact
-from mvit2_search.timer import open_timer
+from mvit2_search.train.proxies import Proxy
 
 
 def write_images(folder: Path, classes: dict[str, int], *, size: int = 12, ending: str = "png") -> Path:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from mvit2_search.latency.coreml_worker import work
+from mvit2_search.measure.devices.coreml.worker import work
 
 
 class MLCPUComputeDevice:

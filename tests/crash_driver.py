@@ -13,14 +13,15 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 
+import mvit2_search.measure.source as timer
 import mvit2_search.store.study as store
-import mvit2_search.timer as timer
 from fakes import AGREES, FormulaProxy, fake_export, macs_device, request
 from forks import in_fork
 from mvit2_search.records import Finished
-from mvit2_search.search import Interrupt, Silent, run_search
-from mvit2_search.search.driver import is_finished
+from mvit2_search.search.driver import is_finished, run_search
+from mvit2_search.search.events import Silent
 from mvit2_search.store import open_study
+from mvit2_search.system.signals import Interrupt
 
 timer.export_model = fake_export
 timer.verify_network = lambda *_: AGREES

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import to_input
-from mvit2_search.export import export_model, untrained_network, verify
+from mvit2_search.export.formats import export_model, untrained_network
+from mvit2_search.export.verify import verify
 from mvit2_search.records import DEFAULT_FORMULATION
+from mvit2_search.task.data.dataset import to_input
 
 MIXERS = ("separable", "multi_head", "linformer")
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS)

@@ -8,26 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.complexity import network_cost
-from mvit2_search.data import Dataset
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import TrainingError
-from mvit2_search.export import Agreement
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.predict import Estimate
-from mvit2_search.proxies import EpochScore
-from mvit2_search.records import (
-    Artifact,
-    Failed,
-    Finished,
-    Infeasible,
-    Measurement,
-    Outcome,
-    Recipe,
-    Trial,
-)
-from mvit2_search.search import Interrupt, Listener, Request, Silent, run_search
+from mvit2_search.export.verify import Agreement
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.predict.estimate import Estimate
+from mvit2_search.records import Artifact, Failed, Finished, Infeasible, Measurement, Outcome, Recipe, Trial
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Listener, Silent
+from mvit2_search.search.request import Request
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import StoredStudy, open_study
+from mvit2_search.system.signals import Interrupt
+from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.train.proxies import EpochScore
 
 MS_PER_GMAC = 20.0
 AGREES = Agreement(images=1, max_error=0.0, cosine=1.0, same_top1=1, weights_share=None, gates=())

@@ -3,15 +3,15 @@
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import predictor_bench.run as predict_bench
 import pytest
 
-import mvit2_search.bench.predict as predict_bench
-import mvit2_search.bench.sources as sources
+import mvit2_search.measure.rank as sources
 from fakes import measurement
-from mvit2_search.complexity import network_cost
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.operators import network_operators
 from mvit2_search.errors import MeasurementError
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.predict.operators import network_operators
+from mvit2_search.measure.devices.scripted import ScriptedDevice
 
 
 def silent(_):

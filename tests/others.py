@@ -13,7 +13,7 @@ import timm
 import transformers
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.models.elsewhere import transformers_config
+from mvit2_search.models.libraries import transformers_config
 from mvit2_search.models.weights import timm_arguments
 
 __all__ = ["from_transformers", "of_timm", "of_transformers", "transformers_logits"]

@@ -3,12 +3,13 @@
 Networks are exported, loaded and run by the real libraries, but once and few of them, and times are made up.
 """
 
-import mvit2_search.bench.attention as attention_bench
-import mvit2_search.bench.models as models_bench
-import mvit2_search.bench.predict as predict_bench
+import predictor_bench.run as predict_bench
+
+import mvit2_search.measure.bench as attention_bench
+import mvit2_search.measure.bench as models_bench
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
-from mvit2_search.latency import host
+from mvit2_search.measure.devices import host
 from mvit2_search.predict import predictor
 from mvit2_search.records import Samples
 

@@ -7,8 +7,8 @@ import sys
 import time
 from contextlib import suppress
 
+import mvit2_search.measure.source as timer
 import mvit2_search.search.driver as driver
-import mvit2_search.timer as timer
 from fakes import AGREES, FormulaProxy, fake_export, macs_device
 from mvit2_search.cli import cli
 

@@ -1,10 +1,10 @@
 """A study in memory, as reports and sentences take it."""
 
 from fakes import finished, measurement, trial
-from mvit2_search.paired import Difference
-from mvit2_search.records import Failed, Infeasible, Passport
+from mvit2_search.analysis.paired import Difference
+from mvit2_search.analysis.verdict import Confirmed, Verdict
+from mvit2_search.records import Failed, Infeasible, Limits, Passport
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import Confirmed, Limits, Verdict
 
 PASSPORT = Passport(
     device="a test's device",

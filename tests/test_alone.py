@@ -16,18 +16,20 @@ import pytest
 from click.testing import CliRunner
 from timing_plan import scripted_artifact
 
-import mvit2_search.latencies as latencies
+import mvit2_search.measure.source as latencies
 from fakes import macs_device, request, search
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.latency import Meter, alone
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.locks import locked
-from mvit2_search.search import Interrupt, Silent, Terminated
+from mvit2_search.measure import meter as alone
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.measure.meter import Meter
+from mvit2_search.search.events import Silent
+from mvit2_search.system.locks import locked
+from mvit2_search.system.signals import Interrupt, Terminated
 
 LOCK_PATH = alone.lock_path
 REFERENCE = scripted_artifact("reference")
-HOLD = "import sys; from pathlib import Path; from mvit2_search.locks import locked\n"
+HOLD = "import sys; from pathlib import Path; from mvit2_search.system.locks import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True); sys.stdin.read()"
 
 

@@ -10,7 +10,8 @@ import pytest
 from commands import invoke
 from fakes import FormulaProxy, request, search
 from mvit2_search.api import read_study
-from mvit2_search.search import Interrupt, Silent
+from mvit2_search.search.events import Silent
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import reference
-from mvit2_search.complexity import MIXER_COSTS
+from mvit2_search.arch.cost import MIXER_COSTS
 from mvit2_search.models.attention import TOKEN_MIXERS, LinformerAttention
 
 DIM, GRID = 8, (3, 4)

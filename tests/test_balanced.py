@@ -9,19 +9,19 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-import mvit2_search.proxies.short_train as short_train
 import mvit2_search.search.driver as driver
+import mvit2_search.train.proxies as short_train
 from conftest import write_images
 from fakes import FormulaProxy, finished
 from fakes import trial as make_trial
+from mvit2_search.analysis.verdict import confirmations
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
-from mvit2_search.data import Split, load_dataset
 from mvit2_search.models import build_model
-from mvit2_search.proxies import EpochScore, ShortTrain
 from mvit2_search.records import Recipe, Score, Trial
-from mvit2_search.train import Accuracy, accuracy
-from mvit2_search.verdict import confirmations
+from mvit2_search.task.data.dataset import Split, load_dataset
+from mvit2_search.train.loop import Accuracy, accuracy
+from mvit2_search.train.proxies import EpochScore, ShortTrain
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
 

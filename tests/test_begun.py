@@ -11,7 +11,7 @@ from fakes import request, search
 from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.store import database_path, driver_lock
-from mvit2_search.store.digests import Digests
+from mvit2_search.store.integrity import Digests
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 FIRST = 20  # writes

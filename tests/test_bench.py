@@ -10,27 +10,45 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import mvit2_search.bench.attention as attention_bench
+import mvit2_search.measure.bench as attention_bench
 from commands import invoke
 from fakes import AGREES, macs_device, measurement, request, search
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.bench import bench_attention, bench_models, write_attention, write_models
-from mvit2_search.bench.attention import MIXERS, TOKENS, AttentionBench, MixerTiming
-from mvit2_search.bench.figures import mixers_figure, models_figure
-from mvit2_search.bench.mixers import _mixer, export_mixer
-from mvit2_search.bench.rows import backbone_rows, mixer_rows, network_rows, published_rows, slope_rows
-from mvit2_search.bench.tables import backbones_table, mixers_table, models_table, published_table, slopes_table
-from mvit2_search.bench.timings import CLASSES
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
-from mvit2_search.complexity import network_cost
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export import Written
-from mvit2_search.latency import Measurements, make_device
-from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.export.runtimes.onnxruntime import load_network
+from mvit2_search.export.verify import Written
+from mvit2_search.measure.bench import (
+    CLASSES,
+    MIXERS,
+    TOKENS,
+    AttentionBench,
+    MixerTiming,
+    _mixer,
+    bench_attention,
+    bench_models,
+    export_mixer,
+)
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.measure.source import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
-from mvit2_search.report import summarise
-from mvit2_search.runtimes.onnxruntime import load_network
-from mvit2_search.timer import open_timer
+from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
+from mvit2_search.report.bench_tables import (
+    backbone_rows,
+    backbones_table,
+    mixer_rows,
+    mixers_table,
+    models_table,
+    network_rows,
+    published_rows,
+    published_table,
+    slope_rows,
+    slopes_table,
+)
+from mvit2_search.report.tables import summarise
+from mvit2_search.store.measurements import Measurements
 
 EXPONENTS = {"multi_head": 2.0, "linformer": 1.0, "separable": 0.5}
 PASSPORT = ScriptedDevice(script=lambda a, i: 1.0).passport()
@@ -344,7 +362,7 @@ class TestCommand:
     @pytest.mark.slow
     def test_mixers_beside_networks_disturb_no_other_command(self, tmp_path, images, monkeypatch):
         assert bench("attention", "--results", tmp_path).exit_code == 0
-        monkeypatch.setattr("mvit2_search.latencies.make_device", lambda name: power_device())
+        monkeypatch.setattr("mvit2_search.measure.source.make_device", lambda name: power_device())
         (folder,) = tmp_path.glob(".latencies/*")
         for width in range(20):
             arch = ArchConfig.mobilevitv2(0.5 + width / 16)

@@ -3,15 +3,16 @@
 import json
 
 import pandas as pd
+import predictor_bench.run as predict_bench
 import pytest
 from click.testing import CliRunner
+from predictor_bench.run import bench_predict
+from predictor_bench.tables import held_out_rows, hits_rows, hits_table
 
-import mvit2_search.bench.predict as predict_bench
 from formula_devices import mixed_ms, silent
-from mvit2_search.bench import bench_predict, write_predict
-from mvit2_search.bench.predict_tables import held_out_rows, hits_rows, hits_table
 from mvit2_search.cli import cli
 from mvit2_search.errors import MeasurementError, SpecError
+from mvit2_search.report.bench_files import write_predict
 from mvit2_search.space import draw_networks, draw_up_to, load_space
 
 

@@ -8,18 +8,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from sampler_bench import run as running
+from sampler_bench.peers import KNOWS, PEERS
+from sampler_bench.problems import PROBLEMS, make_problem, table_problem
+from sampler_bench.row import marks, search_row
+from sampler_bench.rows import SearchRow, append_rows, read_rows
+from sampler_bench.run import SearchBench, bench_search, rows_file
+from sampler_bench.tables import mean_of, search_rows, search_tables
 
 from commands import invoke
-from mvit2_search.bench.search import PEERS, bench_search
-from mvit2_search.bench.search import run as running
-from mvit2_search.bench.search.peers import KNOWS
-from mvit2_search.bench.search.problems import PROBLEMS, make_problem, table_problem
-from mvit2_search.bench.search.row import marks, search_row
-from mvit2_search.bench.search.rows import SearchRow, append_rows, read_rows
-from mvit2_search.bench.search.run import SearchBench, rows_file
-from mvit2_search.bench.search.tables import mean_of, search_rows, search_tables
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import BackendUnavailable, SpecError
-from mvit2_search.pareto import hypervolume
 
 CHOICES = {"width": ("thin", "wide"), "depth": ("one", "two", "three")}
 # accuracy and latency; front: (10, 1), (40, 2), (90, 4)

@@ -7,11 +7,12 @@ from click.testing import CliRunner
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
-from mvit2_search.predict import make_estimate
+from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Failed, Finished, Infeasible
-from mvit2_search.report import summarise
-from mvit2_search.search import Interrupt, Silent
+from mvit2_search.report.tables import summarise
+from mvit2_search.search.events import Silent
 from mvit2_search.store import Study, open_study
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 
@@ -138,7 +139,7 @@ def test_a_study_of_before_goes_on(tmp_path, monkeypatch):
 
 
 def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monkeypatch):
-    import mvit2_search.latencies as latencies
+    import mvit2_search.measure.source as latencies
     import mvit2_search.search.driver as driver
 
     monkeypatch.setattr(latencies, "make_device", lambda name: Unrest(1).device)

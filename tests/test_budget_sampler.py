@@ -5,19 +5,19 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mvit2_search.complexity import network_cost
-from mvit2_search.search.budget_sampler import OPTUNA_SAMPLERS, BudgetSampler
-from mvit2_search.search.forecast import Forecast, Guess
-from mvit2_search.search.networks import Networks, distributions
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.predict.guess import Guess, PowerLaw
+from mvit2_search.records import Limits
+from mvit2_search.sampler.networks import Networks, distributions
+from mvit2_search.sampler.optuna import OPTUNA_SAMPLERS, BudgetSampler
 from mvit2_search.space import load_space
-from mvit2_search.verdict import Limits
 
 BLOCKS, WIDTH = load_space("blocks"), load_space("width")
 
 
 def guess_for(gmacs, max_params=None):
     """A budget of so many thousand million multiply-adds, on a device that takes 1 ms for each."""
-    return Guess(Forecast([10**9], [1.0]), Limits(latency_ms=gmacs, max_params=max_params))
+    return Guess(PowerLaw([10**9], [1.0]), Limits(latency_ms=gmacs, max_params=max_params))
 
 
 def proposals(space, guess, count, *, base="tpe", tried=frozenset(), seed=0, study=None):
@@ -90,22 +90,22 @@ def test_the_next_proposal_follows_from_the_seed_and_the_trials():
 
 def test_the_forecast_goes_through_a_power_law():
     macs = [100, 200, 400, 800]
-    forecast = Forecast(macs, [5 * (m / 100) ** 0.8 for m in macs])
-    assert forecast.latency_ms(300) == pytest.approx(5 * 3**0.8)
+    law = PowerLaw(macs, [5 * (m / 100) ** 0.8 for m in macs])
+    assert law.latency_ms(300) == pytest.approx(5 * 3**0.8)
 
 
 def test_the_forecasts_bounds_hold_what_is_as_far_off_as_the_measured_were():
     off = [1.05, 0.95, 1.05, 0.95, 1.0, 1.0]
-    forecast = Forecast([100 * 2**i for i in range(6)], [5 * 2**i * off[i] for i in range(6)])
-    expected, high = forecast.bounds_ms(np.array([300, 1000]))
-    assert expected == pytest.approx([forecast.latency_ms(300), forecast.latency_ms(1000)])
+    law = PowerLaw([100 * 2**i for i in range(6)], [5 * 2**i * off[i] for i in range(6)])
+    expected, high = law.bounds_ms(np.array([300, 1000]))
+    assert expected == pytest.approx([law.latency_ms(300), law.latency_ms(1000)])
     assert ((high / expected > 1.05) & (high / expected < 1.2)).all()
 
 
 def test_the_forecast_of_one_measurement_is_proportional():
-    assert Forecast([100], [5.0]).latency_ms(300) == pytest.approx(15.0)
+    assert PowerLaw([100], [5.0]).latency_ms(300) == pytest.approx(15.0)
 
 
 def test_the_forecast_never_falls_with_more_work():
-    forecast = Forecast([100, 200], [5.0, 4.0])
-    assert forecast.latency_ms(400) > forecast.latency_ms(100)
+    law = PowerLaw([100, 200], [5.0, 4.0])
+    assert law.latency_ms(400) > law.latency_ms(100)

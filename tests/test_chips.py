@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from mvit2_search.cli import cli
-from mvit2_search.latency import machine, make_device
-from mvit2_search.latency.chips import chip_name
+from mvit2_search.measure.devices import machine
+from mvit2_search.measure.devices.machine import chip_name
+from mvit2_search.measure.devices.registry import make_device
 
 RECORDED = Path(__file__).parent / "data" / "cpuinfo"
 NAMES = {

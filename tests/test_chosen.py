@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import finished, trial
-from mvit2_search.chosen import choice_bias
-from mvit2_search.records import Score
-from mvit2_search.verdict import Limits, judge
+from mvit2_search.analysis.choice_bias import choice_bias
+from mvit2_search.analysis.verdict import judge
+from mvit2_search.records import Limits, Score
 
 estimates = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "gain.py"))["estimates"]
 levels = st.lists(st.floats(60, 90), min_size=2, max_size=6)

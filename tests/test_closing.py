@@ -10,10 +10,10 @@ import mvit2_search.api as api
 import mvit2_search.search as search_package
 from fakes import request, search
 from mvit2_search.api import classes_of, export_architecture, read_study
-from mvit2_search.arch_yaml import read_arch
+from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli import cli
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.report import summarise
+from mvit2_search.report.tables import summarise
 from mvit2_search.store import create_study, open_study
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.complexity import network_cost, stage_costs
+from mvit2_search.arch.cost import network_cost, stage_costs
 from mvit2_search.models import profile as profile_module
 from mvit2_search.models.profile import profile
 from test_arch import archs

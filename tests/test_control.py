@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import FormulaProxy, finished, macs_device, request, trial
+from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
-from mvit2_search.pareto import hypervolume, hypervolume_curve
-from mvit2_search.records import Failed, Finished, Infeasible, Stopped
-from mvit2_search.report import summarise
+from mvit2_search.records import Failed, Finished, Infeasible, Limits, Stopped
 from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.hypervolume import hypervolume_table
 from mvit2_search.report.sentences import control_sentences
-from mvit2_search.report.tables import Summary
-from mvit2_search.search import Interrupt, Silent, run_search
-from mvit2_search.search.evaluate import Evaluator
+from mvit2_search.report.tables import Summary, summarise
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Silent
+from mvit2_search.search.jobs import Evaluator
 from mvit2_search.store import open_study
-from mvit2_search.verdict import Limits
+from mvit2_search.system.signals import Interrupt
 
 SIDE = 7
 points = st.lists(st.tuples(st.integers(-1, SIDE), st.integers(0, SIDE + 2)), max_size=10)

@@ -17,11 +17,10 @@ from conftest import need_device
 from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export import export_model
 from mvit2_search.export.coreai import export_coreai, read_aimodel, run_aimodel
-from mvit2_search.export.formats import untrained_network
-from mvit2_search.latency import make_device
-from mvit2_search.latency.coreai import CoreAIDevice
+from mvit2_search.export.formats import export_model, untrained_network
+from mvit2_search.measure.devices.coreai import CoreAIDevice
+from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.models import formulated
 from mvit2_search.records import FORMULATION_NAMES, Artifact
 from test_devices import DeviceContract
@@ -148,7 +147,7 @@ def test_a_missing_package_is_named(monkeypatch, tiny):
 SCRIPT = """
 import sys
 from pathlib import Path
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.config import ArchConfig
 from mvit2_search.export import export_model
 from mvit2_search.export.coreai import run_aimodel
 import numpy as np

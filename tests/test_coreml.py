@@ -19,15 +19,18 @@ from PIL import Image
 import coreml_stand_in as constructed
 from conftest import require_device
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import to_input
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
-from mvit2_search.export import export_model
 from mvit2_search.export.coreml import import_coremltools
+from mvit2_search.export.formats import export_model
 from mvit2_search.export.mil import run_mlpackage
-from mvit2_search.latency import TimingPlan, coreml, make_device, worker
-from mvit2_search.latency.coreml_visit import visit
-from mvit2_search.latency.coreml_worker import _input, work
+from mvit2_search.measure.devices.coreml import device as coreml
+from mvit2_search.measure.devices.coreml import process as worker
+from mvit2_search.measure.devices.coreml.device import visit
+from mvit2_search.measure.devices.coreml.worker import _input, work
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.records import Artifact, CoreMLOptions
+from mvit2_search.task.data.dataset import to_input
 from test_devices import DeviceContract
 
 PLAN = TimingPlan(warmup=1, pairs_per_visit=3, unit=2)

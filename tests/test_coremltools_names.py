@@ -13,8 +13,9 @@ import pytest
 import mvit2_search
 from mac_wheels import mac_wheel
 from mvit2_search.export import coreml as exporter
-from mvit2_search.latency import coreml, coreml_types
-from mvit2_search.latency.placement import COMPUTE_DEVICES
+from mvit2_search.measure.devices.coreml import device as coreml
+from mvit2_search.measure.devices.coreml import types as coreml_types
+from mvit2_search.measure.devices.coreml.worker import COMPUTE_DEVICES
 from mvit2_search.records import PRECISIONS, TARGETS
 from package_names import (
     check_member,

@@ -12,16 +12,18 @@ from functools import partial
 
 import pytest
 
-import mvit2_search.store.damage as damage
+import mvit2_search.store.integrity as damage
 from commands import invoke
 from damages import DAMAGES, change_an_accuracy, execute, truncate
 from fakes import FormulaProxy, macs_device, request, search
 from forks import in_fork
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
-from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Silent
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
-from mvit2_search.store.digests import Digests
+from mvit2_search.store.integrity import Digests
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 READERS = ("status", "report", "export")

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import write_images
-from mvit2_search.data.decode import Decoded, Unreadable, decode
-from mvit2_search.data.metadata import exif_orientation
+from mvit2_search.task.data.decode import Decoded, Unreadable, decode, exif_orientation
 
 RANGES = {"integer": (0, 65535), "float": (0, 255)}
 

@@ -10,10 +10,10 @@ from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.api import refresh
 from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, SpecError, StudyConflict
-from mvit2_search.predict import make_estimate
+from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Finished, Infeasible, Prediction, Stopped
-from mvit2_search.report import summarise, trials_frame
-from mvit2_search.search import Silent
+from mvit2_search.report.tables import summarise, trials_frame
+from mvit2_search.search.events import Silent
 from mvit2_search.store import driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
@@ -279,7 +279,7 @@ def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path
 def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):
     """What it reached is known as far as it went: whether that is enough follows from the latencies here."""
     import mvit2_search.search.driver as driver
-    from mvit2_search.search.stopping import make_stopping_rule
+    from mvit2_search.stopping import make_stopping_rule
 
     class Rule:
         stops_dominated = False

@@ -9,11 +9,12 @@ from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export import export_model
-from mvit2_search.latency import TimingPlan, default_device, device_names, make_device
-from mvit2_search.latency.coreml import CoreMLDevice
-from mvit2_search.latency.host import HostDevice
-from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.export.formats import export_model
+from mvit2_search.measure.devices.coreml.device import CoreMLDevice
+from mvit2_search.measure.devices.host import HostDevice
+from mvit2_search.measure.devices.registry import default_device, device_names, make_device
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.measure.protocol import TimingPlan
 
 
 def test_devices_have_names():

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from fakes import MS_PER_GMAC, FormulaProxy, macs_device, request, search
-from mvit2_search.complexity import network_cost
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.records import Failed, Finished, Infeasible
-from mvit2_search.report import summarise
-from mvit2_search.search import Interrupt, Silent, run_search
-from mvit2_search.search.driver import is_finished
+from mvit2_search.report.tables import summarise
+from mvit2_search.search.driver import is_finished, run_search
+from mvit2_search.search.events import Silent
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 

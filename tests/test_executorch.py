@@ -13,9 +13,9 @@ from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.executorch import export_executorch, read_executorch, run_executorch
 from mvit2_search.export.formats import untrained_network
-from mvit2_search.latency import make_device
+from mvit2_search.export.runtimes.executorch import Network
+from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.models import formulated
-from mvit2_search.runtimes.executorch import Network
 from test_devices import DeviceContract
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation)
 SCRIPT = """
 import sys
 from pathlib import Path
-from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.config import ArchConfig
 from mvit2_search.export import export_model
 from mvit2_search.latency import TimingPlan, make_device
 arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(0, 0, 1))

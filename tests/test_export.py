@@ -12,10 +12,10 @@ import torch
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export import export_model, untrained_network
+from mvit2_search.export.formats import export_model, untrained_network
 from mvit2_search.export.onnx import export_onnx
+from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.models import build_model
-from mvit2_search.runtimes.onnxruntime import load_network
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
 OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), kernel_size=5)
@@ -70,7 +70,7 @@ def test_exporting_leaves_the_random_state_alone(tmp_path):
 @pytest.mark.slow
 def test_the_hash_is_the_same_in_another_process(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from mvit2_search.arch import ArchConfig;"
+        "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
         "from mvit2_search.export import export_model;"
         "print(export_model(ArchConfig.mobilevitv2(0.25, image_size=64), Path(sys.argv[1]), format='onnx',"
         " num_classes=3).sha256)"
@@ -130,7 +130,7 @@ class TestCoreML:
         assert counts["cast"] == counts["transpose"] == 0
 
     def test_the_weights_are_saved_in_half_precision(self, packages):
-        from mvit2_search.complexity import network_cost
+        from mvit2_search.arch.cost import network_cost
 
         weights = packages[0].path / "Data/com.apple.CoreML/weights/weight.bin"
         per_parameter = weights.stat().st_size / network_cost(SMALL, 3).params

@@ -13,12 +13,12 @@ from fakes import AGREES, fake_export, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
-from mvit2_search.files import scratch_folder, tidied
+from mvit2_search.system.files import scratch_folder, tidied
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from mvit2_search.files import scratch_folder
+from mvit2_search.system.files import scratch_folder
 with scratch_folder(Path(sys.argv[1])) as scratch:
     (scratch / "half.onnx").touch()
     print(scratch, flush=True)

@@ -7,11 +7,11 @@ from types import ModuleType
 import pytest
 from PIL import BmpImagePlugin, Image
 
-import mvit2_search.data.formats as formats
+import mvit2_search.task.data.decode as formats
 from conftest import write_images
-from mvit2_search.data import load_dataset
-from mvit2_search.data.decode import decode
 from mvit2_search.errors import DataError
+from mvit2_search.task.data.dataset import load_dataset
+from mvit2_search.task.data.decode import decode
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 

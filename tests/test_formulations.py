@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.export import export_model, export_module
+from mvit2_search.export.formats import export_model, export_module
+from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.models import FORMULATIONS, build_model, formulated
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
-from mvit2_search.runtimes.onnxruntime import load_network
 from reference import randomised, reference_logits, relative_error
 
 TOLERANCE = 1e-4

@@ -12,14 +12,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from mixed_settings import MIXED
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.pareto import hypervolume
-from mvit2_search.sampler import Domain, FrontSampler, Span, exactly
+from mvit2_search.predict.guess import LatencyBounds, exactly
 from mvit2_search.sampler.encoding import Encoding
-from mvit2_search.sampler.gain import Front
-from mvit2_search.sampler.history import History, told
-from mvit2_search.sampler.model import compressed, fit, informative
-from mvit2_search.sampler.pool import _stepped, mutated, random_rows
+from mvit2_search.sampler.front import FrontSampler, _stepped, mutated, random_rows
+from mvit2_search.sampler.surrogate import Domain, Front, History, compressed, fit, informative, told
 
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
 
@@ -278,7 +276,7 @@ class TestMeasuring:
         def latency(many):
             ms_M = np.array([known(one) if dict(one) in measured else off(one) for one in many])
             share_M = np.array([0 if dict(one) in measured else error for one in many])
-            return Span(ms_M, ms_M * (1 + share_M))
+            return LatencyBounds(ms_M, ms_M * (1 + share_M))
 
         def measure(one):
             measured.append(dict(one))

@@ -10,11 +10,12 @@ import fakes
 import mvit2_search.search
 from fakes import FormulaProxy, macs_device, search
 from mvit2_search.cli import cli
-from mvit2_search.report import summarise
-from mvit2_search.search import Interrupt, Silent, run_search
-from mvit2_search.search import stop as stop_module
-from mvit2_search.search.stop import Stop
+from mvit2_search.report.tables import summarise
+from mvit2_search.search import events as stop_module
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Silent, Stop
 from mvit2_search.store import open_study
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 

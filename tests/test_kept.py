@@ -6,13 +6,13 @@ from dataclasses import asdict
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.latencies as latencies
+import mvit2_search.measure.source as latencies
 from fakes import macs_device, measurement
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
-from mvit2_search.latency import Measurements
 from mvit2_search.records import AboutMixer, AboutNetwork, Kept, Samples
+from mvit2_search.store.measurements import Measurements
 
 NETWORK = AboutNetwork(arch=ArchConfig.mobilevitv2(0.5), num_classes=1000, formulation="rank5")
 MIXER = AboutMixer(mixer="linformer", tokens=1024, channels=512)

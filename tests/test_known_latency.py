@@ -4,10 +4,9 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
-
-from mvit2_search.bench.search.known_latency import KnownLatency, hopeless
-from mvit2_search.bench.search.peers import KNOWS, PEERS
-from mvit2_search.bench.search.problems import make_problem, table_problem
+from sampler_bench.known_latency import KnownLatency, hopeless
+from sampler_bench.peers import KNOWS, PEERS
+from sampler_bench.problems import make_problem, table_problem
 
 RISING = [(float(i), float(i)) for i in range(1, 9)]  # mean 4.5, deviation 2.449: at most 9.4 can be hoped for
 LEVEL = [(5.0, float(i)) for i in range(1, 9)]  # nothing but 5 can be hoped for

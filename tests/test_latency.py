@@ -11,9 +11,10 @@ from scipy.stats import binom
 from timing_plan import scripted_artifact
 
 from mvit2_search.errors import MeasurementError, StorageError
-from mvit2_search.latency import Meter, TimingPlan
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.latency.turns import take_turns
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.measure.meter import Meter
+from mvit2_search.measure.protocol import TimingPlan
+from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import AboutMixer, Measurement
 
 CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")

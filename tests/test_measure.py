@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-import mvit2_search.latencies as latencies
-import mvit2_search.timer as timer
+import mvit2_search.measure.source as latencies
+import mvit2_search.measure.source as timer
 from commands import invoke
 from fakes import AGREES, MS_PER_GMAC, macs_device
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.arch_yaml import arch_yaml
-from mvit2_search.complexity import network_cost
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.verify import Gate
-from mvit2_search.timer import open_timer
+from mvit2_search.measure.source import open_timer
 
 FAILS = Gate(name="largest error of an output", figure=0.5, limit=1e-4, passed=False, needed="< 0.0001")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mvit2_search.data.memory as memory
-import mvit2_search.data.reading as reading
+import mvit2_search.task.data.images as memory
+import mvit2_search.task.data.images as reading
 from conftest import write_images
-from mvit2_search.data import load_dataset
 from mvit2_search.errors import DataError
+from mvit2_search.task.data.dataset import load_dataset
 
 
 def peak_of_loading(data, size):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fakes import finished, trial
-from mvit2_search.paired import MANY_SEEDS, Difference, levels_pct, paired_difference, seed_spread
-from mvit2_search.records import Score
-from mvit2_search.verdict import Limits, judge
+from mvit2_search.analysis.paired import MANY_SEEDS, Difference, levels_pct, paired_difference, seed_spread
+from mvit2_search.analysis.verdict import judge
+from mvit2_search.records import Limits, Score
 
 MANY = 10**9  # images: the choice of images adds nothing
 LIMITS = Limits(latency_ms=20.0, max_params=None)

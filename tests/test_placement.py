@@ -1,7 +1,7 @@
 """Where Core ML plans to run the operators of a network, on constructed plans."""
 
 import coreml_stand_in as constructed
-from mvit2_search.latency.placement import planned_shares
+from mvit2_search.measure.devices.coreml.worker import planned_shares
 
 
 def test_the_placement_counts_operators_with_a_device():

@@ -5,16 +5,16 @@ from functools import cache
 
 import numpy as np
 import pytest
+from predictor_bench.hits import Share, covered, within
 from scipy.stats import beta, multivariate_normal
 
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.complexity import network_cost, stage_costs
+from mvit2_search.arch.cost import network_cost, stage_costs
+from mvit2_search.arch.operators import network_operators
 from mvit2_search.errors import SpecError
-from mvit2_search.predict import LatencyPredictor, Share, covered, make_estimate, within
-from mvit2_search.predict.estimates import FORMS
+from mvit2_search.predict.estimate import FORMS, make_estimate
 from mvit2_search.predict.features import WORK, shape, work
-from mvit2_search.predict.gaussian import GaussianProcess, Settings, kernel, most_likely
-from mvit2_search.predict.operators import network_operators
+from mvit2_search.predict.predictor import GaussianProcess, LatencyPredictor, Settings, kernel, most_likely
 from mvit2_search.records import Measurement, Prediction
 from mvit2_search.space import draw_networks, load_space
 

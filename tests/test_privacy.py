@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.timer as timer
+import mvit2_search.measure.source as timer
 from conftest import write_images
 from exports import FEW, exported
 from fakes import AGREES, fake_export, request, search
-from mvit2_search.arch_yaml import arch_yaml
+from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
-from mvit2_search.latency.alone import lock_path
-from mvit2_search.locks import locked, take
+from mvit2_search.measure.meter import lock_path
+from mvit2_search.system.locks import locked, take
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent

@@ -7,12 +7,13 @@ import torch
 
 from conftest import write_images
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import load_dataset
 from mvit2_search.errors import SpecError, TrainingError
-from mvit2_search.proxies import ShortTrain, short_train
 from mvit2_search.records import Recipe
 from mvit2_search.space import load_space
-from mvit2_search.train import accuracy
+from mvit2_search.task.data.dataset import load_dataset
+from mvit2_search.train import proxies as short_train
+from mvit2_search.train.loop import accuracy
+from mvit2_search.train.proxies import ShortTrain
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
 ARCH = ArchConfig.mobilevitv2(0.25)

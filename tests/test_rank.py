@@ -13,17 +13,17 @@ from scipy.stats import kendalltau, linregress, spearmanr
 
 from fakes import measurement
 from formula_devices import elements_ms, macs_ms, mixed_ms, silent
+from mvit2_search.analysis.correlation import agreeing_share, rank_correlation, residuals, share_interval
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.bench import bench_rank, write_rank
-from mvit2_search.bench.correlation import agreeing_share, rank_correlation, residuals, share_interval
-from mvit2_search.bench.rank import Pair, compare, differ_in_width_alone
-from mvit2_search.bench.rank_tables import correlation_rows, pair_rows, phones_table, rank_table
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
-from mvit2_search.complexity import network_cost
 from mvit2_search.errors import SpecError
-from mvit2_search.latency import Measurements
+from mvit2_search.measure.rank import Pair, bench_rank, compare, differ_in_width_alone
 from mvit2_search.records import AboutMixer, Kept
+from mvit2_search.report.bench_files import write_rank
+from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_table
 from mvit2_search.space import draw_networks, load_space
+from mvit2_search.store.measurements import Measurements
 
 NETWORKS = 12
 PATTERNS = ("*", "/x", "**x", "[0]", "?123", "../0123")  # patterns and paths, which name no passport

@@ -10,19 +10,18 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from fakes import finished, measurement, request, search, trial
+from mvit2_search.analysis.paired import sampling_error_pct
+from mvit2_search.analysis.verdict import Confirmed, Verdict
 from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.arch_yaml import read_arch
+from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
-from mvit2_search.paired import sampling_error_pct
 from mvit2_search.records import Infeasible
-from mvit2_search.report.curves import curves_figure
-from mvit2_search.report.figures import confirmation_figure, front_figure
+from mvit2_search.report.figures import confirmation_figure, curves_figure, front_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.tables import trials_frame
 from mvit2_search.store import create_study, open_study
-from mvit2_search.verdict import Confirmed, Verdict
 from summaries import BEST, TRIALS, WIDTH, summary
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from conftest import pytest_configure, require_device
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.latency import coreml
+from mvit2_search.measure.devices.coreml import device as coreml
 
 
 def test_a_missing_device_is_skipped_or_fails_where_it_is_required(monkeypatch):

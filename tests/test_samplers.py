@@ -8,17 +8,16 @@ import pytest
 from fakes import finished, macs_device, measurement, request, scattered_device, search
 from fakes import trial as trial_of
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.complexity import network_cost
-from mvit2_search.latency import Measurements
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.predict.guess import LatencyGuesses, Network, PowerLaw, fitted_count
 from mvit2_search.records import Stopped
-from mvit2_search.search.forecast import Forecast
-from mvit2_search.search.foresight import Foresight, fitted_count
-from mvit2_search.search.networks import Network, Networks
-from mvit2_search.search.samplers import Samplers, ends_pct
+from mvit2_search.sampler.networks import Networks
+from mvit2_search.search.proposals import Samplers, ends_pct
 from mvit2_search.space import draw_networks, load_space
+from mvit2_search.store.measurements import Measurements
 
 BLOCKS = load_space("blocks")
-LAW = Forecast([10**9], [20.0])
+LAW = PowerLaw([10**9], [20.0])
 
 
 def network(arch):
@@ -45,7 +44,7 @@ def test_a_stopped_training_would_have_gained_what_others_did():
 class TestForesight:
     def test_what_is_known_is_exact_and_the_rest_follows_the_law(self):
         small, large = (network(published(f"mobilevitv2-{width}")) for width in (0.5, 1.0))
-        span = Foresight([(small.arch, measurement(9.5))], 10).span([small, large], LAW)
+        span = LatencyGuesses([(small.arch, measurement(9.5))], 10).span([small, large], LAW)
         assert span.ms_M[0] == span.high_M[0] == 9.5
         assert span.ms_M[1] == pytest.approx(LAW.latency_ms(large.cost.macs))
         assert span.ms_M[1] < span.high_M[1]
@@ -55,7 +54,7 @@ class TestForesight:
         known = [(arch, measurement(2 + 11 * network_cost(arch, 10).macs / 1e9)) for arch in archs]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 50, seed=2)[40:]]
         truth = np.array([2 + 11 * one.cost.macs / 1e9 for one in asked])
-        few, many = (Foresight(known[:count], 10).span(asked, LAW) for count in (19, 40))
+        few, many = (LatencyGuesses(known[:count], 10).span(asked, LAW) for count in (19, 40))
         assert np.abs(many.ms_M / truth - 1).max() < 0.05 < np.abs(few.ms_M / truth - 1).max()
 
     def test_multiply_adds_are_not_counted_for_what_the_predictor_covers(self):
@@ -65,13 +64,13 @@ class TestForesight:
         covered, other = (
             network(ArchConfig.mobilevitv2(1.0, attention=name)) for name in ("separable", "linformer")
         )
-        Foresight(known, 10).span([covered, other], LAW)
+        LatencyGuesses(known, 10).span([covered, other], LAW)
         assert "cost" not in vars(covered)
         assert "cost" in vars(other)
 
     def test_it_learns(self):
         one = network(published("mobilevitv2-0.75"))
-        foresight = Foresight([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
+        foresight = LatencyGuesses([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
         foresight.learn(one.arch, measurement(17.0))
         assert foresight.span([one], LAW).ms_M.tolist() == [17.0]
 
@@ -81,7 +80,7 @@ class TestForesight:
         ]
         other = network(ArchConfig.mobilevitv2(1.0, attention="linformer"))
         usual = network(published("mobilevitv2-1.0"))
-        span = Foresight(known, 10).span([other, usual], LAW)
+        span = LatencyGuesses(known, 10).span([other, usual], LAW)
         assert span.ms_M[0] == pytest.approx(LAW.latency_ms(other.cost.macs))
         assert span.ms_M[1] == pytest.approx(usual.cost.macs / 1e8, rel=0.05)
 
@@ -96,11 +95,11 @@ class TestForesight:
             for arch in draw_networks(BLOCKS, 41, seed=1)
         ]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 60, seed=2)[41:]]
-        running = Foresight(known[:20], 10)
+        running = LatencyGuesses(known[:20], 10)
         for one in known[20:]:
             running.span(asked, LAW)
             running.learn(*one)
-        resumed = Foresight(known, 10)
+        resumed = LatencyGuesses(known, 10)
         assert np.array_equal(running.span(asked, LAW).ms_M, resumed.span(asked, LAW).ms_M)
         assert np.array_equal(running.span(asked, LAW).high_M, resumed.span(asked, LAW).high_M)
         assert [fitted_count(n) for n in (19, 20, 21, 22, 24, 25, 41)] == [0, 20, 20, 22, 22, 25, 39]

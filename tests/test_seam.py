@@ -14,20 +14,12 @@ from fakes import FormulaProxy, macs_device, measurement
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, DataError, MeasurementError, StorageError
-from mvit2_search.interrupt import Terminated
-from mvit2_search.latency.scripted import ScriptedDevice
-from mvit2_search.proxies import EpochScore
-from mvit2_search.records import (
-    Failed,
-    Infeasible,
-    Prediction,
-    Score,
-    Trial,
-    accuracy_fault,
-    latency_fault,
-)
-from mvit2_search.report import summarise
+from mvit2_search.measure.devices.scripted import ScriptedDevice
+from mvit2_search.records import Failed, Infeasible, Prediction, Score, Trial, accuracy_fault, latency_fault
+from mvit2_search.report.tables import summarise
 from mvit2_search.store import create_study, open_study
+from mvit2_search.system.signals import Terminated
+from mvit2_search.train.proxies import EpochScore
 
 WIDTHS = [published(f"mobilevitv2-{width}").key for width in ("0.5", "0.75", "1.0", "1.25")]
 
@@ -263,7 +255,7 @@ def test_five_failed_timings_in_a_row_end_the_run_with_one_line(run_with_fakes):
 
 
 def test_an_exception_of_an_export_is_that_trials_failure(tmp_path, run_with_fakes, monkeypatch):
-    import mvit2_search.timer as timer
+    import mvit2_search.measure.source as timer
 
     usual, broken = timer.export_model, []
 

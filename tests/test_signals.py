@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mvit2_search.cli.run import _say_stopping
-from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated
 from mvit2_search.records import Failed
 from mvit2_search.store import open_study
+from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated
 
 SCRIPT = Path(__file__).parent / "signal_driver.py"
 
@@ -99,7 +99,7 @@ def test_what_came_at_the_last_moment_is_known_afterwards():
 
 
 def test_a_block_that_does_not_end_is_left(monkeypatch):
-    monkeypatch.setattr("mvit2_search.interrupt._GRACE_S", {STOPPED: 0.01, TERMINATED: 0.02})
+    monkeypatch.setattr("mvit2_search.system.signals._GRACE_S", {STOPPED: 0.01, TERMINATED: 0.02})
     left = []
     with Interrupt(leave=left.append):
         signal.raise_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_a_block_that_does_not_end_is_left(monkeypatch):
 
 
 def test_a_block_that_ends_is_not_left(monkeypatch):
-    monkeypatch.setattr("mvit2_search.interrupt._GRACE_S", {STOPPED: 0.2, TERMINATED: 0.2})
+    monkeypatch.setattr("mvit2_search.system.signals._GRACE_S", {STOPPED: 0.2, TERMINATED: 0.2})
     left = []
     with Interrupt(leave=left.append):
         signal.raise_signal(signal.SIGTERM)
@@ -217,10 +217,13 @@ def test_a_closed_terminal_ends_a_run_but_not_under_nohup(tmp_path, images):
 @pytest.mark.slow
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path):
     """However that ends, and with what the worker started."""
-    child = "import time; from mvit2_search.latency.worker import end_with_parent; end_with_parent(); "
+    child = (
+        "import time; from mvit2_search.measure.devices.coreml.process import end_with_parent; end_with_parent(); "
+    )
     child += "import subprocess; subprocess.Popen(['sleep', '300']); open('up', 'w').close(); time.sleep(300)"
     parent = (
-        "import sys; from pathlib import Path; from mvit2_search.latency.worker import run_worker\n"
+        "from pathlib import Path\n"
+        "from mvit2_search.measure.devices.coreml.process import run_worker\n"
         f"run_worker(['-c', {child!r}], Path.cwd(), {{}}, environment={{}}, deadline_s=300)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress, t
 
-from mvit2_search.bench.slope import log_log_slope
+from mvit2_search.analysis.correlation import log_log_slope
 
 
 @pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 1.0, 2.0])

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.latencies as latencies
+import mvit2_search.measure.source as latencies
 import mvit2_search.search.driver as driver
 from fakes import FormulaProxy, macs_device
 from mvit2_search.cli import cli

@@ -6,18 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import mvit2_search.search.watch as watch
-import mvit2_search.timer as timer
+import mvit2_search.measure.source as timer
+import mvit2_search.search.events as watch
 from commands import invoke
 from conftest import write_images
 from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
 from forks import in_fork
+from mvit2_search.analysis import finalists
+from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
-from mvit2_search.report.state import State, state_json, state_sentences
-from mvit2_search.report.time_left import CANDIDATES, duration, time_left
-from mvit2_search.search import Interrupt, Silent, finalists, run_search
+from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Silent
 from mvit2_search.store import Activity, Holder, driver_lock, write_activity
-from mvit2_search.verdict import ConfirmationProgress, Confirmed
+from mvit2_search.system.signals import Interrupt
 from test_report import summary
 
 REQUEST = {"trials": 10, "confirm_seeds": 3, "control": 0, "max_hours": None}

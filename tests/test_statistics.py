@@ -7,9 +7,9 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import Split, to_input
 from mvit2_search.models import build_model
-from mvit2_search.train import settle_statistics
+from mvit2_search.task.data.dataset import Split, to_input
+from mvit2_search.train.statistics import settle_statistics
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=32)
 

@@ -7,7 +7,7 @@ import pytest
 import stopping as replays
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.search.stopping import make_stopping_rule
+from mvit2_search.stopping import make_stopping_rule
 
 WIDTHS = [0.5 + i / 16 for i in range(12)]
 

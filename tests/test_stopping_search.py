@@ -8,15 +8,17 @@ import pytest
 
 from fakes import FormulaProxy, macs_device, measurement, request, trial
 from mvit2_search.errors import StudyConflict
-from mvit2_search.proxies import EpochScore
 from mvit2_search.records import Finished, Infeasible, Stopped
-from mvit2_search.report import summarise, trials_frame
-from mvit2_search.report.curves import curves_figure
+from mvit2_search.report.figures import curves_figure
 from mvit2_search.report.html import report_html
-from mvit2_search.report.saving import Saving, saving
+from mvit2_search.report.progress import Saving, saving
 from mvit2_search.report.sentences import saving_sentence
-from mvit2_search.search import Interrupt, Silent, run_search
+from mvit2_search.report.tables import summarise, trials_frame
+from mvit2_search.search.driver import run_search
+from mvit2_search.search.events import Silent
 from mvit2_search.store import open_study
+from mvit2_search.system.signals import Interrupt
+from mvit2_search.train.proxies import EpochScore
 
 pytestmark = pytest.mark.usefixtures("instant_export")
 

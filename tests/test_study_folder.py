@@ -21,10 +21,11 @@ from commands import invoke
 from fakes import request, search
 from forks import in_fork
 from mvit2_search.errors import SpecError, StorageError
-from mvit2_search.results_folder import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
-from mvit2_search.search import Interrupt, Silent
+from mvit2_search.search.events import Silent
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
-from mvit2_search.store.reading import reading
+from mvit2_search.store.folders import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
+from mvit2_search.store.sqlite import reading
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("instant_export", "images")
 

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from conftest import write_images
 from exports import FEW
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch_yaml import arch_yaml, read_arch
+from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.cli import cli
-from mvit2_search.files import write_atomically
-from mvit2_search.printable import printable
+from mvit2_search.system.files import write_atomically
+from mvit2_search.system.text import printable
 
 ROOT = Path(__file__).parent.parent
 RED, RIGHT_TO_LEFT = "\x1b[31m", "\u202e"

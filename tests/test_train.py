@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.data import Split, to_input
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
-from mvit2_search.train import accuracy, loop, resolve_train_device, train_epochs
-from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate
+from mvit2_search.task.data.dataset import Split, to_input
+from mvit2_search.train import loop
+from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate, accuracy, train_epochs
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from fakes import OUTCOMES, finished, measurement, trial
+from mvit2_search.analysis.choice_bias import choice_bias
+from mvit2_search.analysis.finalists import bracket
+from mvit2_search.analysis.paired import levels_pct, paired_difference, sampling_error_pct, seed_spread
+from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.analysis.verdict import Confirmed, front, judge, still_racing
 from mvit2_search.arch import ArchConfig
-from mvit2_search.chosen import choice_bias
-from mvit2_search.paired import levels_pct, paired_difference, sampling_error_pct, seed_spread
-from mvit2_search.pareto import front_mask
-from mvit2_search.records import Failed, Finished, Infeasible, Score
-from mvit2_search.search.finalists import bracket
-from mvit2_search.verdict import Confirmed, Limits, front, judge, still_racing
+from mvit2_search.records import Failed, Finished, Infeasible, Limits, Score
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)

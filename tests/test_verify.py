@@ -18,26 +18,16 @@ from torch import nn
 from conftest import write_images
 from exports import FIRST, FIRST_ODD, HEADS, MODEL, ODD, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch_yaml import arch_yaml
+from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
-from mvit2_search.data import load_dataset, load_images, to_input
 from mvit2_search.errors import DataError, MeasurementError, SpecError
-from mvit2_search.export import (
-    export_module,
-    open_artifact,
-    untrained_network,
-    verify,
-    widest_leads,
-)
 from mvit2_search.export.coreml import parsed_spec
-from mvit2_search.export.verify import _judged
+from mvit2_search.export.formats import export_module, untrained_network
+from mvit2_search.export.verify import _judged, open_artifact, verify, widest_leads
 from mvit2_search.models.encoder import SampleNorm
-from mvit2_search.records import (
-    FORMULATION_NAMES,
-    PRECISIONS,
-    CoreMLOptions,
-)
+from mvit2_search.records import FORMULATION_NAMES, PRECISIONS, CoreMLOptions
 from mvit2_search.space import load_space
+from mvit2_search.task.data.dataset import load_dataset, load_images, to_input
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -346,7 +336,7 @@ def test_whatever_is_exported_agrees(arch, formulation, options, tmp_path):
 @pytest.mark.slow
 def test_a_package_has_the_same_hash_in_other_processes(package, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from mvit2_search.arch import ArchConfig;"
+        "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
         "from mvit2_search.export import export_model;"
         "arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention=('separable', 'multi_head', 'linformer'));"
         "print(export_model(arch, Path(sys.argv[1]), format='mlpackage', num_classes=4).sha256)"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from mvit2_search.latency import TimingPlan
-from mvit2_search.latency.turns import take_turns
-from mvit2_search.latency.visits import Scatter, drifts, pair_ratios, paired_ratio
+from mvit2_search.measure.protocol import TimingPlan
+from mvit2_search.measure.statistics import drifts, pair_ratios, paired_ratio
+from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import Samples
+from mvit2_search.records.kept import Scatter
 
 
 def samples(candidate, reference, unit=1):

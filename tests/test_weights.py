@@ -11,9 +11,14 @@ import torch
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.errors import SpecError
 from mvit2_search.models import build_model, for_inference
-from mvit2_search.models.elsewhere import transformers_config, transformers_network
-from mvit2_search.models.names import foreign_names
-from mvit2_search.models.weights import load_state_dict, save_pretrained, timm_arguments, timm_state_dict
+from mvit2_search.models.libraries import transformers_config, transformers_network
+from mvit2_search.models.weights import (
+    foreign_names,
+    load_state_dict,
+    save_pretrained,
+    timm_arguments,
+    timm_state_dict,
+)
 from others import from_transformers, of_timm, of_transformers, transformers_logits
 from reference import randomised, relative_error
 

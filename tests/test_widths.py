@@ -7,11 +7,11 @@ import pytest
 
 from fakes import MS_PER_GMAC, FormulaProxy, macs_device, request, search
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published, published_name
-from mvit2_search.complexity import network_cost
+from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import MeasurementError, TrainingError
-from mvit2_search.latency.scripted import ScriptedDevice
+from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.records import Failed, Finished, Infeasible
-from mvit2_search.report import summarise
+from mvit2_search.report.tables import summarise
 from mvit2_search.store import create_study, open_study
 
 NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mvit2_search.cli import cli
-from mvit2_search.latency import DEVICES
+from mvit2_search.measure.devices.registry import DEVICES
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +15,17 @@ from mvit2_search.cli.options import (
     formulation_option,
     json_option,
     results_option,
+    say,
 )
-from mvit2_search.cli.terminal import say
 
 if TYPE_CHECKING:
-    from mvit2_search.bench.tables import Table
     from mvit2_search.records import FormulationName, Passport
+    from mvit2_search.report.bench_tables import Table
 
 
 @click.group()
 def bench() -> None:
-    """Time networks here, beside what is published or predicted of them, and compare samplers.
+    """Time networks on a device, beside what is published or predicted of them.
 
     Latencies are measured as in a search and shared with the studies in the same folder of results: what
     is there already is not measured again.
@@ -35,9 +34,7 @@ def bench() -> None:
     Example:
         mvit2-search bench models
         mvit2-search bench attention
-        mvit2-search bench predict --device host
         mvit2-search bench rank --device host --against estimate:iphone12
-        mvit2-search bench search --seeds 30
     """
 
 
@@ -57,10 +54,16 @@ def models(device: str, formulation: FormulationName, results: Path, as_json: bo
         mvit2-search bench models
         mvit2-search bench models --formulation layer_norm --json
     """
-    from mvit2_search.bench import bench_models, write_models
-    from mvit2_search.bench.rows import network_rows, published_rows
-    from mvit2_search.bench.tables import MODELS_NOTE, models_table, published_table
-    from mvit2_search.latency import make_device
+    from mvit2_search.measure.bench import bench_models
+    from mvit2_search.measure.devices.registry import make_device
+    from mvit2_search.report.bench_files import write_models
+    from mvit2_search.report.bench_tables import (
+        MODELS_NOTE,
+        models_table,
+        network_rows,
+        published_rows,
+        published_table,
+    )
 
     done = bench_models(make_device(device), results=results, formulation=formulation, tell=_tell)
     files = write_models(done, results)
@@ -89,10 +92,11 @@ def attention(device: str, results: Path, as_json: bool) -> None:
     Example:
         mvit2-search bench attention
     """
-    from mvit2_search.bench import bench_attention, write_attention
-    from mvit2_search.bench import rows as of
-    from mvit2_search.bench import tables as shown
-    from mvit2_search.latency import make_device
+    from mvit2_search.measure.bench import bench_attention
+    from mvit2_search.measure.devices.registry import make_device
+    from mvit2_search.report import bench_tables as of
+    from mvit2_search.report import bench_tables as shown
+    from mvit2_search.report.bench_files import write_attention
 
     done = bench_attention(make_device(device), results=results, tell=_tell)
     files = write_attention(done, results)
@@ -123,67 +127,6 @@ _seed_option = click.option("--seed", default=0, show_default=True, help="Of the
 
 @bench.command()
 @device_option
-@_space_option
-@click.option(
-    "--measured",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Networks that the predictor is fitted to.",
-)
-@click.option(
-    "--held-out",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Networks that it has to predict.",
-)
-@_seed_option
-@results_option
-@json_option
-def predict(
-    device: str, space: str, measured: int, held_out: int, seed: int, results: Path, as_json: bool
-) -> None:
-    """How well latencies on a device can be predicted.
-
-    Measures networks of a space, fits a predictor to some and predicts the others: how many are within 5 and
-    10 %, beside how well measurements agree when they are repeated. Takes about five seconds per network that
-    has not been measured, with executorch half a minute. Writes two tables and predict.html to the folder bench
-    in the results.
-
-    \b
-    Example:
-        mvit2-search bench predict --device host
-        mvit2-search bench predict --space width --measured 40 --held-out 20 --json
-    """
-    from mvit2_search.bench import bench_predict, write_predict
-    from mvit2_search.bench import predict_tables as shown
-    from mvit2_search.latency import make_device
-
-    done = bench_predict(
-        make_device(device),
-        results=results,
-        space=space,
-        measured=measured,
-        held_out=held_out,
-        seed=seed,
-        tell=_tell,
-    )
-    files = write_predict(done, results)
-    if as_json:
-        rows = {"hits": shown.hits_rows(done), "networks": shown.held_out_rows(done)}
-        _echo_json(files, done.passport, **rows)
-        return
-    tables = [
-        ("Held-out networks", shown.HELD_OUT_NOTE, shown.held_out_table(done)),
-        ("How often predictions are right", shown.HITS_NOTE, shown.hits_table(done)),
-    ]
-    sentences = [f"Predictor: {done.predictor}.", shown.left_out_sentence(done), _device(done.passport)]
-    _echo_tables(files, sentences, tables)
-
-
-@bench.command()
-@device_option
 @click.option("--against", required=True, help="What to compare with; takes the same as --device.")
 @_space_option
 @click.option("--networks", type=click.IntRange(min=0), default=50, show_default=True, help="Networks to draw.")
@@ -203,8 +146,9 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
         mvit2-search bench rank --device host --against published:iphone12
         mvit2-search bench rank --device host --against executorch --networks 30
     """
-    from mvit2_search.bench import bench_rank, write_rank
-    from mvit2_search.bench import rank_tables as shown
+    from mvit2_search.measure.rank import bench_rank
+    from mvit2_search.report import bench_tables as shown
+    from mvit2_search.report.bench_files import write_rank
 
     done = bench_rank(device, against, results=results, space=space, networks=networks, seed=seed, tell=_tell)
     files = write_rank(done, results)
@@ -224,69 +168,8 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
     _echo_tables(files, [*done.notes, *(f"{side.name}: {side.words}" for side in (done.a, done.b))], tables)
 
 
-@bench.command()
-@click.option("--problems", default="all", show_default=True, help="Names with commas between them.")
-@click.option("--peers", default="all", show_default=True, help="Samplers: names with commas between them.")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), default=30, show_default=True, help="Runs of each sampler per problem."
-)
-@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Then one by one.")
-@click.option("--evaluations", type=click.IntRange(min=1), default=200, show_default=True, help="Of each run.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
-@results_option
-@json_option
-def search(
-    problems: str,
-    peers: str,
-    seeds: int,
-    first_seed: int,
-    evaluations: int,
-    jobs: int,
-    results: Path,
-    as_json: bool,
-) -> None:
-    """How much of a known front each sampler finds.
-
-    Problems are the tables of NAS-Bench-201 (nb201-cifar10, nb201-cifar100, nb201-imagenet16) and two continuous
-    ones (zdt1, dtlz2). Samplers are this program's (front), Optuna's (random, nsga2, tpe, tpe-multivariate, gp),
-    BoTorch's (qlognehvi), and all but the first also with the latency known (tpe+latency and so on). gp and
-    qlognehvi are slow and stop at 10 seeds and 100 evaluations. Needs pip install 'mvit2-search[bench]'.
-
-    Rows that are in bench/search/rows.jsonl in the results are not computed again, so a command that was stopped
-    goes on. Writes search.csv and search.html beside it.
-
-    \b
-    Example:
-        mvit2-search bench search --problems nb201-cifar100 --peers front,tpe --seeds 8
-        mvit2-search bench search --seeds 30 --jobs 2
-    """
-    from mvit2_search.bench import search as samplers
-    from mvit2_search.bench.search import tables as shown
-
-    done = samplers.bench_search(
-        results=results,
-        problems=_names(problems, samplers.PROBLEMS),
-        peers=_names(peers, samplers.PEERS),
-        seeds=range(first_seed, first_seed + seeds),
-        evaluations=evaluations,
-        jobs=jobs,
-        tell=_tell,
-    )
-    files = samplers.write_search(done, results)
-    if as_json:
-        echo_json({"samplers": shown.search_rows(done), "files": list(map(str, files))})
-        return
-    tables = [(name, shown.reference_sentence(name), table) for name, table in shown.search_tables(done).items()]
-    _echo_tables(files, list(shown.SEARCH_NOTES), tables)
-
-
-def _names(text: str, known: Iterable[str]) -> list[str]:
-    """What commas separate, each once."""
-    return list(known) if text == "all" else list(dict.fromkeys(name.strip() for name in text.split(",")))
-
-
 def _device(passport: Passport) -> str:
-    from mvit2_search.report.sentences import device_sentence
+    from mvit2_search.records import device_sentence
 
     return device_sentence(passport)
 

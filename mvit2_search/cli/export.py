@@ -15,9 +15,9 @@ from mvit2_search.cli.options import (
     formulation_option,
     json_option,
     results_option,
+    say,
     study_folder,
 )
-from mvit2_search.cli.terminal import say
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def _architecture(name: str, number: int | None, results: Path) -> _Chosen | Non
     """A network that is named by itself, where no study has that name."""
     from mvit2_search.api import load_arch, write_architecture
     from mvit2_search.arch import published_networks
-    from mvit2_search.complexity import network_cost
-    from mvit2_search.results_folder import EXPORTS
+    from mvit2_search.arch.cost import network_cost
+    from mvit2_search.store.folders import EXPORTS
 
     is_study = (study_folder(name, results) / "study.db").is_file()
     if is_study or not (name in published_networks() or Path(name).is_file()):

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 import mvit2_search
-from mvit2_search.cli.terminal import give_up_broken_output, say, show_what_cannot_be_encoded
+from mvit2_search.cli.options import give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
-from mvit2_search.printable import printable
+from mvit2_search.system.text import printable
 
 COMMANDS = {
     "run": "mvit2_search.cli.run:run",
@@ -22,7 +22,7 @@ COMMANDS = {
     "devices": "mvit2_search.cli.measure:devices",
     "measure": "mvit2_search.cli.measure:measure",
     "profile": "mvit2_search.cli.check:profile",
-    "verify": "mvit2_search.cli.verify:verify",
+    "verify": "mvit2_search.cli.check:verify",
     "validate": "mvit2_search.cli.check:validate",
     "bench": "mvit2_search.cli.bench:bench",
 }

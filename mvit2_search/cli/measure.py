@@ -15,9 +15,9 @@ from mvit2_search.cli.options import (
     formulation_option,
     json_option,
     results_option,
+    say,
 )
-from mvit2_search.cli.terminal import say
-from mvit2_search.counts import counted
+from mvit2_search.system.text import counted
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
@@ -101,8 +101,7 @@ def measure(
 
 
 def _lines(done: Measured) -> list[str]:
-    from mvit2_search.records import Prediction
-    from mvit2_search.report.sentences import device_sentence
+    from mvit2_search.records import Prediction, device_sentence
 
     head = f"{done.name} ({done.key}): {done.latency}"
     if isinstance(done.latency, Prediction):

@@ -9,10 +9,10 @@ from rich.console import Console
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
-from mvit2_search.printable import printable
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
-from mvit2_search.search import Request
+from mvit2_search.search.request import Request
 from mvit2_search.store import Study
+from mvit2_search.system.text import printable
 
 _REFRESH_SECONDS, _REFRESH_SHARE = 60, 0.01  # at most so often, and so much of the time
 

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import (
-    echo_json,
-    json_option,
-    results_option,
-    study_argument,
-    study_folder,
-)
-from mvit2_search.cli.terminal import say
+from mvit2_search.cli.options import echo_json, json_option, results_option, say, study_argument, study_folder
 
 if TYPE_CHECKING:
-    from mvit2_search.paired import Difference
+    from mvit2_search.analysis.paired import Difference
+    from mvit2_search.analysis.verdict import Confirmed
     from mvit2_search.records import Trial
-    from mvit2_search.report import Summary
-    from mvit2_search.verdict import Confirmed
+    from mvit2_search.report.tables import Summary
 
 
 _NOTHING: dict[str, Any] = {  # what `status --json` says of a study whose budget is not known yet
@@ -49,17 +42,17 @@ def status(study: str, results: Path, as_json: bool) -> None:
         mvit2-search status first
     """
     from mvit2_search.api import read_state
+    from mvit2_search.records import device_sentence
     from mvit2_search.report.hypervolume import hypervolume_table
+    from mvit2_search.report.progress import state_json, state_sentences
     from mvit2_search.report.sentences import (
         budget_sentence,
         control_sentences,
-        device_sentence,
         missing_sentences,
         progress_sentence,
         saving_sentence,
         verdict_sentences,
     )
-    from mvit2_search.report.state import state_json, state_sentences
 
     state = read_state(study_folder(study, results))
     summary = state.summary

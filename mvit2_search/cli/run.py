@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import Place, device_option, formulation_option, program, results_option
-from mvit2_search.cli.terminal import give_up_broken_output, say
+from mvit2_search.cli.options import (
+    Place,
+    device_option,
+    formulation_option,
+    give_up_broken_output,
+    program,
+    results_option,
+    say,
+)
 from mvit2_search.errors import MVit2SearchError
-from mvit2_search.interrupt import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
-from mvit2_search.printable import printable
 from mvit2_search.records import Recipe
+from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
+from mvit2_search.system.text import printable
 
 if TYPE_CHECKING:
-    from mvit2_search.report import Summary
-    from mvit2_search.search import Request
+    from mvit2_search.report.tables import Summary
+    from mvit2_search.search.request import Request
 
 _SHOW_CURSOR = "\x1b[?25h"
 _RECIPE = Recipe()
@@ -137,7 +144,7 @@ def _ignore_signals() -> None:
 
 def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     """Run to the end, or until told to stop, and print it; the exit code."""
-    from mvit2_search.search import Request
+    from mvit2_search.search.request import Request
 
     try:
         recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
@@ -160,7 +167,7 @@ def _search(request: Request, interrupt: Interrupt) -> int:
 
     from mvit2_search.api import refresh
     from mvit2_search.cli.progress import Progress
-    from mvit2_search.search import run_search
+    from mvit2_search.search.driver import run_search
     from mvit2_search.store import open_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

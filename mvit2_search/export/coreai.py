@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
-from mvit2_search.hushed import hushed
+from mvit2_search.export.runtimes import coreai as coreai_types
+from mvit2_search.export.runtimes.coreai import NOTES, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.runtimes import coreai_types
-from mvit2_search.runtimes.coreai import NOTES, check_installed, describe, run
+from mvit2_search.system.stderr import hushed
 
 
 def export_coreai(

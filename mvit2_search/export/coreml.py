@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, SpecError, first_line
-from mvit2_search.hushed import hushed
 from mvit2_search.records import Artifact, CoreMLOptions, InputKind, Precision
+from mvit2_search.system.stderr import hushed
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
-from mvit2_search.hushed import hushed
+from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
-from mvit2_search.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
+from mvit2_search.system.stderr import hushed
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.records import Artifact
-from mvit2_search.runtimes.onnxruntime import load_network
 
 _OPSET = 17
 

@@ -1,7 +1,6 @@
 """Networks built from an `ArchConfig`, other ways to write them down, their weights, and what they cost."""
 
 from mvit2_search.models.formulations import FORMULATIONS, formulated
-from mvit2_search.models.inference import for_inference
-from mvit2_search.models.mobilevit import MobileViT, build_model
+from mvit2_search.models.mobilevit import MobileViT, build_model, for_inference
 
 __all__ = ["FORMULATIONS", "MobileViT", "build_model", "for_inference", "formulated"]

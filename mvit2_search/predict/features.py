@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.predict.operators import BLOCKS, KINDS, network_operators
+from mvit2_search.arch.operators import BLOCKS, KINDS, network_operators
 
 WORK = (
     "networks",

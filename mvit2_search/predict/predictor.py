@@ -1,15 +1,137 @@
-"""Latencies of one device, predicted from those measured on it."""
+"""The latency predictor: forms of a latency law, and Gaussian processes for what they leave.
+
+Forms that a handful of latencies can be fitted to: two parameters each, with the error of the left-out.
+
+Gaussian-process regression with three settings, found on a grid: the same result every time.
+
+Latencies of one device, predicted from those measured on it.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
+from scipy.spatial.distance import cdist
+from scipy.stats import t
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.features import shape, work
-from mvit2_search.predict.gaussian import GaussianProcess, Settings
 from mvit2_search.records import Prediction
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """`fit(x_NF, y_N, x_MF)` gives latencies of `x_MF` and the half-widths of their relative 95 % intervals."""
+
+    name: str
+    fit: Fit
+
+    def leave_one_out(self, x_NF: np.ndarray, y_N: np.ndarray) -> np.ndarray:
+        """The relative error of each when it is predicted from the others."""
+        rows = np.arange(len(y_N))
+        left_out = [self.fit(x_NF[rows != i], y_N[rows != i], x_NF[[i]])[0][0] for i in rows]
+        errors_N: np.ndarray = np.array(left_out) / y_N - 1
+        return errors_N
+
+
+def fit_prices(x_NF: np.ndarray, y_N: np.ndarray, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A price for each column, none negative, by least squares of relative errors."""
+    relative_NF = x_NF / y_N[:, None]
+    prices_F = nnls(relative_NF, np.ones(len(y_N)))[0]
+    fitted_M = x_MF @ prices_F
+    used_F = prices_F > 0
+    return fitted_M, _margin(
+        relative_NF[:, used_F], 1 - relative_NF @ prices_F, (x_MF / fitted_M[:, None])[:, used_F]
+    )
+
+
+def fit_power(x_NF: np.ndarray, y_N: np.ndarray, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A power of the first column, by least squares of logarithms."""
+    design_NP, design_MP = (np.stack([np.ones(len(x)), np.log(x[:, 0])], 1) for x in (x_NF, x_MF))
+    powers_P = np.linalg.lstsq(design_NP, np.log(y_N), rcond=None)[0]
+    return np.exp(design_MP @ powers_P), _margin(design_NP, np.log(y_N) - design_NP @ powers_P, design_MP)
+
+
+def _margin(design_NP: np.ndarray, residual_N: np.ndarray, design_MP: np.ndarray) -> np.ndarray:
+    """Half-width of Student's prediction interval; infinite where no degree of freedom is left."""
+    freedom = len(residual_N) - design_NP.shape[1]
+    if freedom < 1:
+        return np.full(len(design_MP), np.inf)
+    leverage_M = np.einsum("mp,pq,mq->m", design_MP, np.linalg.pinv(design_NP.T @ design_NP), design_MP)
+    variance = float(residual_N @ residual_N) / freedom
+    margin_M: np.ndarray = float(t.ppf(0.975, freedom)) * np.sqrt(variance * (1 + leverage_M))
+    return margin_M
+
+
+_LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
+_NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Length scale, noise over signal, and the signal's variance."""
+
+    length: float
+    noise: float
+    variance: float
+
+
+class GaussianProcess:
+    """Zero mean, squared-exponential kernel and independent noise.
+
+    Args:
+        x_NF, y_N: features and values. Features are standardised here; one that never changes has no weight.
+        settings: by default those of the highest likelihood.
+    """
+
+    def __init__(self, x_NF: np.ndarray, y_N: np.ndarray, settings: Settings | None = None) -> None:
+        self._mean_F, spread_F = x_NF.mean(0), x_NF.std(0)
+        varies_F = spread_F > 1e-12
+        self._weight_F = np.where(varies_F, 1, 0) / np.where(varies_F, spread_F, 1) / max(varies_F.sum(), 1) ** 0.5
+        self._z_NF = self._standard(x_NF)
+        self.settings = settings or most_likely(self._z_NF, y_N)
+        covariance_NN = self._kernel(self._z_NF) + self.settings.noise * np.eye(len(y_N))
+        self._inverse_NN = np.linalg.inv(covariance_NN)
+        self._alpha_N = self._inverse_NN @ y_N
+
+    def predict(self, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of a new value, its noise included, of shape M each."""
+        k_MN = self._kernel(self._standard(x_MF))
+        explained_M = np.einsum("mn,nk,mk->m", k_MN, self._inverse_NN, k_MN, optimize=True)
+        variance_M = self.settings.variance * (1 + self.settings.noise - explained_M)
+        return k_MN @ self._alpha_N, np.sqrt(np.maximum(variance_M, 0))
+
+    def _standard(self, x_MF: np.ndarray) -> np.ndarray:
+        z_MF: np.ndarray = (x_MF - self._mean_F) * self._weight_F
+        return z_MF
+
+    def _kernel(self, z_MF: np.ndarray) -> np.ndarray:
+        return kernel(z_MF, self._z_NF, self.settings.length)
+
+
+def kernel(a_MF: np.ndarray, b_NF: np.ndarray, length: float) -> np.ndarray:
+    k_MN: np.ndarray = np.exp(-0.5 * cdist(a_MF, b_NF, "sqeuclidean") / length**2)
+    return k_MN
+
+
+def most_likely(z_NF: np.ndarray, y_N: np.ndarray) -> Settings:
+    """The settings of the grid with the highest marginal likelihood; the variance is the best for each."""
+    best, settings = -np.inf, Settings(length=1.0, noise=1.0, variance=0.0)
+    for length in _LENGTHS:
+        values_N, vectors_NN = np.linalg.eigh(kernel(z_NF, z_NF, length))
+        rotated_N = vectors_NN.T @ y_N
+        for noise in _NOISES:
+            scales_N = np.maximum(values_N, 0) + noise
+            variance = max(float(np.mean(rotated_N**2 / scales_N)), 1e-300)
+            likelihood = -0.5 * (len(y_N) * np.log(variance) + float(np.log(scales_N).sum()))
+            if likelihood > best:
+                best, settings = likelihood, Settings(length=float(length), noise=float(noise), variance=variance)
+    return settings
+
 
 LEAST_MEASURED = 20
 _LANES = (1, 8, 16, 32)  # what runtimes may round channel counts up to

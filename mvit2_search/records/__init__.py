@@ -1,33 +1,51 @@
 """The records this package writes: what was measured or predicted, what became of a trial, what was asked for."""
 
-from mvit2_search.records.confirmation import ConfirmationPlan, Score
-from mvit2_search.records.conversion import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions, Target
-from mvit2_search.records.formulation import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName
+from mvit2_search.records.artifact import (
+    DEFAULT_FORMULATION,
+    FORMULATION_NAMES,
+    INPUT_KINDS,
+    PRECISIONS,
+    TARGETS,
+    CoreMLOptions,
+    FormulationName,
+    Target,
+)
 from mvit2_search.records.kept import About, AboutMixer, AboutNetwork, Kept
 from mvit2_search.records.latency import (
+    Artifact,
+    InputKind,
     Latency,
     LatencyKind,
+    Measurement,
+    Precision,
+    Prediction,
+    Samples,
+    accuracy_fault,
+    latency_fault,
     latency_from_json,
     latency_kind,
     latency_to_json,
+    time_fault,
 )
-from mvit2_search.records.measurement import Artifact, InputKind, Measurement, Passport, Precision, Samples
-from mvit2_search.records.plausible import accuracy_fault, latency_fault, time_fault
-from mvit2_search.records.prediction import Prediction
+from mvit2_search.records.limits import Limits
+from mvit2_search.records.passport import Passport, device_sentence
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.trial import (
     ACCURACY_FROM,
     INTERRUPTED,
     MOST_TRIES,
+    ConfirmationPlan,
     Failed,
     Finished,
     Infeasible,
     Outcome,
+    Score,
     Stopped,
     Trial,
+    failure_sentences,
+    given_up_sentences,
     outcome_name,
 )
-from mvit2_search.records.tries import failure_sentences, given_up_sentences
 
 SCHEMA = 1
 
@@ -55,6 +73,7 @@ __all__ = [
     "Kept",
     "Latency",
     "LatencyKind",
+    "Limits",
     "Measurement",
     "Outcome",
     "Passport",
@@ -67,6 +86,7 @@ __all__ = [
     "Target",
     "Trial",
     "accuracy_fault",
+    "device_sentence",
     "failure_sentences",
     "given_up_sentences",
     "latency_fault",

@@ -1,11 +1,18 @@
-"""What became of a candidate. Written once, never edited; failures are rows too."""
+"""What became of a candidate, of a training of the confirmation, and of what failed too often.
 
+What became of a candidate. Written once, never edited; failures are rows too.
+
+The confirmation: which finalists are trained again with fresh seeds, and their scores on unseen images.
+
+What a search does without: said in the same words while it runs, by `status` and in the report.
+"""
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
-from mvit2_search.records.latency import Latency, latency_from_json, latency_to_json
-from mvit2_search.records.plausible import accuracy_fault, latency_fault
+from mvit2_search.records.latency import Latency, accuracy_fault, latency_fault, latency_from_json, latency_to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,3 +168,115 @@ def _plausible(outcome: Outcome) -> Outcome:
     accuracies += [outcome.accuracy_pct] if isinstance(outcome, Finished) else []
     faults = [fault for fault in map(accuracy_fault, accuracies) if fault]
     return Failed(reason="training", message=faults[0]) if faults else outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One training of one finalist, scored on the confirmation images; `tries` is how often it was begun."""
+
+    subject: str  # architecture key
+    seed: int
+    result: float | Failed  # top-1 in percent
+    balanced_pct: float | None = None  # the mean over the classes, where they are unbalanced
+    tries: int = 1
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it failed so often that it is not tried again."""
+        return isinstance(self.result, Failed) and self.tries >= MOST_TRIES
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        return isinstance(self.result, Failed) and not self.is_given_up
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it runs, or was cut off and is begun again."""
+        return self.may_be_tried_again and isinstance(self.result, Failed) and self.result.reason == INTERRUPTED
+
+    def to_json(self) -> dict[str, Any]:
+        result = (
+            {"failed": asdict(self.result)} if isinstance(self.result, Failed) else {"accuracy_pct": self.result}
+        )
+        rest = {"balanced_pct": self.balanced_pct, "tries": self.tries}
+        return {"subject": self.subject, "seed": self.seed, **result, **rest}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        result = Failed(**row["failed"]) if "failed" in row else row["accuracy_pct"]
+        if not isinstance(result, Failed) and (fault := accuracy_fault(result)):
+            result = Failed(reason="training", message=fault)
+        rest = {"balanced_pct": row.get("balanced_pct"), "tries": row.get("tries", 1)}
+        return cls(subject=row["subject"], seed=row["seed"], result=result, **rest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmationPlan:
+    """What is trained again, as long as nothing is told apart from the best.
+
+    Attributes:
+        keys: architectures of the finalists among the candidates; no other candidate is compared.
+        widths: architectures of the published widths around the budget.
+        seeds: of the trainings.
+        candidates: how many had been trained when the finalists were chosen.
+    """
+
+    keys: tuple[str, ...]
+    widths: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    candidates: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """Of an early version, which kept the keys alone, too: such a choice is made anew."""
+        lists = {name: tuple(row.get(name, ())) for name in ("keys", "widths", "seeds")}
+        return cls(**lists, candidates=row.get("candidates", 0))
+
+
+_DIFFERS = "it is not tried again, so this search differs from one that was never stopped."
+
+
+def failure_sentences(
+    trials: Sequence[Trial], scores: Sequence[Score] = (), untimed: Sequence[str] = ()
+) -> list[str]:
+    """One for each published width that failed, and for whatever is given up."""
+    widths = [t for t in _failed_widths(trials) if not t.is_given_up]
+    return [*map(_sentence, widths), *given_up_sentences(trials, scores, untimed)]
+
+
+def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score], untimed: Sequence[str] = ()) -> list[str]:
+    """One for each trial, training of the confirmation and network to choose from that is not tried any more."""
+    names = {trial.arch.key: trial.name for trial in reversed(trials)}
+    lost = Failed(reason=INTERRUPTED, message="")
+    found = [f"The timing of {key}, before a trial was chosen, {_why(lost, MOST_TRIES)}" for key in untimed]
+    found += [_sentence(trial) for trial in trials if trial.is_given_up]
+    return found + [
+        f"The confirmation of {names.get(score.subject, score.subject)} with seed {score.seed} "
+        + _why(score.result, score.tries)
+        for score in scores
+        if isinstance(score.result, Failed) and score.is_given_up
+    ]
+
+
+def _failed_widths(trials: Sequence[Trial]) -> list[Trial]:
+    """Of each published width that failed and never succeeded, the last attempt."""
+    done = {t.baseline for t in trials if not isinstance(t.outcome, Failed)}
+    last = {t.baseline: t for t in trials if t.is_published_width and t.baseline not in done}
+    return [t for t in last.values() if isinstance(t.outcome, Failed) and t.outcome.reason != INTERRUPTED]
+
+
+def _sentence(trial: Trial) -> str:
+    assert isinstance(trial.outcome, Failed)
+    name = trial.name if trial.is_published_width else f"{trial.name.capitalize()} ({trial.arch.key})"
+    if trial.is_given_up:
+        return f"{name} {_why(trial.outcome, trial.tries)}"
+    return f"{name} failed in {trial.outcome.reason}: {trial.outcome.message}; the search goes on without it."
+
+
+def _why(failed: Failed, tries: int) -> str:
+    if failed.reason == INTERRUPTED:
+        return f"was tried {tries} times, and the search was stopped while it ran: {_DIFFERS}"
+    return f"failed {tries} times, at last in {failed.reason}: {failed.message}; it is not tried again."

@@ -2,22 +2,20 @@
 
 import pandas as pd
 
-from mvit2_search.counts import counted
-from mvit2_search.flat import flat
-from mvit2_search.report.curves import curves_figure
-from mvit2_search.report.figures import MANY, confirmation_figure, front_figure, hypervolume_figure
+from mvit2_search.records import device_sentence
+from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import (
     budget_sentence,
     control_sentences,
-    device_sentence,
     missing_sentences,
     progress_sentence,
     saving_sentence,
     verdict_sentences,
 )
 from mvit2_search.report.tables import Summary, trials_frame
+from mvit2_search.system.text import counted, flat
 
 _COLUMNS = {  # of the table on the page; pareto.csv has all
     "trial": "trial",

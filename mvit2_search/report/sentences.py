@@ -1,11 +1,11 @@
 """A study in sentences: the same words on the terminal and in the report."""
 
-from mvit2_search.counts import counted
-from mvit2_search.paired import Difference
-from mvit2_search.records import Measurement, Passport, failure_sentences
+from mvit2_search.analysis.paired import Difference
+from mvit2_search.analysis.verdict import Confirmed, Verdict
+from mvit2_search.records import Measurement, failure_sentences
 from mvit2_search.report.hypervolume import HypervolumeTable
 from mvit2_search.report.tables import Summary
-from mvit2_search.verdict import Confirmed, Verdict
+from mvit2_search.system.text import counted
 
 _FLAGS = {
     "drift": "the device became slower or faster while it was timed, and did so again",
@@ -13,21 +13,6 @@ _FLAGS = {
     "slow": "the device ran slower than it can, throughout; if it stays so, delete its folder in .latencies",
     "unsettled": "the interval stayed wider than 2 % each way",
 }
-
-
-def device_sentence(passport: Passport) -> str:
-    """What the latencies were measured on, or predicted for."""
-    if passport.kind == "predicted":
-        return (
-            f"Latencies are predicted for {passport.device}, and nothing was measured: {passport.runtime}. "
-            "`mvit2-search measure` times an exported architecture where a device is at hand."
-        )
-    threads = f", {passport.threads} thread" if passport.threads == 1 else ""
-    return (
-        f"Latencies were measured with {passport.device} ({passport.chip}, {passport.system}; "
-        f"{passport.runtime}, {passport.precision}, batch {passport.batch}{threads}). "
-        "On other devices they differ, and so may their order."
-    )
 
 
 def flag_sentences(measurement: Measurement) -> list[str]:

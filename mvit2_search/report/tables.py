@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mvit2_search.analysis.verdict import (
+    ConfirmationProgress,
+    Confirmed,
+    Verdict,
+    confirmation_progress,
+    confirmations,
+    front,
+    judge,
+)
 from mvit2_search.records import (
     Failed,
     Finished,
     Infeasible,
+    Limits,
     Measurement,
     Outcome,
     Passport,
@@ -20,18 +30,8 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
-from mvit2_search.report.saving import Saving, saving, whole_training
+from mvit2_search.report.progress import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
-from mvit2_search.verdict import (
-    ConfirmationProgress,
-    Confirmed,
-    Limits,
-    Verdict,
-    confirmation_progress,
-    confirmations,
-    front,
-    judge,
-)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,14 +1,129 @@
-"""What accuracy a network will reach and how sure that is, from those that have been trained."""
+"""The model of accuracy and front that proposals are chosen by.
 
-from collections.abc import Sequence
+What the sampler knows of networks before they are trained.
+
+What a study has found out, as the sampler reads it.
+
+What accuracy a network will reach and how sure that is, from those that have been trained.
+
+How much a front may gain from a network that is not trained yet.
+
+From the networks trained so far to what others will reach, and to the front they have to beat.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import ndtr
 
-from mvit2_search.sampler.distance import Distance
+from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.predict.guess import LatencyBounds
+from mvit2_search.sampler.encoding import Distance, Encoding
+
+Params = Mapping[str, Any]
+
+
+def values(params: Params) -> Hashable:
+    """What tells networks apart where every combination of values is another one."""
+    return tuple(params.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Domain:
+    """Where to search.
+
+    Attributes:
+        latency: what is known of the latency of networks.
+        limit_ms: the budget; what takes as long or longer gains nothing.
+        key: equal for equal networks.
+        cheapest: of a large space, the values that a random network is moved towards to fit a budget.
+        every: all networks that are left, where they are few.
+        measure: finds out the latency in ms of one network, where that costs less than a training; it may raise
+            `errors.MeasurementError`.
+    """
+
+    distributions: Mapping[str, BaseDistribution]
+    latency: Callable[[Sequence[Params]], LatencyBounds]
+    limit_ms: float
+    key: Callable[[Params], Hashable] = values
+    cheapest: Params | None = None
+    every: Callable[[], Sequence[Params] | None] = lambda: None
+    measure: Callable[[Params], float] | None = None
+
+    def unseen(self, params: Sequence[Params], seen: Set[Hashable]) -> dict[Hashable, Params]:
+        """Those whose keys are not among `seen`, each once, by key."""
+        found = {self.key(one): one for one in params}
+        return {key: one for key, one in found.items() if key not in seen}
+
+
+Score = Callable[[FrozenTrial], tuple[float, float] | None]
+
+
+def told(trial: FrozenTrial) -> tuple[float, float] | None:
+    """Accuracy and latency of a complete trial; None of others."""
+    if trial.state != TrialState.COMPLETE:
+        return None
+    accuracy, latency = trial.values
+    return accuracy, latency
+
+
+def count_proposals(trials: Iterable[FrozenTrial], current: FrozenTrial, settings: Set[str]) -> int:
+    """How many of `trials` a sampler proposed, or is proposing, before `current`: those that were queued are none,
+    nor are those that died before they had `settings`."""
+    return sum(
+        t.number < current.number
+        and "fixed_params" not in t.system_attrs
+        and (t.state == TrialState.RUNNING or settings <= t.params.keys())
+        for t in trials
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Trained networks (shape N), those that run now, and the keys of all that were ever proposed.
+
+    `proposals` were made by a sampler; see `count_proposals`.
+    """
+
+    params: list[Params]
+    accuracy_N: np.ndarray
+    latency_N: np.ndarray
+    running: list[Params]
+    seen: set[Hashable]
+    proposals: int
+
+    @classmethod
+    def of(
+        cls, study: optuna.Study, current: FrozenTrial, domain: Domain, score: Score, asked: Mapping[int, Params]
+    ) -> Self:
+        """That of `study` for the trial `current`.
+
+        Args:
+            asked: settings by number of trials that the study may not hold yet.
+        """
+        names = domain.distributions.keys()
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != current.number]
+        whole = [(t, {name: t.params[name] for name in names}) for t in others if names <= t.params.keys()]
+        scored = [(params, found) for t, params in whole if (found := score(t)) is not None]
+        running = [params for t, params in whole if t.state == TrialState.RUNNING]
+        begun = {t.number for t in others if t.state == TrialState.RUNNING and not names <= t.params.keys()}
+        asked_now = [asked[number] for number in sorted(begun & asked.keys())]
+        return cls(
+            params=[params for params, _ in scored],
+            accuracy_N=np.array([accuracy for _, (accuracy, _) in scored]),
+            latency_N=np.array([latency for _, (_, latency) in scored]),
+            running=[*running, *asked_now],
+            seen={domain.key(params) for _, params in whole} | {domain.key(params) for params in asked_now},
+            proposals=count_proposals(others, current, names),
+        )
+
 
 _FINE = 8.0  # how much faster the second kernel falls with the distance
 _JITTER = 1e-8
@@ -113,3 +228,92 @@ def _loss(
     by_parameter = distance.gradient(theta, x_ND, apart_DNN, by_distance_NN)
     variances = [(slope_NN * broad_NN).sum(), (slope_NN * fine_NN).sum(), noise * np.trace(slope_NN)]
     return float(loss), np.array([*by_parameter, *variances]) + score / prior.sigma
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A front as stairs: from `start_S[i]` to `end_S[i]` on the latency's axis, `level_S[i]` is reached already.
+
+    Where nothing is, the level is that of the reference point.
+    """
+
+    start_S: np.ndarray
+    end_S: np.ndarray
+    level_S: np.ndarray
+
+    @classmethod
+    def of(cls, accuracy: np.ndarray, latency: np.ndarray, reference: tuple[float, float]) -> "Front":
+        """The stairs of points; only what lies within `reference` (an accuracy, a latency) makes one."""
+        worst, longest = reference
+        mask = front_mask(accuracy, latency) & (accuracy > worst) & (latency < longest)
+        order = np.argsort(latency[mask], kind="stable")
+        starts = latency[mask][order]
+        return cls(
+            start_S=np.r_[-np.inf, starts],
+            end_S=np.r_[starts, longest],
+            level_S=np.r_[worst, accuracy[mask][order]],
+        )
+
+    def expected_gain(self, mean_M: np.ndarray, sigma_M: np.ndarray, latency_M: np.ndarray) -> np.ndarray:
+        """Hypervolume that each network is expected to add, of shape M: exact for normally distributed accuracies.
+
+        At a known latency the gain is the sum of the network's improvements over each stair to its right, and an
+        expected improvement has a closed form.
+        """
+        width_MS = np.clip(self.end_S - np.maximum(self.start_S, latency_M[:, None]), 0, None)
+        sigma_M = np.maximum(sigma_M, 1e-300)
+        z_MS = (mean_M[:, None] - self.level_S) / sigma_M[:, None]
+        density_MS = np.exp(-0.5 * z_MS**2) / np.sqrt(2 * np.pi)
+        gain_M: np.ndarray = sigma_M * (width_MS * (z_MS * ndtr(z_MS) + density_MS)).sum(1)
+        return gain_M
+
+
+_MIDDLE = 0.5  # quantile of accuracy below which it is compressed
+_FIRST = 10  # the front counts from the worst of the first trained
+_MOST_INFORMATIVE = 400  # trainings that the model is made of
+
+
+def fit(history: History, encoding: Encoding, domain: Domain) -> tuple[Surrogate, Front]:
+    """The model and the front, both in compressed accuracies.
+
+    Networks that are in training count as if they had reached what the model expects of them, so that workers do
+    not all propose the same.
+    """
+    kept = informative(history.accuracy_N, history.latency_N, _MOST_INFORMATIVE)
+    x_ND = encoding.encode([history.params[i] for i in kept])
+    y_N, latency_N = compressed(history.accuracy_N)[kept], history.latency_N[kept]
+    surrogate = Surrogate(encoding.choices)
+    surrogate.fit(x_ND, y_N)
+    worst = float(compressed(history.accuracy_N)[:_FIRST].min())
+    if history.running:
+        running_RD = encoding.encode(history.running)
+        expected_R = surrogate.predict(running_RD)[0]
+        y_N, latency_N = np.r_[y_N, expected_R], np.r_[latency_N, domain.latency(history.running).ms_M]
+        surrogate.condition(np.r_[x_ND, running_RD], y_N)
+    return surrogate, Front.of(y_N, latency_N, (worst, domain.limit_ms))
+
+
+def compressed(accuracy_N: np.ndarray) -> np.ndarray:
+    """Accuracies above the median on a straight line from 0 to 1, those below on a logarithm that meets it.
+
+    How bad a bad network is says little about the good ones, and a model of both wastes its variance on it.
+    """
+    middle = np.quantile(accuracy_N, _MIDDLE)
+    share_N = (accuracy_N - middle) / max(float(accuracy_N.max() - middle), 1e-12)
+    y_N: np.ndarray = np.where(share_N >= 0, share_N, -np.log1p(np.maximum(-share_N, 0)))
+    return y_N
+
+
+def informative(accuracy_N: np.ndarray, latency_N: np.ndarray, most: int) -> np.ndarray:
+    """Indices of at most `most` points, in order: the nearest to the front, and a quarter spread over the rest."""
+    left = np.arange(len(accuracy_N))
+    if len(left) <= most:
+        return left
+    near: list[int] = []
+    while len(near) < most - most // 4:
+        mask = front_mask(accuracy_N[left], latency_N[left])
+        near, left = [*near, *left[mask]], left[~mask]
+    near = near[: most - most // 4]
+    rest = np.setdiff1d(np.arange(len(accuracy_N)), near)
+    spread = rest[np.linspace(0, len(rest) - 1, most // 4).round().astype(int)]
+    return np.sort(np.r_[near, spread])

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mvit2_search.arch import published
-from mvit2_search.data import Dataset, load_dataset
 from mvit2_search.errors import MeasurementError, SpecError, StorageError
-from mvit2_search.interrupt import Interrupt
-from mvit2_search.latencies import Latencies, Source, check_space, find_source, open_latencies, passport_of
-from mvit2_search.predict import Estimate
-from mvit2_search.proxies import Proxy, ShortTrain
+from mvit2_search.measure.source import Latencies, Source, check_space, find_source, open_latencies, passport_of
+from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import (
     Latency,
     Measurement,
@@ -23,30 +20,35 @@ from mvit2_search.records import (
     latency_from_json,
     latency_to_json,
 )
-from mvit2_search.results_folder import check_new_name
-from mvit2_search.search.baselines import is_width_left, run_baselines
-from mvit2_search.search.candidates import search_candidates
-from mvit2_search.search.confirmation import confirm, is_anything_left
-from mvit2_search.search.control import run_control
 from mvit2_search.search.device_change import (
+    HOLDING,
+    KeptAccuracies,
     is_of_another_device,
     refuse_other_device,
     set_aside,
     set_aside_before,
 )
-from mvit2_search.search.evaluate import Evaluator
-from mvit2_search.search.events import Listener
+from mvit2_search.search.events import Listener, Stop, Watch
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.kept import HOLDING, KeptAccuracies
+from mvit2_search.search.jobs import CheckedDevice, Evaluator, checked
+from mvit2_search.search.phases import (
+    confirm,
+    is_anything_left,
+    is_width_left,
+    run_baselines,
+    run_control,
+    search_candidates,
+)
 from mvit2_search.search.request import Request, parse_budget
-from mvit2_search.search.seam import CheckedDevice, checked
-from mvit2_search.search.stop import Stop
-from mvit2_search.search.stopping import make_stopping_rule
-from mvit2_search.search.trials import TrialRunner
-from mvit2_search.search.watch import Watch
+from mvit2_search.search.state import TrialRunner
 from mvit2_search.space import SearchSpace, load_space
+from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock, open_study
-from mvit2_search.train import keep_freed_memory, resolve_train_device
+from mvit2_search.store.folders import check_new_name
+from mvit2_search.system.signals import Interrupt
+from mvit2_search.task.data.dataset import Dataset, load_dataset
+from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.proxies import Proxy, ShortTrain
 
 _GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
 _BUDGET_LATENCY = "budget_latency"  # a fact: that of the published network that gives the budget

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from mvit2_search.data import Dataset
 from mvit2_search.errors import StudyConflict
-from mvit2_search.flat import flat
-from mvit2_search.proxies import Proxy
 from mvit2_search.search.request import Request, budget_text, parse_budget
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import StoredStudy
+from mvit2_search.system.text import flat
+from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.train.proxies import Proxy
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 

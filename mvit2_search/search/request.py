@@ -8,8 +8,8 @@ from typing import Any
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
-from mvit2_search.results_folder import check_study_name
-from mvit2_search.search.stopping import DEFAULT_STOPPING, check_stopping_rule
+from mvit2_search.stopping import DEFAULT_STOPPING, check_stopping_rule
+from mvit2_search.store.folders import check_study_name
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")

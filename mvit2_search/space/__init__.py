@@ -1,8 +1,8 @@
 """Search spaces: what may vary, read from YAML, and the architectures that come out."""
 
-from mvit2_search.space.draw import draw_networks, draw_params, draw_up_to
-from mvit2_search.space.files import find_space, load_space, shipped_spaces
+from mvit2_search.space.draws import draw_networks, draw_params, draw_up_to
 from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
+from mvit2_search.space.yaml import find_space, load_space, shipped_spaces
 
 __all__ = [
     "Axis",

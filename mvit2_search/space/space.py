@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.space.settings import SETTINGS, Value
+from mvit2_search.space.axes import SETTINGS, Value
 
 Params = dict[str, Value]
 

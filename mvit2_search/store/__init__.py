@@ -1,11 +1,11 @@
 """The study on disk: one Optuna study in one SQLite file, and who may write to it."""
 
-from mvit2_search.locks import Holder
 from mvit2_search.store.activity import Activity, forget_activity, read_activity, write_activity
-from mvit2_search.store.lock import driver_lock, find_holder, lock_path
-from mvit2_search.store.paths import backup_path, database_path
+from mvit2_search.store.folders import backup_path, database_path
+from mvit2_search.store.lease import driver_lock, find_holder, lock_path
 from mvit2_search.store.stored import StoredStudy, find_study, open_study
 from mvit2_search.store.study import Proposal, Study, create_study
+from mvit2_search.system.locks import Holder
 
 __all__ = [
     "Activity",

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mvit2_search.errors import StorageError
-from mvit2_search.files import write_atomically
-from mvit2_search.locks import Holder
+from mvit2_search.system.files import write_atomically
+from mvit2_search.system.locks import Holder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,14 +10,33 @@ from typing import Any, TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Latency, Passport, Score, Trial, latency_from_json
-from mvit2_search.results_folder import check_study_name
-from mvit2_search.store.contents import Contents, Row, fact_name, read_probes, read_settings, trial_name
-from mvit2_search.store.damage import read_checked, unreadable
-from mvit2_search.store.facts import CONTROL, OUTSIDE, PLAN, PROBING, SCORE, check_fact
-from mvit2_search.store.lock import lock_path
-from mvit2_search.store.paths import database_path
-from mvit2_search.verdict import Limits
+from mvit2_search.records import (
+    MOST_TRIES,
+    ConfirmationPlan,
+    Latency,
+    Limits,
+    Passport,
+    Score,
+    Trial,
+    latency_from_json,
+)
+from mvit2_search.store.contents import (
+    CONTROL,
+    OUTSIDE,
+    PLAN,
+    PROBING,
+    SCORE,
+    Contents,
+    Row,
+    check_fact,
+    fact_name,
+    read_probes,
+    read_settings,
+    trial_name,
+)
+from mvit2_search.store.folders import check_study_name, database_path
+from mvit2_search.store.integrity import read_checked, unreadable
+from mvit2_search.store.lease import lock_path
 
 T = TypeVar("T")
 _NONE_SUCH = (

@@ -8,6 +8,8 @@
 | Failed     | FAIL         | nothing                                                             |
 
 Every trial carries its full record as JSON in a user attribute, written before its state.
+
+What Optuna keeps of each trial beside its record: a sampler learns from that, so the two have to agree.
 """
 
 from __future__ import annotations
@@ -15,30 +17,38 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.errors import MeasurementError, MVit2SearchError, StorageError
-from mvit2_search.interrupt import Terminated
+from mvit2_search.errors import MeasurementError, MVit2SearchError, SpecError, StorageError
 from mvit2_search.records import (
     SCHEMA,
     ConfirmationPlan,
+    Failed,
     Finished,
+    Infeasible,
     Latency,
+    Outcome,
     Score,
+    Stopped,
     Trial,
     latency_to_json,
+    outcome_name,
 )
-from mvit2_search.store.backup import back_up
 from mvit2_search.store.contents import (
     BASELINE,
+    CONTROL,
+    OUTSIDE,
+    PLAN,
     PROBE,
+    PROBING,
     RECORD,
     RETRY_OF,
+    SCORE,
     Contents,
     Row,
     fact_name,
@@ -46,14 +56,11 @@ from mvit2_search.store.contents import (
     read_rows,
     trial_name,
 )
-from mvit2_search.store.damage import read_checked, unreadable
-from mvit2_search.store.digests import Digests
-from mvit2_search.store.facts import CONTROL, OUTSIDE, PLAN, PROBING, SCORE
-from mvit2_search.store.paths import database_path
-from mvit2_search.store.reading import is_damage
-from mvit2_search.store.seen import STATES, KeyOf, seen_otherwise
-from mvit2_search.store.sqlite import close_storage, open_storage, translated
+from mvit2_search.store.folders import database_path
+from mvit2_search.store.integrity import Digests, back_up, read_checked, unreadable
+from mvit2_search.store.sqlite import close_storage, is_damage, open_storage, translated
 from mvit2_search.store.stored import StoredStudy
+from mvit2_search.system.signals import Terminated
 
 if TYPE_CHECKING:
     import optuna
@@ -61,6 +68,37 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+KeyOf = Callable[[Mapping[str, Any]], str]  # the key of the network that settings stand for
+
+STATES: dict[type[Outcome], str] = {
+    Finished: "COMPLETE",
+    Infeasible: "PRUNED",
+    Stopped: "PRUNED",
+    Failed: "FAIL",
+}
+
+
+def seen_otherwise(frozen: Sequence[FrozenTrial], trials: Sequence[Trial], key_of: KeyOf) -> list[int]:
+    """The numbers of the trials of which Optuna has another network, state or values than the record."""
+    seen = {one.number: one for one in frozen}
+    return [trial.number for trial in trials if not _agrees(seen[trial.number], trial, key_of)]
+
+
+def _agrees(seen: FrozenTrial, trial: Trial, key_of: KeyOf) -> bool:
+    outcome, state = trial.outcome, seen.state.name
+    if outcome_name(outcome) != seen.user_attrs[RECORD]["outcome"]["kind"]:
+        return True  # its numbers are none, and were not checked when it was recorded
+    told = [outcome.accuracy_pct, outcome.latency.latency_ms] if isinstance(outcome, Finished) else None
+    return state == STATES[type(outcome)] and seen.values == told and _key(seen.params, key_of) == trial.arch.key
+
+
+def _key(settings: Mapping[str, Any], key_of: KeyOf) -> str | None:
+    try:
+        return key_of(settings)
+    except (KeyError, SpecError):
+        return None
+
 
 _ODD = (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError)
 

@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mvit2_search.data import Split, to_input
-from mvit2_search.data.transforms import flipped
 from mvit2_search.errors import TrainingError
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
+from mvit2_search.task.data.dataset import Split, flipped, to_input
 
 _TEST_BATCH = 128
 _AVERAGED = 0.1  # share of all steps over which weights are averaged

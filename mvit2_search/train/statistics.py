@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mvit2_search.data import Split, to_input
 from mvit2_search.models import MobileViT
+from mvit2_search.task.data.dataset import Split, to_input
 
 _IMAGES, _BATCH = 512, 128
 

@@ -1,9 +1,8 @@
 """Saved Core ML packages, read and executed without Core ML: a second opinion on what was written."""
 
-from mvit2_search.export.mil.interpreter import Arithmetic, Interpreter
+from mvit2_search.export.mil.interpreter import Arithmetic, Interpreter, run_mlpackage
 from mvit2_search.export.mil.operators import OPERATORS
 from mvit2_search.export.mil.program import Constant, Operation, Program, TensorType, read_program
-from mvit2_search.export.mil.run import run_mlpackage
 
 __all__ = [
     "OPERATORS",

@@ -1,0 +1,1 @@
+"""Statistics of a search: fronts, finalists, the verdict and its interval, rank correlation."""

@@ -1,0 +1,31 @@
+"""What a network is, as plain data: its configuration, the published networks, and what it costs."""
+
+from mvit2_search.arch.config import (
+    ATTENTION_HEADS,
+    ATTENTION_STAGES,
+    LINFORMER_TOKENS,
+    PUBLISHED_WIDTHS,
+    STAGES,
+    ArchConfig,
+    Attention,
+    ChannelOrder,
+    expanded_channels,
+    published,
+    published_name,
+    published_networks,
+)
+
+__all__ = [
+    "ATTENTION_HEADS",
+    "ATTENTION_STAGES",
+    "LINFORMER_TOKENS",
+    "PUBLISHED_WIDTHS",
+    "STAGES",
+    "ArchConfig",
+    "Attention",
+    "ChannelOrder",
+    "expanded_channels",
+    "published",
+    "published_name",
+    "published_networks",
+]

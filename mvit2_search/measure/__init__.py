@@ -1,0 +1,1 @@
+"""Measured latency: the protocol, its statistics, the devices, and where a search gets latencies from."""

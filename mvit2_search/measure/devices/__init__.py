@@ -1,0 +1,1 @@
+"""The devices that networks are timed on, each behind the same protocol."""

@@ -1,0 +1,302 @@
+"""Whether one device orders networks as another does.
+
+Where the two latencies of a comparison come from: a device here, kept measurements, an estimate, or a paper.
+
+Whether one device orders networks as another does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from mvit2_search.analysis.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
+from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.published import Published, published_by_network
+from mvit2_search.errors import SpecError
+from mvit2_search.measure.bench import CLASSES, told
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.meter import Tell
+from mvit2_search.measure.source import open_timer
+from mvit2_search.predict.estimate import make_estimate
+from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, device_sentence
+from mvit2_search.space import draw_up_to, load_space
+from mvit2_search.store.folders import LATENCIES
+from mvit2_search.store.measurements import Measurements
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One side of a comparison.
+
+    Attributes:
+        words: what it is, for people.
+        kind: latencies of different kinds never share a column.
+        latency_ms: of a network, by its name and architecture; None where the source has none.
+        known: the networks that it has besides the published ones; None where it can be asked for any.
+        passport: of what measured, where something did.
+    """
+
+    name: str
+    words: str
+    kind: str  # measured, predicted or published
+    latency_ms: Callable[[str, ArchConfig], float | None]
+    known: tuple[ArchConfig, ...] | None = None
+    passport: Passport | None = None
+
+
+@contextmanager
+def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
+    """The source called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`.
+
+    Raises:
+        SpecError: there is none of that name.
+        BackendUnavailable: the device cannot be used from here.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "estimate":
+        yield _estimate(name)
+    elif kind == "published":
+        yield _published(name, rest)
+    elif kind == "cache":
+        yield _cache(name, rest, results)
+    else:
+        with open_timer(
+            make_device(name),
+            results=results,
+            num_classes=CLASSES,
+            formulation=DEFAULT_FORMULATION,
+            tell=tell,
+        ) as timer:
+
+            def latency_ms(network: str, arch: ArchConfig) -> float | None:
+                timing = told(f"{name}, {network}", lambda: timer.measure(arch), tell)
+                return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
+
+            passport = timer.meter.passport
+            words = device_sentence(passport)
+            yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
+
+
+def _sound(measurement: Measurement) -> bool:
+    """Whether it may stand in a comparison: a ratio that did not settle orders nothing."""
+    return not {"unsettled", "drift"} & set(measurement.flags)
+
+
+def _estimate(name: str) -> Source:
+    estimate = make_estimate(name)
+
+    def latency_ms(_: str, arch: ArchConfig) -> float | None:
+        try:
+            return estimate.predict(arch).latency_ms
+        except SpecError:  # of another kind than what it is fitted to
+            return None
+
+    words = f"Predicted, never measured: {estimate.description}."
+    return Source(name=name, words=words, kind="predicted", latency_ms=latency_ms)
+
+
+def _published(name: str, device: str) -> Source:
+    """Of several figures for one network, that which stands first: the authors' own."""
+    figures: dict[str, Published] = {}
+    for network, rows in published_by_network().items():
+        for row in rows:
+            if row.latency_ms is not None and _plain(row.device or "") == _plain(device):
+                figures.setdefault(network, row)
+    if not figures:
+        raise SpecError(f"{name!r}: nothing is published for {device!r}; devices are {', '.join(_phones())}")
+    sources = "; ".join(dict.fromkeys(row.source for row in figures.values()))
+    return Source(
+        name=name,
+        words=f"Published for {next(iter(figures.values())).device}, not measured here: {sources}.",
+        kind="published",
+        latency_ms=lambda network, _: figures[network].latency_ms if network in figures else None,
+        known=(),
+    )
+
+
+def _cache(name: str, digest: str, results: Path) -> Source:
+    held = sorted((results / LATENCIES).glob("*-*"))
+    folders = [folder for folder in held if digest and folder.name.startswith(digest)]
+    if len(folders) != 1:
+        names = ", ".join(folder.name for folder in held) or "none"
+        raise SpecError(f"{name!r}: expected the passport of one device in {results}: {names}")
+    labels = {
+        about.arch.key: (about.arch, measurement)
+        for about, measurement in Measurements(folders[0]).networks()
+        if (about.num_classes, about.formulation) == (CLASSES, DEFAULT_FORMULATION) and _sound(measurement)
+    }
+    return Source(
+        name=name,
+        words=f"Measured earlier, passport {folders[0].name.split('-')[0]}: {len(labels)} networks.",
+        kind="measured",
+        latency_ms=lambda _, arch: labels[arch.key][1].latency_ms if arch.key in labels else None,
+        known=tuple(arch for arch, _ in labels.values()),
+    )
+
+
+def _phones() -> list[str]:
+    rows = [row for rows in published_by_network().values() for row in rows if row.latency_ms is not None]
+    return sorted({_plain(row.device) for row in rows if row.device is not None})
+
+
+def _plain(device: str) -> str:
+    return device.lower().replace(" ", "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One network with its latency from either source."""
+
+    network: str
+    arch: ArchConfig
+    macs: int
+    a_ms: float
+    b_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The networks of one kind that both sources have.
+
+    Attributes:
+        predicted: whether either side was.
+        plain: of the latencies; None with fewer than three networks, as the others.
+        beyond_macs: of what the multiply-adds leave unexplained in either (a straight line of logarithms).
+        macs_alone: of the multiply-adds and the second source: what a count gives without any device.
+    """
+
+    networks: str
+    pairs: list[Pair]
+    width_alone: bool
+    predicted: bool
+    plain: RankCorrelation | None
+    beyond_macs: RankCorrelation | None
+    macs_alone: RankCorrelation | None
+
+    @property
+    def remark(self) -> str:
+        """What the correlation is evidence of, in words."""
+        if self.plain is None:
+            return f"both have {len(self.pairs)} of these networks; {LEAST_NETWORKS} are needed"
+        if self.width_alone:
+            return (
+                "no evidence: they differ in width alone, and whatever takes longer for more work orders them so"
+            )
+        if self.predicted:
+            return "no evidence: the predictions are fitted to networks that differ in width alone"
+        beyond = self.beyond_macs
+        if beyond is None or beyond.low <= 0 <= beyond.high:
+            return "no evidence of agreement beyond what the multiply-adds order"
+        return f"{'agreement' if beyond.low > 0 else 'disagreement'} also beyond the multiply-adds"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankBench:
+    """Two sources; `notes` say in words what there is less of than was asked for."""
+
+    a: Source
+    b: Source
+    space: str
+    seed: int
+    comparisons: list[Comparison]
+    notes: list[str]
+
+
+def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed: int, tell: Tell) -> RankBench:
+    """Compare two sources over the published networks and over `networks` drawn from `space`.
+
+    Where a source only has what was measured earlier, those networks take the place of drawn ones. A smaller
+    space gives what it has.
+
+    Raises:
+        SpecError: a source or the space is not known.
+        BackendUnavailable: a device cannot be used from here.
+    """
+    with open_source(a, results=results, tell=tell) as first, open_source(b, results=results, tell=tell) as second:
+        published = _pairs(published_networks(), first, second)
+        second_version = [pair for pair in published if pair.network.startswith("mobilevitv2")]
+        drawn = _drawn(first, second, space, networks, seed)
+        kept = first.known is not None or second.known is not None
+        sets = {
+            "published, both versions": published,
+            "published, MobileViTv2 only": second_version,
+            "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
+        }
+        notes = []
+        if not any(sets.values()):
+            notes.append(f"{a} and {b} have no network in common: there is no order to compare.")
+        if not kept and len(drawn) < networks:
+            notes.append(f"Space {space} has {len(drawn)} networks; {networks} were asked for.")
+        predicted = "predicted" in (first.kind, second.kind)
+        comparisons = [compare(name, pairs, predicted=predicted) for name, pairs in sets.items()]
+        return RankBench(a=first, b=second, space=space, seed=seed, comparisons=comparisons, notes=notes)
+
+
+def compare(networks: str, pairs: list[Pair], *, predicted: bool) -> Comparison:
+    """The three correlations of `pairs`."""
+    if len(pairs) < LEAST_NETWORKS:
+        return Comparison(
+            networks=networks,
+            pairs=pairs,
+            width_alone=False,
+            predicted=predicted,
+            plain=None,
+            beyond_macs=None,
+            macs_alone=None,
+        )
+    macs, a, b = ([getattr(pair, name) for pair in pairs] for name in ("macs", "a_ms", "b_ms"))
+    return Comparison(
+        networks=networks,
+        pairs=pairs,
+        width_alone=differ_in_width_alone([pair.arch for pair in pairs]),
+        predicted=predicted,
+        plain=rank_correlation(a, b),
+        beyond_macs=rank_correlation(residuals(a, macs), residuals(b, macs)) if len(set(macs)) > 1 else None,
+        macs_alone=rank_correlation(macs, b),
+    )
+
+
+def differ_in_width_alone(archs: Sequence[ArchConfig]) -> bool:
+    """Whether no network has a channel count below that of a cheaper one, and all else is equal."""
+    ordered = sorted(archs, key=lambda arch: network_cost(arch).macs)
+    rest = {(*_not_channels(arch), tuple(map(len, arch.expanded_channels))) for arch in archs}
+    counts = [_channels(arch) for arch in ordered]
+    if len(rest) > 1:
+        return False
+    return all(
+        low <= high for smaller, larger in pairwise(counts) for low, high in zip(smaller, larger, strict=True)
+    )
+
+
+def _channels(arch: ArchConfig) -> tuple[int, ...]:
+    wide = (arch.stem_channels, *arch.stage_channels, *sum(arch.expanded_channels, ()))
+    return (*wide, *arch.attention_dims, *arch.ffn_dims, arch.final_channels)
+
+
+def _not_channels(arch: ArchConfig) -> tuple[object, ...]:
+    return arch.attention_layers, arch.kernel_sizes, arch.attention, arch.patch_sizes, arch.image_size, arch.family
+
+
+def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:
+    known = [source.known for source in (a, b) if source.known is not None]
+    if not known:
+        found: Sequence[ArchConfig] = draw_up_to(load_space(space), networks, seed=seed)
+    else:
+        published = {arch.key for arch in published_networks().values()}
+        found = [arch for arch in min(known, key=len) if arch.key not in published][:networks]
+    return {arch.key: arch for arch in found}
+
+
+def _pairs(networks: dict[str, ArchConfig], a: Source, b: Source) -> list[Pair]:
+    """The networks that both have; the second is not asked for what the first has not."""
+    pairs = []
+    for name, arch in networks.items():
+        first = a.latency_ms(name, arch)
+        second = None if first is None else b.latency_ms(name, arch)
+        if first is not None and second is not None:
+            macs = network_cost(arch, CLASSES).macs
+            pairs.append(Pair(network=name, arch=arch, macs=macs, a_ms=first, b_ms=second))
+    return pairs

@@ -1,0 +1,136 @@
+"""Visits to a device: two networks in turn, until their ratio is settled.
+
+Running two networks in turn, so that whatever slows the machine slows both.
+
+One visit to a device, whose samples are times.
+
+From visits to a measurement, the same way for every device.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from mvit2_search.errors import MeasurementError
+from mvit2_search.measure.protocol import Device, TimingPlan
+from mvit2_search.measure.statistics import (
+    counted,
+    flags,
+    is_settled,
+    is_steady,
+    pair_ratios,
+    paired_ratio,
+    reference_ms,
+)
+from mvit2_search.records import Artifact, Measurement, Samples
+from mvit2_search.records.kept import KnownReference
+
+
+def take_turns(
+    candidate_ms: Callable[[], float], reference_ms: Callable[[], float], *, plan: TimingPlan, load_ms: float
+) -> Samples:
+    """One visit: warm both up, then pairs of bursts of `plan.unit` passes.
+
+    Every timed burst follows an untimed pass of the same network. Without it, the reference takes 19 %
+    longer beside a large candidate, which pushes it out of the processor's caches, than beside itself.
+    """
+    for _ in range(plan.warmup):
+        candidate_ms()
+        reference_ms()
+    candidate: list[float] = []
+    reference: list[float] = []
+    for _ in range(plan.pairs_per_visit):
+        for run, samples in ((candidate_ms, candidate), (reference_ms, reference)):
+            run()
+            samples.extend(run() for _ in range(plan.unit))
+    return Samples(candidate_ms=tuple(candidate), reference_ms=tuple(reference), unit=plan.unit, load_ms=load_ms)
+
+
+def visit(device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
+    """One visit whose samples are times.
+
+    Raises:
+        MeasurementError: they are none, or not in pairs.
+    """
+    samples = device.time(candidate, reference, plan)
+    times = [*samples.candidate_ms, *samples.reference_ms]
+    if len(samples.candidate_ms) != len(samples.reference_ms) or not samples.candidate_ms:
+        raise MeasurementError("the device gave no pairs of times")
+    if len(samples.candidate_ms) % samples.unit:
+        raise MeasurementError(f"the device gave no whole bursts of {samples.unit} passes")
+    if not all(math.isfinite(t) and t > 0 for t in times):
+        raise MeasurementError(f"the device gave a time of {min(times)} ms")
+    return samples
+
+
+_LONGEST_PAUSE = 4  # times the plan's
+
+
+def collect(
+    device: Device,
+    candidate: Artifact,
+    reference: Artifact,
+    plan: TimingPlan,
+    *,
+    known: KnownReference,
+) -> list[Samples]:
+    """Visit until the ratio of the steady visits is settled, or `plan.max_visits` times.
+
+    A visit in which the machine ran at another speed than usual, or changed it, is kept and made again after
+    a longer pause.
+
+    Args:
+        known: what the reference takes when nothing slows the machine, and how far visits are apart.
+
+    Raises:
+        MeasurementError: the samples are no times.
+    """
+    visits: list[Samples] = []
+    wait = plan.pause_s
+    for _ in range(plan.max_visits):
+        if visits:
+            device.pause(wait)
+        visits.append(visit(device, candidate, reference, plan))
+        steady = [one for one in visits if is_steady(one, known.reference_ms)]
+        if is_settled(steady, plan, known.scatter):
+            break
+        disturbed = visits[-1] not in steady
+        wait = min(2 * wait, _LONGEST_PAUSE * plan.pause_s) if disturbed else plan.pause_s
+    return visits
+
+
+def to_measurement(
+    visits: Sequence[Samples],
+    *,
+    artifact: Artifact,
+    passport: str,
+    known: KnownReference,
+    plan: TimingPlan,
+) -> Measurement:
+    """The record of `visits`: the ratio to the reference, times what that is known to take."""
+    scale_ms = known.reference_ms
+    used = counted(visits, plan, scale_ms)
+    ratio = paired_ratio(used, known.scatter)
+    ratios = np.concatenate([pair_ratios(visit) for visit in used])
+    p10, p90 = np.percentile(ratios, [10, 90])
+    return Measurement(
+        artifact_sha256=artifact.sha256,
+        passport=passport,
+        latency_ms=ratio.value * scale_ms,
+        low_ms=ratio.low * scale_ms,
+        high_ms=ratio.high * scale_ms,
+        p10_ms=float(p10) * scale_ms,
+        p90_ms=float(p90) * scale_ms,
+        pairs=len(ratios),
+        unit=used[0].unit,
+        visits=len(used),
+        set_aside=len(visits) - len(used),
+        reference_ms=scale_ms,
+        reference_now_ms=reference_ms(*used),
+        load_ms=visits[0].load_ms,
+        placement=used[-1].placement,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        flags=flags(used, plan, scale_ms, known.scatter),
+    )

@@ -1,0 +1,97 @@
+"""Stop what can no longer enter the front at its latency, which is known before the training.
+
+A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard
+deviations of all after the same epoch: all epochs tell something, each with noise of its own. How their last
+accuracy follows from where they stood after so many epochs is a straight line with a normal scatter. Student's t
+gives the bound that a new training exceeds with a small probability, however few have finished. A candidate whose
+bound is no higher than what a network that is as fast has reached is stopped.
+
+The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
+share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near
+normal. Stopped trainings are missing from the line. What is left ends a little higher than the whole would, on
+average, which raises the bound: stopping errs on the side of training.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from mvit2_search.stopping.rule import Curve, epochs_of
+
+
+class Dominance:
+    """Upper prediction bound against the best that is as fast.
+
+    Args:
+        confidence: that the last accuracy is not above any of the bounds of a training.
+        at_least: finished trainings before any is stopped, not below 4.
+    """
+
+    stops_dominated = True
+
+    def __init__(self, *, confidence: float = 0.99, at_least: int = 5) -> None:
+        self.confidence = confidence
+        self.at_least = at_least
+
+    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+        finished = [curve for curve in past if curve.finished]
+        rivals = [c.accuracy_pct[-1] for c in finished if c.allowed and c.latency_ms <= latency_ms]
+        return bool(rivals) and self.bound_pct(accuracy_pct, finished) <= max(rivals)
+
+    def bound_pct(self, accuracy_pct: Sequence[float], finished: Sequence[Curve]) -> float:
+        """What the training ends above only with an epoch's share of the risk; infinite while little is known."""
+        epoch, looks = len(accuracy_pct), epochs_of(finished) - 1
+        if len(finished) < self.at_least or epoch > looks:
+            return math.inf
+        return end_bound_pct(
+            accuracy_pct,
+            [curve.accuracy_pct for curve in finished],
+            confidence=1 - (1 - self.confidence) / looks,
+        )
+
+
+def end_bound_pct(
+    accuracy_pct: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float
+) -> float:
+    """What a training exceeds at its end only with probability 1 - `confidence`.
+
+    Args:
+        accuracy_pct: of the training after each epoch so far.
+        finished_pct: at least three whole curves.
+
+    Returns:
+        Infinity where these were equal so far, which then says nothing.
+    """
+    finished_NE = np.asarray(finished_pct, float)
+    standing, standing_N = _standings(np.asarray(accuracy_pct, float), finished_NE[:, : len(accuracy_pct)])
+    return _line_bound(standing, standing_N, finished_NE[:, -1], confidence)
+
+
+def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, np.ndarray]:
+    """How a training stands among finished ones, and how these do. An epoch after which these are all equal says
+    nothing.
+
+    The training counts in means and deviations as the others do, which bounds what one poor epoch can do: one of
+    N + 1 values is at most the root of N deviations away from their mean.
+    """
+    all_NE = np.vstack([accuracy_E, finished_NE])
+    sigma_E = all_NE.std(0)
+    scale_E = np.divide(1, sigma_E, out=np.zeros_like(sigma_E), where=np.ptp(finished_NE, axis=0) > 1e-9)
+    standing_N = ((all_NE - all_NE.mean(0)) * scale_E).mean(1)
+    return float(standing_N[0]), standing_N[1:]
+
+
+def _line_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
+    """The one-sided prediction bound of y at `x`, from the regression of `y_N` on `x_N`; infinite where these are
+    all equal."""
+    away_N, away = x_N - x_N.mean(), x - x_N.mean()
+    spread = float(away_N @ away_N)
+    if spread < 1e-12:
+        return math.inf
+    slope = float(away_N @ y_N) / spread
+    residuals_N = y_N - y_N.mean() - slope * away_N
+    freedom = len(y_N) - 2
+    variance = float(residuals_N @ residuals_N) / freedom * (1 + 1 / len(y_N) + away**2 / spread)
+    return float(y_N.mean() + slope * away + student_t.ppf(confidence, freedom) * math.sqrt(variance))

@@ -1,0 +1,53 @@
+"""Asynchronous successive halving of two objectives: at a few epochs, only the best share goes on.
+
+As MO-ASHA does it (Schmucker et al., arXiv:2106.12639), by stopping: a candidate that reaches a rung is ranked
+among all that reached it before, by non-dominated sorting of accuracy there and latency. It promises nothing about
+the front: what learns slowly is stopped.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.stopping.rule import Curve, epochs_of
+
+
+class Halving:
+    """The best 1/`factor` of those that reached a rung go on; who stands on one front stays or goes together.
+
+    Rungs are the epochs 1, `factor`, `factor` squared and so on before the last.
+    """
+
+    stops_dominated = False
+
+    def __init__(self, *, factor: int = 3) -> None:
+        self.factor = factor
+
+    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+        epoch = len(accuracy_pct)
+        if epoch >= epochs_of(past) or not self._is_rung(epoch):
+            return False
+        reached = [curve for curve in past if len(curve.accuracy_pct) >= epoch]
+        ranks = front_ranks(
+            [accuracy_pct[-1], *(curve.accuracy_pct[epoch - 1] for curve in reached)],
+            [latency_ms, *(curve.latency_ms for curve in reached)],
+        )
+        better = int((ranks < ranks[0]).sum())
+        return better >= max(1, len(ranks) // self.factor)
+
+    def _is_rung(self, epoch: int) -> bool:
+        while epoch % self.factor == 0:
+            epoch //= self.factor
+        return epoch == 1
+
+
+def front_ranks(accuracy: Sequence[float], latency: Sequence[float]) -> np.ndarray:
+    """0 for the front, 1 for the front of what is left without it, and so on; one whole number per point."""
+    ranks = np.full(len(accuracy), -1)
+    rank = 0
+    while (left := np.flatnonzero(ranks < 0)).size:
+        on_front = front_mask([accuracy[int(i)] for i in left], [latency[int(i)] for i in left])
+        ranks[left[on_front]] = rank
+        rank += 1
+    return ranks

@@ -1,0 +1,1 @@
+"""Images to train on, to select by and to confirm with."""

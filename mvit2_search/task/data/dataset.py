@@ -1,0 +1,130 @@
+"""A data set by name or by folder, in three parts, and how its images enter a network.
+
+A data set in memory, in the three parts that a search needs.
+
+Shape letters: N images, S side in pixels, C channels (1 grey, 3 RGB).
+
+How pixels become a network's input: the one place that training and evaluation share.
+
+Every network takes values in [0, 1] without mean or deviation, MobileViTv2 in the order RGB, the first
+version in the order BGR (`ArchConfig.channel_order`, which exported files state too).
+
+A data set by name or by folder.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvit2_search.arch import ChannelOrder
+from mvit2_search.errors import DataError
+from mvit2_search.task.data.fashion_mnist import (
+    FASHION_MNIST_MINI,
+    first_of_fashion_mnist_mini,
+    load_fashion_mnist_mini,
+)
+from mvit2_search.task.data.folder import first_of_folder, load_folder
+
+_UNBALANCED = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Square images of one size with their classes, in an order that mixes the classes."""
+
+    pixels_NSSC: np.ndarray  # uint8
+    labels_N: np.ndarray  # int64
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def first(self, count: int) -> "Split":
+        """The first `count` images, or all where there are fewer."""
+        return Split(pixels_NSSC=self.pixels_NSSC[:count], labels_N=self.labels_N[:count])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """Networks train on `train`, the search selects by `selection`, `confirmation` it never sees.
+
+    Attributes:
+        fingerprint: of the files in use, whatever the size they were loaded at.
+        notes: what a user should know, for instance the images that did not open.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    selection: Split
+    confirmation: Split
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images_per_class(self) -> list[int]:
+        """In the order of the classes, all parts together."""
+        labels = np.concatenate([part.labels_N for part in (self.train, self.selection, self.confirmation)])
+        return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
+
+    @property
+    def is_unbalanced(self) -> bool:
+        """Whether the largest class has twice the images of the smallest, of which accuracy then says little."""
+        counts = self.images_per_class
+        return max(counts) >= _UNBALANCED * min(counts)
+
+
+def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder) -> Tensor:
+    """uint8 grey or RGB images to float [N, 3, S, S] in [0, 1], channels last in memory."""
+    ordered_NSSC = pixels_NSSC if order == "RGB" else pixels_NSSC[..., ::-1].copy()  # no negative strides
+    x_NCSS = torch.from_numpy(ordered_NSSC).permute(0, 3, 1, 2).float().div_(255)
+    return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def flipped(pixels_NSSC: np.ndarray, chosen_N: np.ndarray) -> np.ndarray:
+    """Mirror the chosen images left to right."""
+    return np.where(chosen_N[:, None, None, None], pixels_NSSC[:, :, ::-1], pixels_NSSC)
+
+
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
+
+def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
+    """Load `fashion-mnist-mini` or a folder with one sub-folder of images per class.
+
+    Args:
+        image_size: side in pixels that every image is scaled and cropped to.
+        max_train: of a larger folder, read only so many training images.
+        results: folders of studies, which may lie among the images and hold none.
+
+    Raises:
+        DataError: there are no such images, or they cannot be used.
+    """
+    if name_or_folder == FASHION_MNIST_MINI:
+        return load_fashion_mnist_mini(image_size)
+    return load_folder(_folder(name_or_folder), image_size=image_size, max_train=max_train, results=results)
+
+
+def load_images(name_or_folder: str, *, image_size: int, count: int, results: Iterable[Path] = ()) -> np.ndarray:
+    """The first `count` images that a search would select by, uint8 [N, S, S, 1 or 3], and no others.
+
+    Raises:
+        DataError: there are no such images, or they cannot be used.
+    """
+    if name_or_folder == FASHION_MNIST_MINI:
+        return first_of_fashion_mnist_mini(image_size, count)
+    return first_of_folder(_folder(name_or_folder), image_size=image_size, count=count, results=results)
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name)
+    if folder.is_file():
+        packed = folder.suffix.lower() in _PACKED
+        what = "unpack it and give the folder" if packed else "give the folder of the classes"
+        raise DataError(f"{folder}: is a file; {what}")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder, and the one shipped data set is {FASHION_MNIST_MINI}")
+    return folder

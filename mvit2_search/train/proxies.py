@@ -1,0 +1,136 @@
+"""Proxies: cheap estimates of how accurate an architecture will be.
+
+The seam every accuracy passes through.
+
+Short training: the accuracy after a few small epochs stands for that after many.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+
+from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
+from mvit2_search.errors import SpecError, TrainingError, first_line
+from mvit2_search.models import build_model
+from mvit2_search.records import Recipe
+from mvit2_search.space import SearchSpace
+from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.train.loop import accuracy, train_epochs
+from mvit2_search.train.statistics import settle_statistics
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochScore:
+    """How good a candidate is after one epoch.
+
+    Attributes:
+        balanced_pct: the mean over the classes, where they are unbalanced and the proxy tells.
+    """
+
+    epoch: int
+    accuracy_pct: float
+    balanced_pct: float | None = None
+
+
+class Proxy(Protocol):
+    """Something that scores an architecture, better and better.
+
+    Implementations promise:
+
+    - `run` yields once per epoch, on confirmation images at least after the last. Not
+      asking for the next one stops the training.
+    - The last score is on all images of the part that is asked for, earlier ones may be on fewer.
+    - Equal arguments give equal scores on one machine's CPU.
+    """
+
+    def run(
+        self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> Iterator[EpochScore]:
+        """Raises TrainingError where no usable score comes out. A search takes any other exception, and what is no
+        accuracy from 0 to 100, for the same."""
+
+    def blind_spots(self, space: SearchSpace) -> list[str]:
+        """What this proxy cannot tell apart, in sentences for the user.
+
+        Raises:
+            SpecError: the space moves a setting that makes no difference to this proxy at all.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON."""
+
+
+_ATTENTION_SETTINGS = {"attention_layers", "attention", "patch_size"}
+_LEAST_TESTED = 1_000  # after every epoch but the last
+
+
+class ShortTrain:
+    """Trains from scratch by `recipe` on the torch device `device`.
+
+    After the last epoch all images are tested. Before, as many selection images as an epoch trains on, which takes
+    a fifth of the time of training on them, but at least 1,000; of a confirmation only the end counts.
+
+    What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
+    estimated anew before each test (`train.settle_statistics`).
+
+    Args:
+        between: called between the steps of a training; may raise to end it.
+    """
+
+    def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
+        self.recipe = recipe
+        self.device = device
+        self._between = between
+
+    def run(
+        self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
+    ) -> Iterator[EpochScore]:
+        torch.manual_seed(seed)
+        images = dataset.selection if test_on == "selection" else dataset.confirmation
+        some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
+        try:
+            model = build_model(arch, len(dataset.classes))
+            epochs = train_epochs(
+                model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
+            )
+            for epoch, averaged in epochs:
+                is_last = epoch == self.recipe.epochs
+                if test_on == "confirmation" and not is_last:
+                    continue
+                settle_statistics(averaged, dataset.train, device=self.device)
+                tested = images if is_last else some
+                reached = accuracy(averaged, tested, device=self.device)
+                balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
+                yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)
+        except RuntimeError as err:  # torch's own, out of memory among them
+            raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
+
+    def blind_spots(self, space: SearchSpace) -> list[str]:
+        if any(axis.setting == "image_size" for axis in space.axes):
+            raise SpecError(
+                f"space {space.name!r}: image_size: the proxy trains every candidate at {self.recipe.image_size} "
+                "pixels, so it cannot tell input sizes apart; give image_size one value"
+            )
+        stages = [stage for stage in ATTENTION_STAGES if self._is_blind(space, stage)]
+        return [
+            f"at {self.recipe.image_size} pixels stage {stage} has one token per pixel position: the proxy sees "
+            "its attention layers as feed-forward layers only"
+            for stage in stages
+        ]
+
+    def _is_blind(self, space: SearchSpace, stage: int) -> bool:
+        """Whether the space moves the attention of a stage whose map is one patch here."""
+        moved = {axis.setting for axis in space.axes if axis.stage in (None, stage)}
+        patch = max(space.values("patch_size", stage))
+        return bool(moved & _ATTENTION_SETTINGS) and self.recipe.image_size <= int(patch) * 2**stage
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "proxy": "short-train",
+            "weights": "averaged",
+            "batch_statistics": "settled",
+            **asdict(self.recipe),
+            "train_on": self.device,
+        }
