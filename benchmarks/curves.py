@@ -23,7 +23,8 @@ from mvit2_search.measure.source import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Recipe
 from mvit2_search.space import Params, SearchSpace, draw_params, load_space
 from mvit2_search.system.files import write_atomically
-from mvit2_search.task.data.dataset import Dataset, load_dataset
+from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.device import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import ShortTrain
 

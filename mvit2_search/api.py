@@ -138,8 +138,8 @@ def export_network(
     """
     from mvit2_search.export.formats import export_model
     from mvit2_search.export.verify import Written, verify_network
-    from mvit2_search.task.data.dataset import load_images
     from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI  # these import torch
+    from mvit2_search.task.data.load import load_images
 
     classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
     name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
@@ -266,7 +266,7 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
         BackendUnavailable: what reads or runs the file is missing.
     """
     from mvit2_search.export.verify import open_artifact, verify_network
-    from mvit2_search.task.data.dataset import load_images  # these import torch
+    from mvit2_search.task.data.load import load_images
 
     artifact = open_artifact(path)
     return verify_network(artifact, arch, load_images(data, image_size=arch.image_size, count=8))

@@ -19,7 +19,8 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe, Score, Trial
-from mvit2_search.task.data.dataset import Split, load_dataset
+from mvit2_search.task.data.dataset import Split
+from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.loop import Accuracy, accuracy
 from mvit2_search.train.proxies import EpochScore, ShortTrain
 

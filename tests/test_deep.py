@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.dataset import load_dataset, load_images
+from mvit2_search.task.data.load import load_dataset, load_images
 
 
 def write_deep(folder, values, *, dtype=np.uint16, ending="png", count=10):

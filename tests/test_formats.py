@@ -10,8 +10,8 @@ from PIL import BmpImagePlugin, Image
 import mvit2_search.task.data.decode as formats
 from conftest import write_images
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.dataset import load_dataset
 from mvit2_search.task.data.decode import decode
+from mvit2_search.task.data.load import load_dataset
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 

@@ -15,9 +15,10 @@ from mixed_settings import MIXED
 from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
+from mvit2_search.sampler.domain import Domain
 from mvit2_search.sampler.encoding import Encoding
 from mvit2_search.sampler.front import FrontSampler, _stepped, mutated, random_rows
-from mvit2_search.sampler.surrogate import Domain, Front, History, compressed, fit, informative, told
+from mvit2_search.sampler.surrogate import Front, History, compressed, fit, informative, told
 
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
 

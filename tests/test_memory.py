@@ -12,7 +12,7 @@ import mvit2_search.task.data.images as memory
 import mvit2_search.task.data.images as reading
 from conftest import write_images
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.dataset import load_dataset
+from mvit2_search.task.data.load import load_dataset
 
 
 def peak_of_loading(data, size):

@@ -10,7 +10,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError, TrainingError
 from mvit2_search.records import Recipe
 from mvit2_search.space import load_space
-from mvit2_search.task.data.dataset import load_dataset
+from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train import proxies as short_train
 from mvit2_search.train.loop import accuracy
 from mvit2_search.train.proxies import ShortTrain

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fakes import FormulaProxy, macs_device, measurement, request, trial
+from mvit2_search.analysis.saving import Saving, saving
 from mvit2_search.errors import StudyConflict
 from mvit2_search.records import Finished, Infeasible, Stopped
 from mvit2_search.report.figures import curves_figure
 from mvit2_search.report.html import report_html
-from mvit2_search.report.progress import Saving, saving
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.report.tables import summarise, trials_frame
 from mvit2_search.search.driver import run_search

@@ -27,7 +27,8 @@ from mvit2_search.export.verify import _judged, open_artifact, verify, widest_le
 from mvit2_search.models.encoder import SampleNorm
 from mvit2_search.records import FORMULATION_NAMES, PRECISIONS, CoreMLOptions
 from mvit2_search.space import load_space
-from mvit2_search.task.data.dataset import load_dataset, load_images, to_input
+from mvit2_search.task.data.dataset import to_input
+from mvit2_search.task.data.load import load_dataset, load_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

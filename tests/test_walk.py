@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from conftest import write_images
 from mvit2_search.cli import cli
-from mvit2_search.task.data.dataset import load_dataset, load_images
+from mvit2_search.task.data.load import load_dataset, load_images
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from sampler_bench.problems import Problem
 
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
+from mvit2_search.sampler.domain import Domain
 from mvit2_search.sampler.front import FrontSampler
-from mvit2_search.sampler.surrogate import Domain
 
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("pareto.py", "bench/search/problems.py", "bench/search/row.py")  # of every row

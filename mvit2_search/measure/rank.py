@@ -14,7 +14,7 @@ from pathlib import Path
 from mvit2_search.analysis.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
-from mvit2_search.arch.published import Published, published_by_network
+from mvit2_search.arch.published_figures import Published, published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.bench import CLASSES, told
 from mvit2_search.measure.devices.registry import make_device

@@ -38,8 +38,8 @@ from mvit2_search.records import (
 from mvit2_search.space import SearchSpace, draw_up_to
 from mvit2_search.store.folders import LATENCIES
 from mvit2_search.store.measurements import Measurements
-from mvit2_search.task.data.dataset import load_images
 from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI
+from mvit2_search.task.data.load import load_images
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 REFERENCE_CLASSES = 1000

@@ -12,7 +12,7 @@ import numpy as np
 
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.operators import network_operators
-from mvit2_search.arch.published import published_by_network
+from mvit2_search.arch.published_figures import published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.predictor import Form, fit_power, fit_prices
 from mvit2_search.records import Prediction

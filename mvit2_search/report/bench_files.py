@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from mvit2_search.arch.published import published_by_network
+from mvit2_search.arch.published_figures import published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench
 from mvit2_search.measure.rank import RankBench
 from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement, Passport, device_sentence

@@ -12,7 +12,7 @@ from typing import Any
 
 from mvit2_search.analysis.correlation import RankCorrelation
 from mvit2_search.arch.cost import Cost
-from mvit2_search.arch.published import Published, published_by_attention, published_by_network
+from mvit2_search.arch.published_figures import Published, published_by_attention, published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, Timing
 from mvit2_search.measure.rank import Comparison, RankBench
 from mvit2_search.records import Failed

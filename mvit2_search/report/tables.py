@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mvit2_search.analysis.saving import Saving, saving, whole_training
 from mvit2_search.analysis.verdict import (
     ConfirmationProgress,
     Confirmed,
@@ -30,7 +31,6 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
-from mvit2_search.report.progress import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
 
 if TYPE_CHECKING:

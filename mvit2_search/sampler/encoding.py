@@ -13,7 +13,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.spatial.distance import cdist
 
-from mvit2_search.sampler.surrogate import Params
+from mvit2_search.sampler.domain import Params
 
 
 class Encoding:

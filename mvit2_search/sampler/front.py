@@ -27,8 +27,9 @@ from optuna.trial import FrozenTrial
 
 from mvit2_search.analysis.pareto import front_mask
 from mvit2_search.errors import MeasurementError, SpecError
+from mvit2_search.sampler.domain import Domain, Params
 from mvit2_search.sampler.encoding import Encoding
-from mvit2_search.sampler.surrogate import Domain, Front, History, Params, Score, Surrogate, fit, told
+from mvit2_search.sampler.surrogate import Front, History, Score, Surrogate, fit, told
 
 _STEPS = 0.02, 0.2  # between which lies the standard deviation of small changes of ordered settings
 _FRESH = 0.5  # how often a change is a new value instead of a small step

@@ -46,7 +46,8 @@ from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock, open_study
 from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.signals import Interrupt
-from mvit2_search.task.data.dataset import Dataset, load_dataset
+from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.device import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import Proxy, ShortTrain
 

@@ -19,10 +19,10 @@ from mvit2_search.errors import MeasurementError
 from mvit2_search.measure.source import REFERENCE, REFERENCE_CLASSES
 from mvit2_search.predict.guess import Guess, LatencyBounds, LatencyGuesses, PowerLaw, exactly
 from mvit2_search.records import Finished, Stopped, Trial
+from mvit2_search.sampler.domain import Domain, Params
 from mvit2_search.sampler.front import FrontSampler
 from mvit2_search.sampler.networks import Networks, distributions
 from mvit2_search.sampler.optuna import BudgetSampler
-from mvit2_search.sampler.surrogate import Domain, Params
 from mvit2_search.search.state import TrialRunner
 
 

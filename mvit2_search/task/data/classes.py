@@ -15,8 +15,7 @@ from mvit2_search.task.data.layout import (
     refuse_alike_insides,
     refuse_parts_as_classes,
 )
-from mvit2_search.task.data.remarks import names_below, shown
-from mvit2_search.task.data.walk import THUMBNAILS, Found, Walker
+from mvit2_search.task.data.walk import THUMBNAILS, Found, Walker, names_below, shown
 
 _Classes = dict[str, list[Path]]
 

@@ -17,20 +17,7 @@ from mvit2_search.task.data.dataset import Dataset, Split
 from mvit2_search.task.data.decode import needs_plugin, plugin_hints
 from mvit2_search.task.data.images import Read
 from mvit2_search.task.data.layout import NO_CLASSES, Division, part_named
-
-_SHOWN = 5
-
-
-def shown(names: Sequence[str]) -> str:
-    """All of a few, the first of many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
-
-
-def names_below(root: Path, paths: Sequence[Path]) -> list[str]:
-    """Where files lie in a data set."""
-    return [path.relative_to(root).as_posix() for path in paths]
-
+from mvit2_search.task.data.walk import names_below, shown
 
 _FEW_LEVELS = 32  # of 256
 

@@ -1,7 +1,7 @@
 """The images below a folder: links are followed, what tools keep there is not looked at."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,3 +159,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
     """A link to nothing, or to itself."""
     return entry.is_symlink() and not Path(entry).exists()
+
+
+_SHOWN = 5
+
+
+def shown(names: Sequence[str]) -> str:
+    """All of a few, the first of many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more
+
+
+def names_below(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Where files lie in a data set."""
+    return [path.relative_to(root).as_posix() for path in paths]
