@@ -74,7 +74,7 @@ def train_all(out: Path, device: str, share: tuple[int, int]) -> None:
         if not _is_there(path, dataset, proxy):
             row = _train(proxy, arch, dataset, seed)
             write_atomically(path, json.dumps(row, indent=1) + "\n")
-            print(f"{path.name}: {row['curve_pct'][-1]:.2f} % in {row['seconds']:.0f} s", flush=True)
+            print(f"{path.name}: {row['curve'][-1]:.2f} % in {row['seconds']:.0f} s", flush=True)
 
 
 def _is_there(path: Path, dataset: Dataset, proxy: ShortTrain) -> bool:
@@ -93,7 +93,7 @@ def _train(proxy: ShortTrain, arch: ArchConfig, dataset: Dataset, seed: int) -> 
     return {
         "arch": arch.to_json(),
         "seed": seed,
-        "curve_pct": curve,
+        "curve": curve,
         "seconds": round(perf_counter() - start, 1),
         "data": dataset.fingerprint,
         "settings": proxy.settings(),

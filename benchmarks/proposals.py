@@ -47,8 +47,8 @@ def accuracy_pct(arch: ArchConfig, noise: float) -> float:
 def trained(number: int, arch: ArchConfig, pct: float) -> Trial:
     cost, ms = network_cost(arch, CLASSES), latency_ms(arch)
     prediction = Prediction(latency_ms=ms, low_ms=ms, high_ms=ms, predictor="a law")
-    finished = Finished(accuracy_pct=pct, curve_pct=(pct / 2, pct), latency=prediction)
-    stopped = Stopped(curve_pct=(pct / 2,), latency=prediction)
+    finished = Finished(score=pct, curve=(pct / 2, pct), latencies={"host": prediction})
+    stopped = Stopped(curve=(pct / 2,), latencies={"host": prediction})
     return Trial(
         number=number,
         arch=arch,

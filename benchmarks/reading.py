@@ -22,7 +22,8 @@ from optuna.distributions import distribution_to_json
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
-from mvit2_search.records import Finished, Infeasible, Passport, Prediction, Score, Trial
+from mvit2_search.records import Finished, Infeasible, Passport, Prediction, Published, Score, Trial
+from mvit2_search.records.codec import to_json
 from mvit2_search.sampler.networks import distributions
 from mvit2_search.space import draw_params, load_space
 from mvit2_search.store import create_study, database_path, driver_lock
@@ -70,8 +71,8 @@ def _write_trials(folder: Path, count: int) -> list[ArchConfig]:
             trials.append(trial)
             _insert(connection, trial, {name: (float(value), kinds[name]) for name, value in params.items()})
         connection.commit()
-    finished = [t for t in trials if isinstance(t.outcome, Finished) and t.baseline is None]
-    return [t.arch for t in sorted(finished, key=lambda t: -t.outcome.accuracy_pct)[:10]]
+    finished = [t for t in trials if isinstance(t.outcome, Finished) and t.published is None]
+    return [t.arch for t in sorted(finished, key=lambda t: -t.outcome.score)[:10]]
 
 
 def _trial(number: int, arch: ArchConfig, rng: random.Random) -> Trial:
@@ -79,16 +80,16 @@ def _trial(number: int, arch: ArchConfig, rng: random.Random) -> Trial:
     ms = 20 * cost.macs / 1e9 + (1000 if number % 10 == 9 else 0)
     latency = Prediction(latency_ms=ms, low_ms=ms, high_ms=ms, predictor="a law")
     pct = 90 - 20 * (1e6 / (1e6 + cost.params)) + rng.gauss(0, 0.5)
-    finished = Finished(accuracy_pct=pct, curve_pct=(pct / 2, pct), latency=latency)
+    finished = Finished(score=pct, curve=(pct / 2, pct), latencies={"host": latency})
     return Trial(
         number=number,
         arch=arch,
-        outcome=Infeasible(latency=latency) if number % 10 == 9 else finished,
+        outcome=Infeasible(latencies={"host": latency}) if number % 10 == 9 else finished,
         params=cost.params,
         macs=cost.macs,
         seed=0,
         seconds=30.0,
-        baseline="mobilevitv2-0.5" if number == 0 else None,
+        role=Published("mobilevitv2-0.5") if number == 0 else None,
         provenance={"data": "0" * 16},
     )
 
@@ -100,14 +101,14 @@ def _insert(connection: sqlite3.Connection, trial: Trial, params: dict[str, tupl
     connection.execute("INSERT INTO trials VALUES (?, ?, 1, ?, ?, ?)", (key, trial.number, state, moment, moment))
     connection.execute(
         "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, 'record', ?)",
-        (key, json.dumps(trial.to_json())),
+        (key, json.dumps(to_json(trial))),
     )
     connection.executemany(
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (?, ?, ?, ?)",
         [(key, name, *value) for name, value in params.items()],
     )
     if isinstance(trial.outcome, Finished):
-        values = (trial.outcome.accuracy_pct, trial.outcome.latency.latency_ms)
+        values = (trial.outcome.score, trial.outcome.latency.latency_ms)
         connection.executemany(
             "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (?, ?, ?, 'FINITE')",
             [(key, objective, value) for objective, value in enumerate(values)],

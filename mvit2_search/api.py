@@ -1,5 +1,6 @@
 """What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
+from mvit2_search.records.codec import to_json
 from mvit2_search.report.progress import State
 from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
@@ -47,10 +49,10 @@ def read_state(folder: Path) -> State:
     holder = find_holder(folder)
     return State(
         name=folder.name,
-        summary=summarise(study) if study and study.fact("budget_ms") is not None else None,
+        summary=summarise(study) if study and study.has_budget else None,
         holder=holder,
         activity=read_activity(folder, holder),
-        request=study.fact("request") if study else None,
+        goals=study.fact("goals") if study else None,
     )
 
 
@@ -161,7 +163,7 @@ def export_network(
 
 def classes_of(folder: Path) -> int:
     """How many classes the data of the study in `folder` have."""
-    return len(open_study(folder).fact("inputs")["data"]["classes"])
+    return len(open_study(folder).inputs.data.classes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,15 +281,15 @@ def _unusual(options: CoreMLOptions) -> list[str]:
 
 
 def _summary(study: StoredStudy) -> Summary:
-    if study.fact("budget_ms") is None:
+    if not study.has_budget:
         raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
     return summarise(study)
 
 
 def _study_yaml(study: StoredStudy) -> str:
-    names = ("request", "inputs", "budget_ms", "passport", "versions")
-    facts = {"study": study.name, "latencies_are": study.passport.kind}
-    facts |= {name: study.fact(name) for name in names}
+    names = ("request", "inputs", "devices", "versions")
+    facts = {"study": study.name, "latencies_are": study.device.passport.kind}
+    facts |= {name: json.loads(json.dumps(to_json(study.fact(name)))) for name in names}
     head = "# Every resolved input of this study. Derived from study.db: editing it changes nothing.\n"
     return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
@@ -305,7 +307,7 @@ def _numbered(summary: Summary, number: int) -> Trial:
     for trial in summary.trials:
         if trial.number == number:
             return trial
-    last = max((trial.number for trial in summary.trials), default=None)
+    last = max((trial.number for trial in summary.trials if trial.number is not None), default=None)
     raise SpecError(
         f"study {summary.name!r} has no trial {number}" + ("" if last is None else f"; the last is {last}")
     )
@@ -313,15 +315,15 @@ def _numbered(summary: Summary, number: int) -> Trial:
 
 def _origin(summary: Summary, trial: Trial) -> list[str]:
     """Where an exported architecture comes from and what it costs, for the head of its file."""
-    classes = len(summary.inputs["data"]["classes"])
-    found = trial.baseline or "found by the search"
+    classes = len(summary.inputs.data.classes)
+    found = trial.published or "found by the search"
     lines = [f"Trial {trial.number} of study {summary.name}: {found}."]
-    if trial.number < 0:
+    if trial.number is None:
         lines = [f"{found}, a published width outside of the space of study {summary.name}."]
     if trial.latency is not None:
         lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):
-        lines.append(f"{trial.outcome.accuracy_pct:.2f} % top-1 on the selection images after a short training.")
+        lines.append(f"{trial.outcome.score:.2f} % top-1 on the selection images after a short training.")
     imagenet = network_cost(trial.arch, 1000)
     lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
     lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")

@@ -68,7 +68,7 @@ def problems(folder: Path, before: dict[int, object]) -> list[str]:
     trials = {t.number: t for t in study.trials()}
     numbers = [*trials, *study.lost_numbers()]
     trained = [
-        t for t in trials.values() if isinstance(t.outcome, Finished) and not t.baseline and t.repeats is None
+        t for t in trials.values() if isinstance(t.outcome, Finished) and not t.published and t.repeats is None
     ]
     found = []
     if sorted(numbers) != list(range(len(numbers))):
@@ -79,7 +79,7 @@ def problems(folder: Path, before: dict[int, object]) -> list[str]:
         found.append(f"{len(trained)} candidates")
     if any(not row.is_closed for row in study._rows()):
         found.append("a trial is open")
-    if len({t.baseline for t in trials.values() if t.baseline and isinstance(t.outcome, Finished)}) != 3:
+    if len({t.published for t in trials.values() if t.published and isinstance(t.outcome, Finished)}) != 3:
         found.append("published widths are missing")
     if len(study.scores()) != len({(s.subject, s.seed) for s in study.scores()}) or not study.fact("ended"):
         found.append("the confirmation is not complete")

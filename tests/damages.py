@@ -16,7 +16,7 @@ def delete(folder):
 def overwrite_a_page(folder):
     """One that holds records, by noise."""
     pages = database_path(folder).read_bytes()
-    at = pages.rindex(b'"curve_pct"') // 4096 * 4096
+    at = pages.rindex(b'"curve"') // 4096 * 4096
     database_path(folder).write_bytes(pages[:at] + b"\xa5" * 4096 + pages[at + 4096 :])
 
 
@@ -40,7 +40,7 @@ def break_a_record(folder):
 
 
 def change_an_accuracy(folder):
-    change = "value_json = replace(value_json, '\"accuracy_pct\": 7', '\"accuracy_pct\": 8')"
+    change = "value_json = replace(value_json, '\"score\": 7', '\"score\": 8')"
     execute(folder, f"UPDATE trial_user_attributes SET {change}")
 
 
@@ -52,7 +52,10 @@ def change_a_score(folder):
 
 
 def change_the_budget(folder):
-    execute(folder, "UPDATE study_user_attributes SET value_json = '99.0' WHERE key = 'budget_ms'")
+    execute(
+        folder,
+        "UPDATE study_user_attributes SET value_json = replace(value_json, '\"budget_ms\": ', '\"budget_ms\": 9')",
+    )
 
 
 def delete_a_trial(folder):
@@ -61,7 +64,7 @@ def delete_a_trial(folder):
 
 def make_a_byte_no_utf8(folder):
     pages = bytearray(database_path(folder).read_bytes())
-    pages[pages.rindex(b'"curve_pct"') + 3] = 0xFF
+    pages[pages.rindex(b'"curve"') + 3] = 0xFF
     database_path(folder).write_bytes(pages)
 
 

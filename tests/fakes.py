@@ -150,15 +150,15 @@ def measurement(latency_ms: float = 10.0, **changes: Any) -> Measurement:
 
 def finished(accuracy_pct: float, latency_ms: float) -> Finished:
     return Finished(
-        accuracy_pct=accuracy_pct, curve_pct=(accuracy_pct / 2, accuracy_pct), latency=measurement(latency_ms)
+        score=accuracy_pct, curve=(accuracy_pct / 2, accuracy_pct), latencies={"host": measurement(latency_ms)}
     )
 
 
-def trial(number: int, outcome: Outcome | None = None, **changes: Any) -> Trial:
+def trial(number: int | None, outcome: Outcome | None = None, **changes: Any) -> Trial:
     """A trial whose architecture differs from every other number's."""
     whole = Trial(
         number=number,
-        arch=ArchConfig.mobilevitv2(0.5 + number / 8),
+        arch=ArchConfig.mobilevitv2(0.5 + (number or 0) / 8),
         outcome=outcome or finished(70.0, 10.0),
         params=1_000_000,
         macs=500_000_000,
@@ -171,6 +171,6 @@ def trial(number: int, outcome: Outcome | None = None, **changes: Any) -> Trial:
 
 OUTCOMES: list[Outcome] = [
     finished(71.5, 12.0),
-    Infeasible(latency=measurement(40.0, flags=("unsettled", "slow"))),
+    Infeasible(latencies={"host": measurement(40.0, flags=("unsettled", "slow"))}),
     Failed(reason="training", message="the loss is not finite in epoch 1"),
 ]

@@ -3,7 +3,7 @@
 from fakes import finished, measurement, trial
 from mvit2_search.analysis.paired import Difference
 from mvit2_search.analysis.verdict import Confirmed, Verdict
-from mvit2_search.records import Failed, Infeasible, Limits, Passport
+from mvit2_search.records import DataInputs, Failed, Infeasible, Inputs, Limits, Passport, Published
 from mvit2_search.report.tables import Summary
 
 PASSPORT = Passport(
@@ -18,9 +18,11 @@ PASSPORT = Passport(
     protocol=1,
 )
 TRIALS = [
-    trial(0, finished(70, 10), baseline="mobilevitv2-0.5"),
-    trial(1, finished(75, 20), baseline="mobilevitv2-0.75"),
-    trial(2, Infeasible(latency=measurement(60, flags=("unsettled",))), baseline="mobilevitv2-1.5"),
+    trial(0, finished(70, 10), role=Published("mobilevitv2-0.5")),
+    trial(1, finished(75, 20), role=Published("mobilevitv2-0.75")),
+    trial(
+        2, Infeasible(latencies={"host": measurement(60, flags=("unsettled",))}), role=Published("mobilevitv2-1.5")
+    ),
     trial(3, finished(76, 15)),
     trial(4, finished(74, 18)),
     trial(5, Failed(reason="training", message='=1+1 </script> "quoted"\nand more')),
@@ -30,13 +32,19 @@ BEST = Confirmed(trial=TRIALS[3], accuracy_pct={1000: 76.0, 1001: 77.0})
 WIDTH = Confirmed(trial=TRIALS[1], accuracy_pct={1000: 75.0, 1001: 75.0})
 
 
+def inputs(**changes):
+    data = DataInputs(
+        name="</script><b>", fingerprint="0", classes=("a", "b"), train=9, selection=5000, confirmation=5000
+    )
+    return Inputs(
+        space={}, data=data, latency_budget="mobilevitv2-0.75", training={}, **{"stopping": "none"} | changes
+    )
+
+
 def summary(**changes):
     whole = dict(
         name="test",
-        inputs={
-            "latency_budget": "mobilevitv2-0.75",
-            "data": {"name": "</script><b>", "selection": 5000, "classes": ["a", "b"]},
-        },
+        inputs=inputs(),
         passport=PASSPORT,
         limits=Limits(latency_ms=20.0, max_params=None),
         trials=TRIALS,

@@ -96,7 +96,7 @@ class WidthsWin(FormulaProxy):
 def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):
     study = search(request(tmp_path, sampler="random"), proxy=WidthsWin()).folder
     said = answer(study)
-    assert said["export"]["baseline"] == "mobilevitv2-0.75"
+    assert said["export"]["published"] == "mobilevitv2-0.75"
     assert json.loads(invoke("export", study, "--json").output)["key"] == said["best"]["key"]
     assert "a published width: no candidate was confirmed higher" in invoke("status", study).output
 

@@ -18,7 +18,7 @@ from mvit2_search.analysis.verdict import confirmations
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.models import build_model
-from mvit2_search.records import Recipe, Score, Trial
+from mvit2_search.records import Recipe, Score
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.loop import Accuracy, accuracy
@@ -67,7 +67,7 @@ def test_a_training_tells_both_accuracies_that_were_tested(tmp_path, monkeypatch
 def test_each_network_has_the_mean_of_its_own():
     trials = [make_trial(1, finished(80, 10)), make_trial(2, finished(70, 20))]
     scores = [
-        Score(subject=trial.arch.key, seed=seed, result=80.0, balanced_pct=balanced)
+        Score(subject=trial.arch.key, seed=seed, result=80.0, balanced=balanced)
         for trial, row in zip(trials, [(40.0, 50.0), (60.0, 80.0)], strict=True)
         for seed, balanced in enumerate(row)
     ]
@@ -82,7 +82,7 @@ def test_twice_the_images_are_unbalanced(tmp_path, classes, unbalanced):
     assert data.images_per_class == list(classes)
     assert any("unbalanced" in note for note in data.notes) == unbalanced
     scores = list(ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection"))
-    assert [score.balanced_pct is not None for score in scores] == [unbalanced] * 2
+    assert [score.balanced is not None for score in scores] == [unbalanced] * 2
 
 
 def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monkeypatch):
@@ -112,16 +112,3 @@ def test_nothing_is_said_where_classes_are_balanced(tmp_path, run_on, monkeypatc
     assert "balanced" not in run_on("images").output.lower()
     assert pd.read_csv(tmp_path / "results" / "one" / "pareto.csv").balanced_pct.isna().all()
     assert "balanced %" not in (tmp_path / "results" / "one" / "report.html").read_text()
-
-
-def test_records_without_it_are_read():
-    score = Score(subject="0" * 12, seed=1, result=70.0, balanced_pct=60.0)
-    assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
-    row = score.to_json()
-    del row["balanced_pct"]
-    assert Score.from_json(row).balanced_pct is None
-    trial = make_trial(1, finished(70, 10))
-    row = json.loads(json.dumps(trial.to_json()))
-    assert Trial.from_json(row) == trial
-    del row["outcome"]["balanced_pct"]
-    assert Trial.from_json(row) == trial

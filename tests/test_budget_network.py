@@ -51,7 +51,7 @@ class Unrest:
 
 
 def baseline(study):
-    (found,) = [t for t in [*study.trials(), *study.outside()] if t.baseline == NAME and is_timed(t)]
+    (found,) = [t for t in [*study.trials(), *study.outside()] if t.published == NAME and is_timed(t)]
     return found
 
 
@@ -70,11 +70,11 @@ def test_it_is_measured_once_and_within_its_budget_although_it_never_settles(tmp
     trial = baseline(study)
     assert (trial.number >= 0) == inside
     assert "unsettled" in trial.latency.flags
-    assert trial.latency.latency_ms == study.fact("budget_ms")
+    assert trial.latency.latency_ms == study.limits.latency_ms
     assert study.limits.allow_trial(trial)
     assert isinstance(trial.outcome, Finished)
     assert unrest.measurements == 1
-    assert summarise(study).verdict.published.trial.baseline == NAME
+    assert summarise(study).verdict.published.trial.published == NAME
 
 
 class Killed(BaseException):
@@ -102,17 +102,17 @@ def test_a_resumed_search_has_the_one_measurement_too(tmp_path, monkeypatch, mom
         with pytest.raises(Killed):
             search(request(tmp_path, trials=1), device=unrest.device, proxy=proxy, listener=Dies())
     assert unrest.measurements == 1
-    kept = open_study(tmp_path / "results" / "test").fact("budget_latency")
+    kept = open_study(tmp_path / "results" / "test").device.budget_network
     study = search(request(tmp_path, trials=1), device=unrest.device)
     assert unrest.measurements == 1
-    assert study.fact("budget_latency") == kept
-    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+    assert study.device.budget_network == kept
+    assert baseline(study).latency.latency_ms == study.limits.latency_ms
     assert isinstance(baseline(study).outcome, Finished)
 
 
 def test_an_estimate_gives_both_too(tmp_path):
     study = search(request(tmp_path, trials=1), device=make_estimate("iphone12"))
-    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+    assert baseline(study).latency.latency_ms == study.limits.latency_ms
 
 
 def test_more_parameters_than_allowed_are_still_too_many(tmp_path):
@@ -134,8 +134,8 @@ def test_a_study_of_before_goes_on(tmp_path, monkeypatch):
         patch.setattr(Study, "set_fact", lambda self, n, v: n == "budget_latency" or set_fact(self, n, v))
         search(asked, listener=Stops(), interrupt=interrupt)
     study = search(asked)
-    assert study.fact("budget_latency") is None
-    assert baseline(study).latency.latency_ms == study.fact("budget_ms")
+    assert study.device.budget_network is None
+    assert baseline(study).latency.latency_ms == study.limits.latency_ms
 
 
 def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monkeypatch):
@@ -149,4 +149,4 @@ def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monk
     ran = CliRunner().invoke(cli, command)
     assert ran.exit_code == 0, ran.output
     assert f"over {NAME} (" in ran.output
-    assert open_study(tmp_path / "results" / "one").fact("budget_ms")
+    assert open_study(tmp_path / "results" / "one").limits.latency_ms

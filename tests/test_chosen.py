@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakes import finished, trial
 from mvit2_search.analysis.choice_bias import choice_bias
 from mvit2_search.analysis.verdict import judge
-from mvit2_search.records import Limits, Score
+from mvit2_search.records import Limits, Published, Score
 
 estimates = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "gain.py"))["estimates"]
 levels = st.lists(st.floats(60, 90), min_size=2, max_size=6)
@@ -67,7 +67,7 @@ def test_the_corrected_level_of_the_best_rises_with_its_level(found, more, error
     assert after >= before + more - 1e-6
 
 
-TRIALS = [trial(0, finished(80, 10), baseline="mobilevitv2-0.75")]
+TRIALS = [trial(0, finished(80, 10), role=Published("mobilevitv2-0.75"))]
 TRIALS += [trial(i, finished(80, 10)) for i in range(1, 5)]
 
 
@@ -85,7 +85,7 @@ def gains(levels, *, seeds, cases, spreads=None):
             for i, t in enumerate(TRIALS[: len(truth)])
             for s in range(seeds)
         ]
-        found = judge(TRIALS, [], scores, Limits(latency_ms=20.0, max_params=None), images=10**9)
+        found = judge(TRIALS, scores, Limits(latency_ms=20.0, max_params=None), images=10**9)
         yield found.gain, truth[found.searched.trial.number] - 80
 
 

@@ -96,15 +96,15 @@ def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
 
     def without_candidates(study):
         summary = summarise(study)
-        (width,) = [c for c in summary.confirmed if c.trial.baseline == "mobilevitv2-0.75"]
+        (width,) = [c for c in summary.confirmed if c.trial.published == "mobilevitv2-0.75"]
         return replace(summary, verdict=replace(summary.verdict, best=width, fastest=width))
 
     monkeypatch.setattr(api, "summarise", without_candidates)
     exported = export_architecture(study.folder)
-    assert (exported.trial.number, exported.trial.baseline) == (-1, "mobilevitv2-0.75")
+    assert (exported.trial.number, exported.trial.published) == (-1, "mobilevitv2-0.75")
     text = exported.path.read_text()
     assert "Trial" not in text
-    assert f"# {exported.trial.baseline}, a published width outside" in text
+    assert f"# {exported.trial.published}, a published width outside" in text
     assert read_arch(exported.path) == exported.trial.arch
     told = CliRunner().invoke(cli, ["export", str(study.folder), "--json"])
     assert '"trial": null' in told.output

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fakes import FormulaProxy, finished, macs_device, request, trial
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
-from mvit2_search.records import Failed, Finished, Infeasible, Limits, Stopped
+from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Stopped
 from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.hypervolume import hypervolume_table
 from mvit2_search.report.sentences import control_sentences
@@ -21,6 +21,7 @@ from mvit2_search.search.events import Silent
 from mvit2_search.search.jobs import Evaluator
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
+from summaries import inputs
 
 SIDE = 7
 points = st.lists(st.tuples(st.integers(-1, SIDE), st.integers(0, SIDE + 2)), max_size=10)
@@ -166,7 +167,7 @@ def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
 
     asked = request(tmp_path, space="width", latency_budget="mobilevitv2-0.5", trials=2, control=1000)
     study = search(asked, listener=Notes())
-    assert study.fact("ended")["control"] == 1000
+    assert study.fact("ended").goals.control == 1000
     assert any("of 1000 random architectures trained: " in note for note in notes)
 
 
@@ -177,8 +178,8 @@ def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monke
     names = []
 
     class Names(Silent):
-        def started(self, number, arch, baseline):
-            names.append(str(baseline))
+        def started(self, name, arch):
+            names.append(name)
 
     def outcome(self, arch, **options):
         return refused if names[-1] in [f"control {i}" for i in range(8)] else evaluate(self, arch, **options)
@@ -210,16 +211,16 @@ def test_control_csv_lists_every_draw_and_is_not_there_without(tmp_path):
 
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
-SMALLEST = trial(0, finished(75, 8), baseline="mobilevitv2-0.5", params=900_000)
+SMALLEST = trial(0, finished(75, 8), role=Published("mobilevitv2-0.5"), params=900_000)
 
 
 def summary(candidates, controls=()):
     return Summary(
         name="test",
-        inputs={"latency_budget": "20ms", "data": {"name": "x", "selection": 5000, "classes": ["a", "b"]}},
+        inputs=inputs(latency_budget="20ms"),
         passport=None,
         limits=LIMITS,
-        trials=[trial(1, finished(90, 9), baseline="mobilevitv2-0.75"), *candidates],
+        trials=[trial(1, finished(90, 9), role=Published("mobilevitv2-0.75")), *candidates],
         outside=[SMALLEST],
         lost=[],
         front=[],
@@ -237,9 +238,11 @@ def drawn(count, level, seed):
 
 
 def test_the_table_counts_trained_candidates_alone_from_a_fixed_reference():
-    stopped = replace(trial(3), outcome=Stopped(curve_pct=(99.0,), latency=finished(1, 1.0).latency))
+    stopped = replace(trial(3), outcome=Stopped(curve=(99.0,), latencies={"host": finished(1, 1.0).latency}))
     candidates = [trial(2, finished(70, 10)), stopped, trial(4, finished(80, 15)), trial(5, finished(99, 21))]
-    table = hypervolume_table(summary([*candidates, trial(6, Infeasible(latency=finished(1, 30.0).latency))]))
+    table = hypervolume_table(
+        summary([*candidates, trial(6, Infeasible(latencies={"host": finished(1, 30.0).latency}))])
+    )
     assert table.reference == (65.0, 20.0)  # ten points below the smallest width; 90 % at 9 ms is no candidate
     assert table.search == (50.0, 50.0, 100.0, 100.0)  # 5 * 10, then 5 * 10 + 10 * 5, and 21 ms is over the budget
     assert table.band is table.comparison is None

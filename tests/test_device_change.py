@@ -53,16 +53,20 @@ def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
 
     anew = replace(asked, allow_device_change=True)
     second = search(anew, device=macs_device("another"), listener=Notes())
-    assert second.passport.chip == "another"
+    assert second.device.passport.chip == "another"
     (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
-    assert old.parent.name == first.passport.digest
+    assert old.parent.name == first.device.passport.digest
     assert any(str(old) in note for note in notes)
-    assert open_study(old).passport.chip == "scripted chip"
+    assert open_study(old).device.passport.chip == "scripted chip"
     assert summarise(open_study(old)).verdict is not None
     search(anew)  # back again: the second is set aside too
     search(anew, device=macs_device("another"))
     places = {path.parent.name for path in (tmp_path / "results" / "other-devices").glob("*/test")}
-    assert places == {first.passport.digest, second.passport.digest, f"{first.passport.digest}-2"}
+    assert places == {
+        first.device.passport.digest,
+        second.device.passport.digest,
+        f"{first.device.passport.digest}-2",
+    }
 
 
 UPDATED = macs_device("the same chip, updated")
@@ -92,11 +96,11 @@ def test_accuracies_are_kept_and_every_network_is_timed_anew(tmp_path, run_with_
     study = open_study(tmp_path / "results" / "test")
     before, now = ({t.arch.key: t for t in one.trials()} for one in (old, study))
     assert list(now) == list(before)
-    assert [now[key].outcome.curve_pct for key in now if isinstance(now[key].outcome, Finished)] == [
-        before[key].outcome.curve_pct for key in now if isinstance(now[key].outcome, Finished)
+    assert [now[key].outcome.curve for key in now if isinstance(now[key].outcome, Finished)] == [
+        before[key].outcome.curve for key in now if isinstance(now[key].outcome, Finished)
     ]
     passports = {t.latency.passport for t in now.values() if t.latency is not None}
-    assert passports == {study.passport.digest}
+    assert passports == {study.device.passport.digest}
     taken = [t for t in study.trials() if t.accuracy_from]
     assert len(taken) == 7
     assert all(t.accuracy_from.startswith(t.name) for t in taken)
@@ -120,8 +124,8 @@ def test_balanced_accuracies_are_kept_too(tmp_path, run_with_fakes):
     assert proxy.trained == []
     study = open_study(tmp_path / "results" / "test")
     trained = [t.outcome for t in study.trials() if isinstance(t.outcome, Finished)]
-    assert {one.accuracy_pct / one.balanced_pct for one in trained} == {2}
-    assert {score.result / score.balanced_pct for score in study.scores()} == {2}
+    assert {one.score / one.balanced for one in trained} == {2}
+    assert {score.result / score.balanced for score in study.scores()} == {2}
 
 
 def test_widths_outside_of_the_space_are_kept_too(tmp_path, run_with_fakes):
@@ -158,7 +162,7 @@ def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path
     done = run_with_fakes("--latency-budget", "20ms", "--trials", "8", device=slower, proxy=proxy, flags=ALLOWED)
     assert done.exit_code == 0, done.output
     study = open_study(tmp_path / "results" / "test")
-    candidates = [t for t in study.trials() if t.baseline is None]
+    candidates = [t for t in study.trials() if t.published is None]
     assert sum(t.is_trained_candidate for t in candidates) == 8
     taken = {t.arch.key for t in candidates if t.accuracy_from}
     assert taken

@@ -33,7 +33,7 @@ class StopAfter(Silent):
 
 
 def candidates(study):
-    return [t for t in study.trials() if t.baseline is None]
+    return [t for t in study.trials() if t.published is None]
 
 
 def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
@@ -43,7 +43,7 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     assert len(trained) == 4
     summary = summarise(study)
     assert summary.ended == "the candidates asked for (4) are trained"
-    assert summary.verdict.published.trial.baseline == "mobilevitv2-0.75"
+    assert summary.verdict.published.trial.published == "mobilevitv2-0.75"
     searched = [key for key, _, part in proxy.trained if part == "selection"]
     confirmed = [(key, seed) for key, seed, part in proxy.trained if part == "confirmation"]
     assert len(searched) == len(set(searched)) == 3 + 4
@@ -52,8 +52,8 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
 
 def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
     study = search(request(tmp_path))
-    quarter = next(t for t in study.trials() if t.baseline == "mobilevitv2-0.75")
-    assert study.fact("budget_ms") == quarter.latency.latency_ms
+    quarter = next(t for t in study.trials() if t.published == "mobilevitv2-0.75")
+    assert study.limits.latency_ms == quarter.latency.latency_ms
 
 
 def test_what_is_over_the_budget_is_never_trained(tmp_path):
@@ -171,14 +171,14 @@ def test_a_study_keeps_its_scale_from_its_first_measurement_on(tmp_path):
             device.weather = lambda *_: 1.0
 
     study = search(request(tmp_path), device=device, listener=Calms())
-    scale, budget = study.fact("reference_ms"), study.fact("budget_ms")
+    scale, budget = study.device.reference_ms, study.limits.latency_ms
     timed = [t for t in study.trials() if t.latency is not None]
     for t in timed:
         truth_ms = MS_PER_GMAC * network_cost(t.arch).macs / 1e9
         assert t.latency.latency_ms == pytest.approx(busy * truth_ms)
         assert t.latency.reference_ms == scale
         assert isinstance(t.outcome, Infeasible) <= (t.latency.latency_ms > budget)
-    later = [t for t in timed if t.baseline is None]
+    later = [t for t in timed if t.published is None]
     assert all("fast" in t.latency.flags for t in later)
     shared = next(tmp_path.glob("results/.latencies/*/reference.json"))
     assert json.loads(shared.read_text())["known"]["reference_ms"] == pytest.approx(scale / busy)
@@ -206,20 +206,20 @@ def test_a_device_that_is_not_there_stops_before_anything_is_written(tmp_path):
 def test_a_small_space_ends_when_it_is_exhausted(tmp_path):
     asked = request(tmp_path, space="width", latency_budget="mobilevitv2-0.5", trials=100)
     study = search(asked)
-    assert study.fact("ended")["why"] == "every network of the space that may fit the budget has been tried"
+    assert study.fact("ended").why == "every network of the space that may fit the budget has been tried"
     assert is_finished(study, asked)
 
 
 @pytest.mark.slow
 def test_the_width_space_ends_with_all_44_networks_up_to_three_quarters(tmp_path):
     study = search(request(tmp_path, space="width", trials=100))
-    assert sum(isinstance(t.outcome, Finished) and t.latency.latency_ms <= study.fact("budget_ms")
+    assert sum(isinstance(t.outcome, Finished) and t.latency.latency_ms <= study.limits.latency_ms
                for t in study.trials()) == 44  # fmt: skip
 
 
 def test_an_impossible_budget_ends_the_search_without_a_verdict(tmp_path):
     study = search(request(tmp_path, latency_budget="0.5ms"))
-    assert study.fact("ended")["why"].startswith("even the network at the low end of the space takes")
+    assert study.fact("ended").why.startswith("even the network at the low end of the space takes")
     assert summarise(study).verdict is None
     assert len(candidates(study)) == 1
 
@@ -227,7 +227,7 @@ def test_an_impossible_budget_ends_the_search_without_a_verdict(tmp_path):
 def test_parameters_can_be_limited(tmp_path):
     study = search(request(tmp_path, max_params=1_000_000))
     assert all(t.params <= 1_000_000 for t in candidates(study) if isinstance(t.outcome, Finished))
-    trained = [t.baseline for t in study.trials() if t.baseline and isinstance(t.outcome, Finished)]
+    trained = [t.published for t in study.trials() if t.published and isinstance(t.outcome, Finished)]
     assert trained == ["mobilevitv2-0.5"]  # has 1.1 million: the first beyond
 
 
@@ -238,8 +238,8 @@ def test_failed_trainings_are_recorded_and_five_in_a_row_end_the_run(tmp_path):
     study = open_study(request(tmp_path).folder)
     failed = [t for t in study.trials() if isinstance(t.outcome, Failed)]
     assert {t.outcome.reason for t in failed} == {"training"}
-    assert sum(t.baseline is None for t in failed) == 10
-    assert search(request(tmp_path)).fact("ended")["why"] == "the candidates asked for (4) are trained"
+    assert sum(t.published is None for t in failed) == 10
+    assert search(request(tmp_path)).fact("ended").why == "the candidates asked for (4) are trained"
 
 
 def test_the_hours_can_be_limited(tmp_path):
@@ -252,9 +252,9 @@ def test_widths_that_the_space_cannot_express_are_kept_beside_the_trials(tmp_pat
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path)))
-    assert all(t.baseline is None for t in study.trials())
-    assert [t.baseline for t in study.outside()][:2] == ["mobilevitv2-0.5", "mobilevitv2-0.75"]
-    assert summarise(study).verdict.published.trial.baseline == "mobilevitv2-0.75"
+    assert all(t.published is None for t in study.trials())
+    assert [t.published for t in study.outside()][:2] == ["mobilevitv2-0.5", "mobilevitv2-0.75"]
+    assert summarise(study).verdict.published.trial.published == "mobilevitv2-0.75"
 
 
 def test_the_scratch_folder_is_gone_afterwards(tmp_path):

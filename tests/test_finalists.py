@@ -8,7 +8,7 @@ import pytest
 from fakes import FormulaProxy, finished, macs_device, request, trial
 from mvit2_search.analysis.finalists import bracket, choose_candidates
 from mvit2_search.analysis.verdict import Confirmed, confirmation_progress, confirmations, judge, still_racing
-from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Score
+from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
@@ -58,9 +58,9 @@ def test_the_most_accurate_are_chosen_and_of_equal_ones_the_fastest():
 def test_only_trained_candidates_within_the_limits_are_finalists():
     trials = [
         trial(1, finished(90, 21)),
-        trial(2, finished(80, 12), baseline="mobilevitv2-0.5"),
+        trial(2, finished(80, 12), role=Published("mobilevitv2-0.5")),
         trial(3, finished(80, 12), repeats=1),
-        trial(4, Infeasible(latency=finished(80, 30.0).latency)),
+        trial(4, Infeasible(latencies={"host": finished(80, 30.0).latency})),
         trial(5, finished(79, 12)),
     ]
     assert chosen(trials) == [5]
@@ -76,11 +76,13 @@ def test_the_choice_is_the_same_each_time_and_in_any_order():
 
 def test_widths_outside_of_the_space_are_in_the_bracket_too():
     names = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0")
-    outside = [trial(-1, finished(70, ms), baseline=name) for name, ms in zip(names, (5, 15, 25), strict=True)]
-    assert [t.baseline for t in bracket([trial(1), *outside], LIMITS)] == list(names[1:])
+    outside = [
+        trial(None, finished(70, ms), role=Published(name)) for name, ms in zip(names, (5, 15, 25), strict=True)
+    ]
+    assert [t.published for t in bracket([trial(1), *outside], LIMITS)] == list(names[1:])
 
 
-WIDTH = trial(0, finished(80, 15), baseline="mobilevitv2-0.5")
+WIDTH = trial(0, finished(80, 15), role=Published("mobilevitv2-0.5"))
 TRIALS = [WIDTH, *(trial(i, finished(80, 16 - i)) for i in (1, 2, 3))]
 
 
@@ -112,7 +114,7 @@ def test_what_is_out_stays_out_whatever_the_others_do_later():
 
 def test_what_is_out_is_neither_best_nor_the_fastest_although_it_is_fast():
     rows = scores(0, 70, 71.1, 70), scores(1, 80, 81, 80.1), scores(2, 80.1, 81.1, 80), scores(3, 75, 76.1)
-    found = judge(TRIALS, [], [score for row in rows for score in row], LIMITS, images=10**9)
+    found = judge(TRIALS, [score for row in rows for score in row], LIMITS, images=10**9)
     assert found.best.trial.number in (1, 2)
     assert found.fastest.trial.number == 2  # faster than 1; 3 is faster still, but out
     assert found.gain.compared == 3
@@ -150,7 +152,7 @@ def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_
     seeds = {}
     for score in study.scores():
         seeds.setdefault(score.subject, []).append(score.seed - 1000)
-    candidates = {t.arch.key for t in study.trials() if t.baseline is None}
+    candidates = {t.arch.key for t in study.trials() if t.published is None}
     counts = sorted(len(done) for key, done in seeds.items() if key in candidates)
     assert counts[-1] == 4
     assert set(counts[:-1]) == {2}
@@ -178,13 +180,6 @@ def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
     assert study.plan() == whole.plan()
 
 
-def test_a_choice_that_an_early_version_kept_counts_until_it_is_made_anew():
-    early = ConfirmationPlan.from_json({"trials": 11, "keys": ["a", "b"]})
-    assert early == ConfirmationPlan(keys=("a", "b"))
-    whole = ConfirmationPlan(keys=("a",), widths=("w",), seeds=(1000, 1001), candidates=4)
-    assert ConfirmationPlan.from_json(whole.to_json()) == whole
-
-
 def test_the_progress_counts_what_is_out_of_the_race_no_further_and_failures_as_done():
     """Four networks and three seeds; number 3 is out after two, and one training of the width failed."""
     rows = [*scores(0, 70, 71.1), *scores(1, 80, 81), *scores(2, 80.1, 81.1), *scores(3, 60, 61)]
@@ -204,16 +199,16 @@ def test_candidates_that_are_no_finalists_are_neither_compared_nor_best():
         *scores(3, 90, 91, 90.5),
     ]
     keys = [t.arch.key for t in TRIALS[1:3]]
-    found = judge(TRIALS, [], rows, LIMITS, images=10**9, finalists=keys)
+    found = judge(TRIALS, rows, LIMITS, images=10**9, finalists=keys)
     assert found.best.trial.number in (1, 2)
     assert found.gain.compared == 2
-    assert found == judge(TRIALS[:3], [], rows, LIMITS, images=10**9)
+    assert found == judge(TRIALS[:3], rows, LIMITS, images=10**9)
 
 
 def test_who_trains_with_a_seed_is_decided_by_the_seeds_before_it_and_by_finalists_alone():
     """Whenever the round is looked at: by the first one's score of seed 2, the second would be out."""
     trials = [trial(i, finished(80, 10)) for i in (1, 2, 3)]
-    width = trial(4, finished(75, 10), baseline="mobilevitv2-0.5")
+    width = trial(4, finished(75, 10), role=Published("mobilevitv2-0.5"))
     table = [[80, 81, 80.5], [79.7, 80.8], [99, 99], [70, 71, 70.5]]  # the third one is no finalist any more
     rows = [
         Score(subject=t.arch.key, seed=seed, result=float(pct))
@@ -224,7 +219,7 @@ def test_who_trains_with_a_seed_is_decided_by_the_seeds_before_it_and_by_finalis
         scores=lambda: rows,
         outside=list,
         limits=LIMITS,
-        fact=lambda name: {"data": {"confirmation": 10**9}},
+        inputs=SimpleNamespace(data=SimpleNamespace(confirmation=10**9)),
     )
     keys = tuple(t.arch.key for t in trials[:2])
     plan = ConfirmationPlan(keys=keys, widths=(width.arch.key,), seeds=(0, 1, 2, 3), candidates=3)

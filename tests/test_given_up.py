@@ -195,7 +195,7 @@ def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     told = CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "test")]).output
     assert "tried" not in told
     study = open_study(tmp_path / "results" / "test")
-    found = [t for t in study.trials() if t.baseline == "mobilevitv2-0.75"]
+    found = [t for t in study.trials() if t.published == "mobilevitv2-0.75"]
     assert [type(t.outcome) for t in found] == [Failed, Failed, Finished]
 
 

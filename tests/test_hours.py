@@ -129,11 +129,11 @@ def test_a_run_in_parts_confirms_four_candidates_at_most(tmp_path):
         study = search(request(tmp_path, trials=trials))
         summary = summarise(study)
         subjects |= {score.subject for score in study.scores()}
-        confirmed = [c for c in summary.confirmed if c.trial.baseline is None]
+        confirmed = [c for c in summary.confirmed if c.trial.published is None]
         assert 1 <= len(confirmed) <= 4
         assert summary.verdict.gain.compared == len(confirmed)
         assert {c.trial.arch.key for c in confirmed} == set(study.plan().keys)
-    widths = {c.trial.arch.key for c in summary.confirmed if c.trial.baseline}
+    widths = {c.trial.arch.key for c in summary.confirmed if c.trial.published}
     assert len(subjects - widths) > 4
 
 

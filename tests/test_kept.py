@@ -12,7 +12,9 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
 from mvit2_search.records import AboutMixer, AboutNetwork, Kept, Samples
+from mvit2_search.records.codec import from_json, to_json
 from mvit2_search.store.measurements import Measurements
+from summaries import PASSPORT
 
 NETWORK = AboutNetwork(arch=ArchConfig.mobilevitv2(0.5), num_classes=1000, formulation="rank5")
 MIXER = AboutMixer(mixer="linformer", tokens=1024, channels=512)
@@ -29,11 +31,11 @@ def write(folder, name, row):
     (folder / f"{name}.json").write_text(json.dumps(row))
 
 
-@pytest.mark.parametrize("about", [NETWORK, MIXER, None], ids=["network", "mixer", "not said"])
+@pytest.mark.parametrize("about", [NETWORK, MIXER], ids=["network", "mixer"])
 def test_what_is_written_is_read(tmp_path, about):
     Measurements(tmp_path).put(kept(about))
     assert Measurements(tmp_path).get("a") == kept(about)
-    assert Kept.from_json(json.loads(json.dumps(kept(about).to_json()))) == kept(about)
+    assert from_json(json.loads(json.dumps(to_json(kept(about)))), Kept) == kept(about)
 
 
 def test_whole_networks_are_listed_by_file_name_as_multiples_of_what_the_reference_takes(tmp_path):
@@ -42,27 +44,19 @@ def test_whole_networks_are_listed_by_file_name_as_multiples_of_what_the_referen
         folder.put(kept(name=name, latency_ms=ms))
     folder.put(kept(MIXER, name="c"))
     assert [(about, one.latency_ms) for about, one in folder.networks()] == [(NETWORK, 3.0), (NETWORK, 7.0)]
-    write(tmp_path, "reference", {"known": KNOWN | {"reference_ms": 20.0}})
+    write(tmp_path, "reference", reference(reference_ms=20.0))
+    (tmp_path / "._mixer.json").write_bytes(b"\x00\x05\x16\x07\xff")  # of another program
+    (tmp_path / ".mixer.json.17.tmp").write_text("{")
     assert [one.latency_ms for _, one in folder.networks()] == [6.0, 14.0]
     assert Measurements(tmp_path / "nowhere").networks() == []
 
 
-def test_files_of_earlier_versions_and_of_other_programs_disturb_nobody(tmp_path):
-    old = asdict(measurement())
-    for name in ("unit", "visits", "set_aside", "placement"):
-        del old[name]
-    write(tmp_path, "oldest", {"measurement": old, "samples": asdict(VISIT)})
-    write(tmp_path, "mixer", {"measurement": asdict(measurement()), "about": None, "visits": []})
-    write(tmp_path, "reference", {"reference_ms": 10.0, "passport": {}, "samples": {}})
-    (tmp_path / "._mixer.json").write_bytes(b"\x00\x05\x16\x07\xff")
-    (tmp_path / ".mixer.json.17.tmp").write_text("{")
-    folder = Measurements(tmp_path)
-    assert folder.networks() == []
-    assert folder.get("oldest").measurement.visits == 1
+def reference(**changes):
+    return {"known": KNOWN | changes, "passport": asdict(PASSPORT), "visits": []}
 
 
 def edited(**changes):
-    row = kept().to_json()
+    row = to_json(kept())
     return row | {"measurement": row["measurement"] | changes}
 
 
@@ -73,11 +67,12 @@ def edited(**changes):
         3,
         {},
         {"measurement": {"flags": []}},
-        kept().to_json() | {"about": 3},
-        kept().to_json() | {"about": {}},
-        kept().to_json() | {"about": {"arch": {}, "num_classes": 10, "formulation": "rank5"}},
-        kept().to_json() | {"about": {"mixer": "linformer"}},
-        kept().to_json() | {"visits": [{"candidate_ms": 3}]},
+        to_json(kept()) | {"about": 3},
+        to_json(kept()) | {"about": {}},
+        to_json(kept())
+        | {"about": {"kind": "aboutnetwork", "arch": {}, "num_classes": 10, "formulation": "rank5"}},
+        to_json(kept()) | {"about": {"kind": "aboutmixer", "mixer": "linformer"}},
+        to_json(kept()) | {"visits": [{"candidate_ms": 3}]},
         edited(latency_ms="7.0"),
         edited(latency_ms=float("nan")),
         edited(latency_ms=-1.0),
@@ -89,7 +84,7 @@ def edited(**changes):
         edited(low_ms=7.5),
         edited(high_ms=6.5),
         *(
-            kept().to_json() | {"about": NETWORK.to_json() | {"num_classes": classes}}
+            to_json(kept()) | {"about": to_json(NETWORK) | {"num_classes": classes, "kind": "aboutnetwork"}}
             for classes in ("x", 0, 2.0, True)
         ),
     ],
@@ -113,7 +108,7 @@ def test_so_are_lists_in_lists_without_end(tmp_path):
     [{"reference_ms": 10**400}, {"reference_ms": 0.0}, {"unit": 0}, {"reference_ms": "1"}, {"scatter": 3}],
 )
 def test_so_is_a_reference(tmp_path, changes):
-    write(tmp_path, "reference", {"known": KNOWN | changes})
+    write(tmp_path, "reference", reference(**changes))
     for read in (Measurements(tmp_path).networks, Measurements(tmp_path).reference):
         with pytest.raises(StorageError, match=r"reference\.json: cannot be read .* delete it to measure again"):
             read()

@@ -16,6 +16,7 @@ from mvit2_search.measure.meter import Meter
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import AboutMixer, Measurement
+from mvit2_search.records.codec import from_json
 
 CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")
 TRUTH_MS = {"candidate": 30.0, "reference": 10.0}
@@ -267,7 +268,7 @@ def test_a_measurement_is_kept_with_its_samples_and_what_it_is_of(tmp_path):
     assert device.passes == made
     saved = json.loads(meter.path(CANDIDATE.sha256).read_text())
     assert sum(len(visit["candidate_ms"]) for visit in saved["visits"]) == first.pairs
-    assert Measurement.from_json(saved["measurement"]) == first
+    assert from_json(saved["measurement"], Measurement) == first
     assert saved["about"] == asdict(mixer)
 
 
@@ -323,17 +324,6 @@ def test_a_damaged_reference_is_named(tmp_path, text):
     meter.path(CANDIDATE.sha256).with_name("reference.json").write_text(text)
     with pytest.raises(StorageError, match=r"reference.json: cannot be read .* delete it"):
         known(scripted(noise(1)), tmp_path)
-
-
-def test_measurements_from_before_visits_still_load():
-    old = {
-        "artifact_sha256": "a", "passport": "b", "latency_ms": 3.0, "low_ms": 2.9, "high_ms": 3.1, "p10_ms": 2.8,
-        "p90_ms": 3.2, "pairs": 20, "reference_ms": 1.0, "reference_now_ms": 1.0, "load_ms": 5.0,
-        "measured_at": "2026-01-01T00:00:00+00:00", "flags": ["slow"],
-    }  # fmt: skip
-    read = Measurement.from_json(old)
-    assert (read.latency_ms, read.visits, read.unit, read.set_aside) == (3.0, 1, 1, 0)
-    assert (read.placement, read.flags) == ((), ("slow",))
 
 
 @pytest.mark.parametrize(

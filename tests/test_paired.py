@@ -8,7 +8,7 @@ import pytest
 from fakes import finished, trial
 from mvit2_search.analysis.paired import MANY_SEEDS, Difference, levels_pct, paired_difference, seed_spread
 from mvit2_search.analysis.verdict import judge
-from mvit2_search.records import Limits, Score
+from mvit2_search.records import Limits, Published, Score
 
 MANY = 10**9  # images: the choice of images adds nothing
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -139,7 +139,7 @@ def test_the_bootstrap_is_the_same_each_time_and_not_symmetric_for_skewed_differ
 
 def gains(cases, seeds, candidates, *, widths_spread=1.0):
     """Gains of the best of equal candidates over an equal published width, and what they would be uncorrected."""
-    trials = [trial(0, finished(80, 10), baseline="mobilevitv2-0.75")]
+    trials = [trial(0, finished(80, 10), role=Published("mobilevitv2-0.75"))]
     trials += [trial(i, finished(80, 10)) for i in range(1, candidates + 1)]
     for case in range(cases):
         rng = np.random.default_rng(case)
@@ -150,7 +150,7 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
             for i, t in enumerate(trials)
             for s in range(seeds)
         ]
-        found = judge(trials, [], scores, LIMITS, images=MANY)
+        found = judge(trials, scores, LIMITS, images=MANY)
         table = [{1000 + s: pct for s, pct in enumerate(row)} for row in accuracy]
         others = table[1 : found.searched.trial.number] + table[found.searched.trial.number + 1 :]
         yield (

@@ -17,12 +17,12 @@ from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
-from mvit2_search.records import Infeasible
+from mvit2_search.records import Infeasible, Published
 from mvit2_search.report.figures import confirmation_figure, curves_figure, front_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.tables import trials_frame
 from mvit2_search.store import create_study, open_study
-from summaries import BEST, TRIALS, WIDTH, summary
+from summaries import BEST, TRIALS, WIDTH, inputs, summary
 
 
 def test_every_trial_is_one_row():
@@ -71,7 +71,7 @@ def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path)))
     frame = trials_frame(read_study(study.folder))
-    assert frame[(frame.trial == -1) & (frame.baseline == "mobilevitv2-0.5")].on_front.all()
+    assert frame[(frame.trial == -1) & (frame.published == "mobilevitv2-0.5")].on_front.all()
 
 
 def test_the_figure_shows_the_tables_and_nothing_else():
@@ -142,12 +142,12 @@ def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():
 
 LARGE = [
     *(trial(i, finished(40 + i / 10, 1 + i), arch=TRIALS[0].arch) for i in range(22)),  # the front
-    trial(22, finished(30, 5), baseline="mobilevitv2-0.5"),
-    trial(23, Infeasible(latency=measurement(60)), baseline="mobilevitv2-1.5"),
+    trial(22, finished(30, 5), role=Published("mobilevitv2-0.5")),
+    trial(23, Infeasible(latencies={"host": measurement(60)}), role=Published("mobilevitv2-1.5")),
     trial(24, finished(41, 30), arch=TRIALS[3].arch),  # confirmed
     *(trial(i, finished(50 + i / 1000, 40), arch=TRIALS[0].arch) for i in range(25, 2025)),
 ]
-LARGE_OUTSIDE = [trial(-1, finished(20, 5), baseline="mobilevitv2-2.0", arch=TRIALS[0].arch)]
+LARGE_OUTSIDE = [trial(-1, finished(20, 5), role=Published("mobilevitv2-2.0"), arch=TRIALS[0].arch)]
 
 
 def rows_of(html):
@@ -181,7 +181,7 @@ def test_curves_of_a_large_study_keep_the_front():
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[3:4], TRIALS[5:6], []])
 @pytest.mark.parametrize("lost", [[], [7]])
 def test_what_is_not_known_is_an_empty_cell(confirmed, trials, lost):
-    unset = {**summary().inputs, "max_params": None}
+    unset = inputs(max_params=None)
     html = report_html(
         summary(trials=trials, front=[], confirmed=confirmed, verdict=None, lost=lost, inputs=unset)
     )
@@ -220,7 +220,7 @@ def test_the_exported_yaml_is_the_best_with_the_stated_parameters(study):
 
 
 def test_any_trial_can_be_exported_and_another_is_an_error(study):
-    assert export_architecture(study, 0).trial.baseline == "mobilevitv2-0.5"
+    assert export_architecture(study, 0).trial.published == "mobilevitv2-0.5"
     with pytest.raises(SpecError, match="has no trial 99; the last is"):
         export_architecture(study, 99)
 
@@ -242,19 +242,19 @@ def test_refreshing_writes_every_input(study):
     import yaml
 
     refresh(open_study(study))
-    inputs = yaml.safe_load((study / "study.yaml").read_text())
-    assert inputs["inputs"]["data"]["classes"] == ["blue", "red"]
-    assert inputs["passport"]["device"] == "a script, not a device"
-    assert inputs["budget_ms"] == open_study(study).fact("budget_ms")
-    assert {"torch", "optuna", "onnxruntime"} <= inputs["versions"].keys()
+    told = yaml.safe_load((study / "study.yaml").read_text())
+    assert told["inputs"]["data"]["classes"] == ["blue", "red"]
+    assert told["devices"]["host"]["passport"]["device"] == "a script, not a device"
+    assert told["devices"]["host"]["budget_ms"] == open_study(study).limits.latency_ms
+    assert {"torch", "optuna", "onnxruntime"} <= told["versions"].keys()
 
 
 def test_a_width_outside_of_the_space_has_a_name_and_no_number_in_the_status():
-    wide = trial(-1, finished(70, 9), baseline="mobilevitv2-0.5", arch=published("mobilevitv2-0.5"))
+    wide = trial(None, finished(70, 9), role=Published("mobilevitv2-0.5"), arch=published("mobilevitv2-0.5"))
     one = Confirmed(trial=wide, accuracy_pct={1000: 71.0, 1001: 72.0})
     verdict = Verdict(best=one, searched=BEST, fastest=one, published=one, gain=None)
     told = _status_json(summary(outside=[wide], front=[wide, TRIALS[3]], confirmed=[one, BEST], verdict=verdict))
     assert told["front"] == ["mobilevitv2-0.5", 3]
     assert [told[name]["trial"] for name in ("best", "export", "published", "fastest")] == [None] * 4
-    assert told["best"]["baseline"] == "mobilevitv2-0.5"
+    assert told["best"]["published"] == "mobilevitv2-0.5"
     assert told["searched"]["trial"] == BEST.trial.number

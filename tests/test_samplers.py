@@ -27,10 +27,11 @@ def network(arch):
 def test_a_stopped_training_would_have_gained_what_others_did():
     curves = [(60.0, 70.0, 80.0), (50.0, 66.0, 84.0)]
     trials = [
-        trial_of(i, outcome=replace(finished(curve[-1], 10.0), curve_pct=curve)) for i, curve in enumerate(curves)
+        trial_of(i, outcome=replace(finished(curve[-1], 10.0), curve=curve)) for i, curve in enumerate(curves)
     ]
     stopped = [
-        Stopped(curve_pct=(55.0, pct), latency=measurement(ms)) for pct, ms in ((62, 10), (75, 11), (75, 9))
+        Stopped(curve=(55.0, pct), latencies={"host": measurement(ms)})
+        for pct, ms in ((62, 10), (75, 11), (75, 9))
     ]
     trials += [trial_of(2 + i, outcome=outcome) for i, outcome in enumerate(stopped)]
     # 10 and 18 points on average, but not more than the best that is as fast, if any is
@@ -120,7 +121,7 @@ def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard
     for name, device in (("exact", macs_device()), ("scattered", scattered_device())):
         asked = request(tmp_path / name, data=str(tmp_path / "images"), trials=18)
         study = search(asked, device=device)
-        proposed = [t for t in study.trials() if t.baseline is None]
+        proposed = [t for t in study.trials() if t.published is None]
         assert len({t.arch.key for t in proposed}) == len(proposed)
         (folder,) = (asked.results / ".latencies").iterdir()
         timed = {about.arch.key for about, _ in Measurements(folder).networks()}
@@ -131,7 +132,7 @@ def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard
 
 
 def proposed(study):
-    return [t.arch.key for t in study.trials() if t.baseline is None]
+    return [t.arch.key for t in study.trials() if t.published is None]
 
 
 @pytest.mark.slow

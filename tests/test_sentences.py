@@ -7,7 +7,7 @@ import pytest
 from fakes import finished, trial
 from mvit2_search.analysis.paired import Difference
 from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed, Verdict
-from mvit2_search.records import MOST_TRIES, Failed, Score, device_sentence
+from mvit2_search.records import MOST_TRIES, Failed, Published, Score, device_sentence
 from mvit2_search.report.sentences import budget_sentence, verdict_sentences
 from summaries import BEST, PASSPORT, TRIALS, WIDTH, summary
 
@@ -102,8 +102,8 @@ def test_a_published_width_that_is_best_is_called_so():
 
 
 ALONE = Verdict(best=BEST, searched=BEST, fastest=BEST, published=None, gain=None)
-UNTRAINED = trial(1, Failed(reason="training", message="out of memory"), baseline="mobilevitv2-0.75")
-UNTIMED = trial(1, Failed(reason="measurement", message="too large"), baseline="mobilevitv2-0.75")
+UNTRAINED = trial(1, Failed(reason="training", message="out of memory"), role=Published("mobilevitv2-0.75"))
+UNTIMED = trial(1, Failed(reason="measurement", message="too large"), role=Published("mobilevitv2-0.75"))
 
 
 @pytest.mark.parametrize(

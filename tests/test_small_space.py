@@ -38,7 +38,7 @@ def test_all_its_networks_are_tried(tmp_path, monkeypatch, settings, networks, d
     study = open_study(tmp_path / "results" / "one")
     keys = {trial.arch.key for trial in study.trials()}
     assert len(keys) == networks
-    assert "every network of the space that may fit the budget has been tried" in study.fact("ended")["why"]
+    assert "every network of the space that may fit the budget has been tried" in study.fact("ended").why
 
 
 @pytest.mark.parametrize(("ratios", "refused"), [("[1.0, 7.0, 8.0]", "2 of 3"), ("[8.0]", "1 of 1")])

@@ -15,6 +15,7 @@ from forks import in_fork
 from mvit2_search.analysis import finalists
 from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
+from mvit2_search.records import Published
 from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
 from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
@@ -169,7 +170,7 @@ def test_what_is_no_study_is_still_none(tmp_path):
 def test_the_time_left_by_hand():
     """Two of ten candidates took 60 and 30 s, and one over the budget 6 s: 48 s for each that is trained."""
     trials = [
-        trial(0, finished(70, 10), baseline="mobilevitv2-0.5", seconds=100.0),
+        trial(0, finished(70, 10), role=Published("mobilevitv2-0.5"), seconds=100.0),
         trial(1, finished(75, 20), seconds=60.0),
         trial(2, finished(75, 20), seconds=30.0),
         trial(3, seconds=6.0, repeats=1),
@@ -217,7 +218,7 @@ def test_what_is_trained_beside_the_trials_counts():
     """Trained random architectures are not left; a width outside of the space tells how long one takes."""
     known = {"trials": [trial(1, finished(75, 20), seconds=60.0)], "confirmed": [], "ended": None}
     controls = [trial(7, finished(70, 10), seconds=60.0), trial(8, seconds=60.0)]
-    outside = [trial(-1, finished(70, 10), baseline="mobilevitv2-0.5", seconds=120.0)]
+    outside = [trial(-1, finished(70, 10), role=Published("mobilevitv2-0.5"), seconds=120.0)]
     asked = REQUEST | {"trials": 1, "confirm_seeds": 1, "control": 5}
     left = time_left(summary(**known, controls=controls, outside=outside), asked)
     assert left.basis.startswith(

@@ -84,7 +84,7 @@ FOUR = [(1, 10, 2), (2, 20, 3), (4, 40, 7), (5, 50, 8)]
 
 
 @pytest.mark.parametrize(
-    ("curve_pct", "finished_pct", "x"),
+    ("curve", "finished_pct", "x"),
     [
         ([5], [(1, 2), (2, 3), (4, 7), (5, 8)], 5.0),
         ([5, 50], FOUR, 5.0),
@@ -94,10 +94,10 @@ FOUR = [(1, 10, 2), (2, 20, 3), (4, 40, 7), (5, 50, 8)]
         ([7, 5], [(9, 1, 2), (9, 2, 3), (9, 4, 7), (9, 5, 8)], 5.0),
     ],
 )
-def test_the_bound_is_the_textbook_prediction_bound(curve_pct, finished_pct, x):
+def test_the_bound_is_the_textbook_prediction_bound(curve, finished_pct, x):
     """By hand: x = 1, 2, 4, 5 and y = 2, 3, 7, 8 have the line 0.2 + 1.6 x, squared residuals 0.4 in all and
     squares about the mean of x 10; Student's t at 0.95 with 2 degrees of freedom is 2.919986 in every table."""
-    found = end_bound_pct(curve_pct, finished_pct, confidence=0.95)
+    found = end_bound_pct(curve, finished_pct, confidence=0.95)
     scatter = (0.2 * (1 + 1 / 4 + (x - 3) ** 2 / 10)) ** 0.5
     assert found == pytest.approx(0.2 + 1.6 * x + 2.919986 * scatter, abs=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 from fakes import FormulaProxy, macs_device, measurement, request, trial
 from mvit2_search.analysis.saving import Saving, saving
 from mvit2_search.errors import StudyConflict
-from mvit2_search.records import Finished, Infeasible, Stopped
+from mvit2_search.records import Finished, Infeasible, Published, Stopped
 from mvit2_search.report.figures import curves_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import saving_sentence
@@ -58,9 +58,9 @@ def test_a_search_stops_what_is_hopeless_and_nothing_of_the_front(tmp_path, imag
     study = search(request(tmp_path, stopping="dominance", trials=16), proxy)
     stopped = [t for t in study.trials() if isinstance(t.outcome, Stopped)]
     assert stopped
-    assert not [t for t in stopped if t.baseline]
+    assert not [t for t in stopped if t.published]
     for one in stopped:  # the epochs after it were never asked for
-        assert proxy.epochs[one.arch.key, "selection", 0] == len(one.outcome.curve_pct) < 4
+        assert proxy.epochs[one.arch.key, "selection", 0] == len(one.outcome.curve) < 4
     assert_stops_were_right(study)
     assert sum(t.is_trained_candidate for t in study.trials()) == 16
     assert summarise(study).saving.trained_epochs < summarise(study).saving.all_epochs
@@ -73,12 +73,12 @@ def assert_stops_were_right(study):
         if isinstance(one.outcome, Stopped):
             *_, last = FourEpochs().run(one.arch, range_of_classes(study), seed=0, test_on="selection")
             faster = [t for t in trained if t.latency.latency_ms <= one.latency.latency_ms]
-            assert last.accuracy_pct <= max(t.outcome.accuracy_pct for t in faster)
+            assert last.accuracy_pct <= max(t.outcome.score for t in faster)
 
 
 def range_of_classes(study):
     """As much of the data set as the formula looks at."""
-    return SimpleNamespace(classes=study.fact("inputs")["data"]["classes"])
+    return SimpleNamespace(classes=study.inputs.data.classes)
 
 
 class SmallerIsBetter(FourEpochs):
@@ -91,7 +91,7 @@ class SmallerIsBetter(FourEpochs):
 @pytest.mark.parametrize("rule", ["dominance", "halving"])
 def test_published_widths_are_trained_to_the_end_however_poor(tmp_path, images, rule):
     study = search(request(tmp_path, stopping=rule, trials=10), SmallerIsBetter())
-    assert {type(t.outcome) for t in study.trials() if t.baseline} == {Finished, Infeasible}
+    assert {type(t.outcome) for t in study.trials() if t.published} == {Finished, Infeasible}
     assert Stopped in {type(t.outcome) for t in study.trials()}
 
 
@@ -105,9 +105,9 @@ def test_none_trains_everything_to_the_end(tmp_path, images):
 def test_halving_stops_in_a_search_too(tmp_path, images):
     study = search(request(tmp_path, stopping="halving", trials=12))
     stopped = [t for t in study.trials() if isinstance(t.outcome, Stopped)]
-    assert {len(t.outcome.curve_pct) for t in stopped} <= {1, 3}
+    assert {len(t.outcome.curve) for t in stopped} <= {1, 3}
     assert stopped
-    assert not [t for t in stopped if t.baseline]
+    assert not [t for t in stopped if t.published]
 
 
 @pytest.mark.slow
@@ -143,14 +143,14 @@ def test_another_rule_is_refused_by_name(tmp_path, images):
 
 # What the study says of it
 
-STOPPED = Stopped(curve_pct=(20.0, 30.0, 33.25), latency=measurement(15.0))
-WHOLE = Finished(accuracy_pct=70.0, curve_pct=(30.0,) * 7 + (70.0,), latency=measurement(10.0))
+STOPPED = Stopped(curve=(20.0, 30.0, 33.25), latencies={"host": measurement(15.0)})
+WHOLE = Finished(score=70.0, curve=(30.0,) * 7 + (70.0,), latencies={"host": measurement(10.0)})
 
 
 def test_the_saving_counts_every_training_once():
     trials = [
-        trial(0, WHOLE, baseline="mobilevitv2-0.5"),
-        trial(1, Infeasible(latency=measurement(60))),
+        trial(0, WHOLE, role=Published("mobilevitv2-0.5")),
+        trial(1, Infeasible(latencies={"host": measurement(60)})),
         trial(2, STOPPED),
         trial(3, STOPPED, repeats=2),
     ]
@@ -164,7 +164,7 @@ def test_the_report_says_what_was_stopped_and_where(tmp_path, images):
     study = search(request(tmp_path, stopping="dominance", trials=16))
     summary = summarise(study)
     one = next(t for t in summary.trials if isinstance(t.outcome, Stopped))
-    label = f"stopped after epoch {len(one.outcome.curve_pct)} of 4"
+    label = f"stopped after epoch {len(one.outcome.curve)} of 4"
     frame = trials_frame(summary).set_index("trial")
     assert frame.loc[one.number, "reason"] == label
     assert np.isnan(frame.loc[one.number, "accuracy_pct"])
@@ -184,7 +184,7 @@ def test_the_curves_of_a_report_mark_the_ends(tmp_path, images):
     summary = summarise(search(request(tmp_path, stopping="dominance", trials=16)))
     figure = curves_figure(summary)
     traces = {trace.name: trace for trace in figure.data}
-    stopped = [t.outcome.curve_pct for t in summary.trials if isinstance(t.outcome, Stopped)]
+    stopped = [t.outcome.curve for t in summary.trials if isinstance(t.outcome, Stopped)]
     assert traces["stopped early"].marker.symbol == "x"
     assert [y for y in traces["stopped early"].y if y is not None] == [pct for one in stopped for pct in one]
     assert sum(map(bool, traces["stopped early"].marker.size)) == len(stopped)

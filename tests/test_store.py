@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from fakes import OUTCOMES, trial
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError, StudyConflict
-from mvit2_search.records import Failed, Finished, Infeasible, Prediction, Score, Stopped, Trial
+from mvit2_search.records import Failed, Finished, Infeasible, Prediction, Published, Score, Stopped, Trial
+from mvit2_search.records.codec import from_json, to_json
 from mvit2_search.store import create_study, database_path, driver_lock, find_holder, lock_path, open_study
 
 AXES = {"width": FloatDistribution(0.5, 2.0)}
@@ -29,8 +30,8 @@ STATES = {
 PREDICTED = Prediction(latency_ms=3.4, low_ms=3.0, high_ms=3.9, predictor="a formula")
 ALL = [
     *OUTCOMES,
-    Stopped(curve_pct=(20.0, 30.0), latency=OUTCOMES[1].latency),
-    Infeasible(latency=PREDICTED),
+    Stopped(curve=(20.0, 30.0), latencies={"host": OUTCOMES[1].latency}),
+    Infeasible(latencies={"host": PREDICTED}),
 ]
 
 
@@ -50,16 +51,17 @@ def optuna_study(study):
 
 @pytest.mark.parametrize("outcome", ALL, ids=lambda o: type(o).__name__)
 def test_a_trial_comes_back_as_it_was(study, outcome):
-    told = trial(ask(study).number, outcome, baseline="mobilevitv2-0.5")
+    told = trial(ask(study).number, outcome, role=Published("mobilevitv2-0.5"))
     study.tell(told, violations={})
     assert study.trials() == open_study(study.folder).trials() == [told]
-    assert Trial.from_json(json.loads(json.dumps(told.to_json()))) == told
+    assert from_json(json.loads(json.dumps(to_json(told))), Trial) == told
     assert optuna_study(study).trials[0].state == STATES[type(outcome)]
 
 
 def test_a_record_names_a_prediction_so():
-    rows = [trial(0, Infeasible(latency=one)).to_json()["outcome"] for one in (PREDICTED, OUTCOMES[1].latency)]
-    assert [set(row) for row in rows] == [{"kind", "prediction"}, {"kind", "measurement"}]
+    rows = [to_json(trial(0, Infeasible(latencies={"host": one}))) for one in (PREDICTED, OUTCOMES[1].latency)]
+    kinds = [row["outcome"]["latencies"]["host"]["kind"] for row in rows]
+    assert kinds == ["prediction", "measurement"]
 
 
 def test_optuna_sees_values_and_constraints(study):
@@ -77,7 +79,7 @@ def test_an_open_trial_with_a_record_gets_its_outcome(study):
     told = trial(number, OUTCOMES[0])
     storage = study._storage
     storage.set_trial_user_attr(
-        storage.get_trial_id_from_study_id_trial_number(1, number), "record", told.to_json()
+        storage.get_trial_id_from_study_id_trial_number(1, number), "record", to_json(told)
     )
     assert study.trials() == []
     assert create_study(study.folder).unfinished() == []
@@ -123,12 +125,12 @@ def test_any_path_will_do(tmp_path, name):
     assert sorted(p.name for p in tmp_path.iterdir()) == [name]
 
 
-def test_a_retried_baseline_is_still_one(study):
-    study.queue_baseline("mobilevitv2-0.5", {"width": 0.5})
+def test_a_retried_width_is_still_one(study):
+    study.queue_published("mobilevitv2-0.5", {"width": 0.5})
     first = ask(study)
     study.tell(trial(first.number, Failed(reason="interrupted", message="")), violations={})
     study.queue_again(first.number)
-    assert ask(study).baseline == first.baseline == "mobilevitv2-0.5"
+    assert ask(study).role == first.role == Published("mobilevitv2-0.5")
 
 
 def test_an_abandoned_trial_is_lost_and_leaves_no_record(study):
@@ -139,11 +141,11 @@ def test_an_abandoned_trial_is_lost_and_leaves_no_record(study):
 
 
 def test_facts_scores_and_widths_outside_come_back(study):
-    outside = trial(-1, baseline="mobilevitv2-0.5", arch=trial(0).arch)
+    outside = trial(-1, role=Published("mobilevitv2-0.5"), arch=trial(0).arch)
     score = Score(subject="abc", seed=1, result=70.5)
     failed = Score(subject="abc", seed=2, result=Failed(reason="training", message="why"))
     study.set_fact("reference_ms", 12.5)
-    study.add_outside(outside)
+    study.add_beside(outside)
     for one in (score, failed):
         study.add_score(one)
     reader = open_study(study.folder)
@@ -273,5 +275,5 @@ def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
 
 def test_a_study_of_another_schema_is_refused(study):
     study.set_fact("schema", 99)
-    with pytest.raises(StorageError, match="records of schema 99, this version reads 1"):
+    with pytest.raises(StorageError, match="records of schema 99, this version reads 2"):
         open_study(study.folder)

@@ -16,7 +16,7 @@ from mvit2_search.analysis.paired import levels_pct, paired_difference, sampling
 from mvit2_search.analysis.pareto import front_mask
 from mvit2_search.analysis.verdict import Confirmed, front, judge, still_racing
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records import Failed, Finished, Infeasible, Limits, Score
+from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Score
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
@@ -93,8 +93,8 @@ def test_the_sampling_error_is_that_of_a_share():
 
 def widths(*latencies):
     names = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv2-1.25")
-    rows = [trial(i, finished(70 + i, ms), baseline=names[i]) for i, ms in enumerate(latencies)]
-    return [*rows, trial(4, Infeasible(latency=measurement(60)), baseline="mobilevitv2-2.0")]
+    rows = [trial(i, finished(70 + i, ms), role=Published(names[i])) for i, ms in enumerate(latencies)]
+    return [*rows, trial(4, Infeasible(latencies={"host": measurement(60)}), role=Published("mobilevitv2-2.0"))]
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ TRIALS = [*widths(5, 15, 25), trial(5, finished(80, 12)), trial(6, finished(79, 
 
 
 def verdict(trials, *confirmed):
-    return judge(trials, [], [score for group in confirmed for score in group], LIMITS, images=MANY)
+    return judge(trials, [score for group in confirmed for score in group], LIMITS, images=MANY)
 
 
 def test_the_gain_is_of_the_best_candidate_over_the_published_width():
     found = verdict(TRIALS, scores(5, 80, 81, 82), scores(6, 70, 71, 72), scores(1, 78, 79.5, 80))
     assert found.best.trial.number == found.searched.trial.number == 5
-    assert found.published.trial.baseline == "mobilevitv2-0.75"
+    assert found.published.trial.published == "mobilevitv2-0.75"
     assert found.gain.mean == pytest.approx(11 / 6)
     assert found.gain.distinguishable
     assert found.fastest is found.best
@@ -143,7 +143,7 @@ def test_what_the_fastest_costs_is_hardly_too_high_where_all_are_equal_and_never
     leads = []
     for _ in range(150):
         rows = [Score(subject=t.arch.key, seed=k, result=80 + rng.normal(0, 0.7)) for t in known for k in range(3)]
-        leads.append(judge(equal, [], rows, LIMITS, images=5000).lead)
+        leads.append(judge(equal, rows, LIMITS, images=5000).lead)
     shown = [lead for lead in leads if lead]
     assert all(lead.low <= lead.estimate <= lead.high for lead in shown)
     assert np.mean([lead.mean for lead in shown]) > 0.4
@@ -154,7 +154,7 @@ def test_what_the_fastest_costs_is_hardly_too_high_where_all_are_equal_and_never
 def test_a_published_width_can_be_the_best_and_the_gain_negative():
     slow = [*TRIALS[:-2], trial(5, finished(80, 18))]
     found = verdict(slow, scores(5, 80, 81, 82), scores(1, 85, 86, 87))
-    assert found.best.trial.baseline == found.fastest.trial.baseline == "mobilevitv2-0.75"
+    assert found.best.trial.published == found.fastest.trial.published == "mobilevitv2-0.75"
     assert found.searched.trial.number == 5
     assert found.gain.mean == found.gain.estimate == -5
 
@@ -195,10 +195,13 @@ def test_scores_without_any_common_seed_are_compared_by_their_means():
     failed = [replace(s, result=Failed(reason="training", message="")) for s in scores(5, 0, 0, 0)]
     late = scores(1, 0, 0, 85)[2:]
     found = verdict(TRIALS, scores(5, 80, 80), failed[2:], late)
-    assert found.best.trial.baseline == "mobilevitv2-0.75"
+    assert found.best.trial.published == "mobilevitv2-0.75"
 
 
-WIDTH, BEYOND = trial(0, finished(80, 15), baseline="mobilevitv2-0.5"), trial(4, finished(80, 25), baseline="x")
+WIDTH, BEYOND = (
+    trial(0, finished(80, 15), role=Published("mobilevitv2-0.5")),
+    trial(4, finished(80, 25), role=Published("x")),
+)
 FIVE = [WIDTH, *(trial(i, finished(80, 16 - i)) for i in (1, 2, 3)), BEYOND]
 
 
@@ -210,7 +213,7 @@ def judged(rows, trials=FIVE, *, limits=LIMITS, images=MANY):
         for t, row in zip(trials, rows, strict=False)
         for i, pct in enumerate(row)
     ]
-    return judge(trials, [], found, limits, images=images)
+    return judge(trials, found, limits, images=images)
 
 
 def test_the_choice_is_among_all_candidates_by_their_levels_and_with_the_spread_of_all():
@@ -235,14 +238,14 @@ def test_the_best_goes_by_the_level_and_not_by_the_mean():
 
 
 def test_of_two_widths_within_the_budget_the_larger_is_compared_with_though_less_accurate():
-    smaller = trial(8, finished(80, 9), baseline="mobilevitv2-0.25x")
+    smaller = trial(8, finished(80, 9), role=Published("mobilevitv2-0.25x"))
     rows = [[82, 82.2, 82], [80, 80.3, 80.1], [83, 83.1, 83.2]]
     assert judged(rows, [smaller, WIDTH, FIVE[1]]).published.trial is WIDTH
     assert judged([rows[1], rows[0], rows[2]], [smaller, WIDTH, FIVE[1]]).published.trial is WIDTH
 
 
 def test_the_fastest_may_be_a_published_width():
-    width = trial(0, finished(80, 5), baseline="mobilevitv2-0.5")
+    width = trial(0, finished(80, 5), role=Published("mobilevitv2-0.5"))
     found = judged([[80, 81, 80.5], [80.5, 80.6, 80.9]], [width, FIVE[1]], images=5000)
     assert (found.best.trial.number, found.fastest.trial) == (1, width)
 
@@ -284,4 +287,4 @@ def test_without_anything_confirmed_within_the_budget_there_is_no_verdict():
 def test_a_baseline_stands_for_a_candidate_of_the_same_architecture():
     twin = replace(trial(1, finished(75, 15)), number=9)
     found = verdict([twin, *TRIALS], scores(1, 80, 81, 82))
-    assert found.best.trial.baseline == "mobilevitv2-0.75"
+    assert found.best.trial.published == "mobilevitv2-0.75"

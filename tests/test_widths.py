@@ -10,7 +10,7 @@ from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published, published
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import MeasurementError, TrainingError
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.records import Failed, Finished, Infeasible
+from mvit2_search.records import Failed, Finished, Infeasible, Published
 from mvit2_search.report.tables import summarise
 from mvit2_search.store import create_study, open_study
 
@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 
 def baselines(study):
-    return {t.baseline: type(t.outcome) for t in [*study.trials(), *study.outside()] if t.baseline}
+    return {t.published: type(t.outcome) for t in [*study.trials(), *study.outside()] if t.published}
 
 
 def candidates(study):
@@ -99,9 +99,9 @@ def test_a_study_that_has_all_seven_goes_on(tmp_path, run_with_fakes):
     """Older versions timed them all."""
     assert run_with_fakes().exit_code == 0
     study = create_study(folder(tmp_path))
-    (old,) = [t for t in study.trials() if t.baseline == NAMES[3]]
+    (old,) = [t for t in study.trials() if t.published == NAMES[3]]
     for name in NAMES[4:]:
-        study.add_outside(replace(old, number=-1, baseline=name, arch=published(name)))
+        study.add_beside(replace(old, number=None, role=Published(name), arch=published(name)))
     study.close()
     done = run_with_fakes("--trials", "6")
     assert done.exit_code == 0, done.output
@@ -140,7 +140,7 @@ def test_no_width_can_be_trained_or_timed_beyond_the_budget(tmp_path, run_with_f
     done = run_with_fakes(device=refusing(*NAMES[2:]))
     assert done.exit_code == 0, done.output
     summary = summarise(open_study(folder(tmp_path)))
-    assert summary.verdict.published.trial.baseline == "mobilevitv2-0.75"
+    assert summary.verdict.published.trial.published == "mobilevitv2-0.75"
     assert len(candidates(open_study(folder(tmp_path)))) == 4
 
 
@@ -214,5 +214,5 @@ def test_a_width_that_failed_once_is_mended_at_the_next_start(tmp_path, run_with
     assert run_with_fakes(proxy=Untrainable("mobilevitv2-0.75")).exit_code == 0
     done = run_with_fakes("--trials", "5")
     assert done.exit_code == 0, done.output
-    assert summarise(open_study(folder(tmp_path))).verdict.published.trial.baseline == "mobilevitv2-0.75"
+    assert summarise(open_study(folder(tmp_path))).verdict.published.trial.published == "mobilevitv2-0.75"
     assert "failed in" not in done.output

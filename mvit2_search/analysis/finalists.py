@@ -44,7 +44,7 @@ def choose_candidates(
 
 def bracket(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The largest published width within the limits and the smallest beyond, as far as trained."""
-    trained = {t.baseline: t for t in trials if t.baseline and isinstance(t.outcome, Finished)}
+    trained = {t.published: t for t in trials if t.published and isinstance(t.outcome, Finished)}
     widths = [trained[name] for name in _WIDTH_NAMES if name in trained]
     within = [t for t in widths if limits.allow_trial(t)]
     beyond = [t for t in widths if not limits.allow_trial(t)]
@@ -58,9 +58,9 @@ def _noise(trial: Trial, spread: float, images: int) -> float:
 
 def _accuracy(trial: Trial) -> float:
     assert isinstance(trial.outcome, Finished)
-    return trial.outcome.accuracy_pct
+    return trial.outcome.score
 
 
 def _rank(trial: Trial) -> tuple[float, float, int]:
     assert trial.latency is not None
-    return -_accuracy(trial), trial.latency.latency_ms, trial.number
+    return -_accuracy(trial), trial.latency.latency_ms, trial.number or 0

@@ -35,10 +35,10 @@ def saving(trials: Sequence[Trial], *, rule: str) -> Saving:
         trainings=len(trained),
         stopped=sum(isinstance(outcome, Stopped) for outcome in trained),
         epochs=whole_training(trials),
-        trained_epochs=sum(len(outcome.curve_pct) for outcome in trained),
+        trained_epochs=sum(len(outcome.curve) for outcome in trained),
     )
 
 
 def whole_training(trials: Sequence[Trial]) -> int:
     """How many epochs a training to the end has; 0 where none has finished."""
-    return max((len(t.outcome.curve_pct) for t in trials if isinstance(t.outcome, Finished)), default=0)
+    return max((len(t.outcome.curve) for t in trials if isinstance(t.outcome, Finished)), default=0)

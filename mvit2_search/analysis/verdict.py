@@ -14,7 +14,17 @@ import numpy as np
 from mvit2_search.analysis.choice_bias import choice_bias
 from mvit2_search.analysis.paired import Difference, levels_pct, paired_difference, seed_spread
 from mvit2_search.analysis.pareto import front_mask
-from mvit2_search.records import ConfirmationPlan, Failed, Finished, Latency, Limits, Prediction, Score, Trial
+from mvit2_search.records import (
+    ConfirmationPlan,
+    Failed,
+    Finished,
+    Latency,
+    Limits,
+    Prediction,
+    Score,
+    Trial,
+    place,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +105,7 @@ def front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """The finished trials within the limits that no other of them dominates."""
     finished = [t for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t)]
     outcomes = [t.outcome for t in finished if isinstance(t.outcome, Finished)]
-    mask = front_mask([o.accuracy_pct for o in outcomes], [o.latency.latency_ms for o in outcomes])
+    mask = front_mask([o.score for o in outcomes], [o.latency.latency_ms for o in outcomes])
     return [trial for trial, on_front in zip(finished, mask, strict=True) if on_front]
 
 
@@ -111,7 +121,7 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
         images: how many the scores were tested on.
     """
     seeds = sorted({seed for c in confirmed for seed in c.accuracy_pct})
-    candidates = [c for c in confirmed if c.trial.baseline is None]
+    candidates = [c for c in confirmed if not c.trial.published]
     racing = candidates
     for n in range(2, len(seeds) + 1):
         so_far = [c for c in (_within(c, seeds[:n]) for c in confirmed) if c.accuracy_pct]
@@ -154,7 +164,6 @@ def _comparison(
 
 def judge(
     trials: Sequence[Trial],
-    outside: Sequence[Trial],
     scores: Sequence[Score],
     limits: Limits,
     *,
@@ -167,11 +176,11 @@ def judge(
         images: how many the scores were tested on.
         finalists: see `confirmations`.
     """
-    tested = confirmations([*trials, *outside], scores, finalists)
-    rivals = [c for c in tested if c.trial.baseline is None]
+    tested = confirmations(trials, scores, finalists)
+    rivals = [c for c in tested if not c.trial.published]
     difference = _comparison(tested, compared=len(rivals), images=images)
     candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]
-    widths = [c for c in tested if c.trial.baseline is not None and limits.allow_trial(c.trial)]
+    widths = [c for c in tested if c.trial.published and limits.allow_trial(c.trial)]
     confirmed = [*candidates, *widths]
     if not confirmed:
         return None
@@ -216,8 +225,8 @@ def _choice(
     spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
     levels = [*map(_levels(confirmed), among)]
     error = spread / math.sqrt(len(chosen.accuracy_pct))
-    place = next((i for i, one in enumerate(among) if one is over), None)
-    return choice_bias(levels, error=error, freedom=freedom, over=place)
+    at = next((i for i, one in enumerate(among) if one is over), None)
+    return choice_bias(levels, error=error, freedom=freedom, over=at)
 
 
 def confirmations(
@@ -234,16 +243,18 @@ def confirmations(
     for score in scores:
         if not isinstance(score.result, Failed):
             found.setdefault(score.subject, {})[score.seed] = score.result
-        if score.balanced_pct is not None:
-            balanced.setdefault(score.subject, {})[score.seed] = score.balanced_pct
+        if score.balanced is not None:
+            balanced.setdefault(score.subject, {})[score.seed] = score.balanced
     finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
-    once = {t.arch.key: t for t in sorted(finished, key=lambda t: t.baseline is not None)}  # baselines win
+    once = {
+        t.arch.key: t for t in sorted(finished, key=lambda t: t.published is not None)
+    }  # a published width wins
     confirmed = [
         Confirmed(trial=once[key], accuracy_pct=found[key], balanced_pct=balanced.get(key, {}))
         for key in found.keys() & once.keys()
     ]
-    compared = [c for c in confirmed if finalists is None or c.trial.baseline or c.trial.arch.key in finalists]
-    return sorted(compared, key=lambda c: (c.trial.number, c.trial.baseline or ""))
+    compared = [c for c in confirmed if finalists is None or c.trial.published or c.trial.arch.key in finalists]
+    return sorted(compared, key=lambda c: place(c.trial))
 
 
 def confirmation_progress(
@@ -257,7 +268,7 @@ def confirmation_progress(
     """
     tried = {(score.subject, score.seed) for score in scores if not score.is_unfinished}
     racing = {c.trial.arch.key for c in still_racing(confirmed, images=images)}
-    out = {c.trial.arch.key for c in confirmed if c.trial.baseline is None} - racing
+    out = {c.trial.arch.key for c in confirmed if not c.trial.published} - racing
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)

@@ -146,7 +146,7 @@ def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen
         yaml=exported.path,
         classes=classes_of(folder),
         params=trial.params,
-        trial=trial.number if trial.number >= 0 else None,  # a published width outside of the space is no trial
+        trial=trial.number,
     )
 
 

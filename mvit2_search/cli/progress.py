@@ -46,32 +46,32 @@ class Progress:
         self._print(f"note: {text}")
 
     def opened(self, study: Study, request: Request) -> None:
-        data = study.fact("inputs")["data"]
-        classes, shown = data["classes"], 10
+        data = study.inputs.data
+        classes, shown = data.classes, 10
         names = ", ".join(classes[:shown]) + (", ..." if len(classes) > shown else "")
-        images = f"{data['train']} + {data['selection']} + {data['confirmation']} images"
-        passport = study.passport
+        images = f"{data.train} + {data.selection} + {data.confirmation} images"
+        passport = study.device.passport
         where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
         control = f", random ones to compare with: {request.control}" if request.control else ""
         self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}{control}")
-        self._print(f"Data {data['name']}: {images} of {len(classes)} classes: {names}")
-        self._print(f"Budget {request.latency_budget}: {study.fact('budget_ms'):.2f} ms {where}")
+        self._print(f"Data {data.name}: {images} of {len(classes)} classes: {names}")
+        self._print(f"Budget {request.latency_budget}: {study.limits.latency_ms:.2f} ms {where}")
         self._refresh(study)
 
     def phase(self, name: str) -> None:
         self._what = name
         self._status.update(name)
 
-    def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
-        self._what = baseline or f"trial {number}"
+    def started(self, name: str, arch: ArchConfig) -> None:
+        self._what = name
         self.working("starting")
 
     def working(self, text: str) -> None:
         self._status.update(f"{self._what}: {text}")
 
     def trial_ended(self, study: Study, trial: Trial) -> None:
-        number = f"trial {trial.number:<3}" if trial.number >= 0 else "no trial "
-        name = trial.baseline or trial.arch.key
+        number = "no trial " if trial.number is None else f"trial {trial.number:<3}"
+        name = trial.published or trial.arch.key
         repeats = f" (repeats trial {trial.repeats})" if trial.repeats is not None else ""
         self._print(f"{number} {name:<16} {_outcome(trial.outcome)}{repeats}  {trial.seconds:.0f} s")
         self._refresh(study)
@@ -102,11 +102,11 @@ class Progress:
 
 def _outcome(outcome: Outcome) -> str:
     match outcome:
-        case Finished(accuracy_pct=accuracy, latency=measured):
+        case Finished(score=accuracy, latency=measured):
             return f"{accuracy:6.2f} %{_balanced(outcome)}  {measured}"
         case Infeasible(latency=measured):
             return f"over      {measured}"
-        case Stopped(curve_pct=curve, latency=measured):
+        case Stopped(curve=curve, latency=measured):
             return f"stopped   {measured} after epoch {len(curve)}, {curve[-1]:.2f} % there"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"
@@ -114,4 +114,4 @@ def _outcome(outcome: Outcome) -> str:
 
 def _balanced(result: Finished | Score) -> str:
     """The mean over the classes, where they are unbalanced."""
-    return "" if result.balanced_pct is None else f" (balanced {result.balanced_pct:.2f} %)"
+    return "" if result.balanced is None else f" (balanced {result.balanced:.2f} %)"

@@ -14,7 +14,6 @@ from mvit2_search.cli.options import echo_json, json_option, results_option, say
 if TYPE_CHECKING:
     from mvit2_search.analysis.paired import Difference
     from mvit2_search.analysis.verdict import Confirmed
-    from mvit2_search.records import Trial
     from mvit2_search.report.tables import Summary
 
 
@@ -104,7 +103,7 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,
-        "front": [t.name if _number(t) is None else t.number for t in summary.front],
+        "front": [t.name if t.number is None else t.number for t in summary.front],
         "best": _confirmed_json(verdict.best if verdict else None),
         "searched": _confirmed_json(verdict.searched if verdict else None),
         "published": _confirmed_json(verdict.published if verdict else None),
@@ -113,11 +112,6 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "fastest": _confirmed_json(verdict.fastest if verdict else None),
         "fastest_costs_points": _gain_json(verdict.lead if verdict else None),
     }
-
-
-def _number(trial: Trial) -> int | None:
-    """None of a published width outside of the space, which is no trial of the search."""
-    return trial.number if trial.number >= 0 else None
 
 
 def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
@@ -140,8 +134,8 @@ def _confirmed_json(confirmed: Confirmed | None) -> dict[str, Any] | None:
         return None
     trial = confirmed.trial
     return {
-        "trial": _number(trial),
-        "baseline": trial.baseline,
+        "trial": trial.number,
+        "published": trial.published,
         "key": trial.arch.key,
         "confirmed_pct": confirmed.mean_pct,
         "confirmed_balanced_pct": confirmed.mean_balanced_pct,

@@ -237,7 +237,7 @@ def predict_latency(
 
 def predicted_passport(passport: Passport, prediction: Prediction) -> Passport:
     """That of a prediction from measurements with `passport`."""
-    return replace(passport, protocol=0, runtime=prediction.predictor)
+    return replace(passport, kind="predicted", protocol=None, runtime=prediction.predictor)
 
 
 def passport_of(source: Source) -> Passport:
@@ -333,5 +333,5 @@ def _estimate_passport(estimate: Estimate) -> Passport:
         precision="as published",
         batch=1,
         threads=0,
-        protocol=0,
+        kind="predicted",
     )

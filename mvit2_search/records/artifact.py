@@ -1,21 +1,17 @@
-"""What an exported network is to be: its formulation and the options of a Core ML package.
-
-The names of the ways to write down a network for a runtime; `models.formulations` has what they mean.
-
-What a Core ML package is to be; `export.coreml` makes it.
-"""
+"""An exported network, its formulation (`models.formulations`), and the options of a Core ML package."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from mvit2_search.errors import SpecError
-from mvit2_search.records.latency import InputKind, Precision
+
+Precision = Literal["float32", "float16"]
+InputKind = Literal["tensor", "image"]  # an image is given in 8 bits
 
 FormulationName = Literal["rank5", "pixel_unshuffle", "layer_norm", "sum_first"]
 FORMULATION_NAMES: tuple[FormulationName, ...] = get_args(FormulationName)
 DEFAULT_FORMULATION: FormulationName = "pixel_unshuffle"
-
-
 Target = Literal["iOS16", "iOS17", "iOS18", "iOS26"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -44,3 +40,18 @@ class CoreMLOptions:
         for name, known in (("precision", PRECISIONS), ("target", TARGETS), ("input_kind", INPUT_KINDS)):
             if getattr(self, name) not in known:
                 raise SpecError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """An exported network of one input and one output, ready for a device."""
+
+    path: Path
+    sha256: str  # of the content: equal for equal networks and weights
+    format: str  # a key of `export.FORMATS`
+    precision: Precision
+    input_name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    convention: str = ""  # of the input, in the words that the file keeps
+    input_kind: InputKind = "tensor"

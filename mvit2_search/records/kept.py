@@ -1,16 +1,14 @@
-"""A measurement as it is kept on disk: with what it is of and every pass."""
+"""Measurements as they are kept on disk, and what is known of the reference on a device."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any, Self
+from typing import Self
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records.latency import Measurement, Samples, latency_fault, time_fault
-
-_POSITIVE = ("latency_ms", "reference_ms", "reference_now_ms")
-_FINITE = ("low_ms", "high_ms", "p10_ms", "p90_ms", "load_ms")
+from mvit2_search.errors import MeasurementError
+from mvit2_search.records.latency import Measurement, Samples, time_fault
+from mvit2_search.records.passport import Passport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +19,9 @@ class AboutNetwork:
     num_classes: int
     formulation: str
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"arch": self.arch.to_json()}
+    def __post_init__(self) -> None:
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes is {self.num_classes}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,75 +32,17 @@ class AboutMixer:
     tokens: int
     channels: int
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 About = AboutNetwork | AboutMixer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """`from_json(kept.to_json()) == kept`.
-
-    Attributes:
-        about: None in files of versions that did not say.
-    """
+    """A measurement with what it is of and every pass."""
 
     measurement: Measurement
-    about: About | None
+    about: About
     visits: tuple[Samples, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "measurement": asdict(self.measurement),
-            "about": None if self.about is None else self.about.to_json(),
-            "visits": [asdict(visit) for visit in self.visits],
-        }
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """Also of the files of earlier versions.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError, OverflowError, SpecError: it is none.
-        """
-        return cls(
-            measurement=_measurement(row["measurement"]),
-            about=_about(row.get("about")),
-            visits=tuple(map(_visit, row.get("visits", ()))),
-        )
-
-
-def _about(row: dict[str, Any] | None) -> About | None:
-    if row is None:
-        return None
-    if "mixer" in row:
-        return AboutMixer(mixer=row["mixer"], tokens=row["tokens"], channels=row["channels"])
-    arch, num_classes = ArchConfig.from_json(row["arch"]), row["num_classes"]
-    if type(num_classes) is not int or num_classes < 1:
-        raise ValueError(f"num_classes is {num_classes!r}")
-    return AboutNetwork(arch=arch, num_classes=num_classes, formulation=row["formulation"])
-
-
-def _measurement(row: dict[str, Any]) -> Measurement:
-    """The measurement, if its figures are such: a file may have been edited by hand."""
-    if not isinstance(row["flags"], list):  # a text would be taken for its letters
-        raise ValueError(f"flags is {row['flags']!r}")
-    measurement = Measurement.from_json(row)
-    for name in (*_POSITIVE, *_FINITE):
-        value = getattr(measurement, name)
-        if not math.isfinite(value) or (name in _POSITIVE and value <= 0):
-            raise ValueError(f"{name} is {value}")
-    if fault := latency_fault(measurement):
-        raise ValueError(fault)
-    return measurement
-
-
-def _visit(row: dict[str, Any]) -> Samples:
-    passes = {name: tuple(row[name]) for name in ("candidate_ms", "reference_ms")}
-    placement = tuple((unit, share) for unit, share in row.get("placement", ()))
-    return Samples(**row | passes | {"placement": placement})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,17 +80,17 @@ class KnownReference:
     scatter: Scatter  # of visits in which it was timed against itself
     aa_test: tuple[UnitTrial, ...]
 
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """From a file that may have been edited by hand.
+    def __post_init__(self) -> None:
+        if fault := time_fault(self.reference_ms):
+            raise MeasurementError(fault)
+        if self.unit not in range(1, 1_000):
+            raise ValueError(f"unit is {self.unit}")
 
-        Raises:
-            ValueError, KeyError, TypeError, OverflowError: it is none.
-        """
-        trials = tuple(UnitTrial(**trial) for trial in row["aa_test"])
-        known = cls(**row | {"scatter": Scatter(**row["scatter"]), "aa_test": trials})
-        if fault := time_fault(known.reference_ms):
-            raise ValueError(fault)
-        if known.unit not in range(1, 1_000):
-            raise ValueError(f"unit is {known.unit}")
-        return known
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptReference:
+    """What is known of the reference now, and the visits that first told it."""
+
+    known: KnownReference
+    passport: Passport
+    visits: tuple[Samples, ...]

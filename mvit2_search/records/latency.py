@@ -1,37 +1,11 @@
-"""A latency, measured or predicted, and everything that it depends on.
-
-A latency and everything that it depends on.
-
-A latency that nobody measured.
-
-A latency, measured or predicted. The two are different records and never mixed unlabelled.
-
-What can be an accuracy or a latency at all. Nothing else is recorded, or read from a record as a result.
-"""
+"""A latency, measured or predicted: two kinds of record that are never mixed unlabelled."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from numbers import Real
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-Precision = Literal["float32", "float16"]
-InputKind = Literal["tensor", "image"]  # an image is given in 8 bits
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Artifact:
-    """An exported network of one input and one output, ready for a device."""
-
-    path: Path
-    sha256: str  # of the content: equal for equal networks and weights
-    format: str  # a key of `export.FORMATS`
-    precision: Precision
-    input_name: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    convention: str = ""  # of the input, in the words that the file keeps
-    input_kind: InputKind = "tensor"
+from mvit2_search.errors import MeasurementError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +50,12 @@ class Measurement:
     measured_at: str  # UTC, a label only
     flags: tuple[str, ...]  # "drift", "fast", "slow", "unsettled"
 
+    def __post_init__(self) -> None:
+        _check(self)
+        for reference_ms in (self.reference_ms, self.reference_now_ms):
+            if fault := time_fault(reference_ms):
+                raise MeasurementError(f"the reference network: {fault}")
+
     def on_scale_of(self, reference_ms: float) -> Self:
         """The same measurement for a study whose reference took `reference_ms`."""
         factor = reference_ms / self.reference_ms
@@ -87,14 +67,6 @@ class Measurement:
         flagged = f" ({', '.join(self.flags)})" if self.flags else ""
         return f"{self.latency_ms:.2f} ms [{self.low_ms:.2f}, {self.high_ms:.2f}]{flagged}"
 
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """Also of rows from before a measurement was made in several visits."""
-        since: dict[str, Any] = {"unit": 1, "visits": 1, "set_aside": 0, "placement": ()}
-        whole = since | row
-        placement = tuple((unit, share) for unit, share in whole["placement"])
-        return cls(**whole | {"flags": tuple(whole["flags"]), "placement": placement})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
@@ -105,6 +77,9 @@ class Prediction:
     high_ms: float
     predictor: str  # in words, with what it was fitted to
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def __str__(self) -> str:
         """`predicted 12.30 ms [11.80, 12.80]`."""
         return f"predicted {self.latency_ms:.2f} ms [{self.low_ms:.2f}, {self.high_ms:.2f}]"
@@ -113,27 +88,15 @@ class Prediction:
 Latency = Measurement | Prediction
 LatencyKind = Literal["measured", "predicted"]
 
-_KEYS: dict[type[Latency], str] = {Measurement: "measurement", Prediction: "prediction"}
-
 
 def latency_kind(latency: Latency) -> LatencyKind:
     return "measured" if isinstance(latency, Measurement) else "predicted"
 
 
-def latency_to_json(latency: Latency) -> dict[str, Any]:
-    """One entry, whose name says which of the two it is."""
-    return {_KEYS[type(latency)]: asdict(latency)}
-
-
-def latency_from_json(row: dict[str, Any]) -> Latency:
-    """The latency that `row` has under one of those names; KeyError where it has none."""
-    return Measurement.from_json(row["measurement"]) if "measurement" in row else Prediction(**row["prediction"])
-
-
 _LEAST_MS, _MOST_MS = 1e-4, 1e6  # a tenth of a microsecond; a quarter of an hour
 
 
-def accuracy_fault(value: object) -> str | None:
+def score_fault(value: object) -> str | None:
     """What is wrong with `value` as an accuracy in percent."""
     if (number := _number(value)) is None:
         return f"an accuracy of {_shown(value)} is no number"
@@ -148,6 +111,11 @@ def time_fault(ms: object) -> str | None:
     if value is None or not _LEAST_MS <= value <= _MOST_MS:
         return f"a latency of {_shown(ms)} ms: expected from {_LEAST_MS:g} to {_MOST_MS:,.0f}"
     return None
+
+
+def _check(latency: Latency) -> None:
+    if fault := latency_fault(latency):
+        raise MeasurementError(fault)
 
 
 def latency_fault(latency: Latency) -> str | None:

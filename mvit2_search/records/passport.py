@@ -3,7 +3,9 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from typing import Self
+
+from mvit2_search.records.latency import LatencyKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,12 +20,8 @@ class Passport:
     precision: str
     batch: int
     threads: int
-    protocol: int  # 0 where nothing is measured
-
-    @property
-    def kind(self) -> Literal["measured", "predicted"]:
-        """What latencies with this passport are."""
-        return "measured" if self.protocol else "predicted"
+    kind: LatencyKind = "measured"  # what latencies with this passport are
+    protocol: int | None = None  # version of the timing protocol; none where nothing is measured
 
     @property
     def digest(self) -> str:

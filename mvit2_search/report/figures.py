@@ -28,9 +28,9 @@ LAYOUT = {
 def front_figure(summary: Summary) -> go.Figure:
     """Accuracy against latency: candidates, front, published widths, budget."""
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
-    published = sorted((t for t in trained if t.baseline), key=_latency)
+    published = sorted((t for t in trained if t.published), key=_latency)
     on_front = {t.number for t in summary.front}
-    others = [t for t in trained if not t.baseline and t.number not in on_front]
+    others = [t for t in trained if not t.published and t.number not in on_front]
     others = sorted(others, key=_accuracy, reverse=True)[:MANY]
     front = sorted(summary.front, key=_latency)
     groups = [
@@ -39,7 +39,7 @@ def front_figure(summary: Summary) -> go.Figure:
         (front, "front under the budget", {"color": BLUE, "symbol": "circle", "size": 9}, "hv"),
     ]
     figure = go.Figure(layout={**LAYOUT, "hoverlabel": {"align": "left"}})
-    images = summary.inputs["data"]["selection"]
+    images = summary.inputs.data.selection
     for trials, name, marker, line in groups:
         figure.add_trace(_points(trials, images, name=name, marker=marker, line=line))
     figure.add_vline(
@@ -167,22 +167,22 @@ def _latency(trial: Trial) -> float:
 
 def _accuracy(trial: Trial) -> float:
     assert isinstance(trial.outcome, Finished)
-    return trial.outcome.accuracy_pct
+    return trial.outcome.score
 
 
 def curves_figure(summary: Summary) -> go.Figure:
     """The front, all published widths and the newest `MANY` others; what was stopped ends with a cross."""
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
-    on_front = {(t.number, t.baseline) for t in summary.front}
-    newest = {id(t) for t in [t for t in trained if not t.baseline and (t.number, None) not in on_front][-MANY:]}
-    trained = [t for t in trained if t.baseline or (t.number, None) in on_front or id(t) in newest]
+    on_front = {(t.number, t.published) for t in summary.front}
+    newest = {id(t) for t in [t for t in trained if not t.published and (t.number, None) not in on_front][-MANY:]}
+    trained = [t for t in trained if t.published or (t.number, None) in on_front or id(t) in newest]
     stopped = [t for t in trained if isinstance(t.outcome, Stopped)]
-    front = [t for t in trained if (t.number, t.baseline) in on_front]
+    front = [t for t in trained if (t.number, t.published) in on_front]
     shown = {id(t) for t in [*stopped, *front]}
     whole = [t for t in trained if id(t) not in shown]
     groups = [
-        ([t for t in whole if not t.baseline], "candidates", GREY, "circle"),
-        ([t for t in whole if t.baseline], "published widths", ORANGE, "diamond"),
+        ([t for t in whole if not t.published], "candidates", GREY, "circle"),
+        ([t for t in whole if t.published], "published widths", ORANGE, "diamond"),
         (stopped, "stopped early", RED, "x"),
         (front, "front under the budget", BLUE, "circle"),
     ]
@@ -203,7 +203,7 @@ def _lines(trials: Sequence[Trial], *, name: str, color: str, symbol: str) -> go
     names: list[str] = []
     for trial in trials:
         assert isinstance(trial.outcome, Finished | Stopped)
-        curve = trial.outcome.curve_pct
+        curve = trial.outcome.curve
         epochs += [*range(1, len(curve) + 1), None]
         accuracies += [*curve, None]
         sizes += [*[0] * (len(curve) - 1), 8, 0]

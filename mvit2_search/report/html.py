@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mvit2_search.records import device_sentence
+from mvit2_search.records.codec import to_json
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
@@ -20,7 +21,7 @@ from mvit2_search.system.text import counted, flat
 _COLUMNS = {  # of the table on the page; pareto.csv has all
     "trial": "trial",
     "outcome": "outcome",
-    "baseline": "published width",
+    "published": "published width",
     "accuracy_pct": "top-1 %",
     "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
@@ -70,7 +71,7 @@ def report_html(summary: Summary) -> str:
         heading("Trials"),
         _trials(summary),
         heading("Inputs"),
-        key_values(flat(summary.inputs)),
+        key_values(flat(to_json(summary.inputs))),
     ]
     return page(f"Study {summary.name}", sections)
 
@@ -154,7 +155,7 @@ def _trials(summary: Summary) -> str:
 
 def _most(frame: pd.DataFrame) -> pd.DataFrame:
     """At most `MANY` rows: those that the report speaks of, then the most accurate; in their order."""
-    spoken_of = frame["on_front"].eq(True) | frame["baseline"].notna() | frame["confirmed_pct"].notna()
+    spoken_of = frame["on_front"].eq(True) | frame["published"].notna() | frame["confirmed_pct"].notna()
     ranked = frame.assign(spoken_of=spoken_of).sort_values(
         ["spoken_of", "accuracy_pct"], ascending=False, kind="stable", na_position="last"
     )

@@ -67,7 +67,7 @@ def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
     if reference is None or not candidates:
         return None
     search = [_point(trial) for trial in candidates]
-    published = {t.number for t in summary.trials if t.baseline is not None}  # credited to neither
+    published = {t.number for t in summary.trials if t.published}  # credited to neither
     drawn = [t for t in summary.controls if t.repeats not in published]
     controls = [_point(trial) for trial in drawn if isinstance(trial.outcome, Finished)]
     return HypervolumeTable(
@@ -85,17 +85,17 @@ def _reference(summary: Summary) -> tuple[float, float] | None:
     later start. Less accurate networks are of no use to anybody; with guessing as the reference, the fastest of
     them would decide the hypervolume.
     """
-    found = [t for t in summary.all_trials if t.baseline is not None and isinstance(t.outcome, Finished)]
+    found = [t for t in summary.all_trials if t.published and isinstance(t.outcome, Finished)]
     smallest = min(found, key=lambda t: t.params, default=None)
     if smallest is None or not isinstance(smallest.outcome, Finished):
         return None
-    guessing = 100 / len(summary.inputs["data"]["classes"])
-    return max(guessing, smallest.outcome.accuracy_pct - _MARGIN_PCT), summary.limits.latency_ms
+    guessing = 100 / len(summary.inputs.data.classes)
+    return max(guessing, smallest.outcome.score - _MARGIN_PCT), summary.limits.latency_ms
 
 
 def _point(trial: Trial) -> tuple[float, float]:
     finished = trial.outcome
-    return (finished.accuracy_pct, finished.latency.latency_ms) if isinstance(finished, Finished) else _NOWHERE
+    return (finished.score, finished.latency.latency_ms) if isinstance(finished, Finished) else _NOWHERE
 
 
 def _band(controls: Points, reference: tuple[float, float]) -> Band:

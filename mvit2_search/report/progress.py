@@ -7,12 +7,12 @@ How long a search will still take, from how long its trials took.
 Where a search is at the moment: its phase, what runs it, what it does, how long it will take.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mvit2_search.records import Finished, Trial
+from mvit2_search.records import Finished, Goals, Trial
 from mvit2_search.report.tables import Summary
 from mvit2_search.store import Activity, Holder
 from mvit2_search.system.text import counted
@@ -28,21 +28,21 @@ class TimeLeft:
     basis: str
 
 
-def time_left(summary: Summary, request: Mapping[str, Any], *, search_s: float | None = None) -> TimeLeft | None:
+def time_left(summary: Summary, goals: Goals, *, search_s: float | None = None) -> TimeLeft | None:
     """What the search still has to do, if it goes on as before; None where no candidate tells how long one takes.
 
     Args:
-        request: what the study was last asked for.
+        goals: what the study was last asked for.
         search_s: after so many seconds nothing further is begun, if there is such a limit.
     """
-    candidates = [t for t in summary.trials if t.baseline is None]
+    candidates = [t for t in summary.trials if t.published is None]
     trained = summary.candidates
     if not trained:
         return None
     each = _seconds(candidates) / trained  # with those that were not worth training
-    left = max(0, request["trials"] - trained)
-    controls = max(0, request.get("control", 0) - summary.controls_trained)
-    trainings = _confirmation_trainings(summary, request)
+    left = max(0, goals.trials - trained)
+    controls = max(0, goals.control - summary.controls_trained)
+    trainings = _confirmation_trainings(summary, goals)
     whole = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
     training = _seconds(whole) / len(whole) if whole else each
     parts = [
@@ -65,12 +65,12 @@ def _at(count: int, what: str, seconds: float, of: str = "") -> str:
     return f"{counted(count, what)}{of} at {duration(seconds)}{' each' if count != 1 else ''}"
 
 
-def _confirmation_trainings(summary: Summary, request: Mapping[str, Any]) -> int:
+def _confirmation_trainings(summary: Summary, goals: Goals) -> int:
     """At most; as planned, once they are planned for as many candidates and seeds as are asked for."""
-    progress, asked = summary.confirmation, int(request["confirm_seeds"])
-    if progress is not None and progress.seeds >= asked and summary.candidates >= request["trials"]:
+    progress, asked = summary.confirmation, goals.confirm_seeds
+    if progress is not None and progress.seeds >= asked and summary.candidates >= goals.trials:
         return progress.planned - progress.done
-    most = (min(CANDIDATES, int(request["trials"])) + _WIDTHS) * asked
+    most = (min(CANDIDATES, goals.trials) + _WIDTHS) * asked
     return max(0, most - sum(len(c.accuracy_pct) for c in summary.confirmed))
 
 
@@ -93,14 +93,14 @@ class State:
         summary: what it has found; None before its budget is known.
         holder: the process that runs it, if one does.
         activity: what that does.
-        request: what the study was last asked for; None before it is written down.
+        goals: what the study was last asked for; None before it is written down.
     """
 
     name: str
     summary: Summary | None
     holder: Holder | None
     activity: Activity | None
-    request: dict[str, Any] | None
+    goals: Goals | None
 
     @property
     def phase(self) -> str:
@@ -112,16 +112,16 @@ class State:
     @property
     def left(self) -> TimeLeft | None:
         """None where nothing is left, or where nobody knows yet."""
-        if self.phase == "finished" or self.summary is None or self.request is None:
+        if self.phase == "finished" or self.summary is None or self.goals is None:
             return None
-        return time_left(self.summary, self.request, search_s=self._search_s())
+        return time_left(self.summary, self.goals, search_s=self._search_s())
 
     def _search_s(self) -> float | None:
         """What is left of `--max-hours`, which count from the start of the process."""
-        hours = self.request.get("max_hours") if self.request else None
+        hours = self.goals.max_hours if self.goals else None
         if hours is None or self.holder is None:
             return None
-        return float(3600 * hours) - _seconds_since(self.holder.since)
+        return 3600 * hours - _seconds_since(self.holder.since)
 
 
 def state_sentences(state: State) -> list[str]:

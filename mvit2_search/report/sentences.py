@@ -81,7 +81,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
     if verdict is None:
         return [_nothing_sentence(summary)]
     best, so_far = verdict.best, " so far" if provisional else ""
-    found = "a published width: no candidate was confirmed higher" if best.trial.baseline else best.trial.arch.key
+    found = "a published width: no candidate was confirmed higher" if best.trial.published else best.trial.arch.key
     highest = f" (the best of {verdict.compared}, so rather too high)" if verdict.compared > 1 else ""
     lines = [
         *([provisional] if provisional else []),
@@ -127,13 +127,13 @@ def _nothing_sentence(summary: Summary) -> str:
 
 def _no_width_sentence(summary: Summary) -> str:
     """Why there is no published width to compare with."""
-    widths = [t for t in summary.all_trials if t.baseline is not None]
+    widths = [t for t in summary.all_trials if t.published]
     if within := [(t.latency.latency_ms, t.name) for t in widths if t.latency and summary.limits.allow_trial(t)]:
         _, largest = max(within)
         yet = "not confirmed yet" if summary.provisional else "not confirmed, as its trainings failed"
         return f"{largest} is within the budget and {yet}, so there is no gain to state."
-    timed = {t.baseline for t in widths if t.latency is not None}
-    could = "" if {t.baseline for t in widths} <= timed else " that could be timed and trained"
+    timed = {t.published for t in widths if t.latency is not None}
+    could = "" if {t.published for t in widths} <= timed else " that could be timed and trained"
     return f"No published width{could} is within the budget, so there is none to compare with."
 
 
@@ -141,7 +141,7 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
     faster = 100 * (1 - searched.latency_ms / published.latency_ms)
     predicted = "predicted " if searched.is_predicted else ""
     speed = f"at {abs(faster):.0f} % {'less' if faster >= 0 else 'more'} {predicted}latency"
-    over = f"{published.trial.baseline} ({published.mean_pct:.2f} %)"
+    over = f"{published.trial.published} ({published.mean_pct:.2f} %)"
     head = f"Gain{so_far} of {searched.trial.name} over {over}: {gain.estimate:+.2f} points {speed}"
     if gain.pairs < 2:
         return f"{head}; {_no_interval(gain, searched, published, so_far)}."
@@ -177,7 +177,7 @@ def control_sentences(table: HypervolumeTable | None) -> list[str]:
 def _export_sentence(verdict: Verdict, so_far: str) -> str:
     """What is exported by default, and what the fastest that is as good within noise would save and cost."""
     best, fastest, lead = verdict.best, verdict.fastest, verdict.lead
-    default = "this published width" if best.trial.baseline else "the same"
+    default = "this published width" if best.trial.published else "the same"
     if lead is None:
         alone = "; nothing faster is within noise of it" if len(best.accuracy_pct) > 1 else ""
         return f"To export{so_far}: {default}{alone}."

@@ -18,9 +18,12 @@ from mvit2_search.analysis.verdict import (
     judge,
 )
 from mvit2_search.records import (
+    Control,
+    Ended,
     Failed,
     Finished,
     Infeasible,
+    Inputs,
     Limits,
     Measurement,
     Outcome,
@@ -51,7 +54,7 @@ class Summary:
     """
 
     name: str
-    inputs: dict[str, Any]
+    inputs: Inputs
     passport: Passport
     limits: Limits
     trials: list[Trial]
@@ -73,7 +76,7 @@ class Summary:
 
     @property
     def budget(self) -> str:
-        return str(self.inputs["latency_budget"])
+        return self.inputs.latency_budget
 
     @property
     def all_trials(self) -> list[Trial]:
@@ -87,8 +90,8 @@ class Summary:
 
     @property
     def saving(self) -> Saving:
-        """What stopping has saved; a study of a version without it trained everything to the end."""
-        return saving(self.all_trials, rule=str(self.inputs.get("stopping", "none")))
+        """What stopping has saved."""
+        return saving(self.all_trials, rule=self.inputs.stopping)
 
     @property
     def controls_trained(self) -> int:
@@ -98,25 +101,25 @@ class Summary:
 
 def summarise(study: StoredStudy) -> Summary:
     """Read a study whose budget is resolved."""
-    inputs, ended = study.fact("inputs"), study.fact("ended")
-    limits = study.limits
+    inputs, limits = study.inputs, study.limits
+    ended: Ended | None = study.fact("ended")
     trials, outside, scores, plan = study.trials(), study.outside(), study.scores(), study.plan()
     finalists = plan.keys if plan else None
-    confirmed = confirmations([*trials, *outside], scores, finalists)
-    images = inputs["data"]["confirmation"]
+    confirmed = confirmations(study.all_trials(), scores, finalists)
+    images = inputs.data.confirmation
     begun = plan is not None and plan.candidates == _trained(trials)
     return Summary(
         name=study.name,
         inputs=inputs,
-        passport=study.passport,
+        passport=study.device.passport,
         limits=limits,
         trials=trials,
         outside=outside,
         lost=study.lost_numbers(),
-        front=front([*trials, *outside], limits),
+        front=front(study.all_trials(), limits),
         confirmed=confirmed,
-        verdict=judge(trials, outside, scores, limits, images=images, finalists=finalists),
-        ended=ended["why"] if ended else None,
+        verdict=judge(study.all_trials(), scores, limits, images=images, finalists=finalists),
+        ended=ended.why if ended else None,
         controls=study.controls(),
         confirmation=confirmation_progress(plan, confirmed, scores, images=images) if plan and begun else None,
         scores=scores,
@@ -132,29 +135,31 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
     """One row per trial, in order of number; docs/files.md explains the columns."""
     import pandas as pd  # late: `status` makes no frame
 
-    front = {(trial.number, trial.baseline) for trial in summary.front}
+    front = {(trial.number, trial.published) for trial in summary.front}
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
     epochs = whole_training(summary.all_trials)
     rows = [
-        _row(t, summary.limits, (t.number, t.baseline) in front, confirmed.get(t.arch.key), epochs=epochs)
+        _row(t, summary.limits, (t.number, t.published) in front, confirmed.get(t.arch.key), epochs=epochs)
         for t in summary.all_trials
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
-    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("trial", kind="stable", ignore_index=True)
+    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values(
+        "trial", kind="stable", ignore_index=True, na_position="first"
+    )
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def control_frame(summary: Summary) -> pd.DataFrame:
     """One row per random architecture, in the order drawn, with the columns of `trials_frame` that apply."""
     alone = replace(summary, trials=summary.controls, outside=[], lost=[], front=[], confirmed=[])
-    frame = trials_frame(alone).rename(columns={"baseline": "control"})
+    frame = trials_frame(alone).rename(columns={"published": "control"})
     return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds"])
 
 
 _COLUMNS = [
-    *("trial", "outcome", "baseline", "repeats", "key", "accuracy_pct", "balanced_pct", "latency_kind"),
+    *("trial", "outcome", "published", "repeats", "key", "accuracy_pct", "balanced_pct", "latency_kind"),
     *("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front"),
-    *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve_pct", "seconds"),
+    *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve", "seconds"),
     *("seed", "reason", "message", "architecture"),
 ]
 _WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
@@ -166,7 +171,7 @@ def _row(
     return {
         "trial": trial.number,
         "outcome": outcome_name(trial.outcome),
-        "baseline": trial.baseline,
+        "published": trial.name if isinstance(trial.role, Control) else trial.published,
         "repeats": trial.repeats,
         "key": trial.arch.key,
         **_timed(trial, limits),
@@ -201,12 +206,12 @@ def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
 
 def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
     match outcome:
-        case Finished(accuracy_pct=accuracy, curve_pct=curve, balanced_pct=balanced):
+        case Finished(score=accuracy, curve=curve, balanced=balanced):
             reached = {"accuracy_pct": accuracy, "balanced_pct": balanced}
-            return reached | {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve)}
-        case Stopped(curve_pct=curve):
+            return reached | {"curve": " ".join(f"{pct:.2f}" for pct in curve)}
+        case Stopped(curve=curve):
             after = f"stopped after epoch {len(curve)} of {epochs}"
-            return {"curve_pct": " ".join(f"{pct:.2f}" for pct in curve), "reason": after}
+            return {"curve": " ".join(f"{pct:.2f}" for pct in curve), "reason": after}
         case Failed(reason=reason, message=message):
             return {"reason": reason, "message": message}
         case Infeasible():

@@ -8,14 +8,14 @@ A training follows from the architecture, the images, the settings and the seed.
 accuracies are taken over, while every latency is measured anew.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.records import Failed, Finished, Outcome, Passport, Stopped, Trial
+from mvit2_search.records import Failed, Finished, Inputs, Outcome, Passport, Stopped, Trial
+from mvit2_search.records.codec import to_json
 from mvit2_search.store import StoredStudy, Study, driver_lock, find_study, open_study
 from mvit2_search.store.folders import OTHER_DEVICES
 from mvit2_search.system.text import counted, flat
@@ -24,7 +24,7 @@ from mvit2_search.train.proxies import EpochScore
 
 def refuse_other_device(study: Study, here: Passport) -> None:
     """Raises StudyConflict, with each difference, where the study's latencies are of another device."""
-    if differences := here.differences(study.passport):
+    if differences := here.differences(study.device.passport):
         raise StudyConflict(
             f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; go on where it was "
             "started, use another --study name, or add --allow-device-change: it is set aside, and a new study "
@@ -37,7 +37,7 @@ def is_of_another_device(folder: Path, here: Passport) -> bool:
     if not (folder / "study.db").is_file():
         return False
     study = find_study(folder)
-    return study is not None and study.fact("passport") is not None and bool(here.differences(study.passport))
+    return study is not None and bool(study.devices) and bool(here.differences(study.device.passport))
 
 
 def set_aside(folder: Path, here: Passport) -> Path | None:
@@ -54,7 +54,7 @@ def set_aside(folder: Path, here: Passport) -> Path | None:
         if not is_of_another_device(folder, here):
             return None
         study = open_study(folder)
-        target = _free_folder(folder.parent / OTHER_DEVICES / study.passport.digest) / folder.name
+        target = _free_folder(folder.parent / OTHER_DEVICES / study.device.passport.digest) / folder.name
         try:
             target.parent.mkdir(parents=True)
             folder.rename(target)
@@ -101,13 +101,13 @@ class KeptAccuracies:
     scores: dict[tuple[str, int], EpochScore] = field(default_factory=dict)
     candidates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, study: StoredStudy, inputs: Mapping[str, Any]) -> None:
+    def add(self, study: StoredStudy, inputs: Inputs) -> None:
         """What a study knows, if it was made with the same images, trainings, seed and space.
 
         Raises:
             StorageError: a record in it is damaged; nothing of it is added.
         """
-        if _holding(study.fact("inputs")) != _holding(inputs):
+        if _holding(study.inputs) != _holding(inputs):
             return
         trials, params, scores = study.trials(), study.settings(), study.scores()
         for trial in [*study.outside(), *study.controls(), *trials]:
@@ -117,10 +117,10 @@ class KeptAccuracies:
                     self.curves[trial.arch.key] = _curve(trial, study)
         for trial in trials:
             if trial.is_trained_candidate:
-                self.candidates.setdefault(trial.arch.key, params[trial.number])
+                self.candidates.setdefault(trial.arch.key, params[trial.number or 0])
         for score in scores:
             if not isinstance(score.result, Failed):
-                kept = EpochScore(epoch=1, accuracy_pct=score.result, balanced_pct=score.balanced_pct)
+                kept = EpochScore(epoch=1, accuracy_pct=score.result, balanced_pct=score.balanced)
                 self.scores.setdefault((score.subject, score.seed), kept)
 
     def sentence(self) -> str:
@@ -139,19 +139,19 @@ class KeptAccuracies:
         curve = self.curves.get(arch_key)
         if curve is None or not isinstance(outcome, Finished | Stopped):
             return None
-        begun = tuple(score.accuracy_pct for score in curve.scores[: len(outcome.curve_pct)])
-        return curve.source if begun == outcome.curve_pct else None
+        begun = tuple(score.accuracy_pct for score in curve.scores[: len(outcome.curve)])
+        return curve.source if begun == outcome.curve else None
 
 
 def _curve(trial: Trial, study: StoredStudy) -> Curve:
     assert isinstance(trial.outcome, Finished | Stopped)
     name = trial.accuracy_from or f"{trial.name} in {study.folder}"
-    scores = [EpochScore(epoch=i, accuracy_pct=pct) for i, pct in enumerate(trial.outcome.curve_pct, start=1)]
+    scores = [EpochScore(epoch=i, accuracy_pct=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
     if isinstance(trial.outcome, Finished):
-        scores[-1] = replace(scores[-1], balanced_pct=trial.outcome.balanced_pct)
+        scores[-1] = replace(scores[-1], balanced_pct=trial.outcome.balanced)
     return Curve(scores=tuple(scores), whole=isinstance(trial.outcome, Finished), source=name)
 
 
-def _holding(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    held = {name: inputs[name] for name in HOLDING}
+def _holding(inputs: Inputs) -> dict[str, Any]:
+    held = {name: value for name, value in to_json(inputs).items() if name in HOLDING}
     return {key: value for key, value in flat(held) if key not in _LABELS}

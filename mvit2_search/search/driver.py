@@ -4,21 +4,24 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import MeasurementError, SpecError, StorageError
+from mvit2_search.measure.devices.registry import default_device
 from mvit2_search.measure.source import Latencies, Source, check_space, find_source, open_latencies, passport_of
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import (
+    BudgetNetwork,
+    Ended,
+    Inputs,
     Latency,
     Measurement,
     Passport,
+    StudyDevice,
     given_up_sentences,
-    latency_from_json,
-    latency_to_json,
 )
 from mvit2_search.search.device_change import (
     HOLDING,
@@ -35,8 +38,8 @@ from mvit2_search.search.phases import (
     confirm,
     is_anything_left,
     is_width_left,
-    run_baselines,
     run_control,
+    run_published,
     search_candidates,
 )
 from mvit2_search.search.request import Request, parse_budget
@@ -50,9 +53,6 @@ from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.device import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import Proxy, ShortTrain
-
-_GOALS = ("trials", "confirm_seeds", "control")  # how far a study goes; may be raised later
-_BUDGET_LATENCY = "budget_latency"  # a fact: that of the published network that gives the budget
 
 
 def run_search(
@@ -123,28 +123,25 @@ def _dataset(request: Request) -> Dataset:
     )
 
 
-def _start_anew(
-    request: Request, here: Passport, listener: Listener, inputs: Callable[[Dataset], dict[str, Any]]
-) -> None:
+def _start_anew(request: Request, here: Passport, listener: Listener, inputs: Callable[[Dataset], Inputs]) -> None:
     """Set a study of another device aside, once it is known that its accuracies hold for the new one."""
     if not is_of_another_device(request.folder, here):
         return
     old_study, asked = open_study(request.folder), inputs(_dataset(request))
-    refuse_changes(old_study, old_study.fact("inputs") | {name: asked[name] for name in HOLDING})
+    refuse_changes(old_study, replace(old_study.inputs, **{name: getattr(asked, name) for name in HOLDING}))
     if old := set_aside(request.folder, here):
         listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
 def is_finished(study: StoredStudy, request: Request) -> bool:
     """Whether the study has come to an end that `request` does not go beyond, and nothing is tried again."""
-    ended = study.fact("ended")
-    asked = asdict(request)
-    if ended is None or any(asked[name] > ended.get(name, 0) for name in _GOALS):
+    ended: Ended | None = study.fact("ended")
+    if ended is None or request.goals.go_beyond(ended.goals):
         return False
     return not (is_width_left(study) or is_anything_left(study))
 
 
-def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any], listener: Listener) -> None:
+def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
     if study.fact("inputs") is None:
         before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
@@ -152,12 +149,13 @@ def _open(study: Study, request: Request, here: Passport, inputs: dict[str, Any]
         study.set_fact("versions", versions())
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
-    if study.fact("passport") is not None:
+    if study.devices:
         refuse_other_device(study, here)
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
     study.set_fact("request", request.to_json())
+    study.set_fact("goals", request.goals)
 
 
 def _latencies(
@@ -171,18 +169,18 @@ def _latencies(
         num_classes=len(dataset.classes),
         formulation=request.formulation,
         data=request.data,
-        reference_ms=study.fact("reference_ms"),
+        reference_ms=study.device.reference_ms if study.devices else None,
         tell=listener.note,
     )
     latencies = checked(latencies)
-    _keep_scale(study, latencies)
+    _keep_scale(study, request, latencies)
     _keep_budget(study, request, latencies, listener)
     return _with_budget(study, latencies)
 
 
 def _kept(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
     """The accuracies that hold of the studies that were set aside for this one."""
-    kept, inputs, there = KeptAccuracies(), study.fact("inputs"), []
+    kept, inputs, there = KeptAccuracies(), study.inputs, []
     for folder in [results / name for name in study.fact("accuracies_from") or []]:
         if not (folder / "study.db").is_file():
             listener.note(f"{folder} is gone: what was trained there is trained again")
@@ -210,7 +208,7 @@ def _runner(
     interrupt: Interrupt,
     kept: KeptAccuracies,
 ) -> TrialRunner:
-    seed = study.fact("inputs")["seed"]
+    seed = study.inputs.seed
     evaluator = Evaluator(
         latencies,
         dataset,
@@ -220,6 +218,7 @@ def _runner(
         listener=listener,
         interrupt=interrupt,
         kept=kept,
+        device=next(iter(study.devices)),
     )
     return TrialRunner(
         study=study,
@@ -228,20 +227,20 @@ def _runner(
         limits=study.limits,
         num_classes=len(dataset.classes),
         seed=seed,
-        provenance={**versions(), "data": dataset.fingerprint, "passport": study.passport.digest},
+        provenance={**versions(), "data": dataset.fingerprint, "passport": study.device.passport.digest},
         listener=listener,
-        stopping=make_stopping_rule(study.fact("inputs")["stopping"]),
+        stopping=make_stopping_rule(study.inputs.stopping),
     )
 
 
 def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
     study = runner.study
     study.set_fact("ended", None)
-    trials = [*runner.trials, *study.outside(), *study.controls()]
+    trials = [*runner.all_trials(), *study.controls()]
     for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
         runner.listener.note(sentence)
     runner.listener.phase("published widths")
-    run_baselines(runner, stop)
+    run_published(runner, stop)
     runner.listener.phase("searching")
     why = search_candidates(runner, request, stop)
     if why is None:
@@ -253,35 +252,36 @@ def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
         return
     runner.listener.phase("confirming")
     if confirm(runner, request.confirm_seeds, stop):
-        study.set_fact("ended", {"why": why, **{name: getattr(request, name) for name in _GOALS}})
+        study.set_fact("ended", Ended(why=why, goals=request.goals))
 
 
-def _keep_scale(study: Study, latencies: Latencies) -> None:
+def _keep_scale(study: Study, request: Request, latencies: Latencies) -> None:
     """All latencies of a study are of one device and multiples of one reference time."""
-    if study.fact("passport") is None:
-        study.set_fact("reference_ms", latencies.reference_ms)
-        study.set_fact("passport", asdict(latencies.passport))
+    if not study.devices:
+        name = default_device() if request.device == "auto" else request.device
+        device = StudyDevice(passport=latencies.passport, reference_ms=latencies.reference_ms)
+        study.set_fact("devices", {name: device})
     refuse_other_device(study, latencies.passport)
 
 
 def _keep_budget(study: Study, request: Request, latencies: Latencies, listener: Listener) -> None:
     """The budget in milliseconds, once: a later measurement would move the goal."""
-    if study.fact("budget_ms") is None:
-        budget = parse_budget(request.latency_budget)
-        if isinstance(budget, str):
-            budget = _budget_latency(study, budget, latencies, listener).latency_ms
-        study.set_fact("budget_ms", budget)
+    if study.device.budget_ms is not None:
+        return
+    budget = parse_budget(request.latency_budget)
+    if not isinstance(budget, str):
+        _change_device(study, budget_ms=budget)
+        return
+    latency = _latency_of(study, budget, latencies)
+    if isinstance(latency, Measurement) and latency.flags:
+        listener.note(f"the budget is not sure: {budget} takes {latency}")
+    network = BudgetNetwork(key=published(budget).key, latency=latency)
+    _change_device(study, budget_ms=latency.latency_ms, budget_network=network)
 
 
-def _budget_latency(study: Study, name: str, latencies: Latencies, listener: Listener) -> Latency:
-    """That of the network that gives the budget; kept before the budget, as a kill may come between."""
-    if (kept := study.fact(_BUDGET_LATENCY)) is None:
-        latency = _latency_of(study, name, latencies)
-        if isinstance(latency, Measurement) and latency.flags:
-            listener.note(f"the budget is not sure: {name} takes {latency}")
-        kept = {"key": published(name).key, **latency_to_json(latency)}
-        study.set_fact(_BUDGET_LATENCY, kept)
-    return latency_from_json(kept)
+def _change_device(study: Study, **changes: Any) -> None:
+    ((name, device),) = study.devices.items()
+    study.set_fact("devices", {name: replace(device, **changes)})
 
 
 def _latency_of(study: Study, name: str, latencies: Latencies) -> Latency:
@@ -298,10 +298,9 @@ def _latency_of(study: Study, name: str, latencies: Latencies) -> Latency:
 
 def _with_budget(study: Study, latencies: Latencies) -> Latencies:
     """The network that gives the budget takes just that, and so is within it: nothing measures it again."""
-    if (kept := study.fact(_BUDGET_LATENCY)) is None:
+    if (network := study.device.budget_network) is None:
         return latencies
-    latency = latency_from_json(kept)
-    return replace(latencies, of=lambda arch: latency if arch.key == kept["key"] else latencies.of(arch))
+    return replace(latencies, of=lambda arch: network.latency if arch.key == network.key else latencies.of(arch))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """One thing the user should know."""
 
-    def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
+    def started(self, name: str, arch: ArchConfig) -> None:
         """An architecture's turn: a trial, or a finalist of the confirmation."""
 
     def working(self, text: str) -> None:
@@ -57,7 +57,7 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
-    def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None: ...
+    def started(self, name: str, arch: ArchConfig) -> None: ...
 
     def working(self, text: str) -> None: ...
 
@@ -118,10 +118,10 @@ class Watch:
     def note(self, text: str) -> None:
         self._listener.note(text)
 
-    def started(self, number: int, arch: ArchConfig, baseline: str | None) -> None:
-        self._subject, self._since = baseline or f"trial {number}", _now()
+    def started(self, name: str, arch: ArchConfig) -> None:
+        self._subject, self._since = name, _now()
         self._write("starting")
-        self._listener.started(number, arch, baseline)
+        self._listener.started(name, arch)
 
     def working(self, text: str) -> None:
         self._write(text)

@@ -37,10 +37,10 @@ from mvit2_search.records import (
     Limits,
     Outcome,
     Passport,
+    Probe,
     Samples,
     Stopped,
-    accuracy_fault,
-    latency_fault,
+    score_fault,
     time_fault,
 )
 from mvit2_search.search.device_change import KeptAccuracies
@@ -86,9 +86,9 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
 
 def _checked_score(score: EpochScore) -> EpochScore:
     balanced = score.balanced_pct
-    fault = accuracy_fault(score.accuracy_pct)
+    fault = score_fault(score.accuracy_pct)
     if balanced is not None:
-        fault = fault or accuracy_fault(balanced)
+        fault = fault or score_fault(balanced)
     if fault:
         raise TrainingError(f"{fault}, after epoch {score.epoch}")
     return replace(
@@ -109,15 +109,9 @@ def checked(latencies: Latencies) -> Latencies:
 
     def of(arch: ArchConfig) -> Latency:
         with failures_as(MeasurementError):
-            return _checked(latencies.of(arch))
+            return latencies.of(arch)
 
     return replace(latencies, of=of)
-
-
-def _checked(latency: Latency) -> Latency:
-    if fault := latency_fault(latency):
-        raise MeasurementError(fault)
-    return latency
 
 
 class CheckedDevice:
@@ -173,6 +167,7 @@ class Evaluator:
         listener: Listener,
         interrupt: Interrupt,
         kept: KeptAccuracies,
+        device: str,
     ) -> None:
         self.latencies = latencies
         self.kept = kept
@@ -182,6 +177,7 @@ class Evaluator:
         self._limits = limits
         self._seed = seed
         self._listener = listener
+        self._device = device
         self._found: dict[str, Latency] = {}  # by key, of networks that are no trial yet
 
     def outcome(
@@ -199,7 +195,7 @@ class Evaluator:
             return Failed(reason="measurement", message=str(err))
         params = network_cost(arch, len(self._dataset.classes)).params
         if not (train_anyway or self._limits.allow(latency, params)):
-            return Infeasible(latency=latency)
+            return Infeasible(latencies=self._by_device(latency))
         try:
             return self._trained(arch, latency, should_stop)
         except TrainingError as err:
@@ -213,9 +209,9 @@ class Evaluator:
             self._found[arch.key] = self.latencies.of(arch)
         return self._found[arch.key]
 
-    def have_at_hand(self, latencies: Iterable[tuple[ArchConfig, Latency]]) -> None:
+    def have_at_hand(self, probes: Iterable[Probe]) -> None:
         """Latencies that were found out before and not used: they are not found out again."""
-        self._found |= {arch.key: latency for arch, latency in latencies}
+        self._found |= {probe.arch.key: probe.latency for probe in probes}
 
     def confirm(self, arch: ArchConfig, seed: int) -> EpochScore:
         """The last score on the confirmation images, or what another study has; raises TrainingError."""
@@ -223,16 +219,19 @@ class Evaluator:
             return self.kept.scores[arch.key, seed]
         return list(self._epochs(arch, seed, "confirmation"))[-1]
 
+    def _by_device(self, latency: Latency) -> dict[str, Latency]:
+        return {self._device: latency}
+
     def _trained(self, arch: ArchConfig, latency: Latency, should_stop: ShouldStop | None) -> Finished | Stopped:
         kept = self.kept.curves.get(arch.key)
         if kept is not None and kept.whole:
-            return _finished(kept.scores, latency)
+            return _finished(kept.scores, self._by_device(latency))
         if kept is not None and (stopped := _followed(kept.scores, latency, should_stop))[1]:
-            return Stopped(curve_pct=_curve(stopped[0]), latency=latency)
+            return Stopped(curve=_curve(stopped[0]), latencies=self._by_device(latency))
         scores, is_stopped = _followed(self._epochs(arch, self._seed, "selection"), latency, should_stop)
         if is_stopped:
-            return Stopped(curve_pct=_curve(scores), latency=latency)
-        return _finished(scores, latency)
+            return Stopped(curve=_curve(scores), latencies=self._by_device(latency))
+        return _finished(scores, self._by_device(latency))
 
     def _epochs(
         self, arch: ArchConfig, seed: int, test_on: Literal["selection", "confirmation"]
@@ -263,13 +262,13 @@ def _followed(
     return found, False
 
 
-def _finished(scores: Sequence[EpochScore], latency: Latency) -> Finished:
+def _finished(scores: Sequence[EpochScore], latencies: dict[str, Latency]) -> Finished:
     last = scores[-1]
     return Finished(
-        accuracy_pct=last.accuracy_pct,
-        curve_pct=_curve(scores),
-        latency=latency,
-        balanced_pct=last.balanced_pct,
+        score=last.accuracy_pct,
+        curve=_curve(scores),
+        latencies=latencies,
+        balanced=last.balanced_pct,
     )
 
 

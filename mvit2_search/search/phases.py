@@ -23,55 +23,62 @@ from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import TrainingError
 from mvit2_search.predict.guess import Guess
-from mvit2_search.records import INTERRUPTED, ConfirmationPlan, Failed, Finished, Infeasible, Score, Trial
+from mvit2_search.records import (
+    Candidate,
+    ConfirmationPlan,
+    Control,
+    Failed,
+    Finished,
+    Infeasible,
+    Published,
+    Score,
+    Trial,
+)
 from mvit2_search.sampler.networks import Networks, distributions
 from mvit2_search.search.events import Stop
 from mvit2_search.search.proposals import Samplers, guess_from
 from mvit2_search.search.request import Request
-from mvit2_search.search.state import TrialRunner
+from mvit2_search.search.state import RUNNING, TrialRunner
 from mvit2_search.space import draw_params
 from mvit2_search.store import StoredStudy
 
 _NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]  # from the smallest
 
 
-def run_baselines(runner: TrialRunner, stop: Stop) -> None:
+def run_published(runner: TrialRunner, stop: Stop) -> None:
     """Time the published widths up to the second beyond the limits; train those within and the first beyond.
 
     Those that the space can express are ordinary trials. Trials that are queued already, because a
     killed driver left them open, come first. The search goes on without a width that fails; a later start tries
     it again, unless it is given up.
     """
-    before = _widths(_trials(runner))
+    before = _widths(runner.all_trials())
     for width, name in zip(PUBLISHED_WIDTHS, _NAMES, strict=True):
         _run_queued(runner, stop)
-        if stop.requested or name not in _needed(runner.study, _trials(runner)):
+        if stop.requested or name not in _needed(runner.study, runner.all_trials()):
             continue
-        known = _widths(_trials(runner)).get(name)
+        known = _widths(runner.all_trials()).get(name)
         if known is not None and not (known.may_be_tried_again and known == before.get(name)):
             continue
         if (params := runner.space.encode_width(width)) is not None:
-            runner.study.queue_baseline(name, params)
+            runner.study.queue_published(name, params)
         else:
-            runner.run_outside(name, ArchConfig.mobilevitv2(width), train_anyway=_is_wanted(runner, name))
+            runner.run(ArchConfig.mobilevitv2(width), Published(name), train_anyway=_is_wanted(runner, name))
     _run_queued(runner, stop)
 
 
 def _run_queued(runner: TrialRunner, stop: Stop) -> None:
     while runner.study.queued() and not stop.requested:
         proposal = runner.study.ask(None, distributions(runner.space))
-        runner.run(proposal, train_anyway=_is_wanted(runner, proposal.baseline))
+        name = proposal.role.name if isinstance(proposal.role, Published) else None
+        runner.run_proposal(proposal, train_anyway=_is_wanted(runner, name))
 
 
 def is_width_left(study: StoredStudy) -> bool:
-    """Whether `run_baselines` would try a width again that failed."""
-    trials = [*study.outside(), *study.trials()]
+    """Whether `run_published` would try a width again that failed."""
+    trials = study.all_trials()
     widths = _widths(trials)
     return any(name in widths and widths[name].may_be_tried_again for name in _needed(study, trials))
-
-
-def _trials(runner: TrialRunner) -> list[Trial]:
-    return [*runner.study.outside(), *runner.trials]
 
 
 def _needed(study: StoredStudy, trials: Sequence[Trial]) -> list[str]:
@@ -80,7 +87,7 @@ def _needed(study: StoredStudy, trials: Sequence[Trial]) -> list[str]:
     One that the device refuses counts as beyond if it is larger than all that are within, of which there has to be
     one: what comes after it is larger still.
     """
-    limits, widths, budget = study.limits, _widths(trials), study.fact("inputs")["latency_budget"]
+    limits, widths, budget = study.limits, _widths(trials), study.inputs.latency_budget
     known = [(i, widths[name]) for i, name in enumerate(_NAMES) if name in widths]
     within = [i for i, trial in known if limits.allow_trial(trial)]
     within += [i for i, name in enumerate(_NAMES) if name == budget]
@@ -97,7 +104,7 @@ def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
     """Whether a published width is trained even if it is beyond the limits: all smaller ones are within them."""
     if name is None:
         return False
-    known = _widths(_trials(runner))
+    known = _widths(runner.all_trials())
     smaller = _NAMES[: _NAMES.index(name)]
     return all(one in known and runner.limits.allow_trial(known[one]) for one in smaller)
 
@@ -105,7 +112,7 @@ def _is_wanted(runner: TrialRunner, name: str | None) -> bool:
 def _widths(trials: Sequence[Trial]) -> dict[str, Trial]:
     """By name the published widths so far: the one that did not fail, else the last that did."""
     ordered = sorted(trials, key=lambda trial: not isinstance(trial.outcome, Failed))
-    return {trial.baseline: trial for trial in ordered if trial.baseline is not None}
+    return {trial.published: trial for trial in ordered if trial.published is not None}
 
 
 _MAX_BARREN = 30  # in a row
@@ -129,7 +136,7 @@ def search_candidates(runner: TrialRunner, request: Request, stop: Stop) -> str 
         if reason := _hopeless(runner, networks, guess):
             return reason
         _queue_kept(runner)
-        runner.run(runner.study.ask(samplers.next(guess), distributions(runner.space)))
+        runner.run_proposal(runner.study.ask(samplers.next(guess), distributions(runner.space)))
     return None
 
 
@@ -150,7 +157,7 @@ def _hopeless(runner: TrialRunner, networks: Networks, guess: Guess) -> str | No
         took = f"{cheapest.outcome.latency} and has {cheapest.params:,} parameters"
         return f"even the network at the low end of the space takes {took}"
     kept = runner.evaluator.kept.candidates
-    last = [t for t in runner.trials if t.baseline is None and t.arch.key not in kept][-_MAX_BARREN:]
+    last = [t for t in runner.trials if isinstance(t.role, Candidate) and t.arch.key not in kept][-_MAX_BARREN:]
     if len(last) == _MAX_BARREN and not any(t.is_trained_candidate for t in last):
         return f"of the last {_MAX_BARREN} candidates none was new, within the budget and trained"
     return None
@@ -176,7 +183,7 @@ def run_control(runner: TrialRunner, count: int, stop: Stop) -> None:
             break
         index, trial = kept.get(arch.key, (len(kept), None))
         if trial is None or _is_worth_retrying(trial):
-            trial = runner.run_control(index, arch, before=trial)
+            trial = runner.run(arch, Control(index))
             kept[arch.key] = index, trial
         done = isinstance(trial.outcome, Finished)
         trained, barren = trained + done, 0 if done else barren + 1
@@ -198,7 +205,7 @@ def _is_worth_retrying(trial: Trial) -> bool:
 
 def _draws(runner: TrialRunner) -> Iterator[ArchConfig]:
     """Different architectures that may be within the limits, every axis drawn evenly, until none comes."""
-    guess = guess_from(runner, [t for t in runner.trials if t.baseline is not None])
+    guess = guess_from(runner, [t for t in runner.trials if t.published])
     generator = random.Random(f"control {runner.seed}")
     seen: set[str] = set()
     skipped = 0
@@ -220,7 +227,7 @@ def confirm(runner: TrialRunner, seeds: int, stop: Stop) -> bool:
     Returns:
         Whether it came to its end.
     """
-    widths = bracket([*runner.trials, *runner.study.outside()], runner.limits)
+    widths = bracket(runner.all_trials(), runner.limits)
     first = runner.seed + _FRESH
     plan = _plan(runner, widths, range(first, first + seeds))
     for seed in plan.seeds:
@@ -245,7 +252,7 @@ def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, s
     once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
     before = _confirmed(study, trials, before=seed, finalists=plan.keys)
     racing = {c.trial.arch.key for c in still_racing(before, images=_images(study, "confirmation"))}
-    out = {c.trial.arch.key for c in before if c.trial.baseline is None} - racing
+    out = {c.trial.arch.key for c in before if not c.trial.published} - racing
     done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
     candidates = [once[key] for key in plan.keys if key not in out]
     widths = bracket([*trials, *study.outside()], study.limits)
@@ -263,7 +270,7 @@ def _plan(runner: TrialRunner, widths: Collection[Trial], seeds: Collection[int]
     plan = ConfirmationPlan(
         keys=keys, widths=tuple(t.arch.key for t in widths), seeds=tuple(seeds), candidates=trained
     )
-    runner.study.set_plan(plan)
+    runner.study.set_fact("finalists", plan)
     return plan
 
 
@@ -286,15 +293,14 @@ def _confirmed(
 
 
 def _images(study: StoredStudy, part: str) -> int:
-    return int(study.fact("inputs")["data"][part])
+    return study.inputs.data.selection if part == "selection" else study.inputs.data.confirmation
 
 
 def _train(runner: TrialRunner, trial: Trial, seed: int) -> None:
     """A score that says that it was interrupted is kept first, in case this process ends."""
-    runner.listener.started(trial.number, trial.arch, trial.baseline)
+    runner.listener.started(trial.name, trial.arch)
     before = [s.tries for s in runner.study.scores() if (s.subject, s.seed) == (trial.arch.key, seed)]
-    lost = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
-    score = Score(subject=trial.arch.key, seed=seed, result=lost, tries=1 + sum(before))
+    score = Score(subject=trial.arch.key, seed=seed, result=RUNNING, tries=1 + sum(before))
     runner.study.add_score(score)
     score = _scored(runner, trial.arch, score)
     runner.study.add_score(score)
@@ -307,4 +313,4 @@ def _scored(runner: TrialRunner, arch: ArchConfig, score: Score) -> Score:
         found = runner.evaluator.confirm(arch, score.seed)
     except TrainingError as err:
         return replace(score, result=Failed(reason="training", message=str(err)))
-    return replace(score, result=found.accuracy_pct, balanced_pct=found.balanced_pct)
+    return replace(score, result=found.accuracy_pct, balanced=found.balanced_pct)

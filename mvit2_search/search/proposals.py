@@ -52,15 +52,15 @@ def ends_pct(trials: Sequence[Trial], *, dominated: bool) -> dict[int, float]:
         dominated: whether trainings are stopped only where they would not beat what is as fast.
     """
     finished = [t.outcome for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
-    stopped = {t.number: t.outcome for t in trials if isinstance(t.outcome, Stopped)}
+    stopped = {t.number or 0: t.outcome for t in trials if isinstance(t.outcome, Stopped)}
     rises: dict[int, float] = {}
-    for epoch in {len(outcome.curve_pct) for outcome in stopped.values()}:
-        gained = [one.accuracy_pct - one.curve_pct[epoch - 1] for one in finished if len(one.curve_pct) > epoch]
+    for epoch in {len(outcome.curve) for outcome in stopped.values()}:
+        gained = [one.score - one.curve[epoch - 1] for one in finished if len(one.curve) > epoch]
         rises[epoch] = float(np.mean(gained)) if gained else 0.0
-    ends = {t.number: t.outcome.accuracy_pct for t in trials if isinstance(t.outcome, Finished)}
+    ends = {t.number or 0: t.outcome.score for t in trials if isinstance(t.outcome, Finished)}
     best = _Best(finished)
     for number, outcome in stopped.items():
-        end = outcome.curve_pct[-1] + rises[len(outcome.curve_pct)]
+        end = outcome.curve[-1] + rises[len(outcome.curve)]
         ends[number] = min(end, best.within(outcome.latency.latency_ms)) if dominated else end
     return ends
 
@@ -69,7 +69,7 @@ class _Best:
     """The highest accuracy of what is as fast, for many latencies; infinite where nothing is."""
 
     def __init__(self, finished: Sequence[Finished]) -> None:
-        points = sorted((one.latency.latency_ms, one.accuracy_pct) for one in finished)
+        points = sorted((one.latency.latency_ms, one.score) for one in finished)
         self._latency_ms = [latency_ms for latency_ms, _ in points]
         self._accuracy_pct = [math.inf, *accumulate((pct for _, pct in points), max)]
 
@@ -107,7 +107,7 @@ class Samplers:
         probes = study.probes()
         asked = [(t.arch, t.latency) for t in study.outside()]
         for trial in self._runner.trials:
-            asked += probes.pop(trial.number, [])
+            asked += [(probe.arch, probe.latency) for probe in probes.pop(trial.number or 0, [])]
             asked.append((trial.arch, trial.latency))
         for lost in probes.values():
             self._runner.evaluator.have_at_hand(lost)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError
-from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Recipe
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Goals, Recipe
 from mvit2_search.stopping import DEFAULT_STOPPING, check_stopping_rule
 from mvit2_search.store.folders import check_study_name
 
@@ -64,6 +64,13 @@ class Request:
     def to_json(self) -> dict[str, Any]:
         """The request as it was last asked; the resolved inputs stand beside it in the study."""
         return {**asdict(self), "results": str(self.results)}
+
+    @property
+    def goals(self) -> Goals:
+        """How far the study is to go."""
+        return Goals(
+            trials=self.trials, confirm_seeds=self.confirm_seeds, control=self.control, max_hours=self.max_hours
+        )
 
     @property
     def folder(self) -> Path:

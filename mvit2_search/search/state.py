@@ -1,6 +1,6 @@
 """From a proposal to a trial on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -10,13 +10,18 @@ from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import (
     ACCURACY_FROM,
     INTERRUPTED,
+    Candidate,
+    Control,
     Failed,
     Finished,
     Limits,
     Outcome,
+    Published,
+    Role,
     Stopped,
     Trial,
     failure_sentences,
+    role_name,
 )
 from mvit2_search.search.events import Listener
 from mvit2_search.search.jobs import Evaluator
@@ -24,6 +29,7 @@ from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import Curve, StoppingRule
 from mvit2_search.store import Proposal, Study
 
+RUNNING = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
 _MAX_FAILURES = 5  # in a row, for the same reason
 
 
@@ -52,109 +58,69 @@ class TrialRunner:
         for trial in self.trials:
             self._learn(trial)
 
-    def run(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
-        """Give a proposal its outcome: evaluate its architecture, or reuse what is known of it."""
-        start = monotonic()
+    def run_proposal(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
+        """Give a proposal its outcome."""
         arch = self.space.decode(proposal.params)
-        self.listener.started(proposal.number, arch, proposal.baseline)
-        seen = None if proposal.baseline else self.known.get(arch.key)
-        if seen is not None and isinstance(seen.outcome, Failed):
-            seen = None  # it is tried again
-        should_stop = None if proposal.baseline else self._should_stop  # the verdict needs the published widths
-        outcome = (
+        return self.run(arch, proposal.role, number=proposal.number, train_anyway=train_anyway)
+
+    def run(self, arch: ArchConfig, role: Role, *, number: int | None = None, train_anyway: bool = False) -> Trial:
+        """Give an architecture its outcome in a role, and keep it: evaluate it, or reuse what is known of it.
+
+        Args:
+            number: of Optuna's trial; without one, the record is kept beside those, where the sampler does not see
+                it. There, a record that it was interrupted is kept first: it says so if this process ends.
+        """
+        start, tries = monotonic(), self._next_try(arch, role)
+        self.listener.started(role_name(role, number), arch)
+        seen = self._seen(arch, role)
+
+        def made(outcome: Outcome) -> Trial:
+            repeats = seen.number if seen else None
+            seconds = monotonic() - start
+            return self._made(arch, outcome, role, number=number, seconds=seconds, repeats=repeats, tries=tries)
+
+        if number is None:
+            self.study.add_beside(made(RUNNING))
+        should_stop = self._should_stop if isinstance(role, Candidate) else None  # the verdict needs the others
+        trial = made(
             seen.outcome
             if seen
             else self.evaluator.outcome(arch, train_anyway=train_anyway, should_stop=should_stop)
         )
-        trial = self.make(
-            arch,
-            outcome,
-            number=proposal.number,
-            baseline=proposal.baseline,
-            seconds=monotonic() - start,
-            repeats=seen.number if seen else None,
-            tries=self._next_try(arch, proposal.baseline),
-        )
+        self._keep(trial)
+        self._told(trial)
+        return trial
+
+    def _seen(self, arch: ArchConfig, role: Role) -> Trial | None:
+        """The trial whose outcome holds for this one too.
+
+        A candidate that failed is tried again; a random architecture is trained unless the search has trained it
+        to the end.
+        """
+        seen = None if isinstance(role, Published) else self.known.get(arch.key)
+        if seen is None or isinstance(seen.outcome, Failed):
+            return None
+        if isinstance(role, Control) and not (
+            isinstance(seen.outcome, Finished) and self.limits.allow_trial(seen)
+        ):
+            return None
+        return seen
+
+    def _keep(self, trial: Trial) -> None:
+        if trial.number is None:
+            self.study.add_beside(trial)
+            return
         self.study.tell(trial, violations=self._violations(trial))
         self.trials.append(trial)
         self._learn(trial)
-        self._told(trial)
-        return trial
 
-    def run_outside(self, name: str, arch: ArchConfig, *, train_anyway: bool) -> None:
-        """Evaluate a published width that the space cannot express, and keep it beside the trials."""
-        before = next((trial for trial in self.study.outside() if trial.baseline == name), None)
-        trial = self._run_beside(
-            name,
-            arch,
-            lambda: self.evaluator.outcome(arch, train_anyway=train_anyway),
-            keep=self.study.add_outside,
-            before=before,
-        )
-        self._told(trial)
-
-    def run_control(self, index: int, arch: ArchConfig, *, before: Trial | None) -> Trial:
-        """Evaluate a random architecture, and keep it beside the trials, where the search does not see it.
-
-        What the search has trained to the end is not trained again.
-
-        Args:
-            before: what became of it when it was tried before.
-        """
-        name = f"control {index}"
-        seen = self.known.get(arch.key)
-        if seen is not None and not (isinstance(seen.outcome, Finished) and self.limits.allow_trial(seen)):
-            seen = None
-        trial = self._run_beside(
-            name,
-            arch,
-            lambda: seen.outcome if seen else self.evaluator.outcome(arch),
-            keep=lambda trial: self.study.add_control(index, trial),
-            before=before,
-            repeats=seen.number if seen else None,
-        )
-        if isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement":
-            self.listener.trial_ended(self.study, trial)  # a device need not take every network of a space
-        else:
-            self._told(trial)
-        return trial
-
-    def _run_beside(
-        self,
-        name: str,
-        arch: ArchConfig,
-        evaluate: Callable[[], Outcome],
-        *,
-        keep: Callable[[Trial], None],
-        before: Trial | None,
-        repeats: int | None = None,
-    ) -> Trial:
-        """Give what is no trial of Optuna's its outcome, and keep it.
-
-        A record that it was interrupted is kept first: it says so if this process ends, and how often it has.
-        """
-        start = monotonic()
-        self.listener.started(-1, arch, name)
-        tries = 1 if before is None else before.tries + 1
-
-        def made(outcome: Outcome) -> Trial:
-            seconds = monotonic() - start
-            return self.make(
-                arch, outcome, number=-1, baseline=name, seconds=seconds, repeats=repeats, tries=tries
-            )
-
-        keep(made(Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")))
-        trial = made(evaluate())
-        keep(trial)
-        return trial
-
-    def make(
+    def _made(
         self,
         arch: ArchConfig,
         outcome: Outcome,
+        role: Role,
         *,
-        number: int,
-        baseline: str | None,
+        number: int | None,
         seconds: float,
         repeats: int | None = None,
         tries: int = 1,
@@ -165,30 +131,34 @@ class TrialRunner:
         return Trial(
             number=number,
             arch=arch,
+            role=role,
             outcome=outcome,
             params=cost.params,
             macs=cost.macs,
             seed=self.seed,
             seconds=round(seconds, 3),
-            baseline=baseline,
             repeats=repeats,
             tries=tries,
             provenance=self.provenance | ({ACCURACY_FROM: source} if source else {}),
         )
 
-    def _should_stop(self, accuracy_pct: Sequence[float], latency_ms: float) -> bool:
-        return self.stopping.should_stop(accuracy_pct, latency_ms, self._curves())
+    def _should_stop(self, curve: Sequence[float], latency_ms: float) -> bool:
+        return self.stopping.should_stop(curve, latency_ms, self._curves())
+
+    def all_trials(self) -> list[Trial]:
+        """The trials and the published widths outside of the space."""
+        return [*self.trials, *self.study.outside()]
 
     def _curves(self) -> list[Curve]:
         """All trainings of the search so far, each once."""
         return [
             Curve(
-                accuracy_pct=trial.outcome.curve_pct,
+                accuracy_pct=trial.outcome.curve,
                 latency_ms=trial.outcome.latency.latency_ms,
                 finished=isinstance(trial.outcome, Finished),
                 allowed=self.limits.allow_trial(trial),
             )
-            for trial in [*self.trials, *self.study.outside()]
+            for trial in self.all_trials()
             if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None
         ]
 
@@ -201,33 +171,34 @@ class TrialRunner:
                 self.study.abandon(proposal.number)
                 continue
             arch = self.space.decode(proposal.params)
-            trial = self.make(
-                arch,
-                Failed(reason=INTERRUPTED, message="the search was stopped while this trial ran"),
-                number=proposal.number,
-                baseline=proposal.baseline,
-                seconds=0.0,
-                tries=self._next_try(arch, proposal.baseline),
-            )
+            tries = self._next_try(arch, proposal.role)
+            trial = self._made(arch, RUNNING, proposal.role, number=proposal.number, seconds=0.0, tries=tries)
             self.study.tell(trial, violations={})
             self.trials.append(trial)
         for trial in self.trials:
-            if _is_interrupted(trial) and trial.may_be_tried_again:
+            if _is_interrupted(trial) and trial.may_be_tried_again and trial.number is not None:
                 self.study.queue_again(trial.number)
 
-    def _next_try(self, arch: ArchConfig, baseline: str | None) -> int:
-        """How often this published width, or candidate, has been begun with this time, as the trials tell."""
-        attempts = [t for t in self.trials if t.baseline == baseline and (baseline or t.arch.key == arch.key)]
-        return 1 + sum(isinstance(t.outcome, Failed) for t in attempts)
+    def _next_try(self, arch: ArchConfig, role: Role) -> int:
+        """How often the architecture has been begun in this role with this time, as the records tell."""
+        kept = self.study.controls() if isinstance(role, Control) else self.all_trials()
+        before = [t for t in kept if (t.role, t.arch.key) == (role, arch.key) and isinstance(t.outcome, Failed)]
+        return 1 + max((t.tries for t in before), default=0)
 
     def _told(self, trial: Trial) -> None:
-        """Tell the listener; end the run when candidates fail one after the other: the cause is elsewhere."""
+        """Tell the listener; end the run when candidates fail one after the other: the cause is elsewhere.
+
+        The search can do without a published width, and a device need not take every network of a space.
+        """
         self.listener.trial_ended(self.study, trial)
-        if trial.is_published_width:  # the search can do without
+        if trial.published:
             for sentence in failure_sentences([trial]):
                 self.listener.note(sentence)
             return
-        self.failures = [*self.failures, trial.outcome] if isinstance(trial.outcome, Failed) else []
+        failed = trial.outcome if isinstance(trial.outcome, Failed) else None
+        if failed and isinstance(trial.role, Control) and failed.reason == "measurement":
+            return
+        self.failures = [*self.failures, failed] if failed else []
         last = self.failures[-_MAX_FAILURES:]
         if len(last) == _MAX_FAILURES and len({failed.reason for failed in last}) == 1:
             raise MVit2SearchError(

@@ -1,34 +1,19 @@
 """A study as it is on disk, for reading. Imports no Optuna: `status` is to answer at once."""
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.records import (
-    MOST_TRIES,
-    ConfirmationPlan,
-    Latency,
-    Limits,
-    Passport,
-    Score,
-    Trial,
-    latency_from_json,
-)
+from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Inputs, Limits, Probe, Score, StudyDevice, Trial
+from mvit2_search.records.codec import NO_RECORD, parse
 from mvit2_search.store.contents import (
-    CONTROL,
-    OUTSIDE,
-    PLAN,
-    PROBING,
-    SCORE,
+    FACTS,
     Contents,
     Row,
-    check_fact,
+    fact_kind,
     fact_name,
     read_probes,
     read_settings,
@@ -39,10 +24,6 @@ from mvit2_search.store.integrity import read_checked, unreadable
 from mvit2_search.store.lease import lock_path
 
 T = TypeVar("T")
-_NONE_SUCH = (
-    *(ValueError, TypeError, KeyError, AttributeError, SpecError),
-    *(OverflowError, RecursionError),  # a number of hundreds of digits, lists in lists
-)
 
 
 class StoredStudy:
@@ -64,70 +45,87 @@ class StoredStudy:
         return self.folder.name
 
     def fact(self, name: str) -> Any:
-        """The fact of that name, or None."""
+        """The fact of that name, a record of the kind in `contents.FACTS`; None where there is none."""
         text = self._fact_texts().get(name)
-        return None if text is None else self._parsed(fact_name(name), text, lambda value: value)
+        return None if text is None else self._parsed(fact_name(name), text, fact_kind(name))
 
     @property
-    def passport(self) -> Passport:
-        text = self._fact_texts()["passport"]
-        return self._parsed(fact_name("passport"), text, lambda row: Passport(**row))
+    def inputs(self) -> Inputs:
+        """What the study was made with."""
+        inputs: Inputs = self.fact("inputs")
+        return inputs
+
+    @property
+    def devices(self) -> dict[str, StudyDevice]:
+        """By name, the one that the search optimises first; empty until the first is timed on."""
+        return self.fact("devices") or {}
+
+    @property
+    def device(self) -> StudyDevice:
+        """The one that the search optimises."""
+        return next(iter(self.devices.values()))
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the budget is resolved: then there is something to read."""
+        return bool(self.devices) and self.device.budget_ms is not None
 
     @property
     def limits(self) -> Limits:
         """The resolved budget."""
-        return Limits(latency_ms=self.fact("budget_ms"), max_params=self.fact("inputs")["max_params"])
+        assert self.device.budget_ms is not None
+        return Limits(latency_ms=self.device.budget_ms, max_params=self.inputs.max_params)
 
     def check_facts(self) -> None:
         """Raises StorageError where a fact, as JSON, is of another kind than is written, or one is missing."""
         texts = self._fact_texts()
         for name, text in texts.items():
-            self._parsed(fact_name(name), text, partial(check_fact, name))
-        if missing := [name for name in ("inputs", "passport") if "budget_ms" in texts and name not in texts]:
-            raise unreadable(self.folder, fact_name(missing[0]))
+            self._parsed(fact_name(name), text, fact_kind(name))
+        if "devices" in texts and "inputs" not in texts:
+            raise unreadable(self.folder, fact_name("inputs"))
 
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
         rows = [row for row in self._rows() if row.is_closed]
-        return [
-            self._parsed(trial_name(row.number), row.record, Trial.from_json)
-            for row in rows
-            if row.record is not None
-        ]
+        return [self._parsed(trial_name(row.number), row.record, Trial) for row in rows if row.record is not None]
 
     def lost_numbers(self) -> list[int]:
         """Trials that were killed before they had an architecture."""
         return [row.number for row in self._rows() if row.is_closed and row.record is None]
 
     def outside(self) -> list[Trial]:
-        """Published widths that the space cannot express: records beside the trials, numbered -1."""
-        return self._facts(OUTSIDE, Trial.from_json)
+        """Published widths that the space cannot express: records beside the trials."""
+        return self._facts("published:")
+
+    def all_trials(self) -> list[Trial]:
+        """The trials and the published widths outside of the space: all that is compared."""
+        return [*self.trials(), *self.outside()]
 
     def controls(self) -> list[Trial]:
         """Random architectures to compare the search with, in the order drawn: records beside the trials."""
-        return self._facts(CONTROL, Trial.from_json)
+        return self._facts("control:")
 
     def scores(self) -> list[Score]:
         """The confirmation's trainings so far."""
-        return self._facts(SCORE, Score.from_json)
+        return self._facts("score:")
 
     def plan(self) -> ConfirmationPlan | None:
         """What the confirmation trains, once it has begun."""
-        row = self.fact(PLAN)
-        return None if row is None else ConfirmationPlan.from_json(row)
+        plan: ConfirmationPlan | None = self.fact("finalists")
+        return plan
 
-    def probes(self) -> dict[int, list[tuple[ArchConfig, Latency]]]:
+    def probes(self) -> dict[int, list[Probe]]:
         """By number of the trial, the latencies that were asked for to choose it, in that order."""
-        found: dict[int, list[tuple[ArchConfig, Latency]]] = {}
+        found: dict[int, list[Probe]] = {}
         with self._sound("what was measured to choose a trial"):
             texts = read_probes(database_path(self.folder))
         for number, text in texts:
-            found.setdefault(number, []).append(self._parsed(f"a latency of {trial_name(number)}", text, _probe))
+            found.setdefault(number, []).append(self._parsed(f"a latency of {trial_name(number)}", text, Probe))
         return found
 
     def given_up_probes(self) -> list[str]:
         """Networks whose timing, before a trial was chosen, ended the search each time that it was tried."""
-        tries = self.fact(PROBING) or {}
+        tries = self.fact("probing") or {}
         return sorted(key for key, count in tries.items() if count >= MOST_TRIES)
 
     def settings(self) -> dict[int, dict[str, Any]]:
@@ -141,24 +139,22 @@ class StoredStudy:
     def _rows(self) -> Sequence[Row]:
         return self._contents.rows
 
-    def _facts(self, prefix: str, make: Callable[[Any], T]) -> list[T]:
+    def _facts(self, prefix: str) -> list[Any]:
         texts = sorted(self._fact_texts().items())
-        return [self._parsed(fact_name(name), text, make) for name, text in texts if name.startswith(prefix)]
+        return [
+            self._parsed(fact_name(name), text, FACTS[prefix]) for name, text in texts if name.startswith(prefix)
+        ]
 
-    def _parsed(self, name: str, text: str, make: Callable[[Any], T]) -> T:
+    def _parsed(self, name: str, text: str, kind: type[T]) -> T:
         with self._sound(name):
-            return make(json.loads(text))
+            return parse(text, kind)
 
     @contextmanager
     def _sound(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (*_NONE_SUCH, sqlite3.DatabaseError) as err:
+        except (*NO_RECORD, sqlite3.DatabaseError) as err:
             raise unreadable(self.folder, name) from err
-
-
-def _probe(row: dict[str, Any]) -> tuple[ArchConfig, Latency]:
-    return ArchConfig.from_json(row["arch"]), latency_from_json(row)
 
 
 def open_study(folder: Path) -> StoredStudy:

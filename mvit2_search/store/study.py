@@ -2,7 +2,7 @@
 
 | outcome    | Optuna state | what a sampler sees                                                 |
 |------------|--------------|---------------------------------------------------------------------|
-| Finished   | COMPLETE     | accuracy and latency; over the budget (a baseline) also a violation |
+| Finished   | COMPLETE     | accuracy and latency; over the budget (a published width) also a violation |
 | Infeasible | PRUNED       | no values, by how much the constraint is violated                   |
 | Stopped    | PRUNED       | no values, the constraint is met                                    |
 | Failed     | FAIL         | nothing                                                             |
@@ -27,28 +27,26 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, MVit2SearchError, SpecError, StorageError
 from mvit2_search.records import (
     SCHEMA,
-    ConfirmationPlan,
+    Candidate,
+    Control,
     Failed,
     Finished,
     Infeasible,
     Latency,
     Outcome,
+    Probe,
+    Published,
+    Role,
     Score,
     Stopped,
     Trial,
-    latency_to_json,
-    outcome_name,
 )
+from mvit2_search.records.codec import from_json, to_json
 from mvit2_search.store.contents import (
-    BASELINE,
-    CONTROL,
-    OUTSIDE,
-    PLAN,
     PROBE,
-    PROBING,
+    PUBLISHED,
     RECORD,
     RETRY_OF,
-    SCORE,
     Contents,
     Row,
     fact_name,
@@ -81,15 +79,15 @@ STATES: dict[type[Outcome], str] = {
 
 def seen_otherwise(frozen: Sequence[FrozenTrial], trials: Sequence[Trial], key_of: KeyOf) -> list[int]:
     """The numbers of the trials of which Optuna has another network, state or values than the record."""
-    seen = {one.number: one for one in frozen}
-    return [trial.number for trial in trials if not _agrees(seen[trial.number], trial, key_of)]
+    records = {trial.number: trial for trial in trials}
+    return [
+        one.number for one in frozen if one.number in records and not _agrees(one, records[one.number], key_of)
+    ]
 
 
 def _agrees(seen: FrozenTrial, trial: Trial, key_of: KeyOf) -> bool:
     outcome, state = trial.outcome, seen.state.name
-    if outcome_name(outcome) != seen.user_attrs[RECORD]["outcome"]["kind"]:
-        return True  # its numbers are none, and were not checked when it was recorded
-    told = [outcome.accuracy_pct, outcome.latency.latency_ms] if isinstance(outcome, Finished) else None
+    told = [outcome.score, outcome.latency.latency_ms] if isinstance(outcome, Finished) else None
     return state == STATES[type(outcome)] and seen.values == told and _key(seen.params, key_of) == trial.arch.key
 
 
@@ -109,7 +107,7 @@ class Proposal:
 
     number: int
     params: dict[str, Any]
-    baseline: str | None
+    role: Role
 
 
 class Study(StoredStudy):
@@ -137,24 +135,25 @@ class Study(StoredStudy):
         if differing := seen_otherwise(self._frozen(), self.trials(), key_of):
             raise unreadable(self.folder, f"what the sampler reads of trial {differing[0]}")
 
-    def set_fact(self, name: str, value: Any) -> None:
+    def set_fact(self, name: str, fact: Any) -> None:
+        """Keep a fact of a kind in `contents.FACTS`."""
+        value = to_json(fact)
         text = json.dumps(value)  # as Optuna writes it
         self._digests.coming(fact_name(name), text)
         with translated(self._path):
             self._study.set_user_attr(name, value)
         self._digests.written(fact_name(name), text)
 
-    def add_outside(self, trial: Trial) -> None:
-        self.set_fact(f"{OUTSIDE}{trial.baseline}", trial.to_json())
-
-    def add_control(self, index: int, trial: Trial) -> None:
-        self.set_fact(f"{CONTROL}{index:06}", trial.to_json())
+    def add_beside(self, trial: Trial) -> None:
+        """Keep a published width or a random architecture, instead of what was kept of it."""
+        match trial.role:
+            case Published(name=name):
+                self.set_fact(f"published:{name}", trial)
+            case Control(index=index):
+                self.set_fact(f"control:{index:06}", trial)
 
     def add_score(self, score: Score) -> None:
-        self.set_fact(f"{SCORE}{score.subject}:{score.seed}", score.to_json())
-
-    def set_plan(self, plan: ConfirmationPlan) -> None:
-        self.set_fact(PLAN, plan.to_json())
+        self.set_fact(f"score:{score.subject}:{score.seed}", score)
 
     def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
         """The next queued trial, or a new one from the sampler, which only a queue can do without."""
@@ -163,19 +162,21 @@ class Study(StoredStudy):
         with translated(self._path):
             self._study.sampler = sampler or RandomSampler()
             trial = self._study.ask(dict(distributions))
-            self._asked = {trial.number: trial}
+            self._asked[trial.number] = trial
             return _proposal(trial.number, trial.params, trial.user_attrs)
 
     def tell(self, trial: Trial, *, violations: Mapping[str, float]) -> None:
         """Give a trial its outcome. `violations` are Optuna constraints: above 0 is not allowed.
         They can be given only by the process that asked for the trial.
         """
-        record = trial.to_json()
+        assert trial.number is not None
+        record = to_json(trial)
         text = json.dumps(record)  # as Optuna writes it
         self._digests.coming(trial_name(trial.number), text)
         with translated(self._path):
             for name, amount in violations.items():
                 self._asked[trial.number].set_constraint(name, amount)
+            self._asked.pop(trial.number, None)
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
             self._storage.set_trial_user_attr(trial_id, RECORD, record)
             self._finish(trial)
@@ -190,15 +191,15 @@ class Study(StoredStudy):
         """
         if key in self.given_up_probes():
             raise MeasurementError("the search was stopped each time that it was timed")
-        others = self.fact(PROBING) or {}
-        self.set_fact(PROBING, {**others, key: others.pop(key, 0) + 1})
+        others = self.fact("probing") or {}
+        self.set_fact("probing", {**others, key: others.pop(key, 0) + 1})
         try:
             yield
         except (MVit2SearchError, Terminated, KeyboardInterrupt):  # it was not killed
             with suppress(StorageError):
-                self.set_fact(PROBING, others)
+                self.set_fact("probing", others)
             raise
-        self.set_fact(PROBING, others)
+        self.set_fact("probing", others)
 
     def add_probe(self, arch: ArchConfig, latency: Latency) -> None:
         """Keep a latency that was asked for to choose the trial that is being asked for."""
@@ -206,14 +207,14 @@ class Study(StoredStudy):
         count = sum(name.startswith(PROBE) for name in newest.user_attrs)
         with translated(self._path):
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest.number)
-            kept = {"arch": arch.to_json(), **latency_to_json(latency)}
+            kept = to_json(Probe(arch=arch, latency=latency))
             self._storage.set_trial_user_attr(trial_id, f"{PROBE}{count}", kept)
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
         with translated(self._path):
             for row in [t.user_attrs[RECORD] for t in self._frozen() if _is_open(t) and RECORD in t.user_attrs]:
-                self._finish(Trial.from_json(row))
+                self._finish(from_json(row, Trial))
             return [_proposal(t.number, t.params, t.user_attrs) for t in self._frozen() if _is_open(t)]
 
     def abandon(self, number: int) -> None:
@@ -221,10 +222,10 @@ class Study(StoredStudy):
         with translated(self._path):
             self._study.tell(number, state=_state("FAIL"))
 
-    def queue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
+    def queue_published(self, name: str, params: Mapping[str, Any]) -> None:
         """Have the published width `name` asked for next."""
         with translated(self._path):
-            self._study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
+            self._study.enqueue_trial(dict(params), user_attrs={PUBLISHED: name})
 
     def queue_again(self, number: int) -> None:
         """Have the architecture of a closed trial asked for once more, unless it has been.
@@ -235,7 +236,7 @@ class Study(StoredStudy):
             trials = self._frozen()
             retries = [t for t in trials if t.user_attrs.get(RETRY_OF) == number]
             if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
-                kept = {k: v for k, v in trials[number].user_attrs.items() if k == BASELINE}
+                kept = {k: v for k, v in trials[number].user_attrs.items() if k == PUBLISHED}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, RETRY_OF: number})
 
     def queue(self, params: Mapping[str, Any]) -> None:
@@ -250,7 +251,8 @@ class Study(StoredStudy):
     def _finish(self, trial: Trial) -> None:
         values = None
         if isinstance(trial.outcome, Finished):
-            values = (trial.outcome.accuracy_pct, trial.outcome.latency.latency_ms)
+            values = (trial.outcome.score, trial.outcome.latency.latency_ms)
+        assert trial.number is not None
         self._study.tell(trial.number, values, state=_state(STATES[type(trial.outcome)]))
 
     def _frozen(self) -> list[FrozenTrial]:
@@ -291,7 +293,9 @@ def _is_open(trial: FrozenTrial) -> bool:
 
 
 def _proposal(number: int, params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Proposal:
-    return Proposal(number=number, params=dict(params), baseline=attrs.get(BASELINE))
+    name = attrs.get(PUBLISHED)
+    role = Candidate() if name is None else Published(name)
+    return Proposal(number=number, params=dict(params), role=role)
 
 
 def create_study(folder: Path) -> Study:

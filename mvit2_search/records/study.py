@@ -1,0 +1,91 @@
+"""What holds for a whole study: what it was made with, its devices, and how far it has gone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from mvit2_search.records.artifact import DEFAULT_FORMULATION
+from mvit2_search.records.latency import Latency, time_fault
+from mvit2_search.records.passport import Passport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataInputs:
+    """The images: how many of each part, and a fingerprint of all."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    train: int
+    selection: int
+    confirmation: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """Everything that a study's numbers depend on. How long it goes on is not among it: see `Goals`.
+
+    An input added later has a default, what studies did before it: so it is no conflict for them.
+    """
+
+    space: Mapping[str, Any]
+    data: DataInputs
+    latency_budget: str
+    training: Mapping[str, Any]
+    task: str = "classification"
+    max_params: int | None = None
+    formulation: str = DEFAULT_FORMULATION
+    seed: int = 0
+    sampler: str = "front"
+    stopping: str = "dominance"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goals:
+    """How far a study goes; may be raised later."""
+
+    trials: int
+    confirm_seeds: int
+    control: int = 0
+    max_hours: float | None = None
+
+    def go_beyond(self, other: Self) -> bool:
+        """Whether these ask for more than `other`."""
+        mine, theirs = ((one.trials, one.confirm_seeds, one.control) for one in (self, other))
+        return any(a > b for a, b in zip(mine, theirs, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """Why a study ended, in words, and at which goals."""
+
+    why: str
+    goals: Goals
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetNetwork:
+    """The published network that gives the budget, by its key, and its latency."""
+
+    key: str
+    latency: Latency
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyDevice:
+    """A device that a study has a budget for.
+
+    Attributes:
+        reference_ms: the scale of all its latencies: what the reference network took when the study began.
+        budget_ms: None until it is known.
+    """
+
+    passport: Passport
+    reference_ms: float
+    budget_ms: float | None = None
+    budget_network: BudgetNetwork | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.reference_ms, self.budget_ms):
+            if value is not None and (fault := time_fault(value)):
+                raise ValueError(fault)
