@@ -5,7 +5,7 @@ K channels of a head, M tokens that Linformer projects to.
 
 A mixer takes `(x_BPND, grid)` and gives [B, P, N, D]: each of the P pixel positions attends over the N
 patches, which lie in `grid`, rows and columns of patches. `Mixer(dim, grid)` makes one for D channels and
-the patch grid of the architecture's own input size. `complexity.MIXER_COSTS` computes the costs that stand
+the patch grid of the architecture's own input size. `arch.cost.MIXER_COSTS` computes the costs that stand
 with each.
 """
 

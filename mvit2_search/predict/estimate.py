@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.arch.operators import network_operators
+from mvit2_search.arch.cost import network_operators
 from mvit2_search.arch.published_figures import published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.predictor import Form, fit_power, fit_prices

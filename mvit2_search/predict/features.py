@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch.operators import BLOCKS, KINDS, network_operators
+from mvit2_search.arch.cost import BLOCKS, KINDS, network_operators
 
 WORK = (
     "networks",
@@ -34,9 +34,9 @@ def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
 def _work(arch: ArchConfig, num_classes: int) -> list[float]:
     macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
     operators = network_operators(arch, num_classes)
-    for block, kind, macs, elements, _ in operators:
-        macs_of[kind] += macs
-        elements_of[block] += elements
+    for operator in operators:
+        macs_of[operator.kind] += operator.macs
+        elements_of[operator.block] += operator.elements
     arithmetic = [macs_of[kind] / 1e9 for kind in KINDS[:-1]]
     return [1.0, float(len(operators)), *arithmetic, *(elements_of[block] / 1e6 for block in BLOCKS)]
 
