@@ -13,7 +13,7 @@ from mvit2_search.arch.cost import network_cost, network_operators
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.estimate import FORMS, make_estimate
 from mvit2_search.predict.features import WORK, shape, work
-from mvit2_search.predict.predictor import GaussianProcess, LatencyPredictor, Settings, kernel, most_likely
+from mvit2_search.predict.predictor import GaussianProcess, Hyperparameters, LatencyPredictor, kernel, most_likely
 from mvit2_search.records import Measurement, Prediction
 from mvit2_search.space import draw_networks, load_space
 
@@ -70,7 +70,7 @@ class TestGaussianProcess:
     def test_prediction_is_the_conditional_normal(self):
         rng = np.random.default_rng(1)
         x, y = rng.normal(size=(12, 1)), rng.normal(size=12)
-        process = GaussianProcess(x, y, Settings(length=0.7, noise=0.2, variance=3.0))
+        process = GaussianProcess(x, y, Hyperparameters(length=0.7, noise=0.2, variance=3.0))
         z = (np.append(x, [[0.4]], 0) - x.mean()) / x.std()
         joint = 3.0 * (np.exp(-((z - z.T) ** 2) / 2 / 0.7**2) + 0.2 * np.eye(13))
         gain = np.linalg.solve(joint[:12, :12], joint[:12, 12])
