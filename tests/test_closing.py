@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import mvit2_search.api as api
-import mvit2_search.search as search_package
+import mvit2_search.search.driver as driver
 from fakes import request, search
 from mvit2_search.api import classes_of, export_architecture, read_study
 from mvit2_search.arch.yaml import read_arch
@@ -67,7 +67,7 @@ def test_commands_close_what_they_open(command, study, left_open):
 
 
 def test_a_run_closes_what_it_opens(study, left_open, monkeypatch):
-    monkeypatch.setattr(search_package, "run_search", lambda *_: None)
+    monkeypatch.setattr(driver, "run_search", lambda *_: None)
     told = ["--space", study.space, "--data", study.data, "--latency-budget", study.latency_budget]
     ran = CliRunner().invoke(cli, ["run", *told, "--study", study.study, "--results", str(study.results)])
     assert ran.exit_code == 0, ran.output

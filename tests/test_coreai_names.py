@@ -51,7 +51,7 @@ def used() -> dict[tuple[str, ...], set[str]]:
 
 def test_uses_are_found_in_all_that_names_core_ai():
     where = {use.where.partition(":")[0] for found in USES.values() for use in found}
-    assert where == {"export/coreai.py", "latency/coreai.py", "runtimes/coreai.py"}
+    assert where == {"export/coreai.py", "measure/devices/coreai.py", "export/runtimes/coreai.py"}
     torch = {use.chain: use for use in USES["coreai_torch"] if use.called}
     assert {("get_decomp_table",), CONVERTER, (*CONVERTER, "to_coreai")} <= torch.keys()
     assert torch[*CONVERTER, "add_exported_program"].keywords == ("input_names", "output_names")

@@ -59,7 +59,7 @@ def chains():
 
 def test_uses_are_found_in_all_that_names_coremltools():
     found = {use.where.partition(":")[0] for use in USES}
-    assert {"export/coreml.py", "latency/coreml_calls.py"} <= found
+    assert {"export/coreml.py", "measure/devices/coreml/calls.py"} <= found
     called = {use.chain for use in USES if use.called}
     assert {("convert",), ("TensorType",), MODEL} <= called
     assert {(*MODEL, "save"), (*MODEL, "input_description")} <= {use.chain for use in USES}

@@ -8,7 +8,8 @@ import time
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.export as export
+import mvit2_search.export.formats as formats
+import mvit2_search.export.verify as verify
 from fakes import AGREES, fake_export, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
@@ -75,8 +76,8 @@ def run(*arguments):
 
 @pytest.fixture
 def instant(monkeypatch):
-    monkeypatch.setattr(export, "export_model", lambda *args, options=None, **more: fake_export(*args, **more))
-    monkeypatch.setattr(export, "verify_network", lambda *_: AGREES)
+    monkeypatch.setattr(formats, "export_model", lambda *args, options=None, **more: fake_export(*args, **more))
+    monkeypatch.setattr(verify, "verify_network", lambda *_: AGREES)
 
 
 @pytest.mark.parametrize("more", [(), ("--format", "onnx")])
