@@ -385,9 +385,7 @@ class TestCommand:
             def check(self):
                 raise BackendUnavailable("the cable is out")
 
-        monkeypatch.setattr(
-            "mvit2_search.measure.devices.registry.make_device", lambda name: Gone(script=lambda a, i: 1.0)
-        )
+        monkeypatch.setattr(registry, "make_device", lambda name: Gone(script=lambda a, i: 1.0))
         for command in ("models", "attention"):
             result = bench(command, "--results", tmp_path)
             assert (result.exit_code, result.stderr) == (4, "error: the cable is out\n")
