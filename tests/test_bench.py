@@ -36,11 +36,11 @@ from mvit2_search.measure.source import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
 from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
 from mvit2_search.report.bench_tables import (
+    attention_tables,
     backbone_rows,
-    backbones_table,
     mixer_rows,
     mixers_table,
-    models_table,
+    models_tables,
     network_rows,
     published_rows,
     published_table,
@@ -166,10 +166,10 @@ class TestModels:
         assert all(row["error"] is None for row in rows.values())
         assert told[0] == "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]"
         assert told[-2] == "mobilevitv1-xs: does not load"
-        shown = models_table(done)[8]
+        shown = models_tables(done)[0].table[8]
         assert (shown["network"], shown["published top-1 %"]) == ("mobilevitv1-xs", "74.8")
         assert (shown["ms here"], shown["95 % interval"], shown["remarks"]) == ("", "", "does not load")
-        assert models_table(done)[7]["published top-1 %"] == "69.0"
+        assert models_tables(done)[0].table[7]["published top-1 %"] == "69.0"
         assert [len(trace.x) for trace in models_figure(done).data] == [7, 2]
 
     def test_the_figure_has_measured_latency_and_published_accuracy(self, tmp_path):
@@ -258,7 +258,7 @@ class TestAttention:
         assert all(set(frame["device"]) == {"a script, not a device"} for frame in frames)
         assert list(frames[2]["slope"]) == pytest.approx([2, 1, 0.5])
         assert "default-src 'none'" in html.read_text()
-        assert backbones_table(done)[0]["published in"] == "arXiv:2206.02680, table 1"
+        assert attention_tables(done)[0].table[0]["published in"] == "arXiv:2206.02680, table 1"
 
 
 def test_flags_are_shown():

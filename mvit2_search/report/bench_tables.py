@@ -100,11 +100,8 @@ def published_rows() -> list[Row]:
 
 def models_tables(bench: ModelsBench) -> tuple[Titled, Titled]:
     """The networks as measured, and everything that is published of them."""
-    return Titled("Measured here", _MODELS_NOTE, models_table(bench)), Titled("Published", "", published_table())
-
-
-def models_table(bench: ModelsBench) -> Table:
-    return [{"network": row["network"], **_network_cells(row)} for row in network_rows(bench)]
+    networks = [{"network": row["network"], **_network_cells(row)} for row in network_rows(bench)]
+    return Titled("Measured here", _MODELS_NOTE, networks), Titled("Published", "", published_table())
 
 
 def published_table() -> Table:
@@ -126,15 +123,12 @@ def published_table() -> Table:
 
 def attention_tables(bench: AttentionBench) -> tuple[Titled, Titled, Titled]:
     """The mixers in one backbone, each alone, and how their latencies grow."""
+    backbones = [{"attention": row["attention"], **_network_cells(row)} for row in backbone_rows(bench)]
     return (
-        Titled("The same backbone with each mixer", _BACKBONES_NOTE, backbones_table(bench)),
+        Titled("The same backbone with each mixer", _BACKBONES_NOTE, backbones),
         Titled("Each mixer alone", _MIXERS_NOTE, mixers_table(bench)),
         Titled("Growth with the number of tokens", _SLOPES_NOTE, slopes_table(bench)),
     )
-
-
-def backbones_table(bench: AttentionBench) -> Table:
-    return [{"attention": row["attention"], **_network_cells(row)} for row in backbone_rows(bench)]
 
 
 def mixers_table(bench: AttentionBench) -> Table:
