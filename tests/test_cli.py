@@ -54,7 +54,7 @@ def test_every_command_has_an_example(name):
 
 
 def test_the_commands_of_groups_are_found():
-    benches = {"bench models", "bench attention", "bench predict", "bench rank", "bench search"}
+    benches = {"bench models", "bench attention", "bench rank"}
     assert {*COMMANDS, *benches} == set(command_names())
 
 

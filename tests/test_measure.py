@@ -75,6 +75,9 @@ def test_a_latency_is_predicted_from_what_is_kept(tmp_path, device):
     few = invoke(*command)
     assert few.exit_code == 2
     assert "a prediction needs 20 networks measured with 1000 classes" in few.stderr
+    _, *words = few.stderr.split("`")[1].split()
+    described = invoke(*words[:2], "--help").stdout
+    assert all(word in described for word in words if word.startswith("--"))
     for width in range(20):
         with open_timer(device, results=tmp_path, num_classes=1000, formulation="pixel_unshuffle") as one:
             one.measure(ArchConfig.mobilevitv2(0.5 + width / 16))

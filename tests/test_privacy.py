@@ -49,12 +49,12 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
     "validate": ["validate", "blocks"],
     "bench models": ["bench", "models", *HOST],
     "bench attention": ["bench", "attention", *HOST],
-    "bench predict": ["bench", "predict", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
     "bench rank": [
         *("bench", "rank", "--against", "estimate:iphone12", "--space", "width", "--networks", "0", *HOST),
     ],
-    "bench search": [
-        *("bench", "search", "--problems", "zdt1", "--seeds", "1", "--evaluations", "10", "--jobs", "2"),
+    "predictor.py": ["predictor.py", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
+    "samplers.py": [
+        *("samplers.py", "--problems", "zdt1", "--seeds", "1", "--evaluations", "10", "--jobs", "2"),
         *("--peers", "front,tpe"),
     ],
 }
@@ -68,7 +68,7 @@ def environment(home, temporary):
         "HOME": str(home),
         "USER": "user",  # as a login sets it; without it, the C library asks a local service who that is
         "TMPDIR": str(temporary),
-        "PYTHONPATH": str(TESTS.parent),
+        "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS.parent / 'benchmarks'}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }

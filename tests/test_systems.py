@@ -24,7 +24,7 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["run", "--help"],
-    ["bench", "search", "--help"],
+    ["bench", "rank", "--help"],
     ["validate", "width"],
     ["validate", "width", "--json"],
     ["devices"],

@@ -36,8 +36,8 @@ def _name_compiler_folder() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(mvit2_search.__file__).parent))
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is asked for; errors of this package and the system are a line and a code."""
+class Program(click.Command):
+    """A command whose errors, this package's and the system's, are one line and an exit code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _name_compiler_folder()
@@ -53,16 +53,6 @@ class LazyGroup(click.Group):
                 give_up_broken_output()  # both are
             sys.exit(StorageError.exit_code)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -75,6 +65,20 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:  # before or after a search, which has its own way to stop
             say("Stopped.", err=True)
             ctx.exit(130)
+
+
+class LazyGroup(Program, click.Group):
+    """Imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -228,7 +228,8 @@ def predict_latency(
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
             f"a prediction needs {LEAST_MEASURED} networks measured with {num_classes} classes in {results}, "
-            f"found {len(kept)}; `mvit2-search bench predict` measures some"
+            f"found {len(kept)}; `mvit2-search bench rank --device D --against estimate:iphone12 --networks 50` "
+            "measures some"
         )
     archs, latencies_ms = zip(*kept, strict=True)
     (prediction,) = LatencyPredictor(archs, latencies_ms, num_classes=num_classes).predict([arch])
