@@ -25,7 +25,7 @@ class Artifact:
 
     path: Path
     sha256: str  # of the content: equal for equal networks and weights
-    format: str  # a key of `export.FORMATS`
+    format: str  # a key of `export.formats.FORMATS`
     precision: Precision
     input_name: str
     input_shape: tuple[int, ...]
