@@ -1,14 +1,8 @@
-"""The machine that networks are timed on: its name for passports, and what networks are fed.
+"""The processor's name, for passports.
 
-What networks are fed while they are timed.
-
-The processor's name where Linux gives none: by the codes of its cores and the name of the board.
-
-x86 and a few others have a `model name`. ARM has codes of implementer and part, which many different boards share,
-so that a name of both cores and board is what tells one computer from another. A virtual machine may hide both:
-what its cores are able to do then has to.
-
-The machine, for passports.
+x86 and a few others give a `model name`. ARM gives codes of implementer and part, which many boards share: there,
+the cores and the board together name a computer. A virtual machine may hide both; then a digest of the core's
+features tells it apart.
 """
 
 import platform
@@ -17,26 +11,6 @@ import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
-
-from mvit2_search.measure.protocol import PROTOCOL
-from mvit2_search.records import Passport, Precision
-
-
-def random_input(*, shape: tuple[int, ...], precision: Precision, kind: str = "tensor") -> Any:
-    """Values drawn evenly from an input's range, the same every time: `x_1CHW`, or an image.
-
-    Never zeros: with them, every feature map is constant and the arithmetic draws less power.
-    """
-    rng = np.random.default_rng(0)
-    if kind == "image":
-        _, channels, height, width = shape
-        return Image.fromarray(rng.integers(0, 256, (height, width, channels), dtype=np.uint8))
-    return rng.random(shape, dtype=np.float32).astype(precision)
-
 
 Fields = dict[str, str]
 
@@ -88,6 +62,34 @@ _CODES = (  # where there is no name
 )
 _BOARDS = ("Model", "machine")  # Raspberry Pi; MIPS, PowerPC
 _SYSTEMS = ("Hardware", "system type")  # of a family of boards
+
+
+def chip() -> str:
+    """The processor's name as the system gives it, with the board where that does not tell two apart."""
+    if platform.system() == "Darwin":
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return asked.stdout.strip() or platform.machine()
+    name = chip_name(
+        _read("/proc/cpuinfo"),
+        board=_line("/proc/device-tree/model"),
+        maker=" ".join(
+            filter(None, (_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")))
+        ),
+    )
+    return name or platform.machine()
+
+
+def _read(path: str) -> str:
+    """What the system says there; nothing where it does not."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _line(path: str) -> str:
+    """The same without what cannot be printed: the device tree ends its texts with a zero."""
+    return "".join(filter(str.isprintable, _read(path))).strip()
 
 
 def chip_name(cpuinfo: str, *, board: str = "", maker: str = "") -> str:
@@ -168,56 +170,3 @@ def _coded_core(fields: Fields, cpuinfo: str) -> list[str]:
         if found := [fields[key] for key in keys if key in fields]:
             return [" ".join(found)]
     return []
-
-
-def passport_here(
-    *, device: str, runtime: str, compute_units: str, precision: Precision, threads: int
-) -> Passport:
-    """Of a runtime on this machine, timed by this version's protocol at batch 1."""
-    return Passport(
-        device=device,
-        chip=chip(),
-        system=system(),
-        runtime=runtime,
-        compute_units=compute_units,
-        precision=precision,
-        batch=1,
-        threads=threads,
-        protocol=PROTOCOL,
-    )
-
-
-def chip() -> str:
-    """The processor's name as the system gives it, with the board where that does not tell two apart."""
-    if platform.system() == "Darwin":
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        return asked.stdout.strip() or platform.machine()
-    name = chip_name(
-        _read("/proc/cpuinfo"),
-        board=_line("/proc/device-tree/model"),
-        maker=" ".join(
-            filter(None, (_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")))
-        ),
-    )
-    return name or platform.machine()
-
-
-def _read(path: str) -> str:
-    """What the system says there; nothing where it does not."""
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _line(path: str) -> str:
-    """The same without what cannot be printed: the device tree ends its texts with a zero."""
-    return "".join(filter(str.isprintable, _read(path))).strip()
-
-
-def system() -> str:
-    """Operating system and version."""
-    if platform.system() == "Darwin":
-        build = subprocess.run(["sw_vers", "-buildVersion"], capture_output=True, text=True).stdout.strip()
-        return f"macOS {platform.mac_ver()[0]} {build}".strip()
-    return f"{platform.system()} {platform.release()}"
