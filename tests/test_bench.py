@@ -17,8 +17,8 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.runtimes.onnxruntime import load_network
-from mvit2_search.export.verify import Written
 from mvit2_search.measure.bench import (
     CLASSES,
     MIXERS,
@@ -30,9 +30,10 @@ from mvit2_search.measure.bench import (
     bench_models,
     export_mixer,
 )
+from mvit2_search.measure.devices import registry
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
 from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
 from mvit2_search.report.bench_tables import (
@@ -317,7 +318,7 @@ def bench(*words):
 class TestCommand:
     @pytest.fixture(autouse=True)
     def device(self, monkeypatch):
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: power_device())
+        monkeypatch.setattr(registry, "make_device", lambda name: power_device())
 
     def test_models_prints_both_tables_the_device_and_the_files(self, tmp_path):
         result = bench("models", "--results", tmp_path)
@@ -336,7 +337,7 @@ class TestCommand:
     def test_a_table_has_one_scale_whatever_the_device_does_meanwhile(self, tmp_path, monkeypatch):
         device = power_device()
         device.weather = lambda *_: 1.5 if not (tmp_path / ".latencies").is_dir() else 1.0  # until it is known
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: device)
+        monkeypatch.setattr(registry, "make_device", lambda name: device)
         rows = json.loads(bench("models", "--json", "--results", tmp_path).stdout)["networks"]
         per_mac = {round(row["latency_ms"] / row["macs"] * 1e9, 6) for row in rows}
         assert per_mac == {30.0}
@@ -385,7 +386,7 @@ class TestCommand:
             def check(self):
                 raise BackendUnavailable("the cable is out")
 
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: Gone(script=lambda a, i: 1.0))
+        monkeypatch.setattr(registry, "make_device", lambda name: Gone(script=lambda a, i: 1.0))
         for command in ("models", "attention"):
             result = bench(command, "--results", tmp_path)
             assert (result.exit_code, result.stderr) == (4, "error: the cable is out\n")

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.arch import published
-from mvit2_search.cli import cli
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report.tables import summarise
@@ -14,7 +12,7 @@ from mvit2_search.search.events import Silent
 from mvit2_search.store import Study, open_study
 from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 NAME = "mobilevitv2-0.75"
 KEY = published(NAME).key
@@ -138,15 +136,9 @@ def test_a_study_of_before_goes_on(tmp_path, monkeypatch):
     assert baseline(study).latency.latency_ms == study.fact("budget_ms")
 
 
-def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monkeypatch):
-    import mvit2_search.measure.source as latencies
-    import mvit2_search.search.driver as driver
-
-    monkeypatch.setattr(latencies, "make_device", lambda name: Unrest(1).device)
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
-    command = ["run", "--space", "blocks", "--data", str(tmp_path / "images"), "--latency-budget", NAME]
-    command += ["--study", "one", "--trials", "2", "--image-size", "32", "--results", str(tmp_path / "results")]
-    ran = CliRunner().invoke(cli, command)
+def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, run_with_fakes):
+    asked = ("--latency-budget", NAME, "--trials", "2", "--image-size", "32")
+    ran = run_with_fakes(*asked, device=Unrest(1).device)
     assert ran.exit_code == 0, ran.output
     assert f"over {NAME} (" in ran.output
-    assert open_study(tmp_path / "results" / "one").fact("budget_ms")
+    assert open_study(tmp_path / "results" / "test").fact("budget_ms")

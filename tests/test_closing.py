@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import mvit2_search.api as api
-import mvit2_search.search as search_package
+import mvit2_search.search.driver as driver
 from fakes import request, search
 from mvit2_search.api import classes_of, export_architecture, read_study
 from mvit2_search.arch.yaml import read_arch
@@ -34,7 +34,7 @@ def is_open(connection):
 
 
 @pytest.fixture
-def study(tmp_path, images, instant_export):
+def study(tmp_path, images):
     asked = request(tmp_path)
     search(asked)
     return asked
@@ -67,7 +67,7 @@ def test_commands_close_what_they_open(command, study, left_open):
 
 
 def test_a_run_closes_what_it_opens(study, left_open, monkeypatch):
-    monkeypatch.setattr(search_package, "run_search", lambda *_: None)
+    monkeypatch.setattr(driver, "run_search", lambda *_: None)
     told = ["--space", study.space, "--data", study.data, "--latency-budget", study.latency_budget]
     ran = CliRunner().invoke(cli, ["run", *told, "--study", study.study, "--results", str(study.results)])
     assert ran.exit_code == 0, ran.output
@@ -87,9 +87,7 @@ def test_a_study_that_is_refused_is_closed(tmp_path, left_open, schema):
     assert not left_open()[0]
 
 
-def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
-    tmp_path, images, instant_export, monkeypatch
-):
+def test_an_exported_width_outside_of_the_space_is_called_by_its_name(tmp_path, images, monkeypatch):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path), trials=1))

@@ -10,9 +10,8 @@ from predictor_bench.hits import HITS_PCT, Share, covered, within
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.measure.bench import CLASSES, told
-from mvit2_search.measure.meter import Tell
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
 from mvit2_search.space import SearchSpace, draw_networks, load_space

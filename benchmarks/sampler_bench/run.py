@@ -14,7 +14,7 @@ from sampler_bench.row import search_row
 from sampler_bench.rows import Key, SearchRow, append_rows, read_rows
 
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.measure.meter import Tell
+from mvit2_search.measure.timer import Tell
 from mvit2_search.store.folders import BENCH
 
 

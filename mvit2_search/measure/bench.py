@@ -20,11 +20,11 @@ from mvit2_search.analysis.correlation import LEAST_POINTS, Slope, log_log_slope
 from mvit2_search.arch import ArchConfig, Attention, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, Cost, network_cost
 from mvit2_search.errors import MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.formats import export_module
-from mvit2_search.export.verify import Written, verify
-from mvit2_search.measure.meter import Tell
+from mvit2_search.export.verify import verify
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import Timer, open_timer
+from mvit2_search.measure.timer import NetworkTimer, Tell, open_timer
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Failed, FormulationName, Measurement, Passport
@@ -43,7 +43,7 @@ class NetworkTiming:
     timing: Timing
 
 
-def time_network(timer: Timer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
+def time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
     """Time `arch`, and tell what came of it in one line."""
     timing = told(name, lambda: timer.measure(arch), tell)
     return NetworkTiming(name=name, cost=network_cost(arch, CLASSES), timing=timing)
@@ -112,7 +112,7 @@ def bench_models(device: Device, *, results: Path, formulation: FormulationName,
     """
     with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
         networks = [time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
-        return ModelsBench(passport=timer.meter.passport, formulation=formulation, networks=networks)
+        return ModelsBench(passport=timer.passport, formulation=formulation, networks=networks)
 
 
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
@@ -167,10 +167,10 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
             time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]
         mixers = [_time_mixer(timer, mixer, tokens, tell) for mixer in MIXERS for tokens in TOKENS]
-        return AttentionBench(passport=timer.meter.passport, networks=networks, mixers=mixers)
+        return AttentionBench(passport=timer.passport, networks=networks, mixers=mixers)
 
 
-def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
+def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
     timing = told(
         f"{attention}, {tokens} tokens",
         lambda: timer.measure_export(
