@@ -8,8 +8,7 @@ import pytest
 
 import mvit2_search.measure.rank as sources
 from fakes import measurement
-from mvit2_search.arch.cost import network_cost
-from mvit2_search.arch.operators import network_operators
+from mvit2_search.arch.cost import network_cost, network_operators
 from mvit2_search.errors import MeasurementError
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 

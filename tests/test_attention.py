@@ -69,6 +69,13 @@ def test_costs_are_those_that_torch_counts(name, grid):
     assert cost.params == sum(p.numel() for p in mixer.parameters())
 
 
+@pytest.mark.parametrize(("D", "P", "N", "p"), [(16, 4, 49, 49), (8, 1, 400, 256)])
+def test_costs_are_those_of_the_closed_formulas(D, P, N, p):
+    assert MIXER_COSTS["separable"](D, P, N).macs == P * N * D * (3 * D + 1)
+    assert MIXER_COSTS["multi_head"](D, P, N).macs == P * N * (4 * D**2 + 2 * N * D)
+    assert MIXER_COSTS["linformer"](D, P, N).macs == P * N * (4 * D**2 + 4 * p * D)
+
+
 def test_linformer_projects_to_256_tokens_or_to_all():
     assert LinformerAttention(8, (20, 20)).project_keys.shape == (256, 400)
     assert LinformerAttention(8, (4, 4)).project_keys.shape == (16, 16)

@@ -41,10 +41,10 @@ def test_a_stopped_training_would_have_gained_what_others_did():
     assert ends_pct(again, dominated=True).items() >= ends_pct(trials, dominated=True).items()
 
 
-class TestForesight:
+class TestLatencyGuesses:
     def test_what_is_known_is_exact_and_the_rest_follows_the_law(self):
         small, large = (network(published(f"mobilevitv2-{width}")) for width in (0.5, 1.0))
-        span = LatencyGuesses([(small.arch, measurement(9.5))], 10).span([small, large], LAW)
+        span = LatencyGuesses([(small.arch, measurement(9.5))], 10).bounds([small, large], LAW)
         assert span.ms_M[0] == span.high_M[0] == 9.5
         assert span.ms_M[1] == pytest.approx(LAW.latency_ms(large.cost.macs))
         assert span.ms_M[1] < span.high_M[1]
@@ -54,7 +54,7 @@ class TestForesight:
         known = [(arch, measurement(2 + 11 * network_cost(arch, 10).macs / 1e9)) for arch in archs]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 50, seed=2)[40:]]
         truth = np.array([2 + 11 * one.cost.macs / 1e9 for one in asked])
-        few, many = (LatencyGuesses(known[:count], 10).span(asked, LAW) for count in (19, 40))
+        few, many = (LatencyGuesses(known[:count], 10).bounds(asked, LAW) for count in (19, 40))
         assert np.abs(many.ms_M / truth - 1).max() < 0.05 < np.abs(few.ms_M / truth - 1).max()
 
     def test_multiply_adds_are_not_counted_for_what_the_predictor_covers(self):
@@ -64,15 +64,15 @@ class TestForesight:
         covered, other = (
             network(ArchConfig.mobilevitv2(1.0, attention=name)) for name in ("separable", "linformer")
         )
-        LatencyGuesses(known, 10).span([covered, other], LAW)
+        LatencyGuesses(known, 10).bounds([covered, other], LAW)
         assert "cost" not in vars(covered)
         assert "cost" in vars(other)
 
-    def test_it_learns(self):
+    def test_an_added_latency_is_known(self):
         one = network(published("mobilevitv2-0.75"))
-        foresight = LatencyGuesses([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
-        foresight.learn(one.arch, measurement(17.0))
-        assert foresight.span([one], LAW).ms_M.tolist() == [17.0]
+        guesses = LatencyGuesses([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
+        guesses.add(one.arch, measurement(17.0))
+        assert guesses.bounds([one], LAW).ms_M.tolist() == [17.0]
 
     def test_a_mixer_that_was_never_measured_follows_the_law(self):
         known = [
@@ -80,7 +80,7 @@ class TestForesight:
         ]
         other = network(ArchConfig.mobilevitv2(1.0, attention="linformer"))
         usual = network(published("mobilevitv2-1.0"))
-        span = LatencyGuesses(known, 10).span([other, usual], LAW)
+        span = LatencyGuesses(known, 10).bounds([other, usual], LAW)
         assert span.ms_M[0] == pytest.approx(LAW.latency_ms(other.cost.macs))
         assert span.ms_M[1] == pytest.approx(usual.cost.macs / 1e8, rel=0.05)
 
@@ -97,11 +97,11 @@ class TestForesight:
         asked = [network(arch) for arch in draw_networks(BLOCKS, 60, seed=2)[41:]]
         running = LatencyGuesses(known[:20], 10)
         for one in known[20:]:
-            running.span(asked, LAW)
-            running.learn(*one)
+            running.bounds(asked, LAW)
+            running.add(*one)
         resumed = LatencyGuesses(known, 10)
-        assert np.array_equal(running.span(asked, LAW).ms_M, resumed.span(asked, LAW).ms_M)
-        assert np.array_equal(running.span(asked, LAW).high_M, resumed.span(asked, LAW).high_M)
+        assert np.array_equal(running.bounds(asked, LAW).ms_M, resumed.bounds(asked, LAW).ms_M)
+        assert np.array_equal(running.bounds(asked, LAW).high_M, resumed.bounds(asked, LAW).high_M)
         assert [fitted_count(n) for n in (19, 20, 21, 22, 24, 25, 41)] == [0, 20, 20, 22, 22, 25, 39]
 
 

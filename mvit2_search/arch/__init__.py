@@ -4,16 +4,13 @@ from mvit2_search.arch.config import (
     ATTENTION_HEADS,
     ATTENTION_STAGES,
     LINFORMER_TOKENS,
-    PUBLISHED_WIDTHS,
     STAGES,
     ArchConfig,
     Attention,
     ChannelOrder,
-    expanded_channels,
-    published,
-    published_name,
-    published_networks,
 )
+from mvit2_search.arch.family import PUBLISHED_WIDTHS, published, published_name, published_networks
+from mvit2_search.arch.settings import expanded_channels
 
 __all__ = [
     "ATTENTION_HEADS",

@@ -1,19 +1,19 @@
-"""What a candidate network *is*, as plain data. Never imports torch: see `models.build_model`.
+"""What a candidate network is, as plain data. Never imports torch: `models.build_model` builds it.
 
-A MobileViT network is a strided stem convolution and five stages. Every stage is a row of inverted
-residuals; the last three end in a MobileViT block, which holds the attention layers. Numbers and
-rounding rules: Mehta & Rastegari, arXiv:2206.02680 (MobileViTv2) and arXiv:2110.02178 (MobileViT, the
-first version), and their reference implementation ml-cvnets.
+A MobileViT network is a strided stem convolution and five stages. Every stage is a row of inverted residuals;
+the last three end in a MobileViT block, which holds the attention layers. Numbers and rounding rules are from
+Mehta & Rastegari, arXiv:2206.02680 (MobileViTv2) and arXiv:2110.02178 (MobileViT, the first version), and
+their reference implementation ml-cvnets.
 """
 
 import hashlib
 import json
 import math
-import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, cast, get_args
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
+from mvit2_search.arch.settings import expanded_channels, per_stage, round_channels, sequence, whole
 from mvit2_search.errors import SpecError
 
 Attention = Literal["separable", "multi_head", "linformer"]
@@ -26,22 +26,26 @@ STAGES = 5
 ATTENTION_STAGES = (3, 4, 5)
 ATTENTION_HEADS = 4  # of multi-head attention and Linformer, as in MobileViT
 LINFORMER_TOKENS = 256  # that keys and values are projected to, or all tokens where there are fewer
-PUBLISHED_WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
-_STEM, _STAGE_CHANNELS, _ATTENTION_DIMS = 32, (64, 128, 256, 384, 512), (128, 192, 256)
-_V1_SIZES = {  # expand ratio, stage channels, attention dimensions, channels before the pooling
+V1_SIZES = {  # expand ratio, stage channels, attention dimensions, channels before the pooling
     "xxs": (2, (16, 24, 48, 64, 80), (64, 80, 96), 320),
     "xs": (4, (32, 48, 64, 80, 96), (96, 120, 144), 384),
     "s": (4, (32, 64, 96, 128, 160), (144, 192, 240), 640),
 }
+_STEM, _STAGE_CHANNELS, _ATTENTION_DIMS = 32, (64, 128, 256, 384, 512), (128, 192, 256)  # at width 1
+
+_NUMBERS = ("stem_channels", "image_size", "final_channels")
+_PER_STAGE = ("stage_channels", "expanded_channels", "kernel_sizes")
+_PER_BLOCK = ("attention_layers", "attention_dims", "ffn_dims", "attention", "patch_sizes")
+_ABSENT_BLOCK = {"attention_dims": 0, "ffn_dims": 0, "attention": "separable", "patch_sizes": 2}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchConfig:
     """One network of the MobileViT family, every channel count as it is built.
 
-    Counts are stored after the divisor rounding, so two width multipliers that round to the same
-    network are equal and have the same key. `ArchConfig.mobilevitv2` does the rounding.
+    Counts are stored after rounding, so two width multipliers that round to the same network give equal
+    configurations with the same key. `ArchConfig.mobilevitv2` does the rounding.
 
     Attributes:
         stem_channels: outputs of the first convolution (stride 2).
@@ -59,8 +63,8 @@ class ArchConfig:
             before the attention, LayerNorm and a convolution that fuses input and output.
         final_channels: outputs of a 1x1 convolution before the pooling; 0 where there is none.
 
-    A stage without a block has no settings for one: they are stored as 0 or the published value, so
-    that equal networks are equal.
+    The settings of a block that is left out are stored as 0 or the published value, so that equal networks are
+    equal. Defaults never change: keys leave out the settings that have them.
 
     Raises:
         SpecError: the settings describe no network.
@@ -80,37 +84,18 @@ class ArchConfig:
     final_channels: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("stem_channels", "image_size", "final_channels"):
-            self._set(name, _whole(name, getattr(self, name)))
-        for name in _WHOLE_PER_STAGE:
-            self._set(name, tuple(_whole(name, v) for v in _sequence(name, getattr(self, name))))
-        self._set("attention", tuple(_sequence("attention", self.attention)))
-        rows = _sequence("expanded_channels", self.expanded_channels)
-        name = "expanded_channels"
-        self._set(name, tuple(tuple(_whole(name, v) for v in _sequence(name, row)) for row in rows))
-        self._check_lengths()
-        self._forget_absent_blocks()
+        for name in _NUMBERS:
+            self._set(name, whole(name, getattr(self, name)))
+        for names, length in ((_PER_STAGE, STAGES), (_PER_BLOCK, len(ATTENTION_STAGES))):
+            for name in names:
+                self._set(name, _values(name, getattr(self, name), length))
+        for name, absent in _ABSENT_BLOCK.items():
+            pairs = zip(getattr(self, name), self.attention_layers, strict=True)
+            self._set(name, tuple(value if layers else absent for value, layers in pairs))
         self._check_values()
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
-
-    def _check_lengths(self) -> None:
-        for name, length in _LENGTHS.items():
-            if len(getattr(self, name)) != length:
-                found = len(getattr(self, name))
-                raise SpecError(f"{name}: expected {length} values, one per stage, found {found}")
-
-    def _forget_absent_blocks(self) -> None:
-        """Settings of a block that is not there must not tell two equal networks apart."""
-        for name, absent in (
-            ("attention_dims", 0),
-            ("ffn_dims", 0),
-            ("attention", "separable"),
-            ("patch_sizes", 2),
-        ):
-            pairs = zip(getattr(self, name), self.attention_layers, strict=True)
-            self._set(name, tuple(value if layers else absent for value, layers in pairs))
 
     def _check_values(self) -> None:
         positive = [self.stem_channels, *self.stage_channels, *sum(self.expanded_channels, ())]
@@ -166,32 +151,32 @@ class ArchConfig:
         Raises:
             SpecError: a value is out of range, or there are too few or too many.
         """
-        widths = _per_stage("width", width, STAGES)
+        widths = per_stage("width", width, STAGES)
         attention_widths = (
-            widths[2:] if attention_width is None else _attention("attention_width", attention_width)
+            widths[2:] if attention_width is None else _per_block("attention_width", attention_width)
         )
         channels = [
-            _round_div(c * w, 16 if i == 0 else 8)
+            round_channels(c * w, 16 if i == 0 else 8)
             for i, (c, w) in enumerate(zip(_STAGE_CHANNELS, widths, strict=True))
         ]
-        stem = _round_div(min(max(_STEM * widths[0], 16), 64), 8, lowest=16)
-        dims = [_round_div(d * w, 8) for d, w in zip(_ATTENTION_DIMS, attention_widths, strict=True)]
-        multipliers = _attention("ffn_multiplier", ffn_multiplier)
+        stem = round_channels(min(max(_STEM * widths[0], 16), 64), 8, lowest=16)
+        dims = [round_channels(d * w, 8) for d, w in zip(_ATTENTION_DIMS, attention_widths, strict=True)]
+        multipliers = _per_block("ffn_multiplier", ffn_multiplier)
         return cls(
             stem_channels=stem,
             stage_channels=tuple(channels),
             expanded_channels=expanded_channels(
                 stem,
                 channels,
-                _per_stage("inverted_residuals", inverted_residuals, STAGES),
-                _per_stage("expand_ratio", expand_ratio, STAGES),
+                per_stage("inverted_residuals", inverted_residuals, STAGES),
+                per_stage("expand_ratio", expand_ratio, STAGES),
             ),
             attention_dims=tuple(dims),
-            attention_layers=_attention("attention_layers", attention_layers),
+            attention_layers=_per_block("attention_layers", attention_layers),
             ffn_dims=tuple(math.floor(m * d / 16) * 16 for m, d in zip(multipliers, dims, strict=True)),
-            kernel_sizes=_per_stage("kernel_size", kernel_size, STAGES),
-            attention=_attention("attention", attention),
-            patch_sizes=_attention("patch_size", patch_size),
+            kernel_sizes=per_stage("kernel_size", kernel_size, STAGES),
+            attention=_per_block("attention", attention),
+            patch_sizes=_per_block("patch_size", patch_size),
             image_size=image_size,
         )
 
@@ -202,9 +187,9 @@ class ArchConfig:
         Raises:
             SpecError: there is no such size.
         """
-        if size not in _V1_SIZES:
-            raise SpecError(f"size {size!r}: expected one of {', '.join(_V1_SIZES)}")
-        ratio, channels, dims, final = _V1_SIZES[size]
+        if size not in V1_SIZES:
+            raise SpecError(f"size {size!r}: expected one of {', '.join(V1_SIZES)}")
+        ratio, channels, dims, final = V1_SIZES[size]
         return cls(
             stem_channels=16,
             stage_channels=channels,
@@ -219,35 +204,35 @@ class ArchConfig:
 
     @property
     def key(self) -> str:
-        """Twelve hex digits naming this network: equal networks, equal keys, on every machine.
+        """Twelve hex digits that name this network: equal for equal networks, on every machine.
 
-        Settings that equal the published block's are left out, so one added later changes no key.
+        Settings at their default are left out of the hash, so a setting added later changes no key.
         """
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        settings = {name: value for name, value in found.items() if value != _PUBLISHED.get(name)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        settings = {name: value for name, value in values.items() if value != _DEFAULTS.get(name)}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def channel_order(self) -> ChannelOrder:
-        """Of the input: the first version was trained on images as OpenCV reads them."""
+        """Of the input. The first version was trained on images as OpenCV reads them."""
         return "BGR" if self.family == "mobilevitv1" else "RGB"
 
     @property
     def input_convention(self) -> str:
-        """What the network takes, in words for exported files."""
+        """The expected input, in words for exported files."""
         return f"{self.channel_order}, values in [0, 1], no mean or deviation taken off"
 
     @property
     def patch_rows(self) -> tuple[int, ...]:
         """Rows, and columns, of patches in stages 3 to 5 at `image_size`; 0 where there is no block."""
-        side, found = -(-self.image_size // 4), []
+        side, rows = -(-self.image_size // 4), []
         for patch, layers in zip(self.patch_sizes, self.attention_layers, strict=True):
             side = -(-side // 2)
-            found.append(-(-side // patch) if layers else 0)
-            if layers and self.family == "mobilevitv2":  # which leaves a stretched map as it is
-                side = found[-1] * patch
-        return tuple(found)
+            rows.append(-(-side // patch) if layers else 0)
+            if layers and self.family == "mobilevitv2":  # it does not shrink the stretched map again
+                side = rows[-1] * patch
+        return tuple(rows)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; `from_json` gives the same architecture back."""
@@ -259,93 +244,28 @@ class ArchConfig:
         names = {f.name for f in fields(cls)}
         if unknown := sorted(row.keys() - names):
             raise SpecError(f"{unknown[0]}: unknown key; keys are {', '.join(sorted(names))}")
-        if missing := sorted(names - _PUBLISHED.keys() - row.keys()):
+        if missing := sorted(names - _DEFAULTS.keys() - row.keys()):
             raise SpecError(f"{missing[0]}: missing")
         return cls(**row)
 
 
-_LENGTHS = {"stage_channels": STAGES, "expanded_channels": STAGES, "kernel_sizes": STAGES} | dict.fromkeys(
-    ("attention_dims", "attention_layers", "ffn_dims", "attention", "patch_sizes"), len(ATTENTION_STAGES)
-)
-_WHOLE_PER_STAGE = tuple(name for name in _LENGTHS if name not in ("expanded_channels", "attention"))
-_PUBLISHED = {
-    f.name: f.default
-    for f in fields(ArchConfig)
-    if f.name in ("kernel_sizes", "attention", "patch_sizes", "image_size", "family", "final_channels")
-}
+_DEFAULTS = {field.name: field.default for field in fields(ArchConfig) if field.default is not MISSING}
 
 
-def published_name(width: float) -> str:
-    """`mobilevitv2-0.75`, the name of a published width in budgets, tables and reports."""
-    return f"mobilevitv2-{width:g}" if width % 1 else f"mobilevitv2-{width:.1f}"
-
-
-def published(name: str) -> ArchConfig:
-    """The published network called `name`: `mobilevitv2-0.75`, `mobilevitv1-xs`.
-
-    Raises:
-        SpecError: there is none of that name; the message lists those there are.
-    """
-    networks = published_networks()
-    if name not in networks:
-        raise SpecError(f"{name!r}: expected one of {', '.join(networks)}")
-    return networks[name]
-
-
-def published_networks() -> dict[str, ArchConfig]:
-    """All published networks by name, MobileViTv2 first."""
-    second = {published_name(width): ArchConfig.mobilevitv2(width) for width in PUBLISHED_WIDTHS}
-    return second | {f"mobilevitv1-{size}": ArchConfig.mobilevitv1(size) for size in _V1_SIZES}
-
-
-def _round_div(value: float, divisor: int, lowest: int | None = None) -> int:
-    """The nearest multiple of `divisor`, never more than a tenth below `value` (ml-cvnets' rule)."""
-    rounded = max(lowest or divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def expanded_channels(
-    stem: int, channels: Sequence[int], counts: Sequence[int], ratios: Sequence[float]
-) -> tuple[tuple[int, ...], ...]:
-    """Inner widths of the inverted residuals: `counts` of them and one ratio to the input, by stage."""
-    rows = []
-    for before, own, count, ratio in zip([stem, *channels], channels, counts, ratios, strict=False):
-        inputs = [before] + [own] * (_whole("inverted_residuals", count) - 1)
-        rows.append(tuple(_round_div(round(ratio * c), 8) for c in inputs))
-    return tuple(rows)
-
-
-def _per_stage(name: str, value: Any, length: int) -> tuple[Any, ...]:
-    values = tuple(value) if _is_sequence(value) else (value,) * length
+def _values(name: str, value: Any, length: int) -> tuple[Any, ...]:
+    """A setting's values, checked and as a tuple."""
+    values = sequence(name, value)
     if len(values) != length:
-        raise SpecError(f"{name}: expected one value or {length}, one per stage, found {len(values)}")
-    return values
+        raise SpecError(f"{name}: expected {length} values, one per stage, found {len(values)}")
+    if name == "attention":
+        return tuple(values)
+    if name == "expanded_channels":
+        return tuple(tuple(whole(name, v) for v in sequence(name, row)) for row in values)
+    return tuple(whole(name, v) for v in values)
 
 
-def _attention(name: str, value: Any) -> tuple[Any, ...]:
-    return _per_stage(name, value, len(ATTENTION_STAGES))
-
-
-def _sequence(name: str, value: Any) -> Sequence[Any]:
-    if not _is_sequence(value):
-        raise SpecError(f"{name}: expected a list, found {value!r}")
-    return cast(Sequence[Any], value)
-
-
-def _is_sequence(value: Any) -> bool:
-    """Lists and tuples first: a proposal asks this ten thousand times, and an abstract class answers slowly."""
-    return type(value) in (tuple, list) or (isinstance(value, Sequence) and not isinstance(value, str))
-
-
-def _whole(name: str, value: Any) -> int:
-    if type(value) is int:
-        return value
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)  # NumPy integers too
-    except TypeError:
-        raise SpecError(f"{name}: expected a whole number, found {value!r}") from None
+def _per_block(name: str, value: Any) -> tuple[Any, ...]:
+    return per_stage(name, value, len(ATTENTION_STAGES))
 
 
 def _as_lists(value: Any) -> Any:

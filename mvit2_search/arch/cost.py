@@ -1,136 +1,220 @@
-"""What a network costs, by formula: parameters and multiply-adds of one image. Needs no torch.
+"""What a network costs, by formula: parameters, multiply-adds and elements moved. Needs no torch.
 
-Multiply-adds count convolutions, linear layers and matrix products, as the papers do; norms,
-activations and element-wise products are left out. They are those of the network as published: a
-formulation that needs fewer is not credited. `models.profile` counts the built network instead.
+Every number is a sum over one list, `network_operators`. Multiply-adds count convolutions, linear layers and
+matrix products, as the papers do. Norms, activations and sums count as elements moved only: devices wait for
+memory as well as for arithmetic. The network is counted as published: a formulation that needs fewer multiply-adds
+is not credited. `models.profile` counts the built network instead.
 
-Letters of the formulas: D token width, P pixels of a patch, N patches, p projected tokens.
+Letters in the formulas: D token width, P pixels of a patch, N patches, p projected tokens.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, NamedTuple, get_args
 
-from mvit2_search.arch.config import ATTENTION_STAGES, LINFORMER_TOKENS, STAGES, ArchConfig
+from mvit2_search.arch.config import ATTENTION_STAGES, LINFORMER_TOKENS, STAGES, ArchConfig, Attention
+
+Kind = Literal["dense", "pointwise", "depthwise", "token", "product", "elementwise"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+BLOCKS = ("stem", *(f"stage{i + 1}" for i in range(STAGES)), "classifier")
+
+
+class Operator(NamedTuple):
+    """One operator at batch 1.
+
+    Attributes:
+        block: one of `BLOCKS`. The classifier's includes the convolution before the pooling.
+        kind: `dense` and `depthwise` convolutions span several positions, `pointwise` ones a single position;
+            `token` is a linear layer of an encoder, `product` a matrix product, and `elementwise` everything
+            without multiply-adds by the papers' count.
+        params: of a convolution, with those of the batch normalisation that folds into it.
+        macs: multiply-adds.
+        elements: activations read and written.
+        encoder: whether it belongs to the attention layers of a MobileViT block.
+    """
+
+    block: str
+    kind: Kind
+    params: int
+    macs: int
+    elements: int
+    encoder: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Parameters and multiply-adds; costs add up."""
+    """Parameters and multiply-adds."""
 
-    params: int = 0
-    macs: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.params + other.params, self.macs + other.macs)
-
-    def __mul__(self, times: int) -> "Cost":
-        return Cost(self.params * times, self.macs * times)
+    params: int
+    macs: int
 
 
 def network_cost(arch: ArchConfig, num_classes: int = 1000) -> Cost:
     """The whole network at batch 1 and `arch.image_size`."""
-    return sum(dict(stage_costs(arch, num_classes)).values(), Cost())
+    return _total(network_operators(arch, num_classes))
 
 
-def stage_costs(arch: ArchConfig, num_classes: int = 1000) -> Iterator[tuple[str, Cost]]:
-    """`("stem", Cost)`, `("stage1", Cost)` to `("stage5", Cost)` and `("classifier", Cost)`.
+def stage_costs(arch: ArchConfig, num_classes: int = 1000) -> dict[str, Cost]:
+    """The same by block, one entry for each of `BLOCKS`."""
+    operators = network_operators(arch, num_classes)
+    return {block: _total(o for o in operators if o.block == block) for block in BLOCKS}
 
-    The classifier's includes the convolution before the pooling.
-    """
-    side = _halved(arch.image_size)
-    yield "stem", _conv(3, arch.stem_channels, side**2, kernel=3)
+
+def network_operators(arch: ArchConfig, num_classes: int = 1000) -> list[Operator]:
+    """Every operator of the network, in the order of execution."""
+    walk = _Walk(block="stem", side=arch.image_size)
+    walk.conv(3, arch.stem_channels, kernel=3, stride=2)
     for i in range(STAGES):
-        cost, side = _stage(arch, i, side)
-        yield f"stage{i + 1}", cost
+        walk.block = BLOCKS[i + 1]
+        _inverted_residuals(walk, arch, i)
+        if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
+            _mobilevit_block(walk, arch, i - 2)
+    walk.block = BLOCKS[-1]
     inputs = arch.stage_channels[-1]
-    final = Cost()
     if arch.final_channels:
-        inputs, final = arch.final_channels, _conv(inputs, arch.final_channels, side**2)
-    yield "classifier", final + Cost((inputs + 1) * num_classes, inputs * num_classes)
+        walk.conv(inputs, arch.final_channels)
+        inputs = arch.final_channels
+    walk.elementwise(inputs * (walk.side**2 + 1))  # pooling
+    walk.add("pointwise", (inputs + 1) * num_classes, inputs * num_classes, inputs + num_classes)
+    return walk.operators
 
 
-def _stage(arch: ArchConfig, i: int, side: int) -> tuple[Cost, int]:
-    """Cost of stage i (from 0) on a map of `side` by `side`, and the side of its output."""
+def _total(operators: Iterable[Operator]) -> Cost:
+    params = macs = 0
+    for operator in operators:
+        params += operator.params
+        macs += operator.macs
+    return Cost(params, macs)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A walk through the network: the operators so far, and the block and side of the map that it has reached."""
+
+    block: str
+    side: int
+    encoder: bool = False
+    operators: list[Operator] = field(default_factory=list)
+
+    def add(self, kind: Kind, params: int, macs: int, elements: int) -> None:
+        self.operators.append(Operator(self.block, kind, params, macs, elements, self.encoder))
+
+    def elementwise(self, elements: int, *, params: int = 0) -> None:
+        self.add("elementwise", params, 0, elements)
+
+    def conv(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        depthwise: bool = False,
+        norm: bool = True,
+        act: bool = True,
+    ) -> None:
+        """A convolution without bias. Batch normalisation folds into it and moves nothing; an activation does."""
+        before, self.side = self.side**2, -(-self.side // stride)
+        after = self.side**2
+        kind: Kind = "depthwise" if depthwise else "dense" if kernel > 1 else "pointwise"
+        weights = kernel**2 * (1 if depthwise else inputs) * outputs
+        params = weights + 2 * outputs if norm else weights
+        self.add(kind, params, weights * after, inputs * before + outputs * after)
+        if act:
+            self.elementwise(2 * outputs * after)
+
+    def token(self, inputs: int, outputs: int, positions: int) -> None:
+        """A linear layer with bias."""
+        self.add("token", (inputs + 1) * outputs, inputs * outputs * positions, (inputs + outputs) * positions)
+
+
+def _inverted_residuals(walk: _Walk, arch: ArchConfig, i: int) -> None:
     inputs = arch.stage_channels[i - 1] if i else arch.stem_channels
     outputs, kernel = arch.stage_channels[i], arch.kernel_sizes[i]
-    cost = Cost()
     for j, hidden in enumerate(arch.expanded_channels[i]):
-        after = _halved(side) if i > 0 and j == 0 else side
-        cost += _conv(outputs if j else inputs, hidden, side**2)
-        cost += _conv(hidden, hidden, after**2, kernel=kernel, groups=hidden) + _conv(hidden, outputs, after**2)
-        side = after
-    if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
-        cost, side = _with_block(arch, i - 2, cost, side)
-    return cost, side
+        stride = 2 if i and not j else 1
+        walk.conv(inputs, hidden)
+        walk.conv(hidden, hidden, kernel=kernel, stride=stride, depthwise=True)
+        walk.conv(hidden, outputs, act=False)
+        if stride == 1 and inputs == outputs:
+            walk.elementwise(3 * outputs * walk.side**2)  # residual
+        inputs = outputs
 
 
-def _with_block(arch: ArchConfig, b: int, cost: Cost, side: int) -> tuple[Cost, int]:
-    """`cost` with that of the MobileViT block on a map of `side`, and the side of the block's output."""
-    layers = _encoder_layer(arch, b) * arch.attention_layers[b]
-    cost += layers + Cost(params=2 * arch.attention_dims[b])  # the norm behind them
-    if arch.family == "mobilevitv1":
-        return cost + _v1_convolutions(arch, b, side**2), side
-    stretched = arch.patch_rows[b] * arch.patch_sizes[b]
-    return cost + _v2_convolutions(arch, b, stretched**2), stretched
-
-
-def _v2_convolutions(arch: ArchConfig, b: int, positions: int) -> Cost:
+def _mobilevit_block(walk: _Walk, arch: ArchConfig, b: int) -> None:
     channels, dim, kernel = arch.stage_channels[b + 2], arch.attention_dims[b], arch.kernel_sizes[b + 2]
-    local = _conv(channels, channels, positions, kernel=kernel, groups=channels)
-    return local + Cost(channels * dim, channels * dim * positions) + _conv(dim, channels, positions)
+    first = arch.family == "mobilevitv1"
+    if not first:
+        walk.side = arch.patch_rows[b] * arch.patch_sizes[b]  # the first version stretches for the encoder alone
+    walk.conv(channels, channels, kernel=kernel, depthwise=not first)
+    walk.conv(channels, dim, norm=False, act=False)
+    walk.encoder = True
+    _encoder(walk, arch, b)
+    walk.encoder = False
+    walk.conv(dim, channels, act=first)
+    if first:
+        walk.conv(2 * channels, channels, kernel=kernel)
 
 
-def _v1_convolutions(arch: ArchConfig, b: int, positions: int) -> Cost:
-    """Only the encoder layers see the stretched map."""
-    channels, dim, kernel = arch.stage_channels[b + 2], arch.attention_dims[b], arch.kernel_sizes[b + 2]
-    local = _conv(channels, channels, positions, kernel=kernel)
-    fuse = _conv(2 * channels, channels, positions, kernel=kernel)
-    return local + Cost(channels * dim, channels * dim * positions) + _conv(dim, channels, positions) + fuse
-
-
-def _encoder_layer(arch: ArchConfig, b: int) -> Cost:
+def _encoder(walk: _Walk, arch: ArchConfig, b: int) -> None:
     dim, ffn_dim = arch.attention_dims[b], arch.ffn_dims[b]
     pixels, patches = arch.patch_sizes[b] ** 2, arch.patch_rows[b] ** 2
-    ffn = _pointwise(dim, ffn_dim, pixels * patches) + _pointwise(ffn_dim, dim, pixels * patches)
-    return MIXER_COSTS[arch.attention[b]](dim, pixels, patches) + ffn + Cost(params=2 * 2 * dim)  # two norms
+    positions = pixels * patches
+    walk.elementwise(4 * dim * positions)  # unfold into patches, fold back
+    start = len(walk.operators)
+    walk.elementwise(2 * dim * positions, params=2 * dim)  # norm
+    _MIXERS[arch.attention[b]](walk, dim, pixels, patches)
+    walk.elementwise(5 * dim * positions, params=2 * dim)  # residual, norm
+    walk.token(dim, ffn_dim, positions)
+    walk.elementwise(2 * ffn_dim * positions)  # activation
+    walk.token(ffn_dim, dim, positions)
+    walk.elementwise(3 * dim * positions)  # residual
+    walk.operators += walk.operators[start:] * (arch.attention_layers[b] - 1)  # all layers are alike
+    walk.elementwise(2 * dim * positions, params=2 * dim)  # norm
 
 
-def separable_cost(dim: int, pixels: int, patches: int) -> Cost:
+def _separable(walk: _Walk, dim: int, pixels: int, patches: int) -> None:
     """Separable self-attention, linear in N: its two projections, `P N D (3 D + 1)` multiply-adds."""
     positions = pixels * patches
-    return _pointwise(dim, 1 + 2 * dim, positions) + _pointwise(dim, dim, positions)
+    walk.token(dim, 1 + 2 * dim, positions)
+    walk.elementwise((2 + 5 * dim) * positions)  # softmax, weighted sum, gate
+    walk.token(dim, dim, positions)
 
 
-def multi_head_cost(dim: int, pixels: int, patches: int) -> Cost:
-    """Multi-head attention: projections and two products of N x N, `P N (4 D**2 + 2 N D)`."""
-    return _projections(dim, pixels * patches) + Cost(macs=2 * pixels * patches**2 * dim)
+def _multi_head(walk: _Walk, dim: int, pixels: int, patches: int) -> None:
+    """Multi-head attention: projections and two products of N x N, `P N (4 D**2 + 2 N D)` multiply-adds."""
+    walk.token(dim, 3 * dim, pixels * patches)
+    _attend(walk, dim, pixels, patches, keys=patches)
+    walk.token(dim, dim, pixels * patches)
 
 
-def linformer_cost(dim: int, pixels: int, patches: int) -> Cost:
+def _linformer(walk: _Walk, dim: int, pixels: int, patches: int) -> None:
     """Linformer with p = min(256, N): `P N (4 D**2 + 4 p D)`; half of `4 p D` projects keys and values."""
     projected = min(LINFORMER_TOKENS, patches)
-    mixing = Cost(2 * projected * patches, 4 * pixels * patches * projected * dim)
-    return _projections(dim, pixels * patches) + mixing
+    weights = 2 * projected * patches
+    walk.token(dim, 3 * dim, pixels * patches)
+    walk.add("product", weights, weights * pixels * dim, 2 * pixels * (patches + projected) * dim)
+    _attend(walk, dim, pixels, patches, keys=projected)
+    walk.token(dim, dim, pixels * patches)
 
 
-def _projections(dim: int, positions: int) -> Cost:
-    """To queries, keys and values, and from the heads."""
-    return _pointwise(dim, 3 * dim, positions) + _pointwise(dim, dim, positions)
+def _attend(walk: _Walk, dim: int, pixels: int, patches: int, *, keys: int) -> None:
+    """Scores of every token for `keys` keys, their softmax, and the weighted sums of the values."""
+    scores = pixels * patches * keys
+    walk.add("product", 0, 2 * scores * dim, 2 * pixels * (patches + keys) * dim + 2 * scores)
+    walk.elementwise(2 * scores)  # softmax
 
 
-MIXER_COSTS = {"separable": separable_cost, "multi_head": multi_head_cost, "linformer": linformer_cost}
+_Mixer = Callable[[_Walk, int, int, int], None]
+_MIXERS: dict[Attention, _Mixer] = {"separable": _separable, "multi_head": _multi_head, "linformer": _linformer}
 
 
-def _conv(inputs: int, outputs: int, positions: int, *, kernel: int = 1, groups: int = 1) -> Cost:
-    """Convolution without bias, batch normalisation behind it."""
-    weights = kernel**2 * inputs // groups * outputs
-    return Cost(weights + 2 * outputs, weights * positions)
+def _mixer_cost(mixer: _Mixer, dim: int, pixels: int, patches: int) -> Cost:
+    walk = _Walk(block="", side=0)
+    mixer(walk, dim, pixels, patches)
+    return _total(walk.operators)
 
 
-def _pointwise(inputs: int, outputs: int, positions: int) -> Cost:
-    """1x1 convolution with bias."""
-    return Cost((inputs + 1) * outputs, inputs * outputs * positions)
-
-
-def _halved(side: int) -> int:
-    return -(-side // 2)
+# the cost of one token mixer alone, by name, from D, P and N
+MIXER_COSTS = {name: partial(_mixer_cost, mixer) for name, mixer in _MIXERS.items()}

@@ -1,8 +1,8 @@
 """Published figures of the MobileViT family, each with its source.
 
-All that this program shows are in `published.csv`, and none is typed anywhere else. The first row of a
-network is its authors' headline: the accuracy and, where they print one, the latency. Rows of other
-sources follow, also where they disagree or say that the network did not run.
+`published.csv` holds every published figure that this program shows. The first row of a network is its authors'
+headline: the accuracy and, where they print one, the latency. Rows of other sources follow, also where they
+disagree or say that the network did not run.
 """
 
 import csv
@@ -25,7 +25,7 @@ _NUMBERS = {
 class Published:
     """Figures that one source gives of one network, or of one token mixer in the family's backbone.
 
-    As printed there, rounding and mistakes included; None where the source has none.
+    As printed, rounding and mistakes included; None where the source gives none.
 
     Attributes:
         model: a name in `arch.published_networks`; None in a comparison of token mixers.

@@ -1,4 +1,4 @@
-"""Networks built from an `ArchConfig`, other ways to write them down, their weights, and what they cost."""
+"""Networks built from an `ArchConfig`: their layers, formulations for export, weights and counted cost."""
 
 from mvit2_search.models.formulations import FORMULATIONS, formulated
 from mvit2_search.models.mobilevit import MobileViT, build_model, for_inference

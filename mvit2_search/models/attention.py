@@ -3,10 +3,9 @@
 Shape letters: B batch, P pixels per patch (4 for 2x2), N patches, D channels of a token, H heads,
 K channels of a head, M tokens that Linformer projects to.
 
-A mixer takes `(x_BPND, grid)` and gives [B, P, N, D]: each of the P pixel positions attends over the N
-patches, which lie in `grid`, rows and columns of patches. `Mixer(dim, grid)` makes one for D channels and
-the patch grid of the architecture's own input size. `complexity.MIXER_COSTS` computes the costs that stand
-with each.
+A mixer maps `(x_BPND, grid)` to [B, P, N, D]: each of the P pixel positions attends over the N patches, and
+`grid` gives the rows and columns of patches. `Mixer(dim, grid)` builds one for D channels and the patch grid of
+the architecture's own input size. `arch.cost.MIXER_COSTS` computes the costs that the docstrings give.
 """
 
 from itertools import pairwise
@@ -23,12 +22,11 @@ Grid = tuple[int, int]
 class SeparableSelfAttention(nn.Module):
     """MobileViTv2's attention of linear cost (arXiv:2206.02680, section 3).
 
-    One learned score per token replaces the N x N attention matrix: the softmax of the scores over the
-    patches weighs the keys into one context vector, which gates the values. The weights add up to 1, so
-    weighing the tokens first and projecting their sum to a key gives the same context, for one token
-    instead of N.
+    One learned score per token replaces the N x N attention matrix: the softmax of the scores over the patches
+    weighs the keys into one context vector, which gates the values. The weights sum to 1, so the context is also
+    the key of the weighted sum of the tokens. That projects one token to a key instead of N.
 
-    As published `P N D (3 D + 1)` multiply-adds; here `P (N D (2 D + 2) + D**2)`.
+    `P N D (3 D + 1)` multiply-adds as published; `P (N D (2 D + 2) + D**2)` here.
 
     Shape:
         input x_BPND, any P and N; output the same.
@@ -72,11 +70,10 @@ class MultiHeadAttention(nn.Module):
 class LinformerAttention(nn.Module):
     """Multi-head attention on keys and values projected to M tokens (arXiv:2006.04768).
 
-    M is 256, or N where there are fewer patches: more would cost more and hold no more. At 256 pixels N is
-    256, 64 and 16 in the three stages, so nothing is saved there, as in MobileViTv2's table 1, where this
-    is the slowest of the three. The projections are learned for the patch grid of the architecture's
-    input size; tokens of another grid are stretched over it, so that a network may be trained on smaller
-    images. Heads share them.
+    M is 256, or N where there are fewer patches. At 256 pixels N is 256, 64 and 16 in the three stages, so nothing
+    is saved there: in table 1 of MobileViTv2 this is the slowest of the three mixers. The projections are learned
+    for the patch grid of the architecture's input size and shared by the heads. Tokens of another grid are
+    stretched over it, so that a network can be trained on smaller images.
 
     `P N (4 D**2 + 4 M D)` multiply-adds.
 
@@ -102,9 +99,9 @@ class LinformerAttention(nn.Module):
         return mixed_BPND
 
     def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
-        """The projection for the tokens of another patch grid: they are stretched over the learned one.
+        """The projection for tokens of `grid`, which are stretched over the learned grid.
 
-        Stretching is linear, so it is done to the projection; sums of its rows stay as they are.
+        Stretching is linear, so it is applied to the projection; the sums of its rows stay the same.
         """
         if grid == self.grid:
             return weight_MN
@@ -121,12 +118,12 @@ def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def score_scale(dim: int, heads: int) -> float:
-    """What the scores of `heads` heads are multiplied by. An exported file holds it as a number of its own."""
+    """The factor of the attention scores. An exported file has it as a constant."""
     return float((dim // heads) ** -0.5)
 
 
 def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int, scale: float) -> Tensor:
-    """Scaled dot-product attention in `heads` heads; [B, P, N, D]."""
+    """Scaled dot-product attention with `heads` heads; [B, P, N, D]."""
     query, key, value = (_by_head(t, heads) for t in (query_BPND, key_BPMD, value_BPMD))
     weight_BPHNM = (query * scale @ key.transpose(-1, -2)).softmax(dim=-1)
     mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)

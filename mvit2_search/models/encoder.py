@@ -2,9 +2,9 @@
 
 Shape letters: B batch, D channels of a token, H and W feature map, P pixels per patch, N patches.
 
-Tokens are rows: [B, P, N, D] with D innermost, so that every projection is one matrix product. That needs
-a copy on the way in and one on the way out. To leave the map as it is and regroup only the softmax was
-measured to be no faster; `docs/decisions.md` has the figures.
+Tokens are rows, [B, P, N, D] with D innermost, so that every projection is one matrix product. That costs one copy
+on the way in and one on the way out. Keeping the map and regrouping the softmax alone was measured to be no
+faster; `docs/decisions.md` has the figures.
 """
 
 import torch
@@ -54,7 +54,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Unfolds a map into tokens, runs the encoder layers and folds the tokens back.
+    """Unfolds a map into tokens, applies the encoder layers and folds the tokens back.
 
     Args:
         grid: rows and columns of patches at the architecture's own input size.
@@ -102,5 +102,5 @@ def fold(x_BPND: Tensor, patch: int, grid: Grid) -> Tensor:
 
 
 def _norm(dim: int, family: str) -> nn.Module:
-    """MobileViT normalises every token, MobileViTv2 every sample."""
+    """MobileViT normalises each token, MobileViTv2 each sample."""
     return nn.LayerNorm(dim) if family == "mobilevitv1" else SampleNorm(dim)

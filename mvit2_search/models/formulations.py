@@ -1,7 +1,7 @@
-"""Other ways to write down the same network, for runtimes that are faster on one than on another.
+"""Formulations: the same network in other operators, of which a runtime may run some faster than others.
 
-Training uses the form that `mobilevit` builds, which is the fastest in torch on a CPU. Exported networks
-use one of these, by name. All have the same weights and, up to rounding, the same outputs.
+Training uses the form that `mobilevit` builds, the fastest in torch on a CPU. Exported networks use one of these,
+by name. All have the same weights and, up to rounding, the same outputs.
 
 Shape letters: B batch, D channels of a token, H and W feature map, P pixels per patch, N patches.
 """
@@ -51,13 +51,13 @@ def _fold_by_pixels(x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Formulation:
-    """How a network is written down.
+    """The operators that a network is made of.
 
     Attributes:
-        unfold: [B, D, H, W] and the patch size to [B, D, P, N]; `fold` is its inverse.
-        whole_norm: GroupNorm with one group as one layer norm over the sample, then the affine part,
-            where runtimes break GroupNorm up into reshapes, means and squares.
-        sum_first: weigh the tokens and project their sum, instead of projecting every token to a key.
+        unfold: from [B, D, H, W] and the patch size to [B, D, P, N]; `fold` is its inverse.
+        whole_norm: GroupNorm with one group as a layer norm over the sample and an affine part. Runtimes break
+            GroupNorm up into reshapes, means and squares.
+        sum_first: project the weighted sum of the tokens to a key, instead of every token.
         conv_head: the classifier as a 1x1 convolution.
     """
 
@@ -91,10 +91,10 @@ def formulated(model: MobileViT, name: FormulationName) -> MobileViT:
 def mixer_for_export(
     mixer: SeparableSelfAttention | MultiHeadAttention | LinformerAttention, grid: Grid, name: FormulationName
 ) -> tuple[nn.Module, tuple[int, ...]]:
-    """A token mixer alone, as it is written inside a network, and the shape of its one input.
+    """A token mixer alone, in the formulation that it has inside a network, and the shape of its one input.
 
-    The input is one image's tokens with one pixel per patch: [1, D, 1, N] for separable self-attention,
-    rows, [1, 1, N, D], for the others. The output has the same shape.
+    The input is one image's tokens with one pixel per patch: [1, D, 1, N] for separable self-attention and
+    [1, 1, N, D] for the others. The output has the same shape.
     """
     tokens, dim = math.prod(grid), mixer.out.in_features
     if isinstance(mixer, SeparableSelfAttention):
@@ -121,7 +121,7 @@ def _is_separable(encoder: Encoder) -> bool:
 
 
 class _RowsEncoder(nn.Module):
-    """Tokens as rows, for mixers that need them so: only the patches differ between formulations."""
+    """Tokens as rows, for the other mixers: only `unfold` and `fold` differ between formulations."""
 
     def __init__(self, encoder: Encoder, formulation: Formulation) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class _RowsEncoder(nn.Module):
 
 
 class _RowsNorm(nn.Module):
-    """`SampleNorm` in operators that every converter knows."""
+    """`SampleNorm` in operators that every converter supports."""
 
     def __init__(self, norm: SampleNorm) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class _ChannelsFirstAttention(nn.Module):
 
 
 class _SumFirstAttention(nn.Module):
-    """The same with one key per pixel position, of the weighted sum of the tokens."""
+    """The same with one key per pixel position: that of the weighted sum of the tokens."""
 
     def __init__(self, mixer: SeparableSelfAttention) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ class _ChannelsFirstNorm(nn.Module):
 
 
 class _TokenNorm(nn.Module):
-    """LayerNorm of the channels of every token."""
+    """LayerNorm over the channels of each token."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()

@@ -9,11 +9,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class PointwiseConv(nn.Conv2d):
-    """A 1x1 convolution. On a CPU it trains as a matrix product of channels-last rows.
+    """A 1x1 convolution, without bias until a normalisation is folded into it.
 
-    It has no bias until a normalisation is folded into it.
-
-    A training step of MobileViTv2-0.5 takes a tenth less time so than through the convolution.
+    In training on a CPU it is a matrix product of channels-last rows, which shortens a training step of
+    MobileViTv2-0.5 by a tenth.
 
     Shape:
         input [B, inputs, H, W], channels last in memory; output [B, outputs, H, W], the same.
@@ -29,9 +28,9 @@ class PointwiseConv(nn.Conv2d):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch normalisation and, unless `act` is off, SiLU.
+    """Convolution without bias, batch normalisation and, with `act`, SiLU.
 
-    Padding keeps H and W at stride 1 and halves them, rounding up, at stride 2.
+    H and W stay the same at stride 1 and are halved, rounding up, at stride 2.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class ConvNorm(nn.Sequential):
         super().__init__(convolution, nn.BatchNorm2d(outputs), *([nn.SiLU()] if act else []))
 
     def fold(self) -> None:
-        """Put the normalisation of evaluation mode into the convolution, which gets a bias."""
+        """Fold the normalisation, as in evaluation mode, into the convolution, which gets a bias."""
         convolution, norm = self[0], self[1]
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
@@ -53,7 +52,7 @@ class ConvNorm(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand 1x1, depth-wise, project 1x1; a residual where shapes allow it.
+    """MobileNetV2's block: expand 1x1, depth-wise, project 1x1; a residual where the shapes are equal.
 
     Shape:
         input x_BCHW; output [B, outputs, H / stride, W / stride].

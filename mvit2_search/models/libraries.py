@@ -1,12 +1,12 @@
-"""Which of these networks timm and transformers have, and how they are asked for them.
+"""Which of these networks timm and transformers have, and the arguments with which they build them.
 
-transformers is asked by a configuration. The one given is that of its nearest network, so that whoever
-writes weights can say which setting is in the way.
+transformers builds a network from a configuration. `transformers_config` gives that of the nearest network, and
+`refuse_for_transformers` names the setting in which the nearest one differs.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from mvit2_search.arch import (
@@ -21,14 +21,15 @@ from mvit2_search.errors import BackendUnavailable, SpecError
 
 _V2_CHANNELS, _V2_DIMS = 512, (128, 192, 256)  # of stage 5 and of the tokens, at width 1
 _TRANSFORMERS_V1_LAYERS = (2, 4, 3)  # not in its configuration
+_NAMED_FIRST = ("family", "attention", "attention_layers")  # settings that explain differences in others
 _EXPAND_RATIOS = (2.0, 4.0, *(i / 100 for i in range(5, 2001)))
 
 
 def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
-    """Name and further arguments with which `timm.create_model` makes this network.
+    """Name and further arguments with which `timm.create_model` builds this network.
 
-    A published network has a name there and needs no arguments. Others are a published one with other
-    blocks, which are made with timm.
+    A published network has a name in timm and needs no arguments. Any other is a published one with other blocks,
+    which are timm's own objects.
 
     Raises:
         SpecError: timm has no such network.
@@ -46,7 +47,7 @@ def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
 
 
 def refuse_for_timm(arch: ArchConfig) -> None:
-    """Raise SpecError for what timm cannot make: another mixer than the paper's, uneven inner widths."""
+    """Raise SpecError for what timm cannot build: a mixer that is not the paper's, or widths not in eights."""
     usual = "multi_head" if arch.family == "mobilevitv1" else "separable"
     stages = zip(arch.attention, arch.attention_layers, strict=True)
     if any(attention != usual for attention, layers in stages if layers):
@@ -87,6 +88,21 @@ def _timm_stage(arch: ArchConfig, i: int) -> Iterator[Any]:
         yield ByoBlockCfg(type=kind, d=1, c=channels, s=1, gs=groups, block_kwargs=settings)
 
 
+def refuse_for_transformers(arch: ArchConfig, config: dict[str, Any]) -> None:
+    """Raise SpecError where transformers builds another network for `config` than `arch`; it names the setting."""
+    nearest = transformers_network(config)
+    names = [*_NAMED_FIRST, *(field.name for field in fields(arch) if field.name not in _NAMED_FIRST)]
+    for name in names:
+        own, other = getattr(arch, name), getattr(nearest, name)
+        if own != other:
+            raise SpecError(f"transformers cannot express {name} {own}; the nearest that it has is {other}")
+    if arch.family == "mobilevitv2" and _stretches(arch):
+        raise SpecError(
+            f"transformers cannot express image_size {arch.image_size}: it does not stretch maps "
+            "that the patches do not divide"
+        )
+
+
 def transformers_config(arch: ArchConfig, num_classes: int) -> dict[str, Any]:
     """`config.json` of the nearest network that transformers has."""
     labels = [f"LABEL_{i}" for i in range(num_classes)]
@@ -105,7 +121,7 @@ def transformers_config(arch: ArchConfig, num_classes: int) -> dict[str, Any]:
 
 
 def transformers_network(config: dict[str, Any]) -> ArchConfig:
-    """What transformers builds for `config`."""
+    """The network that transformers builds for `config`."""
     patch, image_size, ratio = config["patch_size"], config["image_size"], config["expand_ratio"]
     if config["model_type"] == "mobilevit":
         stem, *channels, final = config["neck_hidden_sizes"]
@@ -137,8 +153,8 @@ def transformers_network(config: dict[str, Any]) -> ArchConfig:
     )
 
 
-def stretches(arch: ArchConfig) -> bool:
-    """Whether a map is stretched to a multiple of its patch, which transformers' second version cannot."""
+def _stretches(arch: ArchConfig) -> bool:
+    """Whether any map is stretched to a multiple of its patch."""
     stages = zip(ATTENTION_STAGES, arch.patch_sizes, arch.attention_layers, strict=True)
     return any(layers and -(-arch.image_size // 2**stage) % patch for stage, patch, layers in stages)
 
@@ -160,7 +176,7 @@ def _v2_settings(arch: ArchConfig) -> dict[str, Any]:
 def _v1_settings(arch: ArchConfig) -> dict[str, Any]:
     pairs = [(ffn / dim, ffn, dim) for ffn, dim in zip(arch.ffn_dims, arch.attention_dims, strict=True) if dim]
     ratio, ffn, dim = max(pairs, default=(2.0, 2, 1))
-    final = arch.final_channels or 4 * arch.stage_channels[-1]  # it cannot do without
+    final = arch.final_channels or 4 * arch.stage_channels[-1]  # transformers always has one
     return {
         "architectures": ["MobileViTForImageClassification"],
         "model_type": "mobilevit",
@@ -171,7 +187,7 @@ def _v1_settings(arch: ArchConfig) -> dict[str, Any]:
 
 
 def _width(arch: ArchConfig) -> float:
-    """The width multiplier with the fewest decimals that gives the convolutions' channels, or the nearest."""
+    """The multiplier with the fewest decimals that gives the stages' channels, or the nearest published one."""
     near: float = arch.stage_channels[-1] / _V2_CHANNELS
     for digits in range(1, 5):
         scale = 10.0**digits

@@ -1,6 +1,4 @@
-"""A trained network made ready to be run, not trained.
-
-MobileViT and MobileViTv2, built from an `ArchConfig`.
+"""MobileViT and MobileViTv2, built from an `ArchConfig`: to train, or folded for inference.
 
 Shape letters: B batch, C channels, D channels of a token, H and W feature map, K classes.
 """
@@ -21,8 +19,7 @@ _STRIDES = (1, 2, 2, 2, 2)
 class MobileViTv2Block(nn.Module):
     """Depth-wise convolution, then attention between the patches of the map (arXiv:2206.02680).
 
-    A map that the patch does not divide is first stretched to the next size that it does, and stays
-    so, as in ml-cvnets.
+    A map that the patch does not divide is stretched to the next multiple and stays so, as in ml-cvnets.
 
     Shape:
         input x_BCHW; output [B, C, H', W'] with H' and W' rounded up to multiples of the patch.
@@ -83,7 +80,7 @@ class Classifier(nn.Module):
 
 
 class MobileViT(nn.Module):
-    """A classifier of images as `data.to_input` gives them for `arch`.
+    """An image classifier. Images are as `to_input` in `task.data` gives them for `arch.channel_order`.
 
     Shape:
         input [B, 3, H, W], any H and W from 32; output [B, K] logits.
@@ -105,15 +102,29 @@ class MobileViT(nn.Module):
 
 
 def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViT:
-    """The network of `arch` with fresh random weights, which follow torch's global seed."""
+    """The network of `arch` with random weights, drawn from torch's global generator."""
     model = MobileViT(arch, num_classes)
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)  # what acts on tokens, as in transformers
+            nn.init.trunc_normal_(module.weight, std=0.02)  # layers on tokens, as in transformers
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
     return model
+
+
+def for_inference(model: MobileViT) -> MobileViT:
+    """A copy in evaluation mode, with batch normalisation folded into the convolutions.
+
+    The outputs are the same up to rounding, in about three quarters of the time on a CPU.
+    """
+    ready = copy.deepcopy(model).eval()
+    for module in list(ready.modules()):
+        if isinstance(module, ConvNorm):
+            module.fold()
+        elif isinstance(module, nn.SiLU):
+            module.inplace = True
+    return ready
 
 
 def _stage(arch: ArchConfig, i: int) -> nn.Sequential:
@@ -157,17 +168,3 @@ def _resized(x_BCHW: Tensor, size: tuple[int, int], *, align_corners: bool) -> T
     if size == _size(x_BCHW):
         return x_BCHW
     return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=align_corners)
-
-
-def for_inference(model: MobileViT) -> MobileViT:
-    """A copy in evaluation mode with batch normalisation folded into the convolutions.
-
-    The outputs are the same up to rounding. On a CPU it takes about three quarters of the time.
-    """
-    ready = copy.deepcopy(model).eval()
-    for module in list(ready.modules()):
-        if isinstance(module, ConvNorm):
-            module.fold()
-        elif isinstance(module, nn.SiLU):
-            module.inplace = True
-    return ready

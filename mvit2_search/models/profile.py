@@ -1,6 +1,6 @@
-"""What a built network costs, counted by fvcore on its traced graph.
+"""The cost of a built network, counted by fvcore on its traced graph.
 
-Counted as the papers write it, with a key for every token, so that the numbers compare with theirs.
+The network is counted as the papers write it, with a key for every token, to compare with their numbers.
 """
 
 import warnings
@@ -27,9 +27,9 @@ _MACS = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 class PartCost:
     """One part of a network at batch 1.
 
-    `macs` are multiply-adds of convolutions, linear layers and matrix products. `other_ops` are the
-    elements that all other operators compute: one per output of an element-wise operator, one per
-    input of a sum or mean, two per input of a norm or softmax, which read it twice.
+    `macs` are multiply-adds of convolutions, linear layers and matrix products. `other_ops` count the elements of
+    all other operators: the outputs of an element-wise operator, the inputs of a sum or mean, and twice the inputs
+    of a norm or softmax, which read them twice.
     """
 
     part: str
@@ -39,8 +39,8 @@ class PartCost:
 
 
 def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
-    """Stem, five stages, classifier, and last the sum, counted on the built network."""
-    with torch.device("meta"):  # what the weights are makes no difference
+    """One row each for stem, stages 1 to 5, classifier and total."""
+    with torch.device("meta"):  # the values of the weights do not matter
         model = formulated(MobileViT(arch, num_classes), "pixel_unshuffle")
     model = model.to_empty(device="cpu")
     counts = _counts(model, arch.image_size)
@@ -74,7 +74,7 @@ def _cost(name: str, module: nn.Module, counts: Counter[str]) -> PartCost:
 
 
 def _rest(rows: list[PartCost], total: PartCost) -> PartCost:
-    """The classifier with the pooling before it, which is no module of its own."""
+    """The classifier, with the pooling before it, which is no module."""
     return PartCost(
         part="classifier",
         params=total.params - sum(row.params for row in rows),

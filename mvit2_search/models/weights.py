@@ -1,15 +1,4 @@
-"""Weights under the names that other libraries use.
-
-How ml-cvnets, timm and transformers name the weights of these networks.
-
-A name says where in the network something lies, from the outside in, and what it is. In the tables {s} is
-the stage from 0, {t} the stage from 1, {k} the block in the stage, {j} the encoder layer, {n} the number
-of encoder layers, and {residual} where transformers keeps a stage's inverted residuals. Where one of our
-tensors is several of theirs, put together along the first axis, they are separated by |.
-
-Weights of these networks as others name them: reading ml-cvnets, timm and transformers, writing the
-
-last two.
+"""Reads weights of ml-cvnets, timm and transformers, and writes them for timm and transformers.
 
 Reading is strict: every tensor of the network must be there, in its shape, and nothing else.
 """
@@ -17,7 +6,6 @@ Reading is strict: every tensor of the network must be there, in its shape, and 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,16 +17,126 @@ from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
 from mvit2_search.errors import SpecError
 from mvit2_search.models.libraries import (
     refuse_for_timm,
-    stretches,
+    refuse_for_transformers,
     timm_arguments,
     transformers_config,
-    transformers_network,
 )
 from mvit2_search.models.mobilevit import MobileViT
+
+__all__ = ["foreign_names", "load_state_dict", "save_pretrained", "timm_arguments", "timm_state_dict"]
 
 Scheme = Literal["ml-cvnets", "timm", "transformers"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
+
+def load_state_dict(model: MobileViT, state_dict: Mapping[str, Tensor]) -> None:
+    """Copy `state_dict` into `model`; its keys may be ours or those of ml-cvnets, timm or transformers.
+
+    Raises:
+        SpecError: keys of no known scheme, or the name of one that is missing, too many or of another shape.
+    """
+    names = _recognised(model, state_dict)
+    wanted = [name for parts in names.values() for name in parts]
+    if missing := [name for name in wanted if name not in state_dict]:
+        raise SpecError(f"missing from the weights: {_some(missing)}")
+    if extra := sorted(state_dict.keys() - set(wanted)):
+        raise SpecError(f"weights that the network has no place for: {_some(extra)}")
+    own = model.state_dict()
+    model.load_state_dict({key: _joined(parts, state_dict, own[key]) for key, parts in names.items()})
+
+
+def timm_state_dict(model: MobileViT) -> dict[str, Tensor]:
+    """The weights for `timm.create_model(name, num_classes=..., **settings)`, with `timm_arguments`' arguments.
+
+    Raises:
+        SpecError: timm has no such network; the message names the setting.
+    """
+    refuse_for_timm(model.arch)
+    return _translated(model, "timm")
+
+
+def save_pretrained(model: MobileViT, folder: Path) -> None:
+    """Write `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers.
+
+    `MobileViTV2ForImageClassification.from_pretrained(folder)` reads them, or, for a network of the first
+    version, `MobileViTForImageClassification`.
+
+    Raises:
+        SpecError: transformers has no such network; the message names the setting.
+    """
+    classes = model.classifier.linear.out_features
+    config = transformers_config(model.arch, classes)
+    refuse_for_transformers(model.arch, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, written in (("config", config), ("preprocessor_config", _preprocessing(model.arch))):
+        (folder / f"{name}.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    save_file(_translated(model, "transformers"), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _recognised(model: MobileViT, state_dict: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The names in the scheme that fits `state_dict` best, by our key."""
+    ours = {key: [key] for key in model.state_dict()}
+    schemes = [ours]
+    schemes += [{key: foreign_names(key, model.arch, scheme) or [key] for key in ours} for scheme in SCHEMES]
+    best = max(schemes, key=lambda names: sum(n in state_dict for parts in names.values() for n in parts))
+    if not any(name in state_dict for parts in best.values() for name in parts):
+        raise SpecError(
+            f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(list(state_dict))}; give "
+            "the state dict of a classifier itself, without a prefix such as module. before its names"
+        )
+    return best
+
+
+def _joined(names: list[str], state_dict: Mapping[str, Tensor], own: Tensor) -> Tensor:
+    """The tensors of `names` as one in the shape of `own`; a linear layer may be given as a 1x1 convolution."""
+    shape = [own.shape[0] // len(names), *own.shape[1:]] if own.ndim else []
+    as_convolution = [*shape, 1, 1] if own.ndim == 2 else shape
+    for name in names:
+        tensor = state_dict[name]
+        if not isinstance(tensor, Tensor) or (own.is_floating_point() and not tensor.is_floating_point()):
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise SpecError(f"{name}: expected a tensor of {own.dtype}, found {kind}")
+        if list(tensor.shape) not in (shape, as_convolution):
+            raise SpecError(f"{name}: expected the shape {shape}, found {list(tensor.shape)}")
+    return torch.cat([state_dict[name].reshape(shape) for name in names]) if shape else state_dict[names[0]]
+
+
+def _translated(model: MobileViT, scheme: Scheme) -> dict[str, Tensor]:
+    if "stem.1.running_mean" not in model.state_dict():
+        raise SpecError("this network was folded for inference; write the one that it was made from")
+    translated: dict[str, Tensor] = {}
+    for key, tensor in model.state_dict().items():
+        names = foreign_names(key, model.arch, scheme)
+        if ".encoder.layers." in key and tensor.ndim == 2 and model.arch.family == "mobilevitv2":
+            tensor = tensor[:, :, None, None]  # 1x1 convolutions in both libraries
+        parts = tensor.chunk(len(names)) if tensor.ndim else [tensor]
+        translated |= {name: part.contiguous().clone() for name, part in zip(names, parts, strict=True)}
+    return translated
+
+
+def _preprocessing(arch: ArchConfig) -> dict[str, Any]:
+    """How transformers must prepare images, to give what `to_input` in `task.data` gives."""
+    return {
+        "image_processor_type": "MobileViTImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": arch.image_size},
+        "do_center_crop": True,
+        "crop_size": {"height": arch.image_size, "width": arch.image_size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_flip_channel_order": arch.channel_order == "BGR",
+    }
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+# The tables have a row per module: our name, and those in ml-cvnets, timm and transformers. A full name is the
+# prefix of the stage, the prefix of the encoder layer, and the module. {s} is the stage from 0, {t} the stage
+# from 1, {k} the block in the stage, {j} the encoder layer, {n} the number of encoder layers, and {residual} where
+# transformers keeps a stage's inverted residuals. | separates the names of the parts where a library splits our
+# tensor along its first axis.
 _STAGE = {"ml-cvnets": "layer_{t}.{k}.", "timm": "stages.{s}.{k}.", "transformers": "{family}.encoder.layer.{s}."}
 _LAYER = {"ml-cvnets": "global_rep.{j}.", "timm": "transformer.{j}.", "transformers": "transformer.layer.{j}."}
 _CONV_AND_NORM = {  # ours are 0 and 1
@@ -81,29 +179,29 @@ _OURS = re.compile(r"(?:stages\.(\d+)\.(\d+)\.)?(?:encoder\.layers\.(\d+)\.)?(.+
 
 
 def foreign_names(key: str, arch: ArchConfig, scheme: Scheme) -> list[str]:
-    """What `scheme` calls our tensor `key`: several names where it keeps the tensor in parts, none where
-    it has no such tensor."""
+    """The names of our tensor `key` in `scheme`: several where it splits the tensor, none where it lacks it."""
     found = _OURS.fullmatch(key)
     assert found is not None
     stage, block, layer, rest = found.groups()
-    places = _places(_BOTH + (_V1 if arch.family == "mobilevitv1" else _V2), scheme)
-    place = next((place for place in places if rest.startswith(f"{place}.")), None)
-    if place is None:
+    modules = _modules(_BOTH + (_V1 if arch.family == "mobilevitv1" else _V2), scheme)
+    module = next((module for module in modules if rest.startswith(f"{module}.")), None)
+    if module is None:
         return []
-    head, *others = places[place].split("|")
-    heads = [head, *(head.rpartition(".")[0] + f".{other}" for other in others)]
+    first, *others = modules[module].split("|")
+    theirs = [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
     prefix = (_STAGE[scheme] if stage else "") + (_LAYER[scheme] if layer else "")
-    values = _values(arch, int(stage or 0), block, layer)
-    leaf = _leaf(rest.removeprefix(f"{place}."), scheme)
-    return [(prefix + name).format(**values) + f".{leaf}" for name in heads]
+    placeholders = _placeholders(arch, int(stage or 0), block, layer)
+    leaf = _leaf(rest.removeprefix(f"{module}."), scheme)
+    return [(prefix + name).format(**placeholders) + f".{leaf}" for name in theirs]
 
 
-def _places(table: str, scheme: Scheme) -> dict[str, str]:
+def _modules(table: str, scheme: Scheme) -> dict[str, str]:
+    """Names of modules in `scheme` by our own."""
     rows = [line.split() for line in table.splitlines() if line]
     return {row[0]: row[1 + SCHEMES.index(scheme)] for row in rows}
 
 
-def _values(arch: ArchConfig, stage: int, block: str | None, layer: str | None) -> dict[str, object]:
+def _placeholders(arch: ArchConfig, stage: int, block: str | None, layer: str | None) -> dict[str, object]:
     attention = stage + 1 in ATTENTION_STAGES
     return {
         "s": stage,
@@ -117,132 +215,6 @@ def _values(arch: ArchConfig, stage: int, block: str | None, layer: str | None) 
 
 
 def _leaf(rest: str, scheme: Scheme) -> str:
-    """`0.weight` is a convolution's, `1.weight` that of the norm behind it."""
+    """The last part of a name. Ours has `0.weight` for a convolution and `1.weight` for the norm after it."""
     part, _, leaf = rest.rpartition(".")
     return f"{_CONV_AND_NORM[scheme][int(part)]}.{leaf}" if part else leaf
-
-
-__all__ = ["load_state_dict", "save_pretrained", "timm_arguments", "timm_state_dict"]
-
-_FIRST = ("family", "attention", "attention_layers")  # settings that explain differences in others
-
-
-def load_state_dict(model: MobileViT, state_dict: Mapping[str, Tensor]) -> None:
-    """Copy `state_dict` into `model`; its keys may be ours or those of ml-cvnets, timm or transformers.
-
-    Raises:
-        SpecError: keys of no known scheme, or one that is missing, too many or of another shape, by name.
-    """
-    names = _recognised(model, state_dict)
-    wanted = [name for parts in names.values() for name in parts]
-    if missing := [name for name in wanted if name not in state_dict]:
-        raise SpecError(f"missing from the weights: {_some(missing)}")
-    if extra := sorted(state_dict.keys() - set(wanted)):
-        raise SpecError(f"weights that the network has no place for: {_some(extra)}")
-    own = model.state_dict()
-    model.load_state_dict({key: _joined(parts, state_dict, own[key]) for key, parts in names.items()})
-
-
-def timm_state_dict(model: MobileViT) -> dict[str, Tensor]:
-    """The weights for `timm.create_model(name, num_classes=..., **settings)`, which `timm_arguments` gives.
-
-    Raises:
-        SpecError: timm has no such network; the message names the setting.
-    """
-    refuse_for_timm(model.arch)
-    return _translated(model, "timm")
-
-
-def save_pretrained(model: MobileViT, folder: Path) -> None:
-    """Write `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers.
-
-    `MobileViTV2ForImageClassification.from_pretrained(folder)` reads them, or, for a network of the first
-    version, `MobileViTForImageClassification`.
-
-    Raises:
-        SpecError: transformers has no such network; the message names the setting.
-    """
-    classes = model.classifier.linear.out_features
-    config = transformers_config(model.arch, classes)
-    _refuse_differences("transformers", model.arch, transformers_network(config))
-    if stretches(model.arch) and model.arch.family == "mobilevitv2":
-        raise SpecError(
-            f"transformers cannot express image_size {model.arch.image_size}: it does not stretch maps "
-            "that the patches do not divide"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(_preprocessing(model.arch), indent=2) + "\n", encoding="utf-8"
-    )
-    save_file(_translated(model, "transformers"), folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def _recognised(model: MobileViT, state_dict: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Our keys, and what the scheme that fits best calls each."""
-    ours = {key: [key] for key in model.state_dict()}
-    schemes = [ours, *({key: _names(key, model.arch, scheme) for key in ours} for scheme in SCHEMES)]
-    best = max(schemes, key=lambda names: sum(n in state_dict for parts in names.values() for n in parts))
-    if not any(name in state_dict for parts in best.values() for name in parts):
-        raise SpecError(
-            f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(list(state_dict))}; give "
-            "the state dict of a classifier itself, without a prefix such as module. before its names"
-        )
-    return best
-
-
-def _names(key: str, arch: ArchConfig, scheme: Scheme) -> list[str]:
-    return foreign_names(key, arch, scheme) or [key]
-
-
-def _joined(names: list[str], state_dict: Mapping[str, Tensor], own: Tensor) -> Tensor:
-    """The tensor in our shape; a linear map may come as a 1x1 convolution."""
-    shape = [own.shape[0] // len(names), *own.shape[1:]] if own.ndim else []
-    as_convolution = [*shape, 1, 1] if own.ndim == 2 else shape
-    for name in names:
-        tensor = state_dict[name]
-        if not isinstance(tensor, Tensor) or (own.is_floating_point() and not tensor.is_floating_point()):
-            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise SpecError(f"{name}: expected a tensor of {own.dtype}, found {kind}")
-        if list(tensor.shape) not in (shape, as_convolution):
-            raise SpecError(f"{name}: expected the shape {shape}, found {list(tensor.shape)}")
-    return torch.cat([state_dict[name].reshape(shape) for name in names]) if shape else state_dict[names[0]]
-
-
-def _translated(model: MobileViT, scheme: Scheme) -> dict[str, Tensor]:
-    if "stem.1.running_mean" not in model.state_dict():
-        raise SpecError("this network was folded for inference; write the one that it was made from")
-    translated: dict[str, Tensor] = {}
-    for key, tensor in model.state_dict().items():
-        names = foreign_names(key, model.arch, scheme)
-        if ".encoder.layers." in key and tensor.ndim == 2 and model.arch.family == "mobilevitv2":
-            tensor = tensor[:, :, None, None]  # which has 1x1 convolutions there
-        parts = tensor.chunk(len(names)) if tensor.ndim else [tensor]
-        translated |= {name: part.contiguous().clone() for name, part in zip(names, parts, strict=True)}
-    return translated
-
-
-def _preprocessing(arch: ArchConfig) -> dict[str, Any]:
-    """What transformers must do to images, so that they arrive as `data.to_input` makes them."""
-    return {
-        "image_processor_type": "MobileViTImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": arch.image_size},
-        "do_center_crop": True,
-        "crop_size": {"height": arch.image_size, "width": arch.image_size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_flip_channel_order": arch.channel_order == "BGR",
-    }
-
-
-def _refuse_differences(library: str, arch: ArchConfig, theirs: ArchConfig) -> None:
-    names = [*_FIRST, *(field.name for field in fields(arch) if field.name not in _FIRST)]
-    for name in names:
-        ours, nearest = getattr(arch, name), getattr(theirs, name)
-        if ours != nearest:
-            raise SpecError(f"{library} cannot express {name} {ours}; the nearest that it has is {nearest}")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")

@@ -1,39 +1,27 @@
-"""Latencies of phones that are not at hand, estimated from what the authors of MobileViTv2 print.
+"""Latencies on a phone that is not at hand, estimated from the figures that the authors of MobileViTv2 print.
 
-A handful of figures of networks that differ in width alone decides little. So an estimate takes only networks of
-the same kind and size, its interval spans every form that fits the figures about as well, and it says that it is
-an estimate.
+They print only a handful, of networks that differ in width alone. So an estimate refuses networks of another kind
+or size, and its interval spans every form of latency law that fits the figures about as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.stats import t
 
 from mvit2_search.arch import ArchConfig, published_networks
-from mvit2_search.arch.operators import network_operators
+from mvit2_search.arch.cost import network_operators
 from mvit2_search.arch.published_figures import published_by_network
 from mvit2_search.errors import SpecError
-from mvit2_search.predict.predictor import Form, fit_power, fit_prices
+from mvit2_search.predict.predictor import prices
 from mvit2_search.records import Prediction
 
 ESTIMATES = {"iphone12": "iPhone 12"}  # by the name after `estimate:`; the device as `published.csv` has it
 
-_COLUMNS = ("one", "elements", "macs")
-FORMS: dict[str, tuple[tuple[str, ...], Form]] = {
-    form.name: (columns, form)
-    for columns, form in (
-        (("macs",), Form(name="proportional to multiply-adds", fit=fit_prices)),
-        (("elements",), Form(name="proportional to elements moved", fit=fit_prices)),
-        (("one", "macs"), Form(name="a constant and a price of multiply-adds", fit=fit_prices)),
-        (("one", "elements"), Form(name="a constant and a price of elements moved", fit=fit_prices)),
-        (("elements", "macs"), Form(name="prices of elements moved and multiply-adds", fit=fit_prices)),
-        (("macs",), Form(name="a power of multiply-adds", fit=fit_power)),
-        (("elements",), Form(name="a power of elements moved", fit=fit_power)),
-    )
-}
-_AS_GOOD = 1.5  # times the smallest leave-one-out error: such forms count for the interval
-_ENCODER_WEIGHTS = (0.5, 1.0, 2.0)  # what an element moved in an attention layer may cost, another one being 1
+_AS_GOOD = 1.5  # forms with at most so many times the smallest leave-one-out error count for the interval
+_ENCODER_WEIGHTS = (0.5, 1.0, 2.0)  # cost of an element moved in an attention layer; of any other, 1
 _EXPECTED: dict[str, object] = {
     "family": "mobilevitv2",
     "attention": "separable",
@@ -41,6 +29,72 @@ _EXPECTED: dict[str, object] = {
     "patch_sizes": 2,
 }
 _CHANNELS = ("stem_channels", "stage_channels", "attention_dims")
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """A form of latency law.
+
+    Attributes:
+        columns: the amounts that the latency depends on, as `_amounts` names them.
+        fit: `fit(x_NF, y_N, x_MF)` is fitted to amounts `x_NF` and latencies `y_N`; it gives the latencies for
+            `x_MF` and the half-widths of their relative 95 % intervals, of shape M each.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    fit: Fit
+
+    def leave_one_out(self, x_NF: np.ndarray, y_N: np.ndarray) -> np.ndarray:
+        """The relative error of each latency when it is predicted from the others."""
+        rows = np.arange(len(y_N))
+        left_out = [self.fit(x_NF[rows != i], y_N[rows != i], x_NF[[i]])[0][0] for i in rows]
+        errors_N: np.ndarray = np.array(left_out) / y_N - 1
+        return errors_N
+
+
+def _fit_prices(x_NF: np.ndarray, y_N: np.ndarray, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A price for each column."""
+    prices_F = prices(x_NF, y_N)
+    relative_NF, fitted_M = x_NF / y_N[:, None], x_MF @ prices_F
+    used_F = prices_F > 0
+    return fitted_M, _margin(
+        relative_NF[:, used_F], 1 - relative_NF @ prices_F, (x_MF / fitted_M[:, None])[:, used_F]
+    )
+
+
+def _fit_power(x_NF: np.ndarray, y_N: np.ndarray, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A power of the first column, by least squares of logarithms."""
+    design_NP, design_MP = (np.stack([np.ones(len(x)), np.log(x[:, 0])], 1) for x in (x_NF, x_MF))
+    powers_P = np.linalg.lstsq(design_NP, np.log(y_N), rcond=None)[0]
+    return np.exp(design_MP @ powers_P), _margin(design_NP, np.log(y_N) - design_NP @ powers_P, design_MP)
+
+
+def _margin(design_NP: np.ndarray, residual_N: np.ndarray, design_MP: np.ndarray) -> np.ndarray:
+    """Half-width of Student's prediction interval; infinite where no degree of freedom is left."""
+    freedom = len(residual_N) - design_NP.shape[1]
+    if freedom < 1:
+        return np.full(len(design_MP), np.inf)
+    leverage_M = np.einsum("mp,pq,mq->m", design_MP, np.linalg.pinv(design_NP.T @ design_NP), design_MP)
+    variance = float(residual_N @ residual_N) / freedom
+    margin_M: np.ndarray = float(t.ppf(0.975, freedom)) * np.sqrt(variance * (1 + leverage_M))
+    return margin_M
+
+
+FORMS = {
+    form.name: form
+    for form in (
+        Form(name="proportional to multiply-adds", columns=("macs",), fit=_fit_prices),
+        Form(name="proportional to elements moved", columns=("elements",), fit=_fit_prices),
+        Form(name="a constant and a price of multiply-adds", columns=("one", "macs"), fit=_fit_prices),
+        Form(name="a constant and a price of elements moved", columns=("one", "elements"), fit=_fit_prices),
+        Form(name="prices of elements moved and multiply-adds", columns=("elements", "macs"), fit=_fit_prices),
+        Form(name="a power of multiply-adds", columns=("macs",), fit=_fit_power),
+        Form(name="a power of elements moved", columns=("elements",), fit=_fit_power),
+    )
+}
 
 
 def make_estimate(name: str) -> "Estimate":
@@ -56,11 +110,11 @@ def make_estimate(name: str) -> "Estimate":
 
 
 class Estimate:
-    """Fitted to every width of MobileViTv2 whose latency on one phone its authors print.
+    """Fitted to every width of MobileViTv2 for which the authors print the latency on one phone.
 
     Attributes:
         errors_pct: by form, the error of each published figure when it is predicted from the others.
-        form: the one whose root mean square of these is the smallest.
+        form: the form whose errors have the smallest root mean square.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,7 +132,7 @@ class Estimate:
 
     @property
     def description(self) -> str:
-        """In words, with the error."""
+        """The form, the figures it is fitted to and its error, in words."""
         largest = max(map(abs, self.errors_pct[self.form]))
         return (
             f"{self.form}, fitted to {len(self._anchors)} published figures for {ESTIMATES[self.name]}; "
@@ -87,15 +141,15 @@ class Estimate:
         )
 
     def middle_ms(self, arch: ArchConfig) -> float:
-        """The latency of `predict` without its interval, for many networks; raises as that does."""
+        """The latency of `predict` without the interval, which is quicker; raises the same."""
         self.check(arch)
         return self._fitted(self.form, arch, 1.0)[0]
 
     def predict(self, arch: ArchConfig) -> Prediction:
-        """The interval spans all forms that fit about as well, and cheap and dear attention layers.
+        """The interval spans all forms that fit about as well, with cheap and with expensive attention layers.
 
         Raises:
-            SpecError: the network is of another kind than the published ones, or not between them.
+            SpecError: the network is of another kind than the published ones, or not between them in size.
         """
         middle = self.middle_ms(arch)
         as_good = [form for form in FORMS if self._rms_pct(form) <= _AS_GOOD * self.leave_one_out_pct]
@@ -136,14 +190,15 @@ class Estimate:
         return SpecError(f"estimate:{self.name}: {setting}: {problem}; the published figures say nothing about it")
 
     def _fitted(self, form: str, arch: ArchConfig, weight: float) -> tuple[float, float]:
-        columns, fitted = FORMS[form]
+        """The latency and its relative margin."""
+        columns = FORMS[form].columns
         x_NF, x_1F = _amounts(list(self._anchors), columns, weight), _amounts([arch], columns, weight)
-        latency, margin = fitted.fit(x_NF, self._latencies_ms, x_1F)
+        latency, margin = FORMS[form].fit(x_NF, self._latencies_ms, x_1F)
         return float(latency[0]), float(margin[0])
 
     def _errors_pct(self, form: str) -> tuple[float, ...]:
-        columns, fitted = FORMS[form]
-        errors = fitted.leave_one_out(_amounts(list(self._anchors), columns, 1.0), self._latencies_ms)
+        x_NF = _amounts(list(self._anchors), FORMS[form].columns, 1.0)
+        errors = FORMS[form].leave_one_out(x_NF, self._latencies_ms)
         return tuple(100 * float(error) for error in errors)
 
     def _rms_pct(self, form: str) -> float:
@@ -160,18 +215,18 @@ def _headlines(device: str) -> dict[str, float]:
 
 
 def _amounts(archs: Sequence[ArchConfig], columns: Sequence[str], encoder_weight: float) -> np.ndarray:
-    """A row per network: ones, millions of elements moved, millions of multiply-adds, as `columns` says."""
+    """A row per network and a column per name: `one`, millions of `elements` moved, millions of `macs`."""
     rows = []
     for arch in archs:
         elements, in_encoders, macs = _sums(arch)
-        amounts = (1.0, (elements + encoder_weight * in_encoders) / 1e6, macs / 1e6)
-        rows.append([amounts[_COLUMNS.index(column)] for column in columns])
+        amounts = {"one": 1.0, "elements": (elements + encoder_weight * in_encoders) / 1e6, "macs": macs / 1e6}
+        rows.append([amounts[column] for column in columns])
     return np.array(rows)
 
 
 @lru_cache(maxsize=1_000)
 def _sums(arch: ArchConfig) -> tuple[int, int, int]:
-    """Elements moved outside and inside of attention layers, and multiply-adds."""
+    """Elements moved outside and inside attention layers, and multiply-adds."""
     operators = network_operators(arch)
     in_encoders = sum(o.elements for o in operators if o.encoder)
     return sum(o.elements for o in operators) - in_encoders, in_encoders, sum(o.macs for o in operators)

@@ -1,4 +1,4 @@
-"""Architectures as the numbers that a latency follows from."""
+"""The features of a network that its latency is predicted from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch.operators import BLOCKS, KINDS, network_operators
+from mvit2_search.arch.cost import BLOCKS, KINDS, network_operators
 
 WORK = (
     "networks",
@@ -17,26 +17,26 @@ WORK = (
 
 
 def work(archs: Sequence[ArchConfig], lanes: int, num_classes: int) -> np.ndarray:
-    """Amounts that cost time each, one row per architecture and one column per name in `WORK`.
+    """Amounts of work, each of which costs time: one row per architecture and one column per name in `WORK`.
 
     Args:
-        lanes: channel counts are taken as the next multiple of it. Runtimes that compute so many channels at once
-            pay for a started group as for a full one.
+        lanes: channel counts are rounded up to a multiple of it. A runtime that computes so many channels at once
+            takes as long for a partial group as for a full one.
     """
     return np.array([_work(_padded(arch, lanes), num_classes) for arch in archs])
 
 
 def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
-    """Channel counts and depths, one row per architecture: where two networks are alike."""
+    """Channel counts and depths, one row per architecture: networks with similar rows have similar latencies."""
     return np.array([_shape(arch) for arch in archs], dtype=float)
 
 
 def _work(arch: ArchConfig, num_classes: int) -> list[float]:
     macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
     operators = network_operators(arch, num_classes)
-    for block, kind, macs, elements, _ in operators:
-        macs_of[kind] += macs
-        elements_of[block] += elements
+    for operator in operators:
+        macs_of[operator.kind] += operator.macs
+        elements_of[operator.block] += operator.elements
     arithmetic = [macs_of[kind] / 1e9 for kind in KINDS[:-1]]
     return [1.0, float(len(operators)), *arithmetic, *(elements_of[block] / 1e6 for block in BLOCKS)]
 

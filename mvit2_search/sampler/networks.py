@@ -61,4 +61,4 @@ class Networks:
         if self._all is None:
             return None
         left = [entry for key, entry in self._all.items() if key not in tried]
-        return [params for params, cost in left if guess.share(cost) <= _GUESS_ERROR]
+        return [params for params, cost in left if guess.share_of_limits(cost) <= _GUESS_ERROR]

@@ -97,4 +97,4 @@ class BudgetSampler(BaseSampler):
         return self._space.towards_cheapest(params, fits)
 
     def _share(self, params: Params) -> float:
-        return self._guess.share(self._networks.of(params).cost)
+        return self._guess.share_of_limits(self._networks.of(params).cost)

@@ -205,7 +205,7 @@ def _draws(runner: TrialRunner) -> Iterator[ArchConfig]:
     while skipped < _MAX_SKIPPED:
         arch = runner.space.decode(draw_params(runner.space, generator))
         skipped += 1
-        if arch.key not in seen and guess.share(network_cost(arch, runner.num_classes)) <= _SURELY_OVER:
+        if arch.key not in seen and guess.share_of_limits(network_cost(arch, runner.num_classes)) <= _SURELY_OVER:
             skipped = 0
             seen.add(arch.key)
             yield arch

@@ -93,7 +93,7 @@ class Samplers:
             )
         for trial in self._runner.trials[-1:]:
             if trial.latency is not None:
-                self._guesses.learn(trial.arch, trial.latency)
+                self._guesses.add(trial.arch, trial.latency)
         return FrontSampler(self._domain(guess), seed=self._seed, score=self._score(), first=_FIRST)
 
     def _known(self) -> LatencyGuesses:
@@ -136,7 +136,7 @@ class Samplers:
         """Latencies; infinite where there is none, or a network has too many parameters."""
         networks = [self._networks.of(one) for one in params]
         if (quick := self._runner.evaluator.latencies.quick) is None:
-            span = self._guesses.span(networks, guess.law)
+            span = self._guesses.bounds(networks, guess.law)
         else:
             span = exactly(np.array([network.estimate_ms(quick) for network in networks]))
         most = guess.limits.max_params
@@ -155,5 +155,5 @@ class Samplers:
             self._untimed.add(network.key)
             raise
         study.add_probe(network.arch, latency)
-        self._guesses.learn(network.arch, latency)
+        self._guesses.add(network.arch, latency)
         return latency.latency_ms

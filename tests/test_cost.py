@@ -1,15 +1,15 @@
-"""Costs by formula against costs counted on the built network, and both against the paper."""
+"""Costs by formula against counts on the built network, and both against the paper; elements moved by hand."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch.cost import network_cost, stage_costs
+from mvit2_search.arch.cost import network_cost, network_operators, stage_costs
 from mvit2_search.models import profile as profile_module
 from mvit2_search.models.profile import profile
 from test_arch import archs
@@ -43,6 +43,8 @@ def test_parameters_by_formula_are_the_published_ones(width):
     assert network_cost(ArchConfig.mobilevitv2(width)).params == PARAMS[width]
 
 
+ODD = ArchConfig.mobilevitv2(0.7, attention="linformer", patch_size=3, kernel_size=5, image_size=250)
+HALF_BLOCKS = ArchConfig.mobilevitv2(1.0, attention_layers=(0, 1, 2), attention="multi_head")
 first_version = st.builds(
     lambda size, **changes: replace(ArchConfig.mobilevitv1(size), **changes),
     st.sampled_from(["xxs", "xs"]),
@@ -56,11 +58,34 @@ first_version = st.builds(
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(archs | first_version)
+@example(ODD)
+@example(HALF_BLOCKS)
 def test_the_formula_agrees_with_counting_in_every_stage(arch):
     *parts, total = profile(arch, 10)
-    formula = dict(stage_costs(arch, 10))
+    formula = stage_costs(arch, 10)
     assert {p.part: (p.params, p.macs) for p in parts} == {k: (c.params, c.macs) for k, c in formula.items()}
     assert (total.params, total.macs) == (network_cost(arch, 10).params, network_cost(arch, 10).macs)
+
+
+def test_a_convolution_moves_its_input_and_its_output():
+    stem, activation = network_operators(ArchConfig.mobilevitv2(1.0))[:2]
+    assert stem.elements == 3 * 256**2 + 32 * 128**2
+    assert (stem.params, stem.macs) == (27 * 32 + 2 * 32, 27 * 32 * 128**2)  # with its batch normalisation
+    assert activation.elements == 2 * 32 * 128**2
+    assert (stem.kind, activation.kind, stem.block, stem.encoder) == ("dense", "elementwise", "stem", False)
+
+
+def test_an_attention_layer_by_hand():
+    one, two = (network_operators(ArchConfig.mobilevitv2(1.0, attention_layers=(n, 4, 3))) for n in (1, 2))
+    added = sum(o.elements for o in two) - sum(o.elements for o in one)
+    positions, dim = 32 * 32, 128
+    projections = (1 + 2 * dim + dim) + 2 * dim
+    feed_forward = 2 * (dim + 2 * dim) + 2 * 2 * dim
+    norms_sums_and_gate = (2 + 5 + 3) * dim + 2 + 5 * dim
+    assert added == positions * (projections + feed_forward + norms_sums_and_gate)
+    four = network_operators(ArchConfig.mobilevitv2(1.0, attention_layers=(4, 4, 3)))
+    assert len(four) - len(two) == 2 * (len(two) - len(one)) == 2 * 9
+    assert sum(o.elements for o in four) - sum(o.elements for o in two) == 2 * added
 
 
 def test_other_operators_are_counted_by_element():
