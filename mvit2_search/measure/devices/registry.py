@@ -69,6 +69,7 @@ def make_device(name: str) -> Device:
         SpecError: there is no such device; the message lists those that exist.
     """
     address = DeviceAddress.parse(default_device() if name == "auto" else name)
-    if str(address) not in device_names():
+    kind = DEVICES.get(address.kind)
+    if kind is None or address.option not in (None, *kind.options):
         raise SpecError(f"--device {name!r}: expected auto, {', '.join(device_names())}")
-    return DEVICES[address.kind].load()(address)
+    return kind.load()(address)
