@@ -17,8 +17,8 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.runtimes.onnxruntime import load_network
-from mvit2_search.export.verify import Written
 from mvit2_search.measure.bench import (
     CLASSES,
     MIXERS,
@@ -32,7 +32,7 @@ from mvit2_search.measure.bench import (
 )
 from mvit2_search.measure.devices import registry
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
 from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
 from mvit2_search.report.bench_tables import (

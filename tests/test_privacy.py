@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.measure.source as timer
 from conftest import write_images
 from exports import FEW, exported
-from fakes import AGREES, fake_export, request, search
+from fakes import request, search
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
-from mvit2_search.measure.meter import lock_path
+from mvit2_search.measure.protocol import THIS_COMPUTER
+from mvit2_search.store.lease import device_lock_path
 from mvit2_search.system.locks import locked, take
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent
-TIMING_LOCK = lock_path()  # before each test gets one of its own
+TIMING_LOCK = device_lock_path(THIS_COMPUTER)  # before each test gets one of its own
 QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
 HOST, SPACE = ["--device", "host"], ["--space", "space.yaml"]
 SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--study", "new"]
@@ -129,10 +129,7 @@ def prepared(tmp_path_factory):
     for form in ("onnx", "mlpackage"):
         made = exported(FEW, folder / "results", format=form)
         made.path.rename(folder / "results" / f"few.{form}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timer, "export_model", fake_export)
-        patch.setattr(timer, "verify_network", lambda *_: AGREES)
-        search(request(folder))
+    search(request(folder))
     return folder
 
 

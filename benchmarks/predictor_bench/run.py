@@ -10,9 +10,8 @@ from scipy.stats import binomtest
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.measure.bench import CLASSES, try_timing
-from mvit2_search.measure.meter import Tell
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
 from mvit2_search.space import SearchSpace, draw_networks, load_space
@@ -125,7 +124,7 @@ def bench_predict(
         train = _timed(archs[:measured], timer.measure, "measured", tell)
         test = _timed(archs[measured:], timer.measure, "held out", tell)
         again = _timed([arch for arch, _ in test[:REPEATS]], partial(timer.measure, again=True), "again", tell)
-        passport = timer.meter.passport
+        passport = timer.passport
     if not test:
         raise MeasurementError("the measurement of no held-out network settled; is the machine busy?")
     sizes = [n for n in _FEWER if n < len(train)] + [len(train)]

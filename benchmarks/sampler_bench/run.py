@@ -15,7 +15,7 @@ from sampler_bench.problems import make_problem
 from sampler_bench.search import Key, SearchRow, search_row
 
 from mvit2_search.errors import BackendUnavailable, StorageError
-from mvit2_search.measure.meter import Tell
+from mvit2_search.measure.timer import Tell
 from mvit2_search.store.folders import BENCH
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,24 @@ import click
 import mvit2_search
 from mvit2_search.cli.options import give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
+from mvit2_search.system.registry import Entry, Registry
 from mvit2_search.system.text import printable
 
-COMMANDS = {
-    "run": "mvit2_search.cli.run:run",
-    "status": "mvit2_search.cli.read:status",
-    "report": "mvit2_search.cli.read:report",
-    "export": "mvit2_search.cli.export:export",
-    "devices": "mvit2_search.cli.measure:devices",
-    "measure": "mvit2_search.cli.measure:measure",
-    "profile": "mvit2_search.cli.check:profile",
-    "verify": "mvit2_search.cli.check:verify",
-    "validate": "mvit2_search.cli.check:validate",
-    "bench": "mvit2_search.cli.bench:bench",
-}
+COMMANDS: Registry[Entry[click.Command]] = Registry(
+    "command",
+    {
+        "run": Entry("mvit2_search.cli.run:run"),
+        "status": Entry("mvit2_search.cli.read:status"),
+        "report": Entry("mvit2_search.cli.read:report"),
+        "export": Entry("mvit2_search.cli.export:export"),
+        "devices": Entry("mvit2_search.cli.measure:devices"),
+        "measure": Entry("mvit2_search.cli.measure:measure"),
+        "profile": Entry("mvit2_search.cli.check:profile"),
+        "verify": Entry("mvit2_search.cli.check:verify"),
+        "validate": Entry("mvit2_search.cli.check:validate"),
+        "bench": Entry("mvit2_search.cli.bench:bench"),
+    },
+)
 
 
 def _name_compiler_folder() -> None:
@@ -74,11 +77,7 @@ class LazyGroup(Program, click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
+        return COMMANDS[cmd_name].load() if cmd_name in COMMANDS else None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,11 +14,11 @@ from mvit2_search.analysis.correlation import LEAST_POINTS, Slope, log_log_slope
 from mvit2_search.arch import ArchConfig, Attention, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, Cost, network_cost
 from mvit2_search.errors import MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.formats import export_module
-from mvit2_search.export.verify import Written, verify
-from mvit2_search.measure.meter import Tell
+from mvit2_search.export.verify import verify
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import Timer, open_timer
+from mvit2_search.measure.timer import NetworkTimer, Tell, open_timer
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Failed, FormulationName, Measurement, Passport
@@ -92,7 +92,7 @@ def bench_models(device: Device, *, results: Path, formulation: FormulationName,
     """
     with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
         networks = [_time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
-        return ModelsBench(passport=timer.meter.passport, formulation=formulation, networks=networks)
+        return ModelsBench(passport=timer.passport, formulation=formulation, networks=networks)
 
 
 def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBench:
@@ -111,7 +111,7 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
             _time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]
         mixers = [_time_mixer(timer, mixer, tokens, tell) for mixer in MIXERS for tokens in TOKENS]
-        return AttentionBench(passport=timer.meter.passport, networks=networks, mixers=mixers)
+        return AttentionBench(passport=timer.passport, networks=networks, mixers=mixers)
 
 
 def try_timing(name: str, measure: Callable[[], Measurement], tell: Tell) -> Timing:
@@ -142,12 +142,12 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
     return Written(artifact=artifact, verify=lambda: verify(artifact, module, x_1))
 
 
-def _time_network(timer: Timer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
+def _time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
     timing = try_timing(name, lambda: timer.measure(arch), tell)
     return NetworkTiming(name=name, cost=network_cost(arch, CLASSES), timing=timing)
 
 
-def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
+def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
     timing = try_timing(
         f"{attention}, {tokens} tokens",
         lambda: timer.measure_export(

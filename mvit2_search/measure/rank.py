@@ -16,8 +16,7 @@ from mvit2_search.arch.published_figures import Published, published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.bench import CLASSES, try_timing
 from mvit2_search.measure.devices.registry import make_device
-from mvit2_search.measure.meter import Tell
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, device_sentence
 from mvit2_search.space import draw_up_to, load_space
@@ -77,7 +76,7 @@ def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Source]:
             timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
             return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
 
-        passport = timer.meter.passport
+        passport = timer.passport
         words = device_sentence(passport)
         yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
 
