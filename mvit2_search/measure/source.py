@@ -192,7 +192,7 @@ class Latencies:
 
 
 def source_names() -> list[str]:
-    """What `--device` may name besides `auto`."""
+    """The devices and estimates that a search may name besides `auto`."""
     return [*device_names(), *(f"{ESTIMATE}{name}" for name in ESTIMATES)]
 
 
@@ -205,7 +205,7 @@ def find_source(name: str) -> Source:
     if name.startswith(ESTIMATE):
         return make_estimate(name)
     if name not in ("auto", *source_names()):
-        raise SpecError(f"--device {name!r}: expected auto, {', '.join(source_names())}")
+        raise SpecError(f"`device` {name!r}: expected auto, {', '.join(source_names())}")
     return make_device(name)
 
 

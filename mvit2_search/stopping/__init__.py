@@ -24,7 +24,7 @@ def make_stopping_rule(name: str) -> StoppingRule:
 def check_stopping_rule(name: str) -> None:
     """Raises SpecError where there is no rule of that name."""
     if name not in STOPPING_RULES:
-        raise SpecError(f"--stopping {name!r}: expected one of {', '.join(STOPPING_RULES)}")
+        raise SpecError(f"`stopping` {name!r}: expected one of {', '.join(STOPPING_RULES)}")
 
 
 __all__ = [

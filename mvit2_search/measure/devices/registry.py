@@ -35,7 +35,7 @@ def device_names() -> list[str]:
 
 
 def default_device() -> str:
-    """What `--device auto` means here: Core ML on a Mac, ONNX Runtime elsewhere."""
+    """What `auto` means here: Core ML on a Mac, ONNX Runtime elsewhere."""
     return "coreml" if platform.system() == "Darwin" else "host"
 
 
@@ -47,7 +47,7 @@ def make_device(name: str) -> Device:
     """
     name = default_device() if name == "auto" else name
     if name not in device_names():
-        raise SpecError(f"--device {name!r}: expected auto, {', '.join(device_names())}")
+        raise SpecError(f"`device` {name!r}: expected auto, {', '.join(device_names())}")
     key, _, unit = name.partition(":")
     entry = DEVICES[key]
     module, cls = entry.where.split(":")

@@ -114,7 +114,7 @@ class CoreMLDevice:
     def check(self) -> None:
         if platform.system() != "Darwin":
             raise BackendUnavailable(
-                "coreml: Core ML runs models only on macOS; use --device host here, which times ONNX Runtime"
+                "coreml: Core ML runs models only on macOS; use `device` host here, which times ONNX Runtime"
             )
         found = importlib.util.find_spec("coremltools")
         if found is None or found.origin is None:
