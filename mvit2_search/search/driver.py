@@ -64,24 +64,23 @@ def run_search(
     notes = tools.proxy.blind_spots(tools.space)
     check_space(tools.source, tools.space)
     interrupt.check()
-    if request.allow_device_change and (
-        old := set_aside(request.folder, tools.here, lambda: tools.inputs(request, _images(request)))
-    ):
-        listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
+    if request.allow_device_change:
+        _start_anew(tools, listener)
     with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
         watch.phase("loading images")
-        dataset = _images(request)
+        dataset = tools.images()
         interrupt.check()
         for note in [*notes, *dataset.notes]:
             watch.note(note)
         with closing(create_study(request.folder)) as study:
-            _open(study, request, tools.here, tools.inputs(request, dataset), watch)
+            _open(study, tools, tools.inputs(dataset), watch)
             study.check_seen(lambda params: tools.space.decode(params).key)  # before the backup is replaced
             watch.back_up(study)
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
-                runner = _runner(study, request, tools, dataset, scratch, watch)
+                watch.phase("timing the reference")
+                runner = _runner(study, tools, dataset, scratch, watch)
                 watch.opened(study, request)
                 _run(runner, request, stop)
                 interrupt.check()
@@ -90,16 +89,26 @@ def run_search(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tools:
-    """What a request names: its space, its device, whose passport is `here`, and its proxy."""
+    """A request and what it names; `here` is the passport of its source."""
 
+    request: Request
+    interrupt: Interrupt
     space: SearchSpace
     source: Source
     here: Passport
     proxy: Proxy
-    interrupt: Interrupt
 
-    def inputs(self, request: Request, dataset: Dataset) -> Inputs:
-        return inputs_of(request, self.space, dataset, self.proxy)
+    def images(self) -> Dataset:
+        """Loaded anew by each call."""
+        return load_dataset(
+            self.request.data,
+            image_size=self.request.recipe.image_size,
+            max_train=self.request.recipe.max_images,
+            results=[self.request.results, self.request.folder],
+        )
+
+    def inputs(self, dataset: Dataset) -> Inputs:
+        return inputs_of(self.request, self.space, dataset, self.proxy)
 
 
 def _find_tools(request: Request, interrupt: Interrupt, source: Source | None, proxy: Proxy | None) -> _Tools:
@@ -108,16 +117,12 @@ def _find_tools(request: Request, interrupt: Interrupt, source: Source | None, p
     here = passport_of(source)
     keep_freed_memory()
     proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
-    return _Tools(space=space, source=source, here=here, proxy=proxy, interrupt=interrupt)
+    return _Tools(request=request, interrupt=interrupt, space=space, source=source, here=here, proxy=proxy)
 
 
-def _images(request: Request) -> Dataset:
-    return load_dataset(
-        request.data,
-        image_size=request.recipe.image_size,
-        max_train=request.recipe.max_images,
-        results=[request.results, request.folder],
-    )
+def _start_anew(tools: _Tools, listener: Listener) -> None:
+    if old := set_aside(tools.request.folder, tools.here, lambda: tools.inputs(tools.images())):
+        listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
 def is_finished(study: StoredStudy, request: Request) -> bool:
@@ -128,8 +133,9 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
     return not (is_width_left(study) or is_anything_left(study))
 
 
-def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listener: Listener) -> None:
+def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
+    request = tools.request
     if study.fact("inputs") is None:
         before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
         study.set_fact("accuracies_from", before)
@@ -137,7 +143,7 @@ def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listen
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
     if study.devices:
-        refuse_other_device(study, here)
+        refuse_other_device(study, tools.here)
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
@@ -145,39 +151,33 @@ def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listen
     study.set_fact("goals", request.goals)
 
 
-def _runner(
-    study: Study, request: Request, tools: _Tools, dataset: Dataset, scratch: Path, watch: Watch
-) -> Runner:
-    watch.phase("timing the reference")
-    latencies = _latencies(study, request, tools, dataset, scratch, watch)
+def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener) -> Runner:
+    latencies = _latencies(study, tools, len(dataset.classes), scratch, listener)
     jobs = Jobs(
-        latencies=settle_budget(study, request, latencies, watch),
+        latencies=settle_budget(study, tools.request, latencies, listener),
         executor=InlineExecutor(tools.proxy, dataset),
         training=tools.proxy.settings(),
         data=dataset.fingerprint,
-        listener=watch,
+        listener=listener,
         interrupt=tools.interrupt,
     )
-    return Runner(study, tools.space, jobs, kept_accuracies(study, request.results, watch))
+    return Runner(study, tools.space, jobs, kept_accuracies(study, tools.request.results, listener))
 
 
-def _latencies(
-    study: Study, request: Request, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener
-) -> Latencies:
-    """Latencies on the scale of the study, where it has one."""
-    source = tools.source
-    return checked_latencies(
-        open_latencies(
-            source if isinstance(source, Estimate) else CheckedDevice(source, tools.interrupt.check),
-            results=request.results,
-            scratch=scratch,
-            num_classes=len(dataset.classes),
-            formulation=request.formulation,
-            data=request.data,
-            reference_ms=study.device.reference_ms if study.devices else None,
-            tell=listener.note,
-        )
+def _latencies(study: Study, tools: _Tools, num_classes: int, scratch: Path, listener: Listener) -> Latencies:
+    """On the scale of the study, where it has one."""
+    source, request = tools.source, tools.request
+    latencies = open_latencies(
+        source if isinstance(source, Estimate) else CheckedDevice(source, tools.interrupt.check),
+        results=request.results,
+        scratch=scratch,
+        num_classes=num_classes,
+        formulation=request.formulation,
+        data=request.data,
+        reference_ms=study.device.reference_ms if study.devices else None,
+        tell=listener.note,
     )
+    return checked_latencies(latencies)
 
 
 def _run(runner: Runner, request: Request, stop: Stop) -> None:
