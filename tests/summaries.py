@@ -36,9 +36,8 @@ def inputs(**changes):
     data = DataInputs(
         name="</script><b>", fingerprint="0", classes=("a", "b"), train=9, selection=5000, confirmation=5000
     )
-    return Inputs(
-        space={}, data=data, latency_budget="mobilevitv2-0.75", training={}, **{"stopping": "none"} | changes
-    )
+    usual = {"space": {}, "training": {}, "latency_budget": "mobilevitv2-0.75", "stopping": "none"}
+    return Inputs(data=data, **usual | changes)
 
 
 def summary(**changes):

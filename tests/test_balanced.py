@@ -82,7 +82,7 @@ def test_twice_the_images_are_unbalanced(tmp_path, classes, unbalanced):
     assert data.images_per_class == list(classes)
     assert any("unbalanced" in note for note in data.notes) == unbalanced
     scores = list(ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection"))
-    assert [score.balanced is not None for score in scores] == [unbalanced] * 2
+    assert [score.balanced_pct is not None for score in scores] == [unbalanced] * 2
 
 
 def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monkeypatch):

@@ -101,7 +101,7 @@ def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
 
     monkeypatch.setattr(api, "summarise", without_candidates)
     exported = export_architecture(study.folder)
-    assert (exported.trial.number, exported.trial.published) == (-1, "mobilevitv2-0.75")
+    assert (exported.trial.number, exported.trial.published) == (None, "mobilevitv2-0.75")
     text = exported.path.read_text()
     assert "Trial" not in text
     assert f"# {exported.trial.published}, a published width outside" in text

@@ -112,19 +112,6 @@ def test_more_controls_go_on_after_fewer_and_the_study_is_finished_until_more_ar
     assert {seed for _, seed, _ in proxy.trained} == {0}
 
 
-@searches
-def test_a_study_of_a_version_without_controls_is_finished(tmp_path):
-    from mvit2_search.search.driver import is_finished
-    from mvit2_search.store import create_study
-
-    search(request(tmp_path))
-    study = create_study(request(tmp_path).folder)
-    study.set_fact("ended", {"why": "why", "trials": 4, "confirm_seeds": 2})
-    assert is_finished(study, request(tmp_path))
-    assert not is_finished(study, request(tmp_path, control=1))
-    study.close()
-
-
 @pytest.mark.slow
 @searches
 def test_an_interrupted_control_goes_on_where_it_was(tmp_path):

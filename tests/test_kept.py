@@ -69,9 +69,8 @@ def edited(**changes):
         {"measurement": {"flags": []}},
         to_json(kept()) | {"about": 3},
         to_json(kept()) | {"about": {}},
-        to_json(kept())
-        | {"about": {"kind": "aboutnetwork", "arch": {}, "num_classes": 10, "formulation": "rank5"}},
-        to_json(kept()) | {"about": {"kind": "aboutmixer", "mixer": "linformer"}},
+        to_json(kept()) | {"about": {"kind": "network", "arch": {}, "num_classes": 10, "formulation": "rank5"}},
+        to_json(kept()) | {"about": {"kind": "mixer", "mixer": "linformer"}},
         to_json(kept()) | {"visits": [{"candidate_ms": 3}]},
         edited(latency_ms="7.0"),
         edited(latency_ms=float("nan")),
@@ -84,7 +83,7 @@ def edited(**changes):
         edited(low_ms=7.5),
         edited(high_ms=6.5),
         *(
-            to_json(kept()) | {"about": to_json(NETWORK) | {"num_classes": classes, "kind": "aboutnetwork"}}
+            to_json(kept()) | {"about": to_json(NETWORK) | {"num_classes": classes, "kind": "network"}}
             for classes in ("x", 0, 2.0, True)
         ),
     ],

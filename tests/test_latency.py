@@ -1,7 +1,7 @@
 """The protocol on devices whose truth is known."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.meter import Meter
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.visits import take_turns
-from mvit2_search.records import AboutMixer, Measurement
+from mvit2_search.records import About, AboutMixer, Measurement
 from mvit2_search.records.codec import from_json
 
 CANDIDATE, REFERENCE = scripted_artifact("candidate"), scripted_artifact("reference")
@@ -269,7 +269,7 @@ def test_a_measurement_is_kept_with_its_samples_and_what_it_is_of(tmp_path):
     saved = json.loads(meter.path(CANDIDATE.sha256).read_text())
     assert sum(len(visit["candidate_ms"]) for visit in saved["visits"]) == first.pairs
     assert from_json(saved["measurement"], Measurement) == first
-    assert saved["about"] == asdict(mixer)
+    assert from_json(saved["about"], About) == mixer
 
 
 def test_another_passport_or_reference_measures_anew(tmp_path):

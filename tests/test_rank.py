@@ -1,7 +1,6 @@
 """Rank correlations with a known truth, and the benchmark of orders on devices that are formulas."""
 
 import json
-from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.rank import Pair, bench_rank, compare, differ_in_width_alone
-from mvit2_search.records import AboutMixer, Kept
+from mvit2_search.records import AboutMixer, AboutNetwork, Kept
 from mvit2_search.report.bench_files import write_rank
 from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_table
 from mvit2_search.space import draw_networks, load_space
@@ -175,9 +174,9 @@ class TestRank:
         archs = draw_networks(load_space("blocks"), 5, seed=9)
         named = [(arch, "pixel_unshuffle") for arch in archs] + [(ArchConfig.mobilevitv2(1.1), "rank5")]
         for arch, formulation in named:
-            about = {"arch": arch.to_json(), "num_classes": 1000, "formulation": formulation}
-            row = {"about": about, "measurement": asdict(measurement(mixed_ms(arch)))}
-            (folder / f"{arch.key}.json").write_text(json.dumps(row))
+            about = AboutNetwork(arch=arch, num_classes=1000, formulation=formulation)
+            one = measurement(mixed_ms(arch), artifact_sha256=arch.key)
+            Measurements(folder).put(Kept(measurement=one, about=about, visits=()))
         bench = ranked("cache:0123", "macs", tmp_path)
         assert {pair.network for pair in bench.comparisons[2].pairs} == {arch.key for arch in archs}
         assert bench.a.kind == "measured"

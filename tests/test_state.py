@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from forks import in_fork
 from mvit2_search.analysis import finalists
 from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
-from mvit2_search.records import Published
+from mvit2_search.records import Goals, Published
 from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
 from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
@@ -23,7 +24,7 @@ from mvit2_search.store import Activity, Holder, driver_lock, write_activity
 from mvit2_search.system.signals import Interrupt
 from test_report import summary
 
-REQUEST = {"trials": 10, "confirm_seeds": 3, "control": 0, "max_hours": None}
+GOALS = Goals(trials=10, confirm_seeds=3)
 
 
 def status(folder):
@@ -176,42 +177,42 @@ def test_the_time_left_by_hand():
         trial(3, seconds=6.0, repeats=1),
     ]
     one = Confirmed(trial=trials[1], accuracy_pct={1000: 76.0, 1001: 77.0})
-    left = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST)
+    left = time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS)
     training = (100 + 60 + 30) / 3
     assert left.seconds == pytest.approx(8 * 48 + (6 * 3 - 2) * training)
     assert left.basis == (
         "8 candidates at 48 s each, at most 16 trainings of the confirmation at 63 s each, from 3 trials so far"
     )
-    limited = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST, search_s=100.0)
+    limited = time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=100.0)
     assert limited.seconds == 100
     assert limited.basis.startswith("the hours end this run")
     assert duration(left.seconds) in limited.basis
-    assert time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST, search_s=9e9) == left
-    control = time_left(summary(trials=trials, confirmed=[one], ended=None), REQUEST | {"control": 2})
+    assert time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=9e9) == left
+    control = time_left(summary(trials=trials, confirmed=[one], ended=None), replace(GOALS, control=2))
     assert control.seconds == pytest.approx(left.seconds + 2 * 48)
 
 
 def test_the_time_left_follows_from_the_plan_of_the_confirmation_as_soon_as_there_is_one():
     """One candidate and two seeds: it and two published widths, of which four trainings are done."""
     trials = [trial(1, finished(75, 20), seconds=60.0)]
-    asked = REQUEST | {"trials": 1, "confirm_seeds": 2}
+    asked = replace(GOALS, trials=1, confirm_seeds=2)
     known = {"trials": trials, "confirmed": [], "ended": None}
     assert "at most 6 trainings" in time_left(summary(**known), asked).basis
     begun = summary(**known, confirmation=ConfirmationProgress(done=4, planned=6, seeds=2))
     assert "at most 2 trainings" in time_left(begun, asked).basis
     assert time_left(begun, asked).seconds == 2 * 60
-    assert "at most 9 trainings" in time_left(begun, asked | {"confirm_seeds": 3}).basis  # not planned yet
-    longer = asked | {"trials": 2}
+    assert "at most 9 trainings" in time_left(begun, replace(asked, confirm_seeds=3)).basis  # not planned yet
+    longer = replace(asked, trials=2)
     assert "1 candidate at 60 s, at most" in time_left(begun, longer).basis
     assert "at most 8 trainings" in time_left(begun, longer).basis
 
 
 def test_what_goes_beyond_what_is_asked_for_leaves_no_less_than_nothing():
     known = {"trials": [trial(i, finished(75, 20), seconds=60.0) for i in (1, 2)], "confirmed": [], "ended": None}
-    asked = REQUEST | {"trials": 1, "confirm_seeds": 0}
+    asked = replace(GOALS, trials=1, confirm_seeds=0)
     assert time_left(summary(**known), asked).seconds == 0
     begun = summary(**known, confirmation=ConfirmationProgress(done=5, planned=8, seeds=2))
-    assert time_left(begun, asked | {"trials": 2, "confirm_seeds": 1}).seconds == 3 * 60
+    assert time_left(begun, replace(asked, trials=2, confirm_seeds=1)).seconds == 3 * 60
 
 
 def test_what_is_trained_beside_the_trials_counts():
@@ -219,7 +220,7 @@ def test_what_is_trained_beside_the_trials_counts():
     known = {"trials": [trial(1, finished(75, 20), seconds=60.0)], "confirmed": [], "ended": None}
     controls = [trial(7, finished(70, 10), seconds=60.0), trial(8, seconds=60.0)]
     outside = [trial(-1, finished(70, 10), role=Published("mobilevitv2-0.5"), seconds=120.0)]
-    asked = REQUEST | {"trials": 1, "confirm_seeds": 1, "control": 5}
+    asked = replace(GOALS, trials=1, confirm_seeds=1, control=5)
     left = time_left(summary(**known, controls=controls, outside=outside), asked)
     assert left.basis.startswith(
         "3 random ones at 60 s each, at most 3 trainings of the confirmation at 90 s each"
@@ -231,9 +232,9 @@ def test_where_nothing_is_left_it_is_said_so():
     done = summary(
         trials=trials, confirmed=[], ended=None, confirmation=ConfirmationProgress(done=6, planned=6, seeds=2)
     )
-    asked = REQUEST | {"trials": 1, "confirm_seeds": 2}
+    asked = replace(GOALS, trials=1, confirm_seeds=2)
     holder = Holder(pid=1, host="here", since=datetime.now(UTC).isoformat())
-    state = State(name="a", summary=done, holder=holder, activity=None, request=asked)
+    state = State(name="a", summary=done, holder=holder, activity=None, goals=asked)
     assert state_sentences(state)[-1] == "Time left: about 0 s: nothing is left to train."
 
 
@@ -246,7 +247,7 @@ def test_hours_count_from_the_start_of_the_process():
         summary=summary(trials=trials, confirmed=[], ended=None),
         holder=holder,
         activity=None,
-        request=REQUEST | {"max_hours": 1.0, "confirm_seeds": 0},
+        goals=replace(GOALS, max_hours=1.0, confirm_seeds=0),
     )
     assert state_json(over)["seconds_left"] == 0.0
     assert "Phase: starting. Process 1 on here" in state_sentences(over)[0]
@@ -255,8 +256,8 @@ def test_hours_count_from_the_start_of_the_process():
 def test_hours_that_have_begun_are_told_in_seconds():
     half = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
     known = summary(trials=[trial(1, finished(75, 20), seconds=3600.0)], confirmed=[], ended=None)
-    holder, asked = Holder(pid=1, host="here", since=half), REQUEST | {"max_hours": 1.0}
-    state = State(name="a", summary=known, holder=holder, activity=None, request=asked)
+    holder, asked = Holder(pid=1, host="here", since=half), replace(GOALS, max_hours=1.0)
+    state = State(name="a", summary=known, holder=holder, activity=None, goals=asked)
     assert state_json(state)["seconds_left"] == pytest.approx(1800, abs=60)
 
 
@@ -265,7 +266,7 @@ def test_what_is_done_now_counts_from_its_own_beginning():
     holder = Holder(pid=1, host="here", since=(now - timedelta(hours=5)).isoformat())
     begun = (now - timedelta(minutes=30)).isoformat()
     doing = Activity(pid=1, phase="searching", subject="trial 3", doing="training", since=begun)
-    state = State(name="a", summary=None, holder=holder, activity=doing, request=None)
+    state = State(name="a", summary=None, holder=holder, activity=doing, goals=None)
     assert "Now: trial 3, training; for 30 min." in state_sentences(state)
 
 
@@ -281,9 +282,9 @@ def test_a_turn_begins_anew_and_a_phase_has_no_subject_yet(tmp_path, monkeypatch
     with watch.Watch(tmp_path, Silent(), lambda: None) as watched:
         for happens in (
             lambda: watched.phase("searching"),
-            lambda: watched.started(3, arch, None),
+            lambda: watched.started("trial 3", arch),
             lambda: watched.working("training"),
-            lambda: watched.started(4, arch, "mobilevitv2-0.5"),
+            lambda: watched.started("mobilevitv2-0.5", arch),
             lambda: watched.phase("confirming"),
         ):
             happens()

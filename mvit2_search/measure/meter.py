@@ -105,7 +105,7 @@ class Meter:
             return None
         return self._scaled(kept.measurement)
 
-    def measure(self, artifact: Artifact, *, about: About, again: bool = True) -> Measurement:
+    def measure(self, artifact: Artifact, *, about: About | None = None, again: bool = True) -> Measurement:
         """Measure `artifact`, and keep it instead of what was measured before, unless that alone was sound.
 
         Args:
@@ -122,7 +122,7 @@ class Meter:
                 return earlier
             return self._measured(artifact, about)
 
-    def _measured(self, artifact: Artifact, about: About) -> Measurement:
+    def _measured(self, artifact: Artifact, about: About | None) -> Measurement:
         plan = replace(self._plan, unit=self.known.unit)
         visits = collect(self._device, artifact, self._reference, plan, known=self.known)
         used = counted(visits, plan, self.known.reference_ms)

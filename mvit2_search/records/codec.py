@@ -73,6 +73,16 @@ def _tuple_of(kind: Any) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _about(row: Any, _: Any) -> Any:
+    kind: Any = About
+    return None if row is None else _converter.structure(row, kind)
+
+
+def _tag(kind: type) -> str:
+    """`finished`, `measurement`, `published`, `network`."""
+    return kind.__name__.removeprefix("About").lower()
+
+
 def _result(value: Any, _: Any) -> float | Failed:
     return from_json(value, Failed) if isinstance(value, dict) else from_json(value, float)
 
@@ -85,5 +95,11 @@ _converter.register_structure_hook_factory(_is_tuple, _tuple_of)
 _converter.register_structure_hook(ArchConfig, lambda row, _: ArchConfig.from_json(row))
 _converter.register_unstructure_hook(ArchConfig, ArchConfig.to_json)
 for _union in (Latency, About, Outcome, Role):
-    configure_tagged_union(_union, _converter, tag_name="kind", tag_generator=lambda cls: cls.__name__.lower())
+    configure_tagged_union(
+        _union, _converter, tag_name="kind", tag_generator=lambda cls: cls.__name__.removeprefix("About").lower()
+    )
 _converter.register_structure_hook(float | Failed, _result)
+_converter.register_structure_hook(About | None, _about)
+_converter.register_unstructure_hook(
+    About | None, lambda about: about and _converter.unstructure(about, unstructure_as=About)
+)

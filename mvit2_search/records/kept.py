@@ -38,10 +38,10 @@ About = AboutNetwork | AboutMixer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A measurement with what it is of and every pass."""
+    """A measurement with what it is of, where that is said, and every pass."""
 
     measurement: Measurement
-    about: About
+    about: About | None
     visits: tuple[Samples, ...]
 
 
