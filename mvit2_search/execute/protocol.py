@@ -35,7 +35,7 @@ class TrainingResult:
     """How a training ended.
 
     Attributes:
-        scores: after each epoch that was asked for; at least one where it was not a failure.
+        scores: after each epoch that was trained; at least one of a training that finished.
         failure: what went wrong, in one line, where it failed.
     """
 
@@ -65,7 +65,7 @@ class Executor(Protocol):
 
     - Equal jobs give equal scores on one machine's CPU, whatever runs beside them.
     - Scores are accuracies from 0 to 100. What a proxy gives or raises instead is a failed training.
-    - A job may be submitted while others run, and a training that nobody follows may be left alone.
+    - Jobs may be submitted while others run.
     """
 
     def submit(self, job: TrainingJob) -> Running: ...

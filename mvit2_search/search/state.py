@@ -47,14 +47,14 @@ class State:
 
     @classmethod
     def of(cls, study: StoredStudy, kept: KeptAccuracies) -> Self:
-        """What the study on disk says."""
+        """As the study on disk tells it."""
         state = cls(limits=study.limits, kept=kept)
         for trial in [*study.trials(), *study.outside(), *study.controls()]:
             state.add(trial)
         return state
 
     def add(self, trial: Trial) -> None:
-        """A trial has its outcome, or another one than before."""
+        """Take in a trial that has its outcome. One that is kept beside the trials replaces that of before."""
         match trial:
             case Trial(number=None, role=Published(name=name)):
                 self.outside[name] = trial
@@ -66,7 +66,7 @@ class State:
                     self.known[trial.arch.key] = trial
 
     def add_latencies(self, probes: Iterable[Probe]) -> None:
-        """What was measured before and not used: it need not be measured again."""
+        """Take in what was measured before and not used: it is not measured again."""
         self.latencies |= {probe.arch.key: probe.latency for probe in probes}
 
     def all_trials(self) -> list[Trial]:
@@ -74,10 +74,9 @@ class State:
         return [*self.trials, *(self.outside[name] for name in sorted(self.outside))]
 
     def reusable(self, arch: ArchConfig, role: Role) -> Trial | None:
-        """The trial whose outcome holds for an architecture in a role too.
+        """The trial whose outcome is taken over for an architecture in a role.
 
-        A candidate that failed is tried again. A random architecture has to be trained to the end; a published
-        width is run anew in any case.
+        Failures are not. A random architecture needs a whole training; a published width is always run anew.
         """
         seen = None if isinstance(role, Published) else self.known.get(arch.key)
         if seen is None or isinstance(seen.outcome, Failed):
@@ -86,7 +85,7 @@ class State:
         return seen if is_whole or not isinstance(role, Control) else None
 
     def next_try(self, arch: ArchConfig, role: Role) -> int:
-        """1, or one more than how often an architecture has failed in a role."""
+        """How often an architecture has been tried in a role if it is tried now."""
         trials = self.controls.values() if isinstance(role, Control) else self.all_trials()
         before = [t for t in trials if (t.role, t.arch.key) == (role, arch.key) and isinstance(t.outcome, Failed)]
         return 1 + max((t.tries for t in before), default=0)

@@ -1,9 +1,4 @@
-"""Where to train, and how its memory is used.
-
-Where to train: `auto`, `cpu`, `mps` or `cuda[:i]`.
-
-A faster allocator for training, from the one that is there.
-"""
+"""The torch device to train on, and a faster use of memory there."""
 
 import ctypes
 import platform
