@@ -27,7 +27,7 @@ BOTH_VERSIONS, SECOND_VERSION = "published, both versions", "published, MobileVi
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class Side:
     """One side of a comparison.
 
     Attributes:
@@ -47,8 +47,8 @@ class Source:
 
 
 @contextmanager
-def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
-    """The source called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`.
+def open_side(name: str, *, results: Path, tell: Tell) -> Iterator[Side]:
+    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`.
 
     Raises:
         SpecError: there is none of that name.
@@ -67,7 +67,7 @@ def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
 
 
 @contextmanager
-def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Source]:
+def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Side]:
     with open_timer(
         make_device(name), results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
     ) as timer:
@@ -78,7 +78,7 @@ def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Source]:
 
         passport = timer.passport
         words = device_sentence(passport)
-        yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
+        yield Side(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
 
 
 def _sound(measurement: Measurement) -> bool:
@@ -86,7 +86,7 @@ def _sound(measurement: Measurement) -> bool:
     return not {"unsettled", "drift"} & set(measurement.flags)
 
 
-def _estimate(name: str) -> Source:
+def _estimate(name: str) -> Side:
     estimate = make_estimate(name)
 
     def latency_ms(_: str, arch: ArchConfig) -> float | None:
@@ -96,10 +96,10 @@ def _estimate(name: str) -> Source:
             return None
 
     words = f"Predicted, never measured: {estimate.description}."
-    return Source(name=name, words=words, kind="predicted", latency_ms=latency_ms)
+    return Side(name=name, words=words, kind="predicted", latency_ms=latency_ms)
 
 
-def _published(name: str, device: str) -> Source:
+def _published(name: str, device: str) -> Side:
     """Of several figures for one network the first is taken: the authors' own."""
     figures: dict[str, Published] = {}
     for network, row in _published_latencies():
@@ -109,7 +109,7 @@ def _published(name: str, device: str) -> Source:
         devices = sorted({_plain(row.device) for _, row in _published_latencies() if row.device})
         raise SpecError(f"{name!r}: nothing is published for {device!r}; devices are {', '.join(devices)}")
     sources = "; ".join(dict.fromkeys(row.source for row in figures.values()))
-    return Source(
+    return Side(
         name=name,
         words=f"Published for {next(iter(figures.values())).device}, not measured here: {sources}.",
         kind="published",
@@ -118,7 +118,7 @@ def _published(name: str, device: str) -> Source:
     )
 
 
-def _cache(name: str, digest: str, results: Path) -> Source:
+def _cache(name: str, digest: str, results: Path) -> Side:
     held = sorted((results / LATENCIES).glob("*-*"))
     folders = [folder for folder in held if digest and folder.name.startswith(digest)]
     if len(folders) != 1:
@@ -129,7 +129,7 @@ def _cache(name: str, digest: str, results: Path) -> Source:
         for about, measurement in Measurements(folders[0]).networks()
         if (about.num_classes, about.formulation) == (CLASSES, DEFAULT_FORMULATION) and _sound(measurement)
     }
-    return Source(
+    return Side(
         name=name,
         words=f"Measured earlier, passport {folders[0].name.split('-')[0]}: {len(labels)} networks.",
         kind="measured",
@@ -199,8 +199,8 @@ class Comparison:
 class RankBench:
     """Two sources compared; `notes` say what is missing of what was asked for."""
 
-    a: Source
-    b: Source
+    a: Side
+    b: Side
     space: str
     seed: int
     comparisons: list[Comparison]
@@ -217,7 +217,7 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
         SpecError: a source or the space is not known.
         BackendUnavailable: a device cannot be used from here.
     """
-    with open_source(a, results=results, tell=tell) as first, open_source(b, results=results, tell=tell) as second:
+    with open_side(a, results=results, tell=tell) as first, open_side(b, results=results, tell=tell) as second:
         drawn = _drawn(first, second, space, networks, seed)
         kept = first.known is not None or second.known is not None
         published = _pairs(published_networks(), first, second)
@@ -273,7 +273,7 @@ def _not_channels(arch: ArchConfig) -> tuple[object, ...]:
     return arch.attention_layers, depths, *rest
 
 
-def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:
+def _drawn(a: Side, b: Side, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:
     known = [source.known for source in (a, b) if source.known is not None]
     if not known:
         found: Sequence[ArchConfig] = draw_up_to(load_space(space), networks, seed=seed)
@@ -283,7 +283,7 @@ def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[s
     return {arch.key: arch for arch in found}
 
 
-def _pairs(networks: dict[str, ArchConfig], a: Source, b: Source) -> list[Pair]:
+def _pairs(networks: dict[str, ArchConfig], a: Side, b: Side) -> list[Pair]:
     """The networks that both have; the second is not asked for what the first has not."""
     pairs = []
     for name, arch in networks.items():
