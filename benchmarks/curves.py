@@ -19,7 +19,7 @@ from typing import Any
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.measure.devices.registry import make_device
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Recipe
 from mvit2_search.space import Params, SearchSpace, draw_params, load_space
 from mvit2_search.system.files import write_atomically

@@ -14,8 +14,8 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig, published
-from mvit2_search.export.formats import export_model
+from mvit2_search.export.exporter import Written, export_untrained
 from mvit2_search.measure.devices.registry import make_device
-from mvit2_search.measure.meter import Meter
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement
+from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI
+from mvit2_search.task.data.load import load_images
 
 NETWORKS = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv1-xxs", "mobilevitv1-xs")
 PAIR = (0.5, 0.53)  # widths: 6 % apart on one thread of ONNX Runtime
@@ -80,17 +81,29 @@ def order(device_name: str, tries: int) -> dict[str, Any]:
     device, rng = make_device(device_name), random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small, large, reference = (
-            export_model(ArchConfig.mobilevitv2(width), folder, format=device.format, num_classes=CLASSES)
-            for width in (*PAIR, 0.5)
-        )
-        meter = Meter(device, folder, reference)
+        exported = {width: _exported(width, device.format, folder) for width in PAIR}
         rows = []
-        for _ in range(tries):
-            turn = [small, large]
-            rng.shuffle(turn)
-            rows.append({one.sha256: meter.measure(one) for one in turn})
-        return _ordered([row[small.sha256] for row in rows], [row[large.sha256] for row in rows])
+        with open_timer(device, results=folder, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+            for _ in range(tries):
+                turn = [*PAIR]
+                rng.shuffle(turn)
+                rows.append({width: timer.measure_export(exported[width], again=True) for width in turn})
+        small, large = PAIR
+        return _ordered([row[small] for row in rows], [row[large] for row in rows])
+
+
+def _exported(width: float, format: str, folder: Path) -> Callable[[Path], Written]:
+    """Gives the same file, which is exported and compared with its network once."""
+    written = export_untrained(
+        ArchConfig.mobilevitv2(width),
+        folder,
+        format=format,
+        num_classes=CLASSES,
+        formulation=DEFAULT_FORMULATION,
+        images=lambda size: load_images(FASHION_MNIST_MINI, image_size=size, count=4),
+    )
+    agreement = written.verify()
+    return lambda _: replace(written, verify=lambda: agreement)
 
 
 def _ordered(small: list[Measurement], large: list[Measurement]) -> dict[str, Any]:

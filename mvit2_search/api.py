@@ -23,7 +23,7 @@ from mvit2_search.store import StoredStudy, find_holder, find_study, open_study,
 from mvit2_search.system.files import scratch_folder, tidied, write_atomically
 
 if TYPE_CHECKING:
-    from mvit2_search.export.verify import Agreement
+    from mvit2_search.export.agreement import Agreement
 
 Pick = Literal["best", "fastest"]
 
@@ -129,7 +129,7 @@ def export_network(
     """Write a network with random weights to `folder`, to be timed, and see that the file computes it.
 
     Args:
-        format: a key of `export.FORMATS`.
+        format: a key of `export.formats.FORMATS`.
         num_classes: outputs of the head; other than `usual_classes` stand in the file's name.
         options: of a Core ML package; other than the usual ones stand in the file's name.
 
@@ -138,24 +138,27 @@ def export_network(
         BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
-    from mvit2_search.export.formats import export_model
-    from mvit2_search.export.verify import Written, verify_network
+    from mvit2_search.export import exporter
     from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI  # these import torch
     from mvit2_search.task.data.load import load_images
 
     classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
     name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
     target = folder / f"{name}.{format}"
-    export = partial(
-        export_model, format=format, num_classes=num_classes, formulation=formulation, options=options
-    )
     try:
         with scratch_folder(folder) as scratch:
-            made = export(arch, scratch)
-            images = load_images(FASHION_MNIST_MINI, image_size=arch.image_size, count=4)
-            Written(artifact=made, verify=lambda: verify_network(made, arch, images)).check()
+            written = exporter.export_untrained(
+                arch,
+                scratch,
+                format=format,
+                num_classes=num_classes,
+                formulation=formulation,
+                images=lambda size: load_images(FASHION_MNIST_MINI, image_size=size, count=4),
+                options=options,
+            )
+            written.check()
             shutil.rmtree(target, ignore_errors=True)  # a package is a folder
-            made.path.replace(target)
+            written.artifact.path.replace(target)
     except OSError as err:
         raise StorageError(f"{target}: cannot be written: {err}") from err
     return target
@@ -231,13 +234,9 @@ def measure_architecture(
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.measure.source import (
-        find_source,
-        open_timer,
-        passport_of,
-        predict_latency,
-        predicted_passport,
-    )
+    from mvit2_search.measure.predicted import predict_latency
+    from mvit2_search.measure.source import find_source, passport_of
+    from mvit2_search.measure.timer import open_timer
     from mvit2_search.predict.estimate import Estimate
 
     arch, source = load_arch(name_or_path), find_source(device)
@@ -245,12 +244,13 @@ def measure_architecture(
     if isinstance(source, Estimate):
         return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
     if predict:
-        latency = predict_latency(source, arch, results=results, num_classes=num_classes, formulation=formulation)
-        return about(latency=latency, passport=predicted_passport(passport_of(source), latency), samples=None)
+        latency, passport = predict_latency(
+            source, arch, results=results, num_classes=num_classes, formulation=formulation
+        )
+        return about(latency=latency, passport=passport, samples=None)
     with open_timer(source, results=results, num_classes=num_classes, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
-        samples = timer.meter.path(measured.artifact_sha256)
-        return about(latency=measured, passport=timer.meter.passport, samples=samples)
+        return about(latency=measured, passport=timer.passport, samples=timer.path(measured.artifact_sha256))
 
 
 def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
@@ -267,7 +267,8 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
         DataError: the images cannot be used.
         BackendUnavailable: what reads or runs the file is missing.
     """
-    from mvit2_search.export.verify import open_artifact, verify_network
+    from mvit2_search.export.formats import open_artifact
+    from mvit2_search.export.verify import verify_network
     from mvit2_search.task.data.load import load_images
 
     artifact = open_artifact(path)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,18 +16,20 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import mvit2_search.measure.source as timer
+import mvit2_search.measure.bench as measure_bench
+import mvit2_search.measure.timer as timer
 import mvit2_search.search.driver as driver
 from exports import SMALL, exported
-from fakes import AGREES, FormulaProxy, fake_export, macs_device
+from fakes import FormulaProxy, fake_exporter, macs_device
 from formula_devices import formula_devices
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.measure import meter as alone
+from mvit2_search.export.exporter import Exporter
 from mvit2_search.measure.devices.registry import DEVICES, make_device
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Artifact
+from mvit2_search.store import lease
 from mvit2_search.train.proxies import Proxy
 
 
@@ -87,7 +90,7 @@ def need_device(name: str, *modules: str) -> None:
 def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a test times waits for nobody: scripted devices take no time, and others stand in one group."""
     path = tmp_path_factory.getbasetemp() / "timing.lock"
-    monkeypatch.setattr(alone, "lock_path", lambda: path)
+    monkeypatch.setattr(lease, "device_lock_path", lambda key: path)
 
 
 @pytest.fixture
@@ -112,9 +115,10 @@ def run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 
 @pytest.fixture
 def instant_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches write architectures where they would export networks."""
-    monkeypatch.setattr(timer, "export_model", fake_export)
-    monkeypatch.setattr(timer, "verify_network", lambda *_: AGREES)
+    """Commands write architectures where they would export networks."""
+    monkeypatch.setattr(driver, "run_search", partial(driver.run_search, exporter=fake_exporter))
+    for module in (timer, measure_bench):
+        monkeypatch.setattr(module, "open_timer", partial(open_timer, exporter=fake_exporter))
 
 
 @pytest.fixture
@@ -139,16 +143,18 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_with_fakes(
-    tmp_path: Path, images: Path, instant_export: None, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Result]:
+def run_with_fakes(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`mvit2-search run` as it is typed, on a device and with a proxy that are given."""
 
     def run(
-        *arguments: str, device: Device | None = None, proxy: Proxy | None = None, flags: tuple[str, ...] = ()
+        *arguments: str,
+        device: Device | None = None,
+        proxy: Proxy | None = None,
+        exporter: Exporter = fake_exporter,
+        flags: tuple[str, ...] = (),
     ) -> Result:
-        monkeypatch.setattr(driver, "find_source", lambda name: device or macs_device())
-        monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: proxy or FormulaProxy())
+        given = {"source": device or macs_device(), "proxy": proxy or FormulaProxy(), "exporter": exporter}
+        monkeypatch.setattr(driver, "run_search", partial(driver.run_search, **given))
         usual = {
             "--space": "blocks",
             "--data": str(images),

@@ -13,18 +13,13 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 
-import mvit2_search.measure.source as timer
 import mvit2_search.store.study as store
-from fakes import AGREES, FormulaProxy, fake_export, macs_device, request
+from fakes import FormulaProxy, request, search
 from forks import in_fork
 from mvit2_search.records import Finished
-from mvit2_search.search.driver import is_finished, run_search
-from mvit2_search.search.events import Silent
+from mvit2_search.search.driver import is_finished
 from mvit2_search.store import open_study
-from mvit2_search.system.signals import Interrupt
 
-timer.export_model = fake_export
-timer.verify_network = lambda *_: AGREES
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -35,10 +30,6 @@ class SlowProxy(FormulaProxy):
         for score in super().run(*args, **kwargs):
             time.sleep(0.1)
             yield score
-
-
-def search(asked, proxy=None):
-    run_search(asked, Silent(), Interrupt(), source=macs_device(), proxy=proxy or FormulaProxy())
 
 
 def dying_at(commit: int, asked) -> None:
@@ -116,6 +107,6 @@ if __name__ == "__main__":
         sweep(Path(sys.argv[1]), int(sys.argv[3]))
     else:
         asked = request(Path(sys.argv[1]), trials=4)
-        search(asked, SlowProxy())
+        search(asked, proxy=SlowProxy())
         assert is_finished(open_study(asked.folder), asked)
         sys.exit("\n".join(problems(asked.folder, {})) or 0)

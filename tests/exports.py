@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.export.formats import export_model, untrained_network
+from mvit2_search.export.untrained import export_model, untrained_network
 from mvit2_search.export.verify import verify
 from mvit2_search.records import DEFAULT_FORMULATION
 from mvit2_search.task.data.dataset import to_input

@@ -44,7 +44,7 @@ def formula_devices(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             factor = rig.again_factor if again else 1.0
             return measurement(laws[device](arch) * factor, flags=rig.flags.get(arch.key, ()))
 
-        yield SimpleNamespace(measure=measure, meter=SimpleNamespace(passport=passport))
+        yield SimpleNamespace(measure=measure, passport=passport)
 
     monkeypatch.setattr(sources, "open_timer", open_timer)
     monkeypatch.setattr(sources, "make_device", lambda name: name)

@@ -6,10 +6,10 @@ python signal_driver.py MODE run --space ...      MODE: usual; stuck: a training
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
-import mvit2_search.measure.source as timer
 import mvit2_search.search.driver as driver
-from fakes import AGREES, FormulaProxy, fake_export, macs_device
+from fakes import FormulaProxy, fake_exporter, macs_device
 from mvit2_search.cli import cli
 
 
@@ -32,10 +32,7 @@ class Stuck(FormulaProxy):
         yield
 
 
-timer.export_model = fake_export
-timer.verify_network = lambda *_: AGREES
 proxies = {"usual": SlowProxy, "stuck": Stuck}
 mode = sys.argv.pop(1)
-driver.find_source = lambda name: macs_device()
-driver.ShortTrain = lambda *_, **__: proxies[mode]()
+driver.run_search = partial(driver.run_search, source=macs_device(), proxy=proxies[mode](), exporter=fake_exporter)
 cli(prog_name="mvit2-search")

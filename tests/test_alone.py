@@ -1,4 +1,4 @@
-"""One timing at a time on a computer: the lock, and what meters and commands make of it."""
+"""One timing at a time on a computer: the lock, and what timers and commands make of it."""
 
 import errno
 import os
@@ -14,20 +14,20 @@ from time import sleep
 
 import pytest
 from click.testing import CliRunner
-from timing_plan import scripted_artifact
+from timing_plan import ScriptedTimer, scripted_artifact
 
 import mvit2_search.measure.source as latencies
 from fakes import macs_device, request, search
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.measure import meter as alone
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.measure.meter import Meter
+from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.search.events import Silent
+from mvit2_search.store import lease
 from mvit2_search.system.locks import locked
 from mvit2_search.system.signals import Interrupt, Terminated
 
-LOCK_PATH = alone.lock_path
+LOCK_PATH = lease.device_lock_path
 REFERENCE = scripted_artifact("reference")
 HOLD = "import sys; from pathlib import Path; from mvit2_search.system.locks import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True); sys.stdin.read()"
@@ -37,7 +37,7 @@ HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True);
 def lock(monkeypatch, tmp_path):
     """The computer's, in a place of its own."""
     path = tmp_path / "timing.lock"
-    monkeypatch.setattr(alone, "lock_path", lambda: path)
+    monkeypatch.setattr(lease, "device_lock_path", lambda key: path)
     return path
 
 
@@ -58,7 +58,7 @@ def held_until_waited_for(path, monkeypatch):
         def released(path, *, waits, pause):
             return locked(path, waits=lambda who: (waits(who), holder.stdin.close()), pause=pause)
 
-        monkeypatch.setattr(alone, "locked", released)
+        monkeypatch.setattr(lease, "locked", released)
         yield holder
 
 
@@ -154,7 +154,7 @@ def test_a_system_without_file_locks_is_told_so(lock, monkeypatch, tmp_path, ins
 
 def test_the_folder_is_everybodys_whatever_tmpdir_says(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/somewhere/of/mine")
-    assert str(LOCK_PATH()).startswith("/tmp/")
+    assert str(LOCK_PATH(THIS_COMPUTER)).startswith("/tmp/")
 
 
 def measured(monkeypatch, results):
@@ -172,7 +172,7 @@ def test_a_command_waits_for_whoever_times_and_says_for_whom(lock, monkeypatch, 
     assert "ms [" in ran.stdout
 
 
-def test_a_search_says_so_too(lock, monkeypatch, tmp_path, instant_export, images):
+def test_a_search_says_so_too(lock, monkeypatch, tmp_path, images):
     notes = []
 
     class Notes(Silent):
@@ -191,7 +191,7 @@ def test_a_search_says_so_too(lock, monkeypatch, tmp_path, instant_export, image
     [([signal.SIGTERM], Terminated), ([signal.SIGINT, signal.SIGINT], KeyboardInterrupt)],
 )
 def test_a_search_that_waits_ends_at_a_signal_and_leaves_the_lock_to_its_holder(
-    lock, tmp_path, instant_export, images, signals, error
+    lock, tmp_path, images, signals, error
 ):
     left = []
 
@@ -211,7 +211,7 @@ def test_a_search_that_waits_ends_at_a_signal_and_leaves_the_lock_to_its_holder(
     assert search(request(tmp_path)).fact("ended")
 
 
-def meters_at_once(first, second):
+def timers_at_once(first, second):
     """Start `second` in the middle of what `first` times, and let `first` go on when `second` waits for it."""
     device, waits = ScriptedDevice(script=lambda a, i: 10.0), Event()
     whole, started = device.time, []
@@ -232,41 +232,41 @@ def meters_at_once(first, second):
 def test_two_first_uses_at_once_time_the_reference_once(tmp_path):
     other = ScriptedDevice(script=lambda a, i: 99.0)
     found = []
-    meters_at_once(
-        lambda device: found.append(Meter(device, tmp_path, REFERENCE)),
-        lambda tell: found.append(Meter(other, tmp_path, REFERENCE, tell=tell)),
+    timers_at_once(
+        lambda device: found.append(ScriptedTimer(device, tmp_path, REFERENCE)),
+        lambda tell: found.append(ScriptedTimer(other, tmp_path, REFERENCE, tell=tell)),
     )
     assert other.passes == 0
-    assert [meter.reference_ms for meter in found] == [10.0, 10.0]
+    assert [timer.reference_ms for timer in found] == [10.0, 10.0]
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_what_another_process_measures_meanwhile_is_not_measured_again(tmp_path, again):
     other = ScriptedDevice(script=lambda a, i: 10.0)
-    mine = Meter(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
-    theirs = Meter(other, tmp_path, REFERENCE)
+    mine = ScriptedTimer(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
+    theirs = ScriptedTimer(other, tmp_path, REFERENCE)
     candidate, found = scripted_artifact("candidate"), []
 
     def first(device):
         mine._device = device
-        found.append(mine.measure(candidate))
+        found.append(mine.measure_artifact(candidate))
 
     def second(tell):
-        theirs._queue._tell = tell
-        found.append(theirs.measure(candidate, again=again))
+        theirs._lease._tell = tell
+        found.append(theirs.measure_artifact(candidate, again=again))
 
-    meters_at_once(first, second)
+    timers_at_once(first, second)
     assert (other.passes > 0) == again
     assert (found[0] == found[1]) != again
 
 
 def test_what_others_learn_of_the_device_is_read_again(tmp_path):
     slow = ScriptedDevice(script=lambda a, i: 15.5)
-    mine = Meter(slow, tmp_path, REFERENCE)
-    theirs = Meter(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
-    theirs.measure(scripted_artifact("one"))
-    assert "slow" in mine.measure(scripted_artifact("two")).flags
-    assert Meter(slow, tmp_path, REFERENCE).reference_ms == 10.0  # not overwritten by what `mine` knew
+    mine = ScriptedTimer(slow, tmp_path, REFERENCE)
+    theirs = ScriptedTimer(ScriptedDevice(script=lambda a, i: 10.0), tmp_path, REFERENCE)
+    theirs.measure_artifact(scripted_artifact("one"))
+    assert "slow" in mine.measure_artifact(scripted_artifact("two")).flags
+    assert ScriptedTimer(slow, tmp_path, REFERENCE).reference_ms == 10.0  # not overwritten by what `mine` knew
     assert mine.reference_ms == 15.5
 
 
@@ -278,9 +278,9 @@ def test_nothing_overlaps_across_folders_of_results(tmp_path):
         whole = device.time
         device.time = lambda *given: visits.append(number) or whole(*given)
         device.pause = lambda seconds: sleep(0.001)
-        meter = Meter(device, tmp_path / str(number), REFERENCE)
+        timer = ScriptedTimer(device, tmp_path / str(number), REFERENCE)
         for name in "abc":
-            meter.measure(scripted_artifact(name))
+            timer.measure_artifact(scripted_artifact(name))
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(one, range(3)))

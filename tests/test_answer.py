@@ -13,7 +13,7 @@ from mvit2_search.api import read_study
 from mvit2_search.search.events import Silent
 from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 def answer(folder):

@@ -13,7 +13,7 @@ from mvit2_search.cli import cli
 from mvit2_search.store import database_path, driver_lock
 from mvit2_search.store.integrity import Digests
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 FIRST = 20  # writes
 
 

@@ -17,8 +17,8 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.runtimes.onnxruntime import load_network
-from mvit2_search.export.verify import Written
 from mvit2_search.measure.bench import (
     CLASSES,
     MIXERS,
@@ -30,17 +30,17 @@ from mvit2_search.measure.bench import (
     bench_models,
     export_mixer,
 )
-from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.devices import registry
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
 from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
 from mvit2_search.report.bench_tables import (
+    attention_tables,
     backbone_rows,
-    backbones_table,
     mixer_rows,
     mixers_table,
-    models_table,
+    models_tables,
     network_rows,
     published_rows,
     published_table,
@@ -166,10 +166,10 @@ class TestModels:
         assert all(row["error"] is None for row in rows.values())
         assert told[0] == "mobilevitv2-0.5: 9.29 ms [9.29, 9.29]"
         assert told[-2] == "mobilevitv1-xs: does not load"
-        shown = models_table(done)[8]
+        shown = models_tables(done)[0].table[8]
         assert (shown["network"], shown["published top-1 %"]) == ("mobilevitv1-xs", "74.8")
         assert (shown["ms here"], shown["95 % interval"], shown["remarks"]) == ("", "", "does not load")
-        assert models_table(done)[7]["published top-1 %"] == "69.0"
+        assert models_tables(done)[0].table[7]["published top-1 %"] == "69.0"
         assert [len(trace.x) for trace in models_figure(done).data] == [7, 2]
 
     def test_the_figure_has_measured_latency_and_published_accuracy(self, tmp_path):
@@ -258,7 +258,7 @@ class TestAttention:
         assert all(set(frame["device"]) == {"a script, not a device"} for frame in frames)
         assert list(frames[2]["slope"]) == pytest.approx([2, 1, 0.5])
         assert "default-src 'none'" in html.read_text()
-        assert backbones_table(done)[0]["published in"] == "arXiv:2206.02680, table 1"
+        assert attention_tables(done)[0].table[0]["published in"] == "arXiv:2206.02680, table 1"
 
 
 def test_flags_are_shown():
@@ -303,7 +303,7 @@ def test_the_mixers_are_those_of_the_papers_figure():
 def test_this_machine_times_mixers(tmp_path, timed):
     shutil.copytree(timed, tmp_path / ".latencies")
     with open_timer(
-        make_device("host"), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
+        registry.make_device("host"), results=tmp_path, num_classes=CLASSES, formulation="pixel_unshuffle"
     ) as timer:
         few, many = (attention_bench._time_mixer(timer, "separable", n, silent) for n in (64, 1024))
     assert 0 < few.timing.latency_ms < many.timing.latency_ms
@@ -317,7 +317,7 @@ def bench(*words):
 class TestCommand:
     @pytest.fixture(autouse=True)
     def device(self, monkeypatch):
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: power_device())
+        monkeypatch.setattr(registry, "make_device", lambda name: power_device())
 
     def test_models_prints_both_tables_the_device_and_the_files(self, tmp_path):
         result = bench("models", "--results", tmp_path)
@@ -336,7 +336,7 @@ class TestCommand:
     def test_a_table_has_one_scale_whatever_the_device_does_meanwhile(self, tmp_path, monkeypatch):
         device = power_device()
         device.weather = lambda *_: 1.5 if not (tmp_path / ".latencies").is_dir() else 1.0  # until it is known
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: device)
+        monkeypatch.setattr(registry, "make_device", lambda name: device)
         rows = json.loads(bench("models", "--json", "--results", tmp_path).stdout)["networks"]
         per_mac = {round(row["latency_ms"] / row["macs"] * 1e9, 6) for row in rows}
         assert per_mac == {30.0}
@@ -385,7 +385,7 @@ class TestCommand:
             def check(self):
                 raise BackendUnavailable("the cable is out")
 
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: Gone(script=lambda a, i: 1.0))
+        monkeypatch.setattr(registry, "make_device", lambda name: Gone(script=lambda a, i: 1.0))
         for command in ("models", "attention"):
             result = bench(command, "--results", tmp_path)
             assert (result.exit_code, result.stderr) == (4, "error: the cable is out\n")

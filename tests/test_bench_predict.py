@@ -6,13 +6,12 @@ import pandas as pd
 import predictor_bench.run as predict_bench
 import pytest
 from click.testing import CliRunner
+from predictor import predictor
 from predictor_bench.run import bench_predict
-from predictor_bench.tables import held_out_rows, hits_rows, hits_table
+from predictor_bench.tables import held_out_rows, hits_rows, hits_table, write_predict
 
 from formula_devices import mixed_ms, silent
-from mvit2_search.cli import cli
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.report.bench_files import write_predict
 from mvit2_search.space import draw_networks, draw_up_to, load_space
 
 
@@ -93,20 +92,20 @@ class TestPredict:
         assert len(pd.read_csv(found)) == 12
         assert set(pd.read_csv(hits)["chip"]) == {"scripted chip"}
         assert "95 % interval" in html.read_text()
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: name)
-        asked = ["bench", "predict", "--device", "mixed", "--measured", "20", "--held-out", "5"]
-        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path)])
+        monkeypatch.setattr("predictor.make_device", lambda name: name)
+        asked = ["--device", "mixed", "--measured", "20", "--held-out", "5"]
+        ran = CliRunner().invoke(predictor, [*asked, "--results", str(tmp_path)])
         assert ran.exit_code == 0, ran.output
         assert "5 of 5 (100 %" in ran.output
-        ran = CliRunner().invoke(cli, [*asked, "--results", str(tmp_path), "--json"])
+        ran = CliRunner().invoke(predictor, [*asked, "--results", str(tmp_path), "--json"])
         assert len(json.loads(ran.stdout)["networks"]) == 5
 
     def test_a_space_that_is_too_small_is_named_with_what_it_has(self, devices, tmp_path, monkeypatch):
-        monkeypatch.setattr("mvit2_search.latency.make_device", lambda name: name)
+        monkeypatch.setattr("predictor.make_device", lambda name: name)
         path = tmp_path / "small.yaml"
         path.write_text("name: small\nsettings:\n  expand_ratio: {choices: [1.0, 1.5, 2.0]}\n")
-        asked = ["bench", "predict", "--device", "mixed", "--space", str(path), "--results", str(tmp_path)]
-        ran = CliRunner().invoke(cli, asked)
+        asked = ["--device", "mixed", "--space", str(path), "--results", str(tmp_path)]
+        ran = CliRunner().invoke(predictor, asked)
         assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
         assert "'small': 150 different networks asked for, only 3 found; --measured may be 20 and" in ran.stderr
         assert devices.asked == []

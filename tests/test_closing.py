@@ -34,7 +34,7 @@ def is_open(connection):
 
 
 @pytest.fixture
-def study(tmp_path, images, instant_export):
+def study(tmp_path, images):
     asked = request(tmp_path)
     search(asked)
     return asked
@@ -87,9 +87,7 @@ def test_a_study_that_is_refused_is_closed(tmp_path, left_open, schema):
     assert not left_open()[0]
 
 
-def test_an_exported_width_outside_of_the_space_is_called_by_its_name(
-    tmp_path, images, instant_export, monkeypatch
-):
+def test_an_exported_width_outside_of_the_space_is_called_by_its_name(tmp_path, images, monkeypatch):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path), trials=1))

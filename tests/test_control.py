@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import FormulaProxy, finished, macs_device, request, trial
+from fakes import FormulaProxy, finished, request, search, trial
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Stopped
@@ -16,10 +16,8 @@ from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.hypervolume import hypervolume_table
 from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, summarise
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
 from mvit2_search.search.jobs import Evaluator
-from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
 from summaries import inputs
 
@@ -53,17 +51,11 @@ def test_the_curve_is_the_hypervolume_of_the_first_ones(rows):
     assert hypervolume_curve(gains, costs, reference=(1, 6)) == expected
 
 
-def search(asked, *, proxy=None, listener=None, interrupt=None):
-    proxy = proxy or FormulaProxy()
-    run_search(asked, listener or Silent(), interrupt or Interrupt(), source=macs_device(), proxy=proxy)
-    return open_study(asked.folder)
-
-
 def outcomes(trials):
     return [(t.arch, type(t.outcome)) for t in trials]
 
 
-searches = pytest.mark.usefixtures("instant_export", "images")
+searches = pytest.mark.usefixtures("images")
 
 
 @pytest.mark.slow

@@ -17,8 +17,9 @@ from conftest import need_device
 from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export.coreai import export_coreai, read_aimodel, run_aimodel
-from mvit2_search.export.formats import export_model, untrained_network
+from mvit2_search.export.coreai import export_coreai
+from mvit2_search.export.runtimes.coreai import describe, run
+from mvit2_search.export.untrained import export_model, untrained_network
 from mvit2_search.measure.devices.coreai import CoreAIDevice
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.models import formulated
@@ -43,12 +44,12 @@ def tiny(tmp_path_factory):
 def test_the_saved_asset_computes_what_torch_computes(tmp_path, precision):
     artifact = export_coreai(Tiny(), tmp_path / "a.aimodel", (1, 3, 16, 16), "RGB", precision)
     assert artifact.precision == precision
-    assert worst(run_aimodel, artifact, Tiny(), 16) < GATES[precision]
-    assert worst(run_aimodel, artifact, Tiny(1.1), 16) > GATES[precision]
+    assert worst(run, artifact, Tiny(), 16) < GATES[precision]
+    assert worst(run, artifact, Tiny(1.1), 16) > GATES[precision]
 
 
 def test_the_file_says_what_it_is(tiny):
-    assert read_aimodel(tiny.path) == tiny
+    assert describe(tiny.path) == tiny
     assert (tiny.format, tiny.precision, tiny.input_name) == ("aimodel", "float32", "image")
     assert (tiny.input_shape, tiny.output_shape) == ((1, 3, 16, 16), (1, 8))
     assert '"image" : "RGB, as it comes"' in (tiny.path / "metadata.json").read_text()
@@ -116,16 +117,16 @@ def test_a_damaged_asset_is_refused(tmp_path, tiny, damage):
     shutil.copytree(tiny.path, path)
     damage(path)
     with pytest.raises(MeasurementError, match=r"damaged\.aimodel: "):
-        read_aimodel(path)
+        describe(path)
     with pytest.raises(MeasurementError, match=r"damaged\.aimodel: "):
-        run_aimodel(replace(tiny, path=path), images(16))
+        run(replace(tiny, path=path), images(16))
 
 
 def test_inputs_of_another_shape_or_name_are_refused(tiny):
     with pytest.raises(MeasurementError, match="cannot run it"):
-        run_aimodel(tiny, images(20))
+        run(tiny, images(20))
     with pytest.raises(MeasurementError, match="other"):
-        run_aimodel(replace(tiny, input_name="other"), images(16))
+        run(replace(tiny, input_name="other"), images(16))
 
 
 def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
@@ -139,7 +140,7 @@ def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch, tiny):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for use in (lambda: read_aimodel(tiny.path), lambda: run_aimodel(tiny, images(16))):
+    for use in (lambda: describe(tiny.path), lambda: run(tiny, images(16))):
         with pytest.raises(BackendUnavailable, match=r"pip install 'mvit2-search\[coreai\]'"):
             use()
 
@@ -148,12 +149,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mvit2_search.arch.config import ArchConfig
-from mvit2_search.export import export_model
-from mvit2_search.export.coreai import run_aimodel
+from mvit2_search.export.untrained import export_model
+from mvit2_search.export.runtimes.coreai import run
 import numpy as np
 arch = ArchConfig.mobilevitv2(0.25, image_size=64)
 made = export_model(arch, Path(sys.argv[1]), format="aimodel", num_classes=3)
-run_aimodel(made, np.zeros((1, 3, 64, 64), np.float32))
+run(made, np.zeros((1, 3, 64, 64), np.float32))
 print(made.sha256)
 """
 
@@ -187,7 +188,7 @@ def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation,
     artifact = export_coreai(
         formulated(model, formulation).eval(), tmp_path / "a.aimodel", (1, 3, 64, 64), "RGB", precision
     )
-    assert worst(run_aimodel, artifact, model, 64) < GATES[precision]
+    assert worst(run, artifact, model, 64) < GATES[precision]
 
 
 def on_macos(monkeypatch, release):

@@ -1,6 +1,6 @@
 """Each name, parameter and attribute of Core AI that is used, held to the installed packages and the Mac's.
 
-What is used is read off the sources, and off `runtimes.coreai_types` for the objects that Core AI gives.
+What is used is read off the sources, and off `export.runtimes.coreai_types` for the objects that Core AI gives.
 coreai-torch is Python code alone, in one wheel for all systems: what is installed is the Mac's.
 """
 
@@ -18,7 +18,7 @@ import pytest
 import mvit2_search
 from conftest import need_device
 from mac_wheels import mac_wheel
-from mvit2_search.export.runtimes import coreai as coreai_types
+from mvit2_search.export.runtimes import coreai_types
 from package_names import check_member, check_use, differing, library_calls, members, protocols, resolve, unnamed
 from package_uses import uses_below
 
@@ -51,7 +51,7 @@ def used() -> dict[tuple[str, ...], set[str]]:
 
 def test_uses_are_found_in_all_that_names_core_ai():
     where = {use.where.partition(":")[0] for found in USES.values() for use in found}
-    assert where == {"export/coreai.py", "measure/devices/coreai.py", "export/runtimes/coreai.py"}
+    assert where == {"export/coreai.py", "export/runtimes/coreai.py", "measure/devices/coreai.py"}
     torch = {use.chain: use for use in USES["coreai_torch"] if use.called}
     assert {("get_decomp_table",), CONVERTER, (*CONVERTER, "to_coreai")} <= torch.keys()
     assert torch[*CONVERTER, "add_exported_program"].keywords == ("input_names", "output_names")

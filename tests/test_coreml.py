@@ -20,9 +20,9 @@ import coreml_stand_in as constructed
 from conftest import require_device
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
-from mvit2_search.export.coreml import import_coremltools
-from mvit2_search.export.formats import export_model
 from mvit2_search.export.mil import run_mlpackage
+from mvit2_search.export.mil.mlpackage import import_coremltools
+from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml import device as coreml
 from mvit2_search.measure.devices.coreml import process as worker
 from mvit2_search.measure.devices.coreml.device import visit

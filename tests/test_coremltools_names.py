@@ -1,7 +1,7 @@
 """Each name, parameter and attribute of coremltools that is used, held to the installed package and the Mac's.
 
 What is used is read off the sources, so that a new use cannot be forgotten here. What the worker uses of the
-objects that coremltools gives is read off `latency.coreml_types`, to which mypy holds it.
+objects that coremltools gives is read off `measure.devices.coreml.types`, to which mypy holds it.
 """
 
 import enum
@@ -59,7 +59,7 @@ def chains():
 
 def test_uses_are_found_in_all_that_names_coremltools():
     found = {use.where.partition(":")[0] for use in USES}
-    assert {"export/coreml.py", "measure/devices/coreml/calls.py"} <= found
+    assert {"export/coreml.py", "export/mil/mlpackage.py", "measure/devices/coreml/calls.py"} <= found
     called = {use.chain for use in USES if use.called}
     assert {("convert",), ("TensorType",), MODEL} <= called
     assert {(*MODEL, "save"), (*MODEL, "input_description")} <= {use.chain for use in USES}

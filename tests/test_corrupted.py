@@ -8,9 +8,10 @@ import pytest
 from exports import FEW, FIRST, HEADS, MODEL, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export.coreml import parsed_spec
-from mvit2_search.export.formats import export_model
-from mvit2_search.export.verify import open_artifact, verify_network
+from mvit2_search.export.formats import open_artifact
+from mvit2_search.export.mil.mlpackage import parsed_spec
+from mvit2_search.export.untrained import export_model
+from mvit2_search.export.verify import verify_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -15,17 +15,15 @@ import pytest
 import mvit2_search.store.integrity as damage
 from commands import invoke
 from damages import DAMAGES, change_an_accuracy, execute, truncate
-from fakes import FormulaProxy, macs_device, request, search
+from fakes import request, search
 from forks import in_fork
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
 from mvit2_search.store.integrity import Digests
-from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 READERS = ("status", "report", "export")
 
 
@@ -41,11 +39,7 @@ class DiesAfter(Silent):
 
 def killed_search(asked, trials):
     """A search in a process of its own that is killed after so many trials."""
-
-    def work():
-        run_search(asked, DiesAfter(trials), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-
-    assert in_fork(work) == 137
+    assert in_fork(lambda: search(asked, listener=DiesAfter(trials))) == 137
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mvit2_search.report.tables import summarise, trials_frame
 from mvit2_search.search.events import Silent
 from mvit2_search.store import driver_lock, open_study
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):

@@ -5,16 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export.formats import export_model
+from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml.device import CoreMLDevice
 from mvit2_search.measure.devices.host import HostDevice
-from mvit2_search.measure.devices.registry import default_device, device_names, make_device
+from mvit2_search.measure.devices.registry import DeviceAddress, default_device, device_names, make_device
 from mvit2_search.measure.devices.scripted import ScriptedDevice
-from mvit2_search.measure.protocol import TimingPlan
+from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
 
 
 def test_devices_have_names():
@@ -26,10 +28,31 @@ def test_devices_have_names():
     assert device_names() == ["host", "executorch", *with_units, "coreai"]
 
 
-@pytest.mark.parametrize("name", ["scripted", "coreml:tpu", "host:cpu", "", ":"])
+@pytest.mark.parametrize(
+    "name",
+    ["scripted", "coreml:tpu", "host:cpu", "host:", "", ":", "agent:http://mac.local:8710", "iphone:MyPhone"],
+)
 def test_an_unknown_device_is_refused_with_those_that_exist(name):
     with pytest.raises(SpecError, match=r"expected auto, host, executorch, coreml, coreml:all, .*coreai"):
         make_device(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "option"),
+    [
+        ("host", "host", None),
+        ("coreml:ne", "coreml", "ne"),
+        ("agent:http://mac.local:8710", "agent", "http://mac.local:8710"),
+        ("iphone:MyPhone", "iphone", "MyPhone"),
+    ],
+)
+def test_an_address_is_a_kind_and_what_follows_the_first_colon(text, kind, option):
+    assert DeviceAddress.parse(text) == DeviceAddress(kind=kind, option=option)
+
+
+@given(st.text())
+def test_an_address_is_printed_as_it_was_read(text):
+    assert str(DeviceAddress.parse(text)) == text
 
 
 class DeviceContract:
@@ -43,6 +66,9 @@ class DeviceContract:
         assert len(samples.candidate_ms) == len(samples.reference_ms) == 3
         assert min(samples.candidate_ms + samples.reference_ms) > 0
         assert samples.load_ms >= 0
+
+    def test_it_runs_on_this_computer_and_shares_its_lease(self, device):
+        assert device.lease == THIS_COMPUTER
 
     def test_the_passport_is_its_own_and_stays(self, device):
         passport = device.passport()

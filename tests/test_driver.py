@@ -11,14 +11,14 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report.tables import summarise
-from mvit2_search.search.driver import is_finished, run_search
+from mvit2_search.search.driver import is_finished
 from mvit2_search.search.events import Silent
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
 from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 class StopAfter(Silent):
@@ -265,7 +265,7 @@ def test_the_scratch_folder_is_gone_afterwards(tmp_path):
 def test_the_study_is_one_file_for_whoever_copies_it(tmp_path):
     interrupt = Interrupt()
     asked = request(tmp_path)
-    run_search(asked, StopAfter(interrupt, 3), interrupt, source=macs_device(), proxy=FormulaProxy())
+    search(asked, listener=StopAfter(interrupt, 3), interrupt=interrupt)
     assert {path.name for path in asked.folder.iterdir()} == {
         "study.db",
         "study.digests",

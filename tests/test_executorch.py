@@ -11,9 +11,9 @@ from torch import nn
 from conftest import need_device
 from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export.executorch import export_executorch, read_executorch, run_executorch
-from mvit2_search.export.formats import untrained_network
-from mvit2_search.export.runtimes.executorch import Network
+from mvit2_search.export.executorch import export_executorch, run_executorch
+from mvit2_search.export.runtimes.executorch import Network, describe
+from mvit2_search.export.untrained import untrained_network
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.models import formulated
 from test_devices import DeviceContract
@@ -36,7 +36,7 @@ def test_the_saved_program_computes_what_torch_computes(tiny):
 
 
 def test_the_file_says_what_it_is(tiny):
-    assert read_executorch(tiny.path) == tiny
+    assert describe(tiny.path) == tiny
     assert (tiny.format, tiny.precision, tiny.input_name) == ("pte", "float32", "image")
     assert (tiny.input_shape, tiny.output_shape) == ((1, 3, 16, 16), (1, 8))
     assert Network(tiny.path).convention == "RGB, as it comes"
@@ -52,14 +52,14 @@ def test_a_damaged_program_is_refused(tmp_path, tiny, content):
     path.write_bytes(
         {"nothing": b"", "no program": 100 * b"no program", "half": whole[: len(whole) // 2]}[content]
     )
-    for use in (lambda: read_executorch(path), lambda: run_executorch(replace(tiny, path=path), images(16))):
+    for use in (lambda: describe(path), lambda: run_executorch(replace(tiny, path=path), images(16))):
         with pytest.raises(MeasurementError, match=r"damaged\.pte: ExecuTorch cannot load it"):
             use()
 
 
 def test_a_program_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(MeasurementError, match=r"absent\.pte: ExecuTorch cannot load it"):
-        read_executorch(tmp_path / "absent.pte")
+        describe(tmp_path / "absent.pte")
 
 
 def test_inputs_of_another_shape_are_refused(tiny):
@@ -78,7 +78,7 @@ def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch, tiny):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for use in (make_device("executorch").check, lambda: read_executorch(tiny.path)):
+    for use in (make_device("executorch").check, lambda: describe(tiny.path)):
         with pytest.raises(BackendUnavailable, match=r"pip install 'mvit2-search\[executorch\]'"):
             use()
 
@@ -125,8 +125,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mvit2_search.arch.config import ArchConfig
-from mvit2_search.export import export_model
-from mvit2_search.latency import TimingPlan, make_device
+from mvit2_search.export.untrained import export_model
+from mvit2_search.measure.devices.registry import make_device
+from mvit2_search.measure.protocol import TimingPlan
 arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(0, 0, 1))
 made = export_model(arch, Path(sys.argv[1]), format="pte", num_classes=3)
 make_device("executorch").time(made, made, TimingPlan(warmup=0, pairs_per_visit=1))

@@ -12,9 +12,9 @@ import torch
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.formats import export_model, untrained_network
 from mvit2_search.export.onnx import export_onnx
 from mvit2_search.export.runtimes.onnxruntime import load_network
+from mvit2_search.export.untrained import export_model, untrained_network
 from mvit2_search.models import build_model
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
@@ -71,7 +71,7 @@ def test_exporting_leaves_the_random_state_alone(tmp_path):
 def test_the_hash_is_the_same_in_another_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
-        "from mvit2_search.export import export_model;"
+        "from mvit2_search.export.untrained import export_model;"
         "print(export_model(ArchConfig.mobilevitv2(0.25, image_size=64), Path(sys.argv[1]), format='onnx',"
         " num_classes=3).sha256)"
     )

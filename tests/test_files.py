@@ -8,9 +8,8 @@ import time
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.export.formats as formats
-import mvit2_search.export.verify as verify
-from fakes import AGREES, fake_export, request, search
+import mvit2_search.export.exporter as exporter
+from fakes import fake_exporter, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
@@ -76,8 +75,7 @@ def run(*arguments):
 
 @pytest.fixture
 def instant(monkeypatch):
-    monkeypatch.setattr(formats, "export_model", lambda *args, options=None, **more: fake_export(*args, **more))
-    monkeypatch.setattr(verify, "verify_network", lambda *_: AGREES)
+    monkeypatch.setattr(exporter, "export_untrained", fake_exporter)
 
 
 @pytest.mark.parametrize("more", [(), ("--format", "onnx")])
@@ -88,7 +86,7 @@ def test_the_next_export_removes_what_a_killed_one_left(tmp_path, instant, more)
     assert not list(folder.glob("tmp*"))
 
 
-def test_the_next_export_of_a_study_does_too(tmp_path, images, instant_export, instant):
+def test_the_next_export_of_a_study_does_too(tmp_path, images, instant):
     study = search(request(tmp_path))
     key = study.trials()[0].arch.key
     (study.folder / "exports" / key / "tmpk1ll3d").mkdir(parents=True)
@@ -125,7 +123,7 @@ def test_other_numbers_of_classes_have_files_of_their_own(tmp_path, instant):
 
 
 @pytest.mark.slow
-def test_the_usual_classes_of_a_study_are_its_own(tmp_path, images, instant_export, instant):
+def test_the_usual_classes_of_a_study_are_its_own(tmp_path, images, instant):
     search(request(tmp_path))
     told = ("test", "--results", tmp_path / "results", "--format", "onnx")
     assert run(*told) == run(*told, "--classes", 2)

@@ -5,15 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fakes import FormulaProxy, finished, macs_device, request, trial
+from fakes import FormulaProxy, finished, request, search, trial
 from mvit2_search.analysis.finalists import bracket, choose_candidates
 from mvit2_search.analysis.verdict import Confirmed, confirmation_progress, confirmations, judge, still_racing
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
 from mvit2_search.search.phases import _left
-from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -132,13 +130,7 @@ class FarApart(FormulaProxy):
         yield last
 
 
-def search(asked, *, proxy=None, listener=None, interrupt=None):
-    proxy = proxy or FormulaProxy()
-    run_search(asked, listener or Silent(), interrupt or Interrupt(), source=macs_device(), proxy=proxy)
-    return open_study(asked.folder)
-
-
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 @pytest.fixture

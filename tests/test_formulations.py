@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.export.formats import export_model, export_module
+from mvit2_search.export.formats import export_module
 from mvit2_search.export.runtimes.onnxruntime import load_network
+from mvit2_search.export.untrained import export_model
 from mvit2_search.models import FORMULATIONS, build_model, formulated
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
 from reference import randomised, reference_logits, relative_error

@@ -7,17 +7,16 @@ import pytest
 from click.testing import CliRunner
 
 import fakes
-import mvit2_search.search
-from fakes import FormulaProxy, macs_device, search
+import mvit2_search.search.driver as driver
+from fakes import FormulaProxy, fake_exporter, macs_device, search
 from mvit2_search.cli import cli
 from mvit2_search.report.tables import summarise
 from mvit2_search.search import events as stop_module
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent, Stop
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 def request(folder, **changes):
@@ -101,8 +100,8 @@ def test_ctrl_c_stops_before_the_hours_do():
 @pytest.mark.parametrize("hours", ["1e-9", "5", "8"])
 def test_a_run_that_its_hours_end_says_so_and_exits_0(tmp_path, proxy, monkeypatch, hours):
     """Before a width is trained, before the candidates are, and in the middle of the confirmation."""
-    fake = partial(run_search, source=macs_device(), proxy=proxy)
-    monkeypatch.setattr(mvit2_search.search, "run_search", fake)
+    given = {"source": macs_device(), "proxy": proxy, "exporter": fake_exporter}
+    monkeypatch.setattr(driver, "run_search", partial(driver.run_search, **given))
     command = ["run", "--space", "blocks", "--data", tmp_path / "images", "--latency-budget", "mobilevitv2-0.75"]
     command += ["--study", "one", "--results", tmp_path / "results", "--stopping", "none", "--trials", 4]
     command += ["--image-size", 32, "--sampler", "random"]

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 import mvit2_search.measure.source as latencies
-import mvit2_search.measure.source as timer
 from commands import invoke
-from fakes import AGREES, MS_PER_GMAC, macs_device
+from fakes import AGREES, MS_PER_GMAC, fake_exporter, macs_device
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.verify import Gate
-from mvit2_search.measure.source import open_timer
+from mvit2_search.export.agreement import Gate
+from mvit2_search.measure.timer import open_timer
+from mvit2_search.records import DEFAULT_FORMULATION
 
 FAILS = Gate(name="largest error of an output", figure=0.5, limit=1e-4, passed=False, needed="< 0.0001")
 
@@ -26,6 +26,16 @@ def device(monkeypatch, instant_export):
     scripted = macs_device()
     monkeypatch.setattr(latencies, "make_device", lambda name: scripted)
     return scripted
+
+
+def timer(device, results, *, num_classes=10, exporter=fake_exporter):
+    return open_timer(
+        device,
+        results=results,
+        num_classes=num_classes,
+        formulation=DEFAULT_FORMULATION,
+        exporter=exporter,
+    )
 
 
 def test_devices_are_listed_with_what_they_need():
@@ -75,8 +85,11 @@ def test_a_latency_is_predicted_from_what_is_kept(tmp_path, device):
     few = invoke(*command)
     assert few.exit_code == 2
     assert "a prediction needs 20 networks measured with 1000 classes" in few.stderr
+    _, *words = few.stderr.split("`")[1].split()
+    described = invoke(*words[:2], "--help").stdout
+    assert all(word in described for word in words if word.startswith("--"))
     for width in range(20):
-        with open_timer(device, results=tmp_path, num_classes=1000, formulation="pixel_unshuffle") as one:
+        with timer(device, tmp_path, num_classes=1000) as one:
             one.measure(ArchConfig.mobilevitv2(0.5 + width / 16))
     passes = device.passes
     row = json.loads(invoke(*command, "--json").stdout)
@@ -126,11 +139,18 @@ def test_a_device_that_is_not_here_is_exit_4(tmp_path):
     assert "only on macOS" in result.stderr
 
 
-def test_what_computes_something_else_is_not_timed(tmp_path, device, monkeypatch):
+def wrong_exporter(arch, folder, **options):
+    """Its files compute something else."""
+    return replace(fake_exporter(arch, folder, **options), verify=lambda: replace(AGREES, gates=(FAILS,)))
+
+
+def test_what_computes_something_else_is_not_timed(tmp_path, device):
     good, bad = ArchConfig.mobilevitv2(0.5), ArchConfig.mobilevitv2(0.75)
-    wrong = replace(AGREES, gates=(FAILS,))
-    monkeypatch.setattr(timer, "verify_network", lambda artifact, arch, _: wrong if arch == bad else AGREES)
-    with open_timer(device, results=tmp_path, num_classes=10, formulation="pixel_unshuffle") as one:
+
+    def exporter(arch, folder, **options):
+        return (wrong_exporter if arch == bad else fake_exporter)(arch, folder, **options)
+
+    with timer(device, tmp_path, exporter=exporter) as one:
         one.measure(good)
         passes = device.passes
         with pytest.raises(MeasurementError, match=r"something else than the network: FAIL  largest error .* 0.5"):
@@ -140,11 +160,10 @@ def test_what_computes_something_else_is_not_timed(tmp_path, device, monkeypatch
     assert len(kept) == 2  # the reference and the good one
 
 
-def test_a_reference_that_computes_something_else_is_not_timed(tmp_path, device, monkeypatch):
-    monkeypatch.setattr(timer, "verify_network", lambda *_: replace(AGREES, gates=(FAILS,)))
+def test_a_reference_that_computes_something_else_is_not_timed(tmp_path, device):
     with (
         pytest.raises(MeasurementError, match="something else"),
-        open_timer(device, results=tmp_path, num_classes=10, formulation="pixel_unshuffle"),
+        timer(device, tmp_path, exporter=wrong_exporter),
     ):
         pass
     assert device.passes == 0

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.coreml import import_coremltools, read_mlpackage
 from mvit2_search.export.mil import OPERATORS, Interpreter, read_program, run_mlpackage
+from mvit2_search.export.mil.mlpackage import import_coremltools, read_mlpackage
 
 coremltools = import_coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402, N813

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from predictor_bench.hits import Share, covered, within
+from predictor_bench.run import Share, covered, within
 from scipy.stats import beta, multivariate_normal
 
 from mvit2_search.arch import ArchConfig

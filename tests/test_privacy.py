@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.measure.source as timer
 from conftest import write_images
 from exports import FEW, exported
-from fakes import AGREES, fake_export, request, search
+from fakes import request, search
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
-from mvit2_search.measure.meter import lock_path
+from mvit2_search.measure.protocol import THIS_COMPUTER
+from mvit2_search.store.lease import device_lock_path
 from mvit2_search.system.locks import locked, take
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent
-TIMING_LOCK = lock_path()  # before each test gets one of its own
+TIMING_LOCK = device_lock_path(THIS_COMPUTER)  # before each test gets one of its own
 QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
 HOST, SPACE = ["--device", "host"], ["--space", "space.yaml"]
 SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--study", "new"]
@@ -49,12 +49,12 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
     "validate": ["validate", "blocks"],
     "bench models": ["bench", "models", *HOST],
     "bench attention": ["bench", "attention", *HOST],
-    "bench predict": ["bench", "predict", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
     "bench rank": [
         *("bench", "rank", "--against", "estimate:iphone12", "--space", "width", "--networks", "0", *HOST),
     ],
-    "bench search": [
-        *("bench", "search", "--problems", "zdt1", "--seeds", "1", "--evaluations", "10", "--jobs", "2"),
+    "predictor.py": ["predictor.py", *SPACE, "--measured", "4", "--held-out", "1", *HOST],
+    "samplers.py": [
+        *("samplers.py", "--problems", "zdt1", "--seeds", "1", "--evaluations", "10", "--jobs", "2"),
         *("--peers", "front,tpe"),
     ],
 }
@@ -68,7 +68,7 @@ def environment(home, temporary):
         "HOME": str(home),
         "USER": "user",  # as a login sets it; without it, the C library asks a local service who that is
         "TMPDIR": str(temporary),
-        "PYTHONPATH": str(TESTS.parent),
+        "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS.parent / 'benchmarks'}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -129,10 +129,7 @@ def prepared(tmp_path_factory):
     for form in ("onnx", "mlpackage"):
         made = exported(FEW, folder / "results", format=form)
         made.path.rename(folder / "results" / f"few.{form}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timer, "export_model", fake_export)
-        patch.setattr(timer, "verify_network", lambda *_: AGREES)
-        search(request(folder))
+    search(request(folder))
     return folder
 
 

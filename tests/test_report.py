@@ -49,7 +49,7 @@ def test_every_trial_is_one_row():
     assert frame.reason[7] == "interrupted"
 
 
-def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export):
+def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images):
     """By the definition, from nothing but the file."""
     study = search(request(tmp_path, trials=8))
     refresh(study)
@@ -66,7 +66,7 @@ def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images, instant_export
     assert len(expected) > 1
 
 
-def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(tmp_path, images, instant_export):
+def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(tmp_path, images):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path)))
@@ -202,7 +202,7 @@ def test_a_report_can_be_made_before_anything_is_finished():
 
 
 @pytest.fixture
-def study(tmp_path, images, instant_export):
+def study(tmp_path, images):
     return search(request(tmp_path)).folder
 
 
@@ -225,7 +225,7 @@ def test_any_trial_can_be_exported_and_another_is_an_error(study):
         export_architecture(study, 99)
 
 
-def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images, instant_export):
+def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images):
     study = search(request(tmp_path, latency_budget="0.5ms"))
     with pytest.raises(SpecError, match="name one with --trial"):
         export_architecture(study.folder)

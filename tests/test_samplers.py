@@ -115,7 +115,6 @@ def test_networks_are_found_by_their_settings_in_any_order():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instant_export")
 def test_networks_are_measured_before_they_are_chosen_only_where_latency_is_hard_to_know(tmp_path, images):
     extra = {}
     for name, device in (("exact", macs_device()), ("scattered", scattered_device())):
@@ -136,7 +135,7 @@ def proposed(study):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instant_export", "images")
+@pytest.mark.usefixtures("images")
 def test_a_seed_repeats_a_search_beside_others_that_have_measured(tmp_path):
     """The predictor speaks from 20 networks on: those of another study would give it a start."""
     asked = request(tmp_path, trials=16)
@@ -147,7 +146,7 @@ def test_a_seed_repeats_a_search_beside_others_that_have_measured(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instant_export", "images")
+@pytest.mark.usefixtures("images")
 def test_a_resumed_search_knows_the_latencies_that_it_has_asked_for(tmp_path):
     """Also those of networks that were measured and not chosen, and none of the control."""
     asked = request(tmp_path, trials=16, control=2)
@@ -163,7 +162,7 @@ class Killed(BaseException):
     """Ends the driver as a kill does: nothing catches it."""
 
 
-@pytest.mark.usefixtures("instant_export", "images")
+@pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
     ("space", "trials", "seed", "kills"),
     [("blocks", 12, 0, (8,)), pytest.param("attention", 24, 3, (11, 19, 26), marks=pytest.mark.slow)],

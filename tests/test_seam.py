@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fakes import FormulaProxy, macs_device, measurement
+from fakes import FormulaProxy, fake_exporter, macs_device, measurement
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, DataError, MeasurementError, StorageError
@@ -254,19 +254,16 @@ def test_five_failed_timings_in_a_row_end_the_run_with_one_line(run_with_fakes):
     assert done.stderr.count("\n") == 1
 
 
-def test_an_exception_of_an_export_is_that_trials_failure(tmp_path, run_with_fakes, monkeypatch):
-    import mvit2_search.measure.source as timer
+def test_an_exception_of_an_export_is_that_trials_failure(tmp_path, run_with_fakes):
+    broken = []
 
-    usual, broken = timer.export_model, []
-
-    def export(arch, folder, **options):
+    def exporter(arch, folder, **options):
         if arch.key not in WIDTHS and not broken:
             broken.append(arch.key)
             raise NotImplementedError("no such operator")
-        return usual(arch, folder, **options)
+        return fake_exporter(arch, folder, **options)
 
-    monkeypatch.setattr(timer, "export_model", export)
-    done = run_with_fakes()
+    done = run_with_fakes(exporter=exporter)
     assert done.exit_code == 0, done.output
     assert "NotImplementedError: no such operator" in done.output
 

@@ -12,7 +12,7 @@ from fakes import request, search
 from mvit2_search.errors import StorageError
 from mvit2_search.store import backup_path, database_path
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 DAMAGES = {
     "settings changed": "UPDATE trial_params SET param_value = 0.5",

@@ -7,21 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import mvit2_search.measure.source as timer
 import mvit2_search.search.events as watch
 from commands import invoke
 from conftest import write_images
-from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
+from fakes import finished, request, search, trial
 from forks import in_fork
 from mvit2_search.analysis import finalists
 from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Goals, Published
 from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
 from mvit2_search.store import Activity, Holder, driver_lock, write_activity
-from mvit2_search.system.signals import Interrupt
 from test_report import summary
 
 GOALS = Goals(trials=10, confirm_seeds=3)
@@ -64,10 +61,7 @@ def told(tmp_path_factory):
     write_images(folder / "images", {"blue": 20, "red": 20})
     asked = request(folder, control=1)
     listener = Asks(asked.folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timer, "export_model", fake_export)
-        patch.setattr(timer, "verify_network", lambda *_: AGREES)
-        run_search(asked, listener, Interrupt(), source=macs_device(), proxy=FormulaProxy())
+    search(asked, listener=listener)
     return listener.told
 
 
@@ -109,7 +103,7 @@ def test_the_time_left_is_not_known_before_a_candidate_is_trained(told):
     assert "trainings of the confirmation" in last["seconds_left_from"]
 
 
-def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_path, images, instant_export):
+def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_path, images):
     folder = search(request(tmp_path)).folder
     text, data = status(folder)
     assert "Phase: finished. No process runs it." in text
@@ -118,7 +112,7 @@ def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_pat
 
 
 @pytest.mark.parametrize("moment", ["loading images", "timing the reference", "searching"])
-def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, instant_export, moment):
+def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, moment):
     asked = request(tmp_path)
 
     class Dies(Silent):
@@ -126,10 +120,7 @@ def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, instan
             if name == moment:
                 os._exit(137)
 
-    def work():
-        run_search(asked, Dies(), Interrupt(), source=macs_device(), proxy=FormulaProxy())
-
-    assert in_fork(work) == 137
+    assert in_fork(lambda: search(asked, listener=Dies())) == 137
     assert (asked.folder / "progress.json").is_file()
     text, data = status(asked.folder)
     assert "Phase: stopped. No process runs it; the command that began it goes on." in text
@@ -157,7 +148,7 @@ def test_a_broken_note_of_what_is_done_is_no_error(tmp_path, text):
         assert status(tmp_path)[1]["phase"] == "starting"
 
 
-def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images, instant_export):
+def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images):
     asked = request(tmp_path)
     (asked.folder / "progress.json").mkdir(parents=True)  # cannot be written over
     (asked.folder / "driver.lock").touch()

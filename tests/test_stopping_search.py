@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fakes import FormulaProxy, macs_device, measurement, request, trial
+import fakes
+from fakes import FormulaProxy, measurement, request, trial
 from mvit2_search.analysis.saving import Saving, saving
 from mvit2_search.errors import StudyConflict
 from mvit2_search.records import Finished, Infeasible, Published, Stopped
@@ -14,13 +15,10 @@ from mvit2_search.report.figures import curves_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.report.tables import summarise, trials_frame
-from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Silent
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.train.proxies import EpochScore
-
-pytestmark = pytest.mark.usefixtures("instant_export")
 
 
 class FourEpochs(FormulaProxy):
@@ -38,14 +36,7 @@ class FourEpochs(FormulaProxy):
 
 
 def search(asked, proxy=None, listener=None, interrupt=None):
-    run_search(
-        asked,
-        listener or Silent(),
-        interrupt or Interrupt(),
-        source=macs_device(),
-        proxy=proxy or FourEpochs(),
-    )
-    return open_study(asked.folder)
+    return fakes.search(asked, proxy=proxy or FourEpochs(), listener=listener, interrupt=interrupt)
 
 
 def outcomes(study):

@@ -27,7 +27,7 @@ from mvit2_search.store.folders import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
 from mvit2_search.store.sqlite import reading
 from mvit2_search.system.signals import Interrupt
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from mvit2_search.system.text import printable
 
 ROOT = Path(__file__).parent.parent
 RED, RIGHT_TO_LEFT = "\x1b[31m", "\u202e"
+ESTIMATE = "estimate:iphone12"
 HOSTILE = f"{RED}red\n{RIGHT_TO_LEFT}deb\x07"
 SHOWN = r"\x1b[31mred\n\u202edeb\x07"
 
@@ -28,7 +29,7 @@ SHOWN = r"\x1b[31mred\n\u202edeb\x07"
 def search(folder, **environment):
     """The command of a search that ends at once, as nothing is within its budget, and its environment."""
     data = ["--data", folder / "images", "--results", folder / "results"]
-    budget = ["--device", "estimate:iphone12", "--latency-budget", "0.001ms"]
+    budget = ["--device", ESTIMATE, "--latency-budget", "0.001ms"]
     command = [sys.executable, "-m", "mvit2_search", "run", "--space", "width", "--study", "s", *data, *budget]
     quick = [
         "--image-size",
@@ -118,13 +119,13 @@ def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
         ["status", "s", "--results", "{}"],
         ["export", "{}"],
         ["profile", "{}.yaml"],
-        ["measure", "{}", "--device", "estimate:iphone12"],
+        ["measure", "{}", "--device", ESTIMATE],
         ["measure", "mobilevitv2-0.5", "--device", "{}"],
         ["measure", "mobilevitv2-0.5", "--classes", "{}"],
         ["verify", "{}.onnx", "--against", "mobilevitv2-0.5"],
         ["run", "--space", "width", "--data", "{}", "--latency-budget", "{}", "--study", "s"],
         ["run", "--space", "{}", "--data", "fashion-mnist-mini", "--latency-budget", "1ms", "--study", "s"],
-        ["bench", "predict", "--space", "{}"],
+        ["bench", "rank", "--device", ESTIMATE, "--against", ESTIMATE, "--space", "{}"],
         ["bench", "rank", "--device", "{}", "--against", "cache:{}"],
     ],
     ids=" ".join,

@@ -21,9 +21,11 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, MeasurementError, SpecError
-from mvit2_search.export.coreml import parsed_spec
-from mvit2_search.export.formats import export_module, untrained_network
-from mvit2_search.export.verify import _judged, open_artifact, verify, widest_leads
+from mvit2_search.export.agreement import judge
+from mvit2_search.export.formats import export_module, open_artifact
+from mvit2_search.export.mil.mlpackage import parsed_spec
+from mvit2_search.export.untrained import untrained_network
+from mvit2_search.export.verify import verify, widest_leads
 from mvit2_search.models.encoder import SampleNorm
 from mvit2_search.records import FORMULATION_NAMES, PRECISIONS, CoreMLOptions
 from mvit2_search.space import load_space
@@ -92,15 +94,15 @@ def test_what_is_no_number_never_passes(value, precision):
     wrong = right.copy()
     wrong[1, 0] = value
     for pair in ((right, wrong), (wrong, right), (wrong, wrong)):
-        assert not _judged(precision, *pair, None).passed
-    assert not _judged(precision, right, right, np.nan).passed
-    assert _judged(precision, right, right, 0.0).passed
+        assert not judge(precision, *pair, None).passed
+    assert not judge(precision, right, right, np.nan).passed
+    assert judge(precision, right, right, 0.0).passed
 
 
 def test_another_top1_on_one_image_does_not_pass():
     right = np.array([[1.0, 1.001], [3.0, 1.0]])
     turned = np.array([[1.001, 1.0], [3.0, 1.0]])
-    found = _judged("float16", right, turned, None)
+    found = judge("float16", right, turned, None)
     assert (found.passed, found.same_top1) == (False, 1)
     assert "FAIL  images with the same top-1: 1, needed 2 of 2" in found.lines()
 
@@ -252,10 +254,10 @@ def test_the_gates_know_how_well_conditioned_a_network_is(tmp_path):
 def test_the_gates_grow_with_the_condition_and_never_without():
     right = np.array([[1.0, 2.0], [3.0, 1.0]])
     near = right + np.array([[0.02, 0.0], [0.0, 0.0]])
-    assert not _judged("float16", right, near, 1e-4).passed
-    assert _judged("float16", right, near, 1e-4, condition=3.0).passed
-    assert not _judged("float16", right, near, 2e-4, condition=3.0).passed
-    assert not _judged("float16", right, right, 0.0, condition=np.nan).passed
+    assert not judge("float16", right, near, 1e-4).passed
+    assert judge("float16", right, near, 1e-4, condition=3.0).passed
+    assert not judge("float16", right, near, 2e-4, condition=3.0).passed
+    assert not judge("float16", right, right, 0.0, condition=np.nan).passed
 
 
 def test_the_command_prints_the_gates_and_ends_by_them(package, onnx_file, tmp_path):
@@ -338,7 +340,7 @@ def test_whatever_is_exported_agrees(arch, formulation, options, tmp_path):
 def test_a_package_has_the_same_hash_in_other_processes(package, tmp_path):
     code = (
         "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
-        "from mvit2_search.export import export_model;"
+        "from mvit2_search.export.untrained import export_model;"
         "arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention=('separable', 'multi_head', 'linformer'));"
         "print(export_model(arch, Path(sys.argv[1]), format='mlpackage', num_classes=4).sha256)"
     )

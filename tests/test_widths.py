@@ -17,7 +17,7 @@ from mvit2_search.store import create_study, open_study
 NAMES = [published_name(width) for width in PUBLISHED_WIDTHS]
 FIVE = "name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n"
 
-pytestmark = pytest.mark.usefixtures("instant_export", "images")
+pytestmark = pytest.mark.usefixtures("images")
 
 
 def refusing(*names):

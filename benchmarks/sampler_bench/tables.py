@@ -1,34 +1,38 @@
-"""The comparison of samplers as rows of plain values and as tables of text."""
+"""The comparison of samplers as rows of plain values, as tables of text, and as files."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 from sampler_bench.peers import KNOWS
 from sampler_bench.problems import make_problem
-from sampler_bench.row import marks
-from sampler_bench.rows import SearchRow
-from sampler_bench.run import SearchBench
+from sampler_bench.run import SearchBench, rows_file
+from sampler_bench.search import SearchRow, marks
 from scipy.stats import t
 
-from mvit2_search.report.bench_tables import Row, Table
+from mvit2_search.report.bench_files import csv_text, section, write_texts
+from mvit2_search.report.bench_tables import Row, Titled, number
+from mvit2_search.report.figures import LAYOUT
+from mvit2_search.report.page import drawn, page, paragraphs
 
 SEARCH_NOTES = (
-    "Gap: what the evaluated settings lack of the true front's hypervolume, in %; mean over seeds and 95 % "
-    "interval (Student's t). Settings that are evaluated again count as evaluations; duplicates are their share. "
-    "Seconds are processor time of the sampler per evaluation, on one thread.",
-    f"A sampler that ends in {KNOWS} knows the latency of its proposals: those that have been evaluated, are not "
-    "faster than the reference, or are hopeless at their latency are drawn again at no charge. Hopeless: an "
+    "Gap: the share of the true front's hypervolume that the evaluated settings miss, in %; mean over seeds and "
+    "95 % interval (Student's t). Settings that are evaluated again count as evaluations; duplicates are their "
+    "share. Seconds are the sampler's processor time per evaluation, on one thread.",
+    f"A sampler whose name ends in {KNOWS} knows the latency of its proposals: those that have been evaluated, "
+    "are not faster than the reference, or are hopeless at their latency are drawn again for free. Hopeless: an "
     "evaluated one that is at least as fast is as accurate as mean + 2 standard deviations of the 15 evaluated "
-    "ones nearest in latency. For one evaluation they are asked up to ten times, slow ones (gp, qlognehvi) twice; "
-    "then the first hopeless one is evaluated, or random settings if all were evaluated or too slow.",
+    "ones nearest in latency. For one evaluation a sampler is asked up to ten times, a slow one (gp, qlognehvi) "
+    "twice; then the first hopeless proposal is evaluated, or random settings if all were evaluated or too slow.",
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mean:
-    """Of the seeds; without an interval of a single one."""
+    """A mean over seeds, with half the width of its 95 % interval; a single seed has none."""
 
     value: float
     margin: float | None
@@ -60,11 +64,10 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(value=float(np.mean(values)), margin=float(t.ppf(0.975, n - 1)) * error)
 
 
-def standings(bench: SearchBench) -> list[Standing]:
-    """One per problem and sampler, in the order in which they were asked for."""
+def standings(bench: SearchBench, problem: str) -> list[Standing]:
+    """One per sampler, in the order in which they were asked for."""
     return [
         _standing([row for row in bench.rows if (row.problem, row.peer) == (problem, peer)])
-        for problem in bench.problems
         for peer in bench.peers
     ]
 
@@ -73,9 +76,9 @@ def search_rows(bench: SearchBench) -> list[Row]:
     """One row per problem and sampler."""
     return [
         {
-            "problem": one.problem,
-            "reference_accuracy": make_problem(one.problem).reference[0],
-            "reference_latency": make_problem(one.problem).reference[1],
+            "problem": problem,
+            "reference_accuracy": make_problem(problem).reference[0],
+            "reference_latency": make_problem(problem).reference[1],
             "sampler": one.peer,
             "by": one.by,
             "seeds": len(one.seeds),
@@ -85,33 +88,62 @@ def search_rows(bench: SearchBench) -> list[Row]:
             "duplicates_pct": one.duplicates_pct,
             "sampler_s": one.sampler_s,
         }
-        for one in standings(bench)
+        for problem in bench.problems
+        for one in standings(bench, problem)
     ]
 
 
-def search_tables(bench: SearchBench) -> dict[str, Table]:
-    """By problem, one row per sampler."""
-    found = standings(bench)
-    return {
-        problem: [
-            {
-                "sampler": one.peer,
-                **{f"gap % at {mark}": str(one.gap_pct.get(mark, "")) for mark in marks(bench.evaluations)},
-                "duplicates %": f"{one.duplicates_pct:.1f}",
-                "s per trial": f"{one.sampler_s:.4f}",
-                "seeds": str(len(one.seeds)),
-                "evaluations": str(one.evaluations),
-            }
-            for one in found
-            if one.problem == problem
-        ]
-        for problem in bench.problems
-    }
-
-
-def reference_sentence(problem: str) -> str:
+def search_table(bench: SearchBench, problem: str) -> Titled:
+    """One row per sampler."""
     accuracy, latency = make_problem(problem).reference
-    return f"Reference point: accuracy {accuracy:.4g}, latency {latency:.4g}."
+    table = [
+        {
+            "sampler": one.peer,
+            **{f"gap % at {mark}": str(one.gap_pct.get(mark, "")) for mark in marks(bench.evaluations)},
+            "duplicates %": number(one.duplicates_pct, ".1f"),
+            "s per trial": number(one.sampler_s, ".4f"),
+            "seeds": str(len(one.seeds)),
+            "evaluations": str(one.evaluations),
+        }
+        for one in standings(bench, problem)
+    ]
+    return Titled(problem, f"Reference point: accuracy {accuracy:.4g}, latency {latency:.4g}.", table)
+
+
+def write_search(bench: SearchBench, results: Path) -> list[Path]:
+    """Write `search.csv` and `search.html` beside the rows that they come from.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    rows = rows_file(results)
+    sections = [paragraphs(SEARCH_NOTES)]
+    for problem in bench.problems:
+        figure = drawn(gap_figure(standings(bench, problem)), problem, f"The gaps of the table above, {problem}.")
+        sections += [section(search_table(bench, problem)), figure]
+    texts = {
+        "search.csv": csv_text(search_rows(bench), {}),
+        "search.html": page("Samplers compared on problems whose front is known", sections),
+    }
+    return [*write_texts(rows.parent, texts), rows]
+
+
+def gap_figure(found: list[Standing]) -> go.Figure:
+    """The mean gap after so many evaluations, one line per sampler."""
+    figure = go.Figure(layout=LAYOUT)
+    for one in found:
+        means = list(one.gap_pct.values())
+        figure.add_scatter(
+            x=list(one.gap_pct),
+            y=[mean.value for mean in means],
+            error_y={"array": [mean.margin or 0 for mean in means], "thickness": 1},
+            name=one.peer,
+            mode="lines+markers",
+            line={"width": 1},
+        )
+    figure.update_xaxes(title="evaluations")
+    figure.update_yaxes(title="gap in % (bars: 95 % interval)", rangemode="tozero")
+    return figure
 
 
 def _standing(rows: list[SearchRow]) -> Standing:

@@ -1,26 +1,29 @@
-"""`mvit2-search bench`."""
+"""`mvit2-search bench`, and how its results are printed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mvit2_search.cli.options import (
-    Place,
-    device_option,
-    echo_json,
-    formulation_option,
-    json_option,
-    results_option,
-    say,
-)
+from mvit2_search.cli.options import Place, device_option, formulation_option, json_option, results_option
+from mvit2_search.cli.output import echo_json, say
 
 if TYPE_CHECKING:
-    from mvit2_search.records import FormulationName, Passport
-    from mvit2_search.report.bench_tables import Table
+    from mvit2_search.records import FormulationName
+    from mvit2_search.report.bench_tables import Table, Titled
+
+space_option = click.option(
+    "--space",
+    type=Place(),
+    default="blocks",
+    show_default=True,
+    help="Where networks are drawn from: a shipped space or a file.",
+)
+seed_option = click.option("--seed", default=0, show_default=True, help="Of the networks that are drawn.")
 
 
 @click.group()
@@ -56,24 +59,17 @@ def models(device: str, formulation: FormulationName, results: Path, as_json: bo
     """
     from mvit2_search.measure.bench import bench_models
     from mvit2_search.measure.devices.registry import make_device
+    from mvit2_search.records import device_sentence
     from mvit2_search.report.bench_files import write_models
-    from mvit2_search.report.bench_tables import (
-        MODELS_NOTE,
-        models_table,
-        network_rows,
-        published_rows,
-        published_table,
-    )
+    from mvit2_search.report.bench_tables import models_tables, network_rows, published_rows
 
-    done = bench_models(make_device(device), results=results, formulation=formulation, tell=_tell)
-    files = write_models(done, results)
-    if as_json:
-        _echo_json(files, done.passport, networks=network_rows(done), published=published_rows())
-        return
-    _echo_tables(
-        files,
-        [_device(done.passport)],
-        [("Measured here", MODELS_NOTE, models_table(done)), ("Published", "", published_table())],
+    done = bench_models(make_device(device), results=results, formulation=formulation, tell=tell)
+    show(
+        write_models(done, results),
+        as_json=as_json,
+        data={"passport": asdict(done.passport), "networks": network_rows(done), "published": published_rows()},
+        tables=models_tables(done),
+        sentences=[device_sentence(done.passport)],
     )
 
 
@@ -94,43 +90,31 @@ def attention(device: str, results: Path, as_json: bool) -> None:
     """
     from mvit2_search.measure.bench import bench_attention
     from mvit2_search.measure.devices.registry import make_device
-    from mvit2_search.report import bench_tables as of
-    from mvit2_search.report import bench_tables as shown
+    from mvit2_search.records import device_sentence
     from mvit2_search.report.bench_files import write_attention
+    from mvit2_search.report.bench_tables import attention_tables, backbone_rows, mixer_rows, slope_rows
 
-    done = bench_attention(make_device(device), results=results, tell=_tell)
-    files = write_attention(done, results)
-    if as_json:
-        rows = {"networks": of.backbone_rows(done), "mixers": of.mixer_rows(done), "slopes": of.slope_rows(done)}
-        _echo_json(files, done.passport, **rows)
-        return
-    _echo_tables(
-        files,
-        [_device(done.passport)],
-        [
-            ("The same backbone with each mixer", shown.BACKBONES_NOTE, shown.backbones_table(done)),
-            ("Each mixer alone", shown.MIXERS_NOTE, shown.mixers_table(done)),
-            ("Growth with the number of tokens", shown.SLOPES_NOTE, shown.slopes_table(done)),
-        ],
+    done = bench_attention(make_device(device), results=results, tell=tell)
+    show(
+        write_attention(done, results),
+        as_json=as_json,
+        data={
+            "passport": asdict(done.passport),
+            "networks": backbone_rows(done),
+            "mixers": mixer_rows(done),
+            "slopes": slope_rows(done),
+        },
+        tables=attention_tables(done),
+        sentences=[device_sentence(done.passport)],
     )
-
-
-_space_option = click.option(
-    "--space",
-    type=Place(),
-    default="blocks",
-    show_default=True,
-    help="Where networks are drawn from: a shipped space or a file.",
-)
-_seed_option = click.option("--seed", default=0, show_default=True, help="Of the networks that are drawn.")
 
 
 @bench.command()
 @device_option
 @click.option("--against", required=True, help="What to compare with; takes the same as --device.")
-@_space_option
+@space_option
 @click.option("--networks", type=click.IntRange(min=0), default=50, show_default=True, help="Networks to draw.")
-@_seed_option
+@seed_option
 @results_option
 @json_option
 def rank(device: str, against: str, space: str, networks: int, seed: int, results: Path, as_json: bool) -> None:
@@ -147,50 +131,50 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
         mvit2-search bench rank --device host --against executorch --networks 30
     """
     from mvit2_search.measure.rank import bench_rank
-    from mvit2_search.report import bench_tables as shown
     from mvit2_search.report.bench_files import write_rank
+    from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_tables
 
-    done = bench_rank(device, against, results=results, space=space, networks=networks, seed=seed, tell=_tell)
-    files = write_rank(done, results)
-    if as_json:
-        rows = {"correlations": shown.correlation_rows(done), "networks": shown.pair_rows(done)}
-        sources = {side.name: side.words for side in (done.a, done.b)}
-        paths = list(map(str, files))
-        echo_json(
-            {"sources": sources, "notes": done.notes, **rows, "phones": shown.phones_table(), "files": paths}
-        )
-        return
-    tables = [
-        ("The networks", "", shown.pairs_table(done)),
-        ("Published for phones", shown.PHONES_NOTE, shown.phones_table()),
-        ("Whether they order networks alike", shown.RANK_NOTE, shown.rank_table(done)),
-    ]
-    _echo_tables(files, [*done.notes, *(f"{side.name}: {side.words}" for side in (done.a, done.b))], tables)
-
-
-def _device(passport: Passport) -> str:
-    from mvit2_search.records import device_sentence
-
-    return device_sentence(passport)
+    done = bench_rank(device, against, results=results, space=space, networks=networks, seed=seed, tell=tell)
+    show(
+        write_rank(done, results),
+        as_json=as_json,
+        data={
+            "sources": {side.name: side.words for side in (done.a, done.b)},
+            "notes": done.notes,
+            "correlations": correlation_rows(done),
+            "networks": pair_rows(done),
+            "phones": phones_table(),
+        },
+        tables=rank_tables(done),
+        sentences=[*done.notes, *(f"{side.name}: {side.words}" for side in (done.a, done.b))],
+    )
 
 
-def _tell(text: str) -> None:
-    """Progress, which is no part of the output."""
+def tell(text: str) -> None:
+    """Show progress, which is no part of the output."""
     say(text, err=True)
 
 
-def _echo_json(files: list[Path], passport: Passport, **rows: list[dict[str, object]]) -> None:
-    echo_json({"passport": asdict(passport), **rows, "files": [str(path) for path in files]})
-
-
-def _echo_tables(files: list[Path], sentences: list[str], tables: list[tuple[str, str, Table]]) -> None:
+def show(
+    files: Iterable[Path],
+    *,
+    as_json: bool,
+    data: dict[str, object],
+    tables: Iterable[Titled],
+    sentences: Iterable[str],
+) -> None:
+    """Print `data` as JSON, or the tables and under them the sentences; then the names of the files."""
+    names = list(map(str, files))
+    if as_json:
+        echo_json({**data, "files": names})
+        return
     for title, note, table in tables:
         say("", title, *([note] if note else []), "", *_lines(table))
-    say("", *sentences, *map(str, files))
+    say("", *sentences, *names)
 
 
 def _lines(table: Table) -> list[str]:
-    """Columns as wide as their widest cell; those that begin with a number stand to the right."""
+    """Columns as wide as their widest cell; those that begin with a number are right-aligned."""
     if not table:
         return ["None."]
     columns = [[name, *(row[name] for row in table)] for name in table[0]]

@@ -18,6 +18,7 @@ from mvit2_search.cli.options import (
     say,
     study_folder,
 )
+from mvit2_search.export.formats import FORMATS
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["yaml", "onnx", "mlpackage", "aimodel", "pte"]),
+    type=click.Choice(["yaml", *FORMATS]),
     default="yaml",
     show_default=True,
     help="The architecture, or its network with random weights: for ONNX Runtime, Core ML, Core AI, ExecuTorch.",

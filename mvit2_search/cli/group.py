@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,24 @@ import click
 import mvit2_search
 from mvit2_search.cli.output import escape_unencodable, give_up_broken_output, say
 from mvit2_search.errors import MVit2SearchError, StorageError
+from mvit2_search.system.registry import Entry, Registry
 from mvit2_search.system.text import printable
 
-COMMANDS = {
-    "run": "mvit2_search.cli.run:run",
-    "status": "mvit2_search.cli.read:status",
-    "report": "mvit2_search.cli.read:report",
-    "export": "mvit2_search.cli.export:export",
-    "devices": "mvit2_search.cli.measure:devices",
-    "measure": "mvit2_search.cli.measure:measure",
-    "profile": "mvit2_search.cli.check:profile",
-    "verify": "mvit2_search.cli.check:verify",
-    "validate": "mvit2_search.cli.check:validate",
-    "bench": "mvit2_search.cli.bench:bench",
-}
+COMMANDS: Registry[Entry[click.Command]] = Registry(
+    "command",
+    {
+        "run": Entry("mvit2_search.cli.run:run"),
+        "status": Entry("mvit2_search.cli.read:status"),
+        "report": Entry("mvit2_search.cli.read:report"),
+        "export": Entry("mvit2_search.cli.export:export"),
+        "devices": Entry("mvit2_search.cli.measure:devices"),
+        "measure": Entry("mvit2_search.cli.measure:measure"),
+        "profile": Entry("mvit2_search.cli.check:profile"),
+        "verify": Entry("mvit2_search.cli.check:verify"),
+        "validate": Entry("mvit2_search.cli.check:validate"),
+        "bench": Entry("mvit2_search.cli.bench:bench"),
+    },
+)
 
 
 def _name_compiler_folder() -> None:
@@ -36,8 +39,8 @@ def _name_compiler_folder() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(mvit2_search.__file__).parent))
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is asked for. Errors of this package and the system are one line and an exit code."""
+class Program(click.Command):
+    """A command whose errors, this package's and the system's, are one line and an exit code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _name_compiler_folder()
@@ -53,16 +56,6 @@ class LazyGroup(click.Group):
                 give_up_broken_output()  # both are
             sys.exit(StorageError.exit_code)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -75,6 +68,16 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:  # before or after a search, which has its own way to stop
             say("Stopped.", err=True)
             ctx.exit(130)
+
+
+class LazyGroup(Program, click.Group):
+    """Imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return COMMANDS[cmd_name].load() if cmd_name in COMMANDS else None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

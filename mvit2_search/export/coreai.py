@@ -7,12 +7,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai as coreai_types
+from mvit2_search.export.formats import Format
+from mvit2_search.export.runtimes import coreai_types
 from mvit2_search.export.runtimes.coreai import NOTES, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
 from mvit2_search.system.stderr import hushed
@@ -41,21 +41,6 @@ def export_coreai(
     return describe(path)
 
 
-def run_aimodel(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
-    """What the saved asset returns for each image, [N, classes], executed by Apple's Core AI runtime.
-
-    Raises:
-        BackendUnavailable: Core AI's packages are not installed.
-        MeasurementError: the asset cannot be read or does not take the inputs.
-    """
-    return run(artifact, inputs_NCHW)
-
-
-def read_aimodel(path: Path) -> Artifact:
-    """What a saved asset is, as the file says. Raises like `run_aimodel`."""
-    return describe(path)
-
-
 def _converted(model: nn.Module, x: torch.Tensor) -> coreai_types.AIProgram:
     with hushed(*NOTES):
         from coreai_torch import TorchConverter, get_decomp_table
@@ -73,3 +58,6 @@ def _metadata(convention: str) -> Any:
     metadata = AIModelAssetMetadata()
     metadata.set_custom("image", convention)
     return metadata
+
+
+AIMODEL = Format(export=export_coreai, read=describe, run=run)

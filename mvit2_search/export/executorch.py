@@ -1,4 +1,4 @@
-"""ExecuTorch programs for XNNPACK, in single precision. What XNNPACK does not know stays beside it."""
+"""ExecuTorch programs, in single precision: by XNNPACK's kernels, and by ExecuTorch's where it has none."""
 
 import warnings
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
 from mvit2_search.system.stderr import hushed
@@ -46,11 +47,6 @@ def run_executorch(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
     return np.concatenate([network.run(x_CHW[None]) for x_CHW in images_NCHW])
 
 
-def read_executorch(path: Path) -> Artifact:
-    """What a saved program is, as the file says. Raises like `run_executorch`."""
-    return describe(path)
-
-
 def _lowered(model: nn.Module, shape: tuple[int, ...], convention: str) -> bytes:
     with hushed(*NOTES):
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -63,3 +59,6 @@ def _lowered(model: nn.Module, shape: tuple[int, ...], convention: str) -> bytes
     )
     buffer: bytes = program.to_executorch().buffer
     return buffer
+
+
+PTE = Format(export=export_executorch, read=describe, run=run_executorch)

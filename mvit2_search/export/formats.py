@@ -1,106 +1,48 @@
-"""Networks as files, by the name of the format.
+"""File formats of networks, by the name that artifacts, devices and files' endings use."""
 
-The random weights that networks are exported with, to be timed.
+from __future__ import annotations
 
-Export formats, by the name that artifacts and devices use.
-"""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from pathlib import Path
-
-import torch
-from torch import nn
-
-from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.models import MobileViT, build_model, formulated
-from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
-from mvit2_search.models.encoder import EncoderLayer
-from mvit2_search.models.mobilevit import MobileViTv1Block, MobileViTv2Block
-from mvit2_search.records import DEFAULT_FORMULATION, Artifact, CoreMLOptions, FormulationName
+from mvit2_search.records import Artifact, CoreMLOptions
+from mvit2_search.system.registry import Entry, Registry
 
-_GAIN = 2.3  # of convolutions, over 1 / inputs: keeps the activations of all widths between 0.06 and 3
-_LOGITS = 0.25  # gives logits of about 1
-_TOKENS, _BRANCHES, _SCORES = 0.5, 0.5, 0.3  # of weights before and in transformers: see `_keep_in_range`
+if TYPE_CHECKING:  # the table is read without them
+    from pathlib import Path
+
+    import numpy as np
+    from torch import nn
 
 
-def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
-    """The network that `export_model` exports, the same weights every time.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """What can be done with one format.
 
-    It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0. And its outputs depend
-    on the image as a trained one's do: as training begins, its activations fade from layer to layer until
-    all images give the same outputs, which would hide most errors of an exported file.
+    Attributes:
+        export: writes a module to a path, for one input of a shape, with its convention in words.
+        read: describes a file by what stands in it.
+        run: outputs [N, ...] of a file for inputs [N, ...], on this computer.
+        run_exactly: the same in double precision, where there is such a way.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(arch, num_classes)
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                gain = 1 if isinstance(module, nn.Linear) else _GAIN
-                nn.init.normal_(module.weight, std=(gain / module.weight[0].numel()) ** 0.5)
-        with torch.no_grad():
-            model.classifier.linear.weight.mul_(_LOGITS)
-            _keep_in_range(model)
-    return model
+
+    export: Callable[..., Artifact]
+    read: Callable[[Path], Artifact]
+    run: Callable[[Artifact, np.ndarray], np.ndarray]
+    run_exactly: Callable[[Artifact, np.ndarray], np.ndarray] | None = None
 
 
-def _keep_in_range(model: MobileViT) -> None:
-    """Smaller weights before and in the transformers, as trained ones are.
-
-    Converters square what a norm takes, and half precision ends at 65,504: values above 255 would overflow.
-    With plain random weights few tokens draw all the attention and grow from layer to layer, up to 900.
-    """
-    for module in model.modules():
-        if isinstance(module, MobileViTv1Block | MobileViTv2Block):
-            module.to_tokens.weight.mul_(_TOKENS)
-        if isinstance(module, EncoderLayer):
-            mixer, last = module.mixer, module.ffn[-1]
-            assert isinstance(mixer, SeparableSelfAttention | MultiHeadAttention | LinformerAttention)
-            assert isinstance(last, nn.Linear)
-            keys_and_values = 2 * mixer.out.in_features
-            mixer.qkv.weight[:-keys_and_values].mul_(_SCORES)
-            mixer.out.weight.mul_(_BRANCHES)
-            last.weight.mul_(_BRANCHES)
-
-
-FORMATS = {
-    "onnx": "mvit2_search.export.onnx:export_onnx",
-    "mlpackage": "mvit2_search.export.coreml:export_coreml",
-    "aimodel": "mvit2_search.export.coreai:export_coreai",
-    "pte": "mvit2_search.export.executorch:export_executorch",
-}
-
-
-def export_model(
-    arch: ArchConfig,
-    folder: Path,
-    *,
-    format: str,
-    num_classes: int,
-    formulation: FormulationName = DEFAULT_FORMULATION,
-    options: CoreMLOptions | None = None,
-) -> Artifact:
-    """Export `arch`, for timing: the weights are random, and the same every time.
-
-    The file is `folder/<key>.<format>`. Equal architectures, options and versions give equal hashes.
-
-    Args:
-        options: of a Core ML package.
-
-    Raises:
-        MeasurementError: the exporter refuses the network.
-        SpecError: the format does not have such options.
-    """
-    return export_module(
-        formulated(untrained_network(arch, num_classes), formulation),
-        folder / f"{arch.key}.{format}",
-        shape=(1, 3, arch.image_size, arch.image_size),
-        convention=arch.input_convention,
-        options=options,
-    )
+FORMATS: Registry[Entry[Format]] = Registry(
+    "format",
+    {
+        "onnx": Entry("mvit2_search.export.onnx:ONNX"),
+        "mlpackage": Entry("mvit2_search.export.coreml:MLPACKAGE"),
+        "aimodel": Entry("mvit2_search.export.coreai:AIMODEL"),
+        "pte": Entry("mvit2_search.export.executorch:PTE"),
+    },
+)
 
 
 def export_module(
@@ -124,8 +66,20 @@ def export_module(
     format = path.suffix[1:]
     if options is not None and format != "mlpackage":
         raise SpecError(f"{format}: precision, target and kind of input are options of mlpackage only")
-    where, function = FORMATS[format].split(":")
-    exporter = getattr(import_module(where), function)
     more = {} if options is None else {"options": options}
-    artifact: Artifact = exporter(module, path, shape, convention, **more)
-    return artifact
+    return FORMATS.entry(format).load().export(module, path, shape, convention, **more)
+
+
+def open_artifact(path: Path) -> Artifact:
+    """An exported file, described by what stands in it.
+
+    Raises:
+        SpecError: there is no such file, or its ending is that of no format.
+        MeasurementError: it is damaged.
+        BackendUnavailable: a tool that reads it is missing.
+    """
+    if path.suffix[1:] not in FORMATS:
+        raise SpecError(f"{path}: expected a file that ends in {', '.join('.' + name for name in FORMATS)}")
+    if not path.exists():
+        raise SpecError(f"{path}: no such file")
+    return FORMATS[path.suffix[1:]].load().read(path)

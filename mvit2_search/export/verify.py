@@ -1,19 +1,9 @@
-"""Every exported file is compared with PyTorch before it is used.
-
-Does an exported file compute the network that it should? Run by other means, and compared with torch.
+"""Whether an exported file computes what its network does: the file is run, and compared with PyTorch.
 
 An `.mlpackage` is executed by `export.mil`, everything else by its own runtime on this computer.
-
-Whether an exported network computes what it should, on images of the data that it is for.
 """
 
 import copy
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +11,13 @@ from torch import Tensor, nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export.formats import untrained_network
+from mvit2_search.export.agreement import Agreement, judge, share_of_largest
+from mvit2_search.export.formats import FORMATS
+from mvit2_search.export.untrained import untrained_network
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention
-from mvit2_search.records import Artifact, Precision
+from mvit2_search.records import Artifact
 from mvit2_search.task.data.dataset import to_input
-
-RUNNERS = {
-    "onnx": "mvit2_search.export.onnx:run_onnx",
-    "mlpackage": "mvit2_search.export.mil:run_mlpackage",
-    "aimodel": "mvit2_search.export.coreai:run_aimodel",
-    "pte": "mvit2_search.export.executorch:run_executorch",
-}
-READERS = {
-    "onnx": "mvit2_search.export.onnx:read_onnx",
-    "mlpackage": "mvit2_search.export.coreml:read_mlpackage",
-    "aimodel": "mvit2_search.export.coreai:read_aimodel",
-    "pte": "mvit2_search.export.executorch:read_executorch",
-}
-MAX_ERROR: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}  # absolute, of outputs
-MIN_COSINE = 0.9999
-MAX_WEIGHTS_SHARE = 5e-5  # of the largest output; correct files have up to 2e-5, one wrong weight 1e-3
 
 _SMALL = 2.0**-16  # of a weight: what it is moved by to see how well conditioned a network is
 _MOVES = 3  # the middle one counts: some networks have a direction in which they move far more
@@ -49,69 +25,40 @@ _USUAL_SHARE = 4e-5  # of the largest output, by which usual networks move then
 _LEAST_CONDITION = 0.4  # converters change each norm by 5e-6, and a network of few layers moves by no more
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gate:
-    """A figure and what it must be. What is not a number passes nothing."""
+def verify_network(artifact: Artifact, arch: ArchConfig, pixels_NSSC: np.ndarray) -> Agreement:
+    """Compare a file with the untrained network of `arch`, which `export_untrained` writes.
 
-    name: str
-    figure: float
-    limit: float
-    passed: bool
-    needed: str  # "< 0.01"
+    Compared is half of the images: those on which the network is surest of its class. Grey images are tinted:
+    to a network whose channels are mixed up, three equal ones would look the same.
 
-    def __str__(self) -> str:
-        text = str(self.figure) if isinstance(self.figure, int) else f"{self.figure:.3g}"
-        if 0.999 < self.figure < 1:
-            text = f"{self.figure:.8f}"
-        return f"{'ok  ' if self.passed else 'FAIL'}  {self.name}: {text}, needed {self.needed}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
-    """How far a file and its network agree.
-
-    Attributes:
-        max_error: largest difference of an output.
-        cosine: the lowest over the images.
-        same_top1: images on which both name the same class; None where the outputs are no classes.
-        weights_share: the largest difference, as a share of the largest output, when the file is run in
-            double precision and the network has its weights rounded as the file's are; None where the file
-            cannot be run so. It finds one wrong weight, which the rounding of every result would hide.
-        condition: how far the outputs move, where every weight moves a little, compared with those of usual
-            networks. What rounding and a wrong weight do grows with it, and so do the gates.
-    """
-
-    images: int
-    max_error: float
-    cosine: float
-    same_top1: int | None
-    weights_share: float | None
-    condition: float = 1.0
-    gates: tuple[Gate, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
-
-    def lines(self) -> list[str]:
-        """Each figure beside its gate."""
-        return list(map(str, self.gates))
-
-
-def open_artifact(path: Path) -> Artifact:
-    """An exported file, described by what stands in it.
+    Args:
+        pixels_NSSC: uint8 images of the network's input size.
 
     Raises:
-        SpecError: there is no such file, or its ending is that of no format.
+        SpecError: the file takes or gives something else than `arch` does.
         MeasurementError: it is damaged.
-        BackendUnavailable: a tool that reads it is missing.
+        BackendUnavailable: what reads or runs the file is missing.
     """
-    if path.suffix[1:] not in READERS:
-        raise SpecError(f"{path}: expected a file that ends in {', '.join('.' + name for name in READERS)}")
-    if not path.exists():
-        raise SpecError(f"{path}: no such file")
-    artifact: Artifact = _imported(READERS[path.suffix[1:]])(path)
-    return artifact
+    size = arch.image_size
+    if artifact.input_shape != (1, 3, size, size) or len(artifact.output_shape) != 2:
+        raise SpecError(
+            f"{artifact.path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
+            f"the architecture takes {[1, 3, size, size]} and gives classes"
+        )
+    if artifact.convention != arch.input_convention:
+        raise SpecError(
+            f"{artifact.path}: says that it takes {artifact.convention!r}; "
+            f"the architecture takes {arch.input_convention!r}"
+        )
+    model = untrained_network(arch, artifact.output_shape[1])
+    images = to_input(_tinted(pixels_NSSC), arch.channel_order).numpy()
+    return verify(artifact, model, widest_leads(model, images, count=max(1, len(images) // 2)))
+
+
+def _tinted(pixels_NSSC: np.ndarray) -> np.ndarray:
+    """Grey images with three quarters of the green and half of the blue; others as they are."""
+    grey = pixels_NSSC.shape[-1] == 1 or not (pixels_NSSC[..., :1] != pixels_NSSC).any()
+    return (pixels_NSSC[..., :1] * np.array([1, 0.75, 0.5])).astype(np.uint8) if grey else pixels_NSSC
 
 
 def verify(artifact: Artifact, model: nn.Module, images_NCHW: np.ndarray) -> Agreement:
@@ -131,16 +78,16 @@ def verify(artifact: Artifact, model: nn.Module, images_NCHW: np.ndarray) -> Agr
             f"{artifact.path.name} takes inputs of shape {list(artifact.input_shape[1:])}, "
             f"found {list(images_NCHW.shape[1:])}"
         )
-    run: Callable[..., np.ndarray] = _imported(RUNNERS[artifact.format])
-    expected, found = _outputs(_folded(model), images_NCHW), run(artifact, images_NCHW)
-    _same_shape(artifact, expected, found)
-    if (artifact.format, artifact.precision) != ("mlpackage", "float16"):
-        return _judged(artifact.precision, expected, found, None)
+    format = FORMATS.entry(artifact.format).load()
+    expected, found = _outputs(_folded(model), images_NCHW), format.run(artifact, images_NCHW)
+    _check_shape(artifact, expected, found)
+    if format.run_exactly is None or artifact.precision != "float16":
+        return judge(artifact.precision, expected, found, None)
     halved = _halved(model).double()
-    right, exact = _outputs(halved, images_NCHW), run(artifact, images_NCHW, arithmetic="float64")
-    moved = [_share(right, _outputs(_moved(halved, seed), images_NCHW)) for seed in range(_MOVES)]
+    right, exact = _outputs(halved, images_NCHW), format.run_exactly(artifact, images_NCHW)
+    moved = [share_of_largest(right, _outputs(_moved(halved, seed), images_NCHW)) for seed in range(_MOVES)]
     condition = max(_LEAST_CONDITION, sorted(moved)[_MOVES // 2] / _USUAL_SHARE)
-    return _judged(artifact.precision, expected, found, _share(right, exact), condition=condition)
+    return judge(artifact.precision, expected, found, share_of_largest(right, exact), condition=condition)
 
 
 def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> np.ndarray:
@@ -156,11 +103,6 @@ def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> n
     picked = (first_N - second_N).argsort(descending=True, stable=True)[:count]
     kept: np.ndarray = images_NCHW[picked.sort().values.numpy()]
     return kept
-
-
-def _imported(place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
 
 
 def _folded(model: nn.Module) -> nn.Module:
@@ -197,121 +139,9 @@ def _outputs(model: nn.Module, images_NCHW: np.ndarray) -> np.ndarray:
         return torch.cat([model(sample[None]) for sample in samples]).numpy()
 
 
-def _same_shape(artifact: Artifact, expected: np.ndarray, found: np.ndarray) -> None:
+def _check_shape(artifact: Artifact, expected: np.ndarray, found: np.ndarray) -> None:
     if expected.shape != found.shape:
         raise MeasurementError(
             f"{artifact.path.name} gives outputs of shape {list(found.shape[1:])}, "
             f"the network {list(expected.shape[1:])}"
         )
-
-
-def _max_error(expected: np.ndarray, found: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(np.abs(found.astype(np.float64) - expected).max())  # NaN stays NaN
-
-
-def _share(expected: np.ndarray, found: np.ndarray) -> float:
-    """Of the largest output. Outputs that are all zero have none, and pass nothing."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.float64(_max_error(expected, found)) / np.abs(expected).max())
-
-
-def _lowest_cosine(expected: np.ndarray, found: np.ndarray) -> float:
-    a, b = (y.reshape(len(y), -1).astype(np.float64) for y in (expected, found))
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return float(((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))).min())
-
-
-def _judged(
-    precision: Precision,
-    expected: np.ndarray,
-    found: np.ndarray,
-    weights_share: float | None,
-    *,
-    condition: float = 1.0,
-) -> Agreement:
-    images, error, cosine = len(expected), _max_error(expected, found), _lowest_cosine(expected, found)
-    same = int((expected.argmax(1) == found.argmax(1)).sum()) if expected.ndim == 2 else None
-    poor = max(condition, 1.0)
-    gates = [_below("largest error of an output", error, MAX_ERROR[precision] * poor)]
-    if precision == "float16":
-        gates.append(_above("lowest cosine", cosine, 1 - (1 - MIN_COSINE) * poor**2))
-        if same is not None:
-            gates.append(_all("images with the same top-1", same, images))
-    if weights_share is not None:
-        what = "share of the largest output that the weights' rounding leaves open"
-        gates.append(_below(what, weights_share, MAX_WEIGHTS_SHARE * condition))
-    return Agreement(
-        images=images,
-        max_error=error,
-        cosine=cosine,
-        same_top1=same,
-        weights_share=weights_share,
-        condition=condition,
-        gates=tuple(gates),
-    )
-
-
-def _below(name: str, figure: float, limit: float) -> Gate:
-    return Gate(name=name, figure=figure, limit=limit, passed=figure < limit, needed=f"< {limit:.3g}")
-
-
-def _above(name: str, figure: float, limit: float) -> Gate:
-    passed = math.isfinite(figure) and figure > limit
-    return Gate(name=name, figure=figure, limit=limit, passed=passed, needed=f"> {limit:.6g}")
-
-
-def _all(name: str, figure: int, of: int) -> Gate:
-    return Gate(name=name, figure=figure, limit=of, passed=figure == of, needed=f"{of} of {of}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Written:
-    """A file to be timed, and the comparison that it must pass first."""
-
-    artifact: Artifact
-    verify: Callable[[], Agreement]
-
-    def check(self) -> None:
-        """Raises MeasurementError where the file computes something else than what was exported."""
-        failed = [str(gate) for gate in self.verify().gates if not gate.passed]
-        if failed:
-            raise MeasurementError(
-                f"{self.artifact.path.name} computes something else than the network: {'; '.join(failed)}"
-            )
-
-
-def verify_network(artifact: Artifact, arch: ArchConfig, pixels_NSSC: np.ndarray) -> Agreement:
-    """Compare a file with the untrained network of `arch`, which `export_model` writes.
-
-    Compared is half of the images: those on which the network is surest of its class. Grey images are tinted:
-    to a network whose channels are mixed up, three equal ones would look the same.
-
-    Args:
-        pixels_NSSC: uint8 images of the network's input size.
-
-    Raises:
-        SpecError: the file takes or gives something else than `arch` does.
-        MeasurementError: it is damaged.
-        BackendUnavailable: what reads or runs the file is missing.
-    """
-    size = arch.image_size
-    if artifact.input_shape != (1, 3, size, size) or len(artifact.output_shape) != 2:
-        raise SpecError(
-            f"{artifact.path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
-            f"the architecture takes {[1, 3, size, size]} and gives classes"
-        )
-    if artifact.convention != arch.input_convention:
-        raise SpecError(
-            f"{artifact.path}: says that it takes {artifact.convention!r}; "
-            f"the architecture takes {arch.input_convention!r}"
-        )
-    model = untrained_network(arch, artifact.output_shape[1])
-    images = to_input(_tinted(pixels_NSSC), arch.channel_order).numpy()
-    return verify(artifact, model, widest_leads(model, images, count=max(1, len(images) // 2)))
-
-
-def _tinted(pixels_NSSC: np.ndarray) -> np.ndarray:
-    """Grey images with three quarters of the green and half of the blue; others as they are."""
-    grey = pixels_NSSC.shape[-1] == 1 or not (pixels_NSSC[..., :1] != pixels_NSSC).any()
-    return (pixels_NSSC[..., :1] * np.array([1, 0.75, 0.5])).astype(np.uint8) if grey else pixels_NSSC

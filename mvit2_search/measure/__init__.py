@@ -1,1 +1,1 @@
-"""Measured latency: the protocol, its statistics, the devices, and where a search gets latencies from."""
+"""Measured latencies: the devices, the protocol and its statistics, and where a search gets latencies from."""

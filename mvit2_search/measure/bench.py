@@ -1,12 +1,6 @@
 """Benchmarks of a device: the published networks, and the token mixers in networks and alone.
 
-What benchmarks measure: latencies by the protocol of the searches, kept beside theirs.
-
-One token mixer alone, as a file that a device times.
-
-The published networks of both versions, timed here.
-
-The token mixers, timed here: whole networks that differ in nothing else, and each mixer alone.
+Latencies are measured by the protocol of searches and kept beside theirs.
 """
 
 from collections.abc import Callable
@@ -20,37 +14,108 @@ from mvit2_search.analysis.correlation import LEAST_POINTS, Slope, log_log_slope
 from mvit2_search.arch import ArchConfig, Attention, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, Cost, network_cost
 from mvit2_search.errors import MeasurementError
+from mvit2_search.export.exporter import Written
 from mvit2_search.export.formats import export_module
-from mvit2_search.export.verify import Written, verify
-from mvit2_search.measure.meter import Tell
+from mvit2_search.export.verify import verify
 from mvit2_search.measure.protocol import Device
-from mvit2_search.measure.source import Timer, open_timer
+from mvit2_search.measure.timer import NetworkTimer, Tell, open_timer
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Failed, FormulationName, Measurement, Passport
 
 CLASSES = 1000  # of the published networks
+DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
+MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
+TOKENS = (64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096)  # octaves, half octaves where the slope is fitted
+SLOPE_FROM = 1024  # tokens; below, fixed costs hide how the latency grows
 
 Timing = Measurement | Failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkTiming:
-    """A whole network: what it costs by formula, and what came of timing it."""
+    """A whole network: its cost by formula, and its latency or why there is none."""
 
     name: str
     cost: Cost
     timing: Timing
 
 
-def time_network(timer: Timer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
-    """Time `arch`, and tell what came of it in one line."""
-    timing = told(name, lambda: timer.measure(arch), tell)
-    return NetworkTiming(name=name, cost=network_cost(arch, CLASSES), timing=timing)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsBench:
+    """All published networks on one device, in one formulation."""
+
+    passport: Passport
+    formulation: FormulationName
+    networks: list[NetworkTiming]
 
 
-def told(name: str, measure: Callable[[], Measurement], tell: Tell) -> Timing:
-    """What `measure` gives, or why it failed; the others are to be timed all the same."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixerTiming:
+    """One mixer alone at one number of tokens."""
+
+    attention: Attention
+    tokens: int
+    macs: int
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionBench:
+    """`networks` are MobileViTv2-1.0, named after its mixer."""
+
+    passport: Passport
+    networks: list[NetworkTiming]
+    mixers: list[MixerTiming]
+
+    def slope(self, attention: Attention) -> Slope | None:
+        """Of log latency over log tokens from 1,024 tokens on; None if too few of them were timed."""
+        points = [
+            (row.tokens, row.timing.latency_ms)
+            for row in self.mixers
+            if row.attention == attention and row.tokens >= SLOPE_FROM and isinstance(row.timing, Measurement)
+        ]
+        if len(points) < LEAST_POINTS:
+            return None
+        tokens, latencies = zip(*points, strict=True)
+        return log_log_slope(tokens, latencies)
+
+
+def bench_models(device: Device, *, results: Path, formulation: FormulationName, tell: Tell) -> ModelsBench:
+    """Time every published network that has not been timed in `results` before.
+
+    A network that cannot be timed is among the results with the reason.
+
+    Raises:
+        BackendUnavailable: the device cannot be used from here, or went away.
+        StorageError: `results` cannot be read or written.
+    """
+    with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
+        networks = [_time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
+        return ModelsBench(passport=timer.passport, formulation=formulation, networks=networks)
+
+
+def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBench:
+    """Time the three mixers in one backbone, then alone over 64 to 4,096 tokens.
+
+    What cannot be timed is among the results with the reason.
+
+    Raises:
+        BackendUnavailable: the device cannot be used from here, or went away.
+        StorageError: `results` cannot be read or written.
+    """
+    with open_timer(
+        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+    ) as timer:
+        networks = [
+            _time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
+        ]
+        mixers = [_time_mixer(timer, mixer, tokens, tell) for mixer in MIXERS for tokens in TOKENS]
+        return AttentionBench(passport=timer.passport, networks=networks, mixers=mixers)
+
+
+def try_timing(name: str, measure: Callable[[], Measurement], tell: Tell) -> Timing:
+    """What `measure` gives, or why it failed, so that one failure does not stop a benchmark."""
     try:
         timing = measure()
     except MeasurementError as err:
@@ -58,9 +123,6 @@ def told(name: str, measure: Callable[[], Measurement], tell: Tell) -> Timing:
         return Failed(reason="measurement", message=str(err))
     tell(f"{name}: {timing}")
     return timing
-
-
-DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
 
 
 def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Written:
@@ -80,6 +142,24 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
     return Written(artifact=artifact, verify=lambda: verify(artifact, module, x_1))
 
 
+def _time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
+    timing = try_timing(name, lambda: timer.measure(arch), tell)
+    return NetworkTiming(name=name, cost=network_cost(arch, CLASSES), timing=timing)
+
+
+def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
+    timing = try_timing(
+        f"{attention}, {tokens} tokens",
+        lambda: timer.measure_export(
+            lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
+            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
+        ),
+        tell,
+    )
+    macs = MIXER_COSTS[attention](DIM, 1, tokens).macs
+    return MixerTiming(attention=attention, tokens=tokens, macs=macs, timing=timing)
+
+
 def _mixer(
     attention: Attention, grid: tuple[int, int]
 ) -> SeparableSelfAttention | MultiHeadAttention | LinformerAttention:
@@ -90,94 +170,3 @@ def _mixer(
             return MultiHeadAttention(DIM, grid, HEADS)
         case "linformer":
             return LinformerAttention(DIM, grid, HEADS)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelsBench:
-    """All published networks on one device, in one formulation."""
-
-    passport: Passport
-    formulation: FormulationName
-    networks: list[NetworkTiming]
-
-
-def bench_models(device: Device, *, results: Path, formulation: FormulationName, tell: Tell) -> ModelsBench:
-    """Time every published network that has not been timed in `results` before.
-
-    A network that cannot be timed is among the results with the reason.
-
-    Raises:
-        BackendUnavailable: the device cannot be used from here, or went away.
-        StorageError: `results` cannot be read or written.
-    """
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
-        networks = [time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
-        return ModelsBench(passport=timer.meter.passport, formulation=formulation, networks=networks)
-
-
-MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
-TOKENS = (64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096)  # octaves, half octaves where the slope is fitted
-SLOPE_FROM = 1024  # tokens; below, fixed costs hide how the latency grows
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MixerTiming:
-    """One mixer alone at one number of tokens."""
-
-    attention: Attention
-    tokens: int
-    macs: int
-    timing: Timing
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttentionBench:
-    """`networks` are MobileViTv2-1.0 by the name of its mixer."""
-
-    passport: Passport
-    networks: list[NetworkTiming]
-    mixers: list[MixerTiming]
-
-    def slope(self, attention: Attention) -> Slope | None:
-        """Of log latency over log tokens from 1,024 tokens on; None where too few of them were timed."""
-        points = [
-            (row.tokens, row.timing.latency_ms)
-            for row in self.mixers
-            if row.attention == attention and row.tokens >= SLOPE_FROM and isinstance(row.timing, Measurement)
-        ]
-        if len(points) < LEAST_POINTS:
-            return None
-        tokens, latencies = zip(*points, strict=True)
-        return log_log_slope(tokens, latencies)
-
-
-def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBench:
-    """Time the three mixers in one backbone, then alone over 64 to 4,096 tokens.
-
-    What cannot be timed is among the results with the reason.
-
-    Raises:
-        BackendUnavailable: the device cannot be used from here, or went away.
-        StorageError: `results` cannot be read or written.
-    """
-    with open_timer(
-        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
-    ) as timer:
-        networks = [
-            time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
-        ]
-        mixers = [_time_mixer(timer, mixer, tokens, tell) for mixer in MIXERS for tokens in TOKENS]
-        return AttentionBench(passport=timer.meter.passport, networks=networks, mixers=mixers)
-
-
-def _time_mixer(timer: Timer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
-    timing = told(
-        f"{attention}, {tokens} tokens",
-        lambda: timer.measure_export(
-            lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
-            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
-        ),
-        tell,
-    )
-    macs = MIXER_COSTS[attention](DIM, 1, tokens).macs
-    return MixerTiming(attention=attention, tokens=tokens, macs=macs, timing=timing)

@@ -7,6 +7,7 @@ from typing import Protocol
 from mvit2_search.records import Artifact, Passport, Samples
 
 PROTOCOL = 2  # stands in passports: latencies of different protocols are never compared
+THIS_COMPUTER = "timing"  # the lease of every device that runs on this computer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,8 @@ class Device(Protocol):
     - `pause` leaves it alone for so many seconds.
     """
 
-    format: str  # of the artifacts it runs, a key of `export.FORMATS`
+    format: str  # of the artifacts it runs, a key of `export.formats.FORMATS`
+    lease: str  # held while it times: devices that disturb each other name the same one
     pause: Callable[[float], None]
 
     def check(self) -> None:

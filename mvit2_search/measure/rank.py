@@ -1,8 +1,6 @@
 """Whether one device orders networks as another does.
 
-Where the two latencies of a comparison come from: a device here, kept measurements, an estimate, or a paper.
-
-Whether one device orders networks as another does.
+Each side is a source of latencies: a device here, kept measurements, an estimate, or a paper.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +14,16 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.published_figures import Published, published_by_network
 from mvit2_search.errors import SpecError
-from mvit2_search.measure.bench import CLASSES, told
+from mvit2_search.measure.bench import CLASSES, try_timing
 from mvit2_search.measure.devices.registry import make_device
-from mvit2_search.measure.meter import Tell
-from mvit2_search.measure.source import open_timer
+from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement, Passport, device_sentence
 from mvit2_search.space import draw_up_to, load_space
 from mvit2_search.store.folders import LATENCIES
 from mvit2_search.store.measurements import Measurements
+
+BOTH_VERSIONS, SECOND_VERSION = "published, both versions", "published, MobileViTv2 only"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,15 +32,15 @@ class Source:
 
     Attributes:
         words: what it is, for people.
-        kind: latencies of different kinds never share a column.
-        latency_ms: of a network, by its name and architecture; None where the source has none.
-        known: the networks that it has besides the published ones; None where it can be asked for any.
-        passport: of what measured, where something did.
+        kind: measured, predicted or published, which never share a column.
+        latency_ms: of a network, by its name and architecture; None if the source has none.
+        known: the networks that it has besides the published ones; None if it can be asked for any.
+        passport: of the device, if this process measures.
     """
 
     name: str
     words: str
-    kind: str  # measured, predicted or published
+    kind: str
     latency_ms: Callable[[str, ArchConfig], float | None]
     known: tuple[ArchConfig, ...] | None = None
     passport: Passport | None = None
@@ -63,25 +62,27 @@ def open_source(name: str, *, results: Path, tell: Tell) -> Iterator[Source]:
     elif kind == "cache":
         yield _cache(name, rest, results)
     else:
-        with open_timer(
-            make_device(name),
-            results=results,
-            num_classes=CLASSES,
-            formulation=DEFAULT_FORMULATION,
-            tell=tell,
-        ) as timer:
+        with _measuring(name, results, tell) as source:
+            yield source
 
-            def latency_ms(network: str, arch: ArchConfig) -> float | None:
-                timing = told(f"{name}, {network}", lambda: timer.measure(arch), tell)
-                return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
 
-            passport = timer.meter.passport
-            words = device_sentence(passport)
-            yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
+@contextmanager
+def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Source]:
+    with open_timer(
+        make_device(name), results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+    ) as timer:
+
+        def latency_ms(network: str, arch: ArchConfig) -> float | None:
+            timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
+            return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
+
+        passport = timer.passport
+        words = device_sentence(passport)
+        yield Source(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
 
 
 def _sound(measurement: Measurement) -> bool:
-    """Whether it may stand in a comparison: a ratio that did not settle orders nothing."""
+    """Whether it may be compared: a ratio that did not settle orders nothing."""
     return not {"unsettled", "drift"} & set(measurement.flags)
 
 
@@ -99,14 +100,14 @@ def _estimate(name: str) -> Source:
 
 
 def _published(name: str, device: str) -> Source:
-    """Of several figures for one network, that which stands first: the authors' own."""
+    """Of several figures for one network the first is taken: the authors' own."""
     figures: dict[str, Published] = {}
-    for network, rows in published_by_network().items():
-        for row in rows:
-            if row.latency_ms is not None and _plain(row.device or "") == _plain(device):
-                figures.setdefault(network, row)
+    for network, row in _published_latencies():
+        if _plain(row.device) == _plain(device):
+            figures.setdefault(network, row)
     if not figures:
-        raise SpecError(f"{name!r}: nothing is published for {device!r}; devices are {', '.join(_phones())}")
+        devices = sorted({_plain(row.device) for _, row in _published_latencies() if row.device})
+        raise SpecError(f"{name!r}: nothing is published for {device!r}; devices are {', '.join(devices)}")
     sources = "; ".join(dict.fromkeys(row.source for row in figures.values()))
     return Source(
         name=name,
@@ -137,13 +138,13 @@ def _cache(name: str, digest: str, results: Path) -> Source:
     )
 
 
-def _phones() -> list[str]:
-    rows = [row for rows in published_by_network().values() for row in rows if row.latency_ms is not None]
-    return sorted({_plain(row.device) for row in rows if row.device is not None})
+def _published_latencies() -> Iterator[tuple[str, Published]]:
+    for network, rows in published_by_network().items():
+        yield from ((network, row) for row in rows if row.latency_ms is not None)
 
 
-def _plain(device: str) -> str:
-    return device.lower().replace(" ", "")
+def _plain(device: str | None) -> str:
+    return (device or "").lower().replace(" ", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,22 +160,23 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """The networks of one kind that both sources have.
+    """The networks of one kind that both sources have, and how alike they order them.
 
     Attributes:
-        predicted: whether either side was.
-        plain: of the latencies; None with fewer than three networks, as the others.
-        beyond_macs: of what the multiply-adds leave unexplained in either (a straight line of logarithms).
-        macs_alone: of the multiply-adds and the second source: what a count gives without any device.
+        predicted: whether either side is.
+        width_alone: whether the networks differ in nothing but their width.
+        plain: of the latencies; None with fewer than three networks, like the others.
+        beyond_macs: of what multiply-adds leave unexplained on either side (a straight line of logarithms).
+        macs_alone: of multiply-adds and the second source: what a count gives without any device.
     """
 
     networks: str
     pairs: list[Pair]
-    width_alone: bool
     predicted: bool
-    plain: RankCorrelation | None
-    beyond_macs: RankCorrelation | None
-    macs_alone: RankCorrelation | None
+    width_alone: bool = False
+    plain: RankCorrelation | None = None
+    beyond_macs: RankCorrelation | None = None
+    macs_alone: RankCorrelation | None = None
 
     @property
     def remark(self) -> str:
@@ -195,7 +197,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankBench:
-    """Two sources; `notes` say in words what there is less of than was asked for."""
+    """Two sources compared; `notes` say what is missing of what was asked for."""
 
     a: Source
     b: Source
@@ -208,21 +210,20 @@ class RankBench:
 def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed: int, tell: Tell) -> RankBench:
     """Compare two sources over the published networks and over `networks` drawn from `space`.
 
-    Where a source only has what was measured earlier, those networks take the place of drawn ones. A smaller
-    space gives what it has.
+    If a source only has what was measured earlier, those networks take the place of drawn ones. A space with
+    fewer networks gives all it has.
 
     Raises:
         SpecError: a source or the space is not known.
         BackendUnavailable: a device cannot be used from here.
     """
     with open_source(a, results=results, tell=tell) as first, open_source(b, results=results, tell=tell) as second:
-        published = _pairs(published_networks(), first, second)
-        second_version = [pair for pair in published if pair.network.startswith("mobilevitv2")]
         drawn = _drawn(first, second, space, networks, seed)
         kept = first.known is not None or second.known is not None
+        published = _pairs(published_networks(), first, second)
         sets = {
-            "published, both versions": published,
-            "published, MobileViTv2 only": second_version,
+            BOTH_VERSIONS: published,
+            SECOND_VERSION: [pair for pair in published if pair.network.startswith("mobilevitv2")],
             "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
         }
         notes = []
@@ -238,21 +239,13 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
 def compare(networks: str, pairs: list[Pair], *, predicted: bool) -> Comparison:
     """The three correlations of `pairs`."""
     if len(pairs) < LEAST_NETWORKS:
-        return Comparison(
-            networks=networks,
-            pairs=pairs,
-            width_alone=False,
-            predicted=predicted,
-            plain=None,
-            beyond_macs=None,
-            macs_alone=None,
-        )
+        return Comparison(networks=networks, pairs=pairs, predicted=predicted)
     macs, a, b = ([getattr(pair, name) for pair in pairs] for name in ("macs", "a_ms", "b_ms"))
     return Comparison(
         networks=networks,
         pairs=pairs,
-        width_alone=differ_in_width_alone([pair.arch for pair in pairs]),
         predicted=predicted,
+        width_alone=differ_in_width_alone([pair.arch for pair in pairs]),
         plain=rank_correlation(a, b),
         beyond_macs=rank_correlation(residuals(a, macs), residuals(b, macs)) if len(set(macs)) > 1 else None,
         macs_alone=rank_correlation(macs, b),
@@ -261,11 +254,9 @@ def compare(networks: str, pairs: list[Pair], *, predicted: bool) -> Comparison:
 
 def differ_in_width_alone(archs: Sequence[ArchConfig]) -> bool:
     """Whether no network has a channel count below that of a cheaper one, and all else is equal."""
-    ordered = sorted(archs, key=lambda arch: network_cost(arch).macs)
-    rest = {(*_not_channels(arch), tuple(map(len, arch.expanded_channels))) for arch in archs}
-    counts = [_channels(arch) for arch in ordered]
-    if len(rest) > 1:
+    if len(set(map(_not_channels, archs))) > 1:
         return False
+    counts = map(_channels, sorted(archs, key=lambda arch: network_cost(arch).macs))
     return all(
         low <= high for smaller, larger in pairwise(counts) for low, high in zip(smaller, larger, strict=True)
     )
@@ -277,7 +268,9 @@ def _channels(arch: ArchConfig) -> tuple[int, ...]:
 
 
 def _not_channels(arch: ArchConfig) -> tuple[object, ...]:
-    return arch.attention_layers, arch.kernel_sizes, arch.attention, arch.patch_sizes, arch.image_size, arch.family
+    depths = tuple(map(len, arch.expanded_channels))
+    rest = (arch.kernel_sizes, arch.attention, arch.patch_sizes, arch.image_size, arch.family)
+    return arch.attention_layers, depths, *rest
 
 
 def _drawn(a: Source, b: Source, space: str, networks: int, seed: int) -> dict[str, ArchConfig]:

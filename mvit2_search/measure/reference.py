@@ -1,9 +1,4 @@
-"""The reference network when a device is first used: how long it takes, and in which unit to time.
-
-The A/A test: in which unit a device is to be timed, found by timing one network against itself.
-
-The reference network when a device is first used: how long it takes, and in which unit to time.
-"""
+"""The first use of a device: how long the reference network takes there, and in which unit to time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,10 +11,41 @@ from mvit2_search.measure.visits import visit
 from mvit2_search.records import Artifact, Samples
 from mvit2_search.records.kept import KnownReference, Scatter, UnitTrial
 
+_VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
+_SAME_SPEED = 1.05  # times the fastest visit's reference
+
 UNITS = (1, 5, 20)  # passes in a burst
 _ROUNDS = 2
 _MIN_PAIRS, _PASSES = 6, 20  # in each round, at least
 _DISTURBED = 1.1  # times the fastest unit's pass: less is the machine's own unrest
+
+
+def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tuple[KnownReference, list[Samples]]:
+    """Visit for long enough to see the device at its fastest; choose the unit by the A/A test in between.
+
+    Raises:
+        MeasurementError: the reference does not run.
+    """
+    visits = [visit(device, reference, reference, plan)]
+    device.pause(_PAUSE * plan.pause_s)
+    trials = aa_test(device, reference, plan)
+    plan = replace(plan, unit=chosen_unit(trials))
+    for _ in range(_VISITS - 1):
+        device.pause(_PAUSE * plan.pause_s)
+        visits.append(visit(device, reference, reference, plan))
+    known = KnownReference(
+        reference_ms=reference_ms(*_fastest(visits)),
+        unit=plan.unit,
+        scatter=Scatter.of([float(np.median(pair_ratios(one))) for one in visits]),
+        aa_test=tuple(trials),
+    )
+    return known, visits
+
+
+def _fastest(visits: Sequence[Samples]) -> list[Samples]:
+    """The visits at the speed of the fastest."""
+    best = min(map(reference_ms, visits))
+    return [one for one in visits if reference_ms(one) <= _SAME_SPEED * best]
 
 
 def aa_test(device: Device, network: Artifact, plan: TimingPlan) -> list[UnitTrial]:
@@ -54,35 +80,3 @@ def _trial(visits: Sequence[Samples]) -> UnitTrial:
         ratio=float(np.median(ratios)),
         spread_pct=100 * float(p90 - p10),
     )
-
-
-_VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
-_SAME_SPEED = 1.05
-
-
-def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tuple[KnownReference, list[Samples]]:
-    """Visit for long enough to see the device at its fastest; choose the unit by the A/A test in between.
-
-    Raises:
-        MeasurementError: the reference does not run.
-    """
-    visits = [visit(device, reference, reference, plan)]
-    device.pause(_PAUSE * plan.pause_s)
-    trials = aa_test(device, reference, plan)
-    plan = replace(plan, unit=chosen_unit(trials))
-    for _ in range(_VISITS - 1):
-        device.pause(_PAUSE * plan.pause_s)
-        visits.append(visit(device, reference, reference, plan))
-    known = KnownReference(
-        reference_ms=reference_ms(*_fastest(visits)),
-        unit=plan.unit,
-        scatter=Scatter.of([float(np.median(pair_ratios(one))) for one in visits]),
-        aa_test=tuple(trials),
-    )
-    return known, visits
-
-
-def _fastest(visits: Sequence[Samples]) -> list[Samples]:
-    """The visits at the speed of the fastest."""
-    best = min(map(reference_ms, visits))
-    return [one for one in visits if reference_ms(one) <= _SAME_SPEED * best]

@@ -1,7 +1,4 @@
-"""What the samples of visits say: ratios, the machine's speed, and whether it held still.
-
-What the samples of visits say: ratios, the machine's speed, and whether it held still.
-"""
+"""What the samples of visits say: ratios, the machine's speed, and whether it held still."""
 
 import math
 from collections.abc import Sequence

@@ -1,14 +1,7 @@
-"""Visits to a device: two networks in turn, until their ratio is settled.
-
-Running two networks in turn, so that whatever slows the machine slows both.
-
-One visit to a device, whose samples are times.
-
-From visits to a measurement, the same way for every device.
-"""
+"""Visits to a device until the ratio of two networks is settled, and the measurement that they give."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -26,44 +19,6 @@ from mvit2_search.measure.statistics import (
 )
 from mvit2_search.records import Artifact, Measurement, Samples
 from mvit2_search.records.kept import KnownReference
-
-
-def take_turns(
-    candidate_ms: Callable[[], float], reference_ms: Callable[[], float], *, plan: TimingPlan, load_ms: float
-) -> Samples:
-    """One visit: warm both up, then pairs of bursts of `plan.unit` passes.
-
-    Every timed burst follows an untimed pass of the same network. Without it, the reference takes 19 %
-    longer beside a large candidate, which pushes it out of the processor's caches, than beside itself.
-    """
-    for _ in range(plan.warmup):
-        candidate_ms()
-        reference_ms()
-    candidate: list[float] = []
-    reference: list[float] = []
-    for _ in range(plan.pairs_per_visit):
-        for run, samples in ((candidate_ms, candidate), (reference_ms, reference)):
-            run()
-            samples.extend(run() for _ in range(plan.unit))
-    return Samples(candidate_ms=tuple(candidate), reference_ms=tuple(reference), unit=plan.unit, load_ms=load_ms)
-
-
-def visit(device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-    """One visit whose samples are times.
-
-    Raises:
-        MeasurementError: they are none, or not in pairs.
-    """
-    samples = device.time(candidate, reference, plan)
-    times = [*samples.candidate_ms, *samples.reference_ms]
-    if len(samples.candidate_ms) != len(samples.reference_ms) or not samples.candidate_ms:
-        raise MeasurementError("the device gave no pairs of times")
-    if len(samples.candidate_ms) % samples.unit:
-        raise MeasurementError(f"the device gave no whole bursts of {samples.unit} passes")
-    if not all(math.isfinite(t) and t > 0 for t in times):
-        raise MeasurementError(f"the device gave a time of {min(times)} ms")
-    return samples
-
 
 _LONGEST_PAUSE = 4  # times the plan's
 
@@ -99,6 +54,23 @@ def collect(
         disturbed = visits[-1] not in steady
         wait = min(2 * wait, _LONGEST_PAUSE * plan.pause_s) if disturbed else plan.pause_s
     return visits
+
+
+def visit(device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
+    """One visit whose samples are times.
+
+    Raises:
+        MeasurementError: they are none, or not in pairs.
+    """
+    samples = device.time(candidate, reference, plan)
+    times = [*samples.candidate_ms, *samples.reference_ms]
+    if len(samples.candidate_ms) != len(samples.reference_ms) or not samples.candidate_ms:
+        raise MeasurementError("the device gave no pairs of times")
+    if len(samples.candidate_ms) % samples.unit:
+        raise MeasurementError(f"the device gave no whole bursts of {samples.unit} passes")
+    if not all(math.isfinite(t) and t > 0 for t in times):
+        raise MeasurementError(f"the device gave a time of {min(times)} ms")
+    return samples
 
 
 def to_measurement(

@@ -1,72 +1,95 @@
-"""Benchmarks as rows of plain values for CSV and JSON, and as tables of text.
+"""Benchmarks as rows of plain values, for CSV and JSON, and as tables of text, for the terminal and the page."""
 
-Benchmarks as rows of plain values, for CSV and JSON. What is published has its own columns.
-
-Benchmarks as tables of text, the same on the terminal and on the page.
-
-The comparison of two orders as rows of plain values, and as tables of text.
-"""
-
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from mvit2_search.analysis.correlation import RankCorrelation
-from mvit2_search.arch.cost import Cost
 from mvit2_search.arch.published_figures import Published, published_by_attention, published_by_network
-from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, Timing
-from mvit2_search.measure.rank import Comparison, RankBench
+from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, NetworkTiming, Timing
+from mvit2_search.measure.rank import SECOND_VERSION, Comparison, Pair, RankBench
 from mvit2_search.records import Failed
 
 Row = dict[str, Any]
+Table = list[dict[str, str]]  # one dict per row, by column heading
 
-_MEASURED = ("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "flags", "error")
+
+class Titled(NamedTuple):
+    """A table with what is printed above it."""
+
+    title: str
+    note: str
+    table: Table
+
+
+def number(value: float | None, form: str = "") -> str:
+    """Empty for None; without `form` as Python prints it: 69.0 stays 69.0."""
+    return "" if value is None else format(value, form)
+
+
+def interval(low: float | None, high: float | None, form: str) -> str:
+    """`1.234 to 1.250`, empty for None."""
+    return "" if low is None else f"{number(low, form)} to {number(high, form)}"
+
+
+# The published networks and the token mixers
+
+_MODELS_NOTE = (
+    "Measured with random weights and 1000 classes. Parameters and multiply-adds are this program's count. "
+    "Published latencies are of other devices, runtimes and protocols: compare them only within one source."
+)
+_BACKBONES_NOTE = (
+    "Measured: MobileViTv2-1.0 with each mixer. Multi-head attention and Linformer take tokens as rows, "
+    "with transpositions; separable attention takes channels first. The paper's rows differ in the backbone: "
+    "by its figures the multi-head row is MobileViT-S, the separable one MobileViTv2-1.0."
+)
+_MIXERS_NOTE = (
+    "One mixer of 512 channels with random weights, 8 heads, one pixel per patch; Linformer projects to 256 "
+    "tokens, or to all if there are fewer. Separable attention takes its tokens channels first, the others as "
+    "rows, as in exported networks. The paper draws such curves (figure 1) and prints no figures for them."
+)
+_SLOPES_NOTE = (
+    "Slope of log latency over log tokens by least squares, and its 95 % interval (Student's t of the residuals)."
+)
+_TIMING = ("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "flags", "error")
+_PUBLISHED = ("top1_pct", "latency_ms", "device", "source", "note")
 
 
 def network_rows(bench: ModelsBench) -> list[Row]:
-    """One row per network: measured, then the authors' headline, then what others print."""
+    """One row per network: measured, then the authors' figures, then what other sources print."""
     published = published_by_network()
     return [
         {
-            "network": network.name,
-            **_cost(network.cost),
-            **_measured(network.timing),
-            **_published(published[network.name][0]),
-            "published_elsewhere": "; ".join(map(_in_words, published[network.name][1:])),
+            "network": one.name,
+            **_network_row(one, published[one.name][0]),
+            "published_elsewhere": "; ".join(map(_in_words, published[one.name][1:])),
         }
-        for network in bench.networks
+        for one in bench.networks
     ]
 
 
 def backbone_rows(bench: AttentionBench) -> list[Row]:
     """One row per mixer in the same backbone: measured, then what the paper prints of its own."""
     published = published_by_attention()
-    return [
-        {
-            "attention": network.name,
-            **_cost(network.cost),
-            **_measured(network.timing),
-            **_published(published[network.name]),
-        }
-        for network in bench.networks
-    ]
+    return [{"attention": one.name, **_network_row(one, published[one.name])} for one in bench.networks]
 
 
 def mixer_rows(bench: AttentionBench) -> list[Row]:
     """One row per mixer and number of tokens."""
     return [
-        {"attention": row.attention, "tokens": row.tokens, "macs": row.macs, **_measured(row.timing)}
+        {"attention": row.attention, "tokens": row.tokens, "macs": row.macs, **_timing_row(row.timing)}
         for row in bench.mixers
     ]
 
 
 def slope_rows(bench: AttentionBench) -> list[Row]:
-    """One row per mixer; without a slope where too few numbers of tokens were timed."""
-    names = ("slope", "slope_low", "slope_high", "points")
+    """One row per mixer; no slope if too few numbers of tokens were timed."""
     rows = []
     for mixer in MIXERS:
         slope = bench.slope(mixer)
-        values = (slope.value, slope.low, slope.high, slope.points) if slope else (None,) * len(names)
-        rows.append({"attention": mixer, "from_tokens": SLOPE_FROM, **dict(zip(names, values, strict=True))})
+        values = (slope.value, slope.low, slope.high, slope.points) if slope else (None,) * 4
+        columns = ("slope", "slope_low", "slope_high", "points")
+        rows.append({"attention": mixer, "from_tokens": SLOPE_FROM, **dict(zip(columns, values, strict=True))})
     return rows
 
 
@@ -75,26 +98,74 @@ def published_rows() -> list[Row]:
     return [asdict(row) for rows in published_by_network().values() for row in rows]
 
 
-def _cost(cost: Cost) -> Row:
-    return {"params": cost.params, "macs": cost.macs}
+def models_tables(bench: ModelsBench) -> tuple[Titled, Titled]:
+    """The networks as measured, and everything that is published of them."""
+    networks = [{"network": row["network"], **_network_cells(row)} for row in network_rows(bench)]
+    return Titled("Measured here", _MODELS_NOTE, networks), Titled("Published", "", published_table())
 
 
-def _measured(timing: Timing) -> Row:
+def published_table() -> Table:
+    """Everything that is published of the networks, even where sources disagree."""
+    return [
+        {
+            "network": row["model"],
+            "input px": number(row["input_px"]),
+            **_cost_cells(row),
+            "top-1 %": number(row["top1_pct"]),
+            "latency ms": number(row["latency_ms"]) or (row["device"] and row["note"]) or "",
+            "device": row["device"] or "",
+            "source": row["source"],
+            "note": row["note"] or "",
+        }
+        for row in published_rows()
+    ]
+
+
+def attention_tables(bench: AttentionBench) -> tuple[Titled, Titled, Titled]:
+    """The mixers in one backbone, each alone, and how their latencies grow."""
+    backbones = [{"attention": row["attention"], **_network_cells(row)} for row in backbone_rows(bench)]
+    return (
+        Titled("The same backbone with each mixer", _BACKBONES_NOTE, backbones),
+        Titled("Each mixer alone", _MIXERS_NOTE, mixers_table(bench)),
+        Titled("Growth with the number of tokens", _SLOPES_NOTE, slopes_table(bench)),
+    )
+
+
+def mixers_table(bench: AttentionBench) -> Table:
+    return [
+        {
+            "attention": row["attention"],
+            "tokens": number(row["tokens"], ","),
+            "multiply-adds": number(row["macs"], ","),
+            **_timing_cells(row),
+        }
+        for row in mixer_rows(bench)
+    ]
+
+
+def slopes_table(bench: AttentionBench) -> Table:
+    return [
+        {
+            "attention": row["attention"],
+            "from tokens": number(row["from_tokens"], ","),
+            "log-log slope": number(row["slope"], ".2f"),
+            "95 % interval": interval(row["slope_low"], row["slope_high"], ".2f"),
+            "points": number(row["points"]) or "too few",
+        }
+        for row in slope_rows(bench)
+    ]
+
+
+def _network_row(one: NetworkTiming, published: Published) -> Row:
+    figures = {f"published_{name}": getattr(published, name) for name in _PUBLISHED}
+    return {"params": one.cost.params, "macs": one.cost.macs, **_timing_row(one.timing), **figures}
+
+
+def _timing_row(timing: Timing) -> Row:
     if isinstance(timing, Failed):
-        return dict.fromkeys(_MEASURED) | {"error": timing.message}
-    return {
-        "latency_ms": timing.latency_ms,
-        "latency_low_ms": timing.low_ms,
-        "latency_high_ms": timing.high_ms,
-        "pairs": timing.pairs,
-        "flags": " ".join(timing.flags),
-        "error": None,
-    }
-
-
-def _published(row: Published) -> Row:
-    names = ("top1_pct", "latency_ms", "device", "source", "note")
-    return {f"published_{name}": getattr(row, name) for name in names}
+        return dict.fromkeys(_TIMING) | {"error": timing.message}
+    values = (timing.latency_ms, timing.low_ms, timing.high_ms, timing.pairs, " ".join(timing.flags), None)
+    return dict(zip(_TIMING, values, strict=True))
 
 
 def _in_words(row: Published) -> str:
@@ -108,159 +179,82 @@ def _in_words(row: Published) -> str:
     return f"{', '.join(parts)} ({source})"
 
 
-Table = list[dict[str, str]]  # rows by heading
-
-MODELS_NOTE = (
-    "Measured with random weights and 1000 classes. Parameters and multiply-adds are this program's count. "
-    "Published latencies are of other devices, runtimes and protocols: compare them within one source."
-)
-BACKBONES_NOTE = (
-    "Measured: MobileViTv2-1.0 with each of the mixers. Multi-head attention and Linformer take tokens as rows, "
-    "with transpositions, separable attention channels first. The backbones of the paper's rows differ: "
-    "by its figures the multi-head row is MobileViT-S, the separable one MobileViTv2-1.0."
-)
-MIXERS_NOTE = (
-    "One mixer of 512 channels with random weights, 8 heads, one pixel per patch; Linformer projects to 256 "
-    "tokens, or to all where there are fewer. Separable attention takes its tokens channels first, the others as "
-    "rows, as in exported networks. The paper draws such curves (figure 1) and prints no figures for them."
-)
-SLOPES_NOTE = (
-    "Slope of log latency over log tokens by least squares, and its 95 % interval (Student's t of the residuals)."
-)
-
-
-def models_table(bench: ModelsBench) -> Table:
-    return [
-        {"network": row["network"], **_cost_cells(row), **_measured_cells(row), **_published_cells(row)}
-        for row in network_rows(bench)
-    ]
-
-
-def published_table() -> Table:
-    """Everything that is published of the networks, also what disagrees."""
-    return [
-        {
-            "network": row["model"],
-            "input px": _number(row["input_px"]),
-            "parameters": _number(row["params"], ","),
-            "multiply-adds": _number(row["macs"], ","),
-            "top-1 %": _number(row["top1_pct"]),
-            "latency ms": _number(row["latency_ms"]) or (row["device"] and row["note"]) or "",
-            "device": row["device"] or "",
-            "source": row["source"],
-            "note": row["note"] or "",
-        }
-        for row in published_rows()
-    ]
-
-
-def backbones_table(bench: AttentionBench) -> Table:
-    return [
-        {"attention": row["attention"], **_cost_cells(row), **_measured_cells(row), **_published_cells(row)}
-        for row in backbone_rows(bench)
-    ]
-
-
-def mixers_table(bench: AttentionBench) -> Table:
-    return [
-        {
-            "attention": row["attention"],
-            "tokens": _number(row["tokens"], ","),
-            "multiply-adds": _number(row["macs"], ","),
-            **_measured_cells(row),
-        }
-        for row in mixer_rows(bench)
-    ]
-
-
-def slopes_table(bench: AttentionBench) -> Table:
-    return [
-        {
-            "attention": row["attention"],
-            "from tokens": _number(row["from_tokens"], ","),
-            "log-log slope": _number(row["slope"], ".2f"),
-            "95 % interval": _interval(row["slope_low"], row["slope_high"], ".2f"),
-            "points": _number(row["points"]) or "too few",
-        }
-        for row in slope_rows(bench)
-    ]
-
-
-def _cost_cells(row: Row) -> dict[str, str]:
-    return {"parameters": _number(row["params"], ","), "multiply-adds": _number(row["macs"], ",")}
-
-
-def _measured_cells(row: Row) -> dict[str, str]:
+def _network_cells(row: Row) -> dict[str, str]:
     return {
-        "ms here": _number(row["latency_ms"], ".3f"),
-        "95 % interval": _interval(row["latency_low_ms"], row["latency_high_ms"], ".3f"),
-        "remarks": row["flags"] or row["error"] or "",
-    }
-
-
-def _published_cells(row: Row) -> dict[str, str]:
-    return {
-        "published top-1 %": _number(row["published_top1_pct"]),
-        "published ms": _number(row["published_latency_ms"]),
+        **_cost_cells(row),
+        **_timing_cells(row),
+        "published top-1 %": number(row["published_top1_pct"]),
+        "published ms": number(row["published_latency_ms"]),
         "on": (row["published_device"] if row["published_latency_ms"] else None) or "",
         "published in": row["published_source"],
     }
 
 
-def _number(value: float | None, form: str = "") -> str:
-    """Without `form` as it was printed: 69.0 stays 69.0."""
-    return "" if value is None else format(value, form)
+def _cost_cells(row: Row) -> dict[str, str]:
+    return {"parameters": number(row["params"], ","), "multiply-adds": number(row["macs"], ",")}
 
 
-def _interval(low: float | None, high: float | None, form: str) -> str:
-    return "" if low is None else f"{_number(low, form)} to {_number(high, form)}"
+def _timing_cells(row: Row) -> dict[str, str]:
+    return {
+        "ms here": number(row["latency_ms"], ".3f"),
+        "95 % interval": interval(row["latency_low_ms"], row["latency_high_ms"], ".3f"),
+        "remarks": row["flags"] or row["error"] or "",
+    }
 
 
-RANK_NOTE = (
-    "Kendall's tau: the share of pairs of networks in the same order less the share in the other. Its interval "
-    "(95 %, for networks drawn like these) holds for any number of networks. Beyond multiply-adds: of what a line "
-    "through the logarithms of multiply-adds and latency leaves, where the line's own error is not counted. "
-    "Multiply-adds alone: the order of a count that needs no device, against the second source."
+# Whether two devices order networks alike
+
+_RANK_NOTE = (
+    "Kendall's tau: the share of pairs of networks in the same order minus the share in the other order. Its "
+    "interval (95 %, for networks drawn like these) holds for any number of networks. Beyond multiply-adds: of "
+    "the residuals of a line through the logarithms of multiply-adds and latency, ignoring the line's own error. "
+    "Multiply-adds alone: the order by a count that needs no device, against the second source."
 )
-PHONES_NOTE = (
-    "What is published of the latency on phones, by all sources. They disagree on networks of the same name, and "
-    "one could not run the network: no order of them is more certain than that."
+_PHONES_NOTE = (
+    "Published latencies on phones, by all sources. They disagree on networks of the same name, and one could not "
+    "run the network: no order of them is more certain than that."
 )
-PAIR_COLUMNS = (  # of `pair_rows`, also where there are none
-    *("networks", "network", "macs", "a_source", "b_source"),
-    *(f"{side}_{kind}_ms" for side in ("a", "b") for kind in ("measured", "predicted", "published")),
-)
-_OF = {
+_ORDER_OF = {
     "plain": "latency",
     "beyond_macs": "latency beyond multiply-adds",
     "macs_alone": "multiply-adds alone",
 }
+_CORRELATION = ("kendall", "low", "high", "p_value", "spearman")
+PAIR_COLUMNS = (  # of `pair_rows`, also if there are none
+    *("networks", "network", "macs", "a_source", "b_source"),
+    *(f"{side}_{kind}_ms" for side in ("a", "b") for kind in ("measured", "predicted", "published")),
+)
 
 
 def correlation_rows(bench: RankBench) -> list[Row]:
-    """Three rows per kind of networks, or one that says why there is nothing."""
-    return [row for comparison in bench.comparisons for row in _rows(bench, comparison)]
+    """Three rows per kind of networks, or one that says why there is no correlation."""
+    return [row for comparison in bench.comparisons for row in _comparison_rows(bench, comparison)]
 
 
 def pair_rows(bench: RankBench) -> list[Row]:
-    """One row per network; the latencies of either source in a column that says of which kind they are."""
-    sides = (("a", bench.a), ("b", bench.b))
-    return [
-        {
-            "networks": comparison.networks,
+    """One row per network, with `PAIR_COLUMNS`: the column of a latency says of which kind it is."""
+    rows = []
+    for networks, pair in _pairs(bench):
+        values = {
+            "networks": networks,
             "network": pair.network,
             "macs": pair.macs,
-            **{f"{side}_source": source.name for side, source in sides},
-            **{
-                f"{side}_{kind}_ms": getattr(pair, f"{side}_ms") if source.kind == kind else None
-                for side, source in sides
-                for kind in ("measured", "predicted", "published")
-            },
+            "a_source": bench.a.name,
+            "b_source": bench.b.name,
+            f"a_{bench.a.kind}_ms": pair.a_ms,
+            f"b_{bench.b.kind}_ms": pair.b_ms,
         }
-        for comparison in bench.comparisons
-        if comparison.networks != "published, MobileViTv2 only"  # those are among the others
-        for pair in comparison.pairs
-    ]
+        rows.append(dict.fromkeys(PAIR_COLUMNS) | values)
+    return rows
+
+
+def rank_tables(bench: RankBench) -> tuple[Titled, Titled, Titled]:
+    """The networks with both latencies, what is published for phones, and the correlations."""
+    return (
+        Titled("The networks", "", pairs_table(bench)),
+        Titled("Published for phones", _PHONES_NOTE, phones_table()),
+        Titled("Whether they order networks alike", _RANK_NOTE, rank_table(bench)),
+    )
 
 
 def rank_table(bench: RankBench) -> Table:
@@ -269,10 +263,10 @@ def rank_table(bench: RankBench) -> Table:
             "networks": row["networks"],
             "order of": row["order_of"],
             "n": str(row["n"]),
-            "Kendall's tau": _two_digits(row["kendall"]),
-            "95 % interval": "" if row["kendall"] is None else f"{row['low']:.2f} to {row['high']:.2f}",
-            "p": "" if row["p_value"] is None else f"{row['p_value']:.1g}",
-            "Spearman's rho": _two_digits(row["spearman"]),
+            "Kendall's tau": number(row["kendall"], ".2f"),
+            "95 % interval": interval(row["low"], row["high"], ".2f"),
+            "p": number(row["p_value"], ".1g"),
+            "Spearman's rho": number(row["spearman"], ".2f"),
             "remark": row["remark"],
         }
         for row in correlation_rows(bench)
@@ -280,19 +274,17 @@ def rank_table(bench: RankBench) -> Table:
 
 
 def pairs_table(bench: RankBench) -> Table:
-    names = [f"ms {source.kind}, {source.name}" for source in (bench.a, bench.b)]
-    if len(set(names)) == 1:
-        names[1] += " (again)"
+    first, second = (f"ms {source.kind}, {source.name}" for source in (bench.a, bench.b))
+    if first == second:
+        second += " (again)"
     return [
         {
             "network": pair.network,
             "multiply-adds": f"{pair.macs:,}",
-            names[0]: f"{pair.a_ms:.3f}",
-            names[1]: f"{pair.b_ms:.3f}",
+            first: f"{pair.a_ms:.3f}",
+            second: f"{pair.b_ms:.3f}",
         }
-        for comparison in bench.comparisons
-        if comparison.networks != "published, MobileViTv2 only"
-        for pair in comparison.pairs
+        for _, pair in _pairs(bench)
     ]
 
 
@@ -302,25 +294,28 @@ def phones_table() -> Table:
     return [{name: row[name] for name in names} for row in published_table() if row["device"]]
 
 
-def _rows(bench: RankBench, comparison: Comparison) -> list[Row]:
-    kinds = _OF if comparison.plain else {"plain": _OF["plain"]}
+def _pairs(bench: RankBench) -> Iterator[tuple[str, Pair]]:
+    """Each network once, with the name of the networks that it is one of."""
+    for comparison in bench.comparisons:
+        if comparison.networks != SECOND_VERSION:  # those are among both versions
+            yield from ((comparison.networks, pair) for pair in comparison.pairs)
+
+
+def _comparison_rows(bench: RankBench, comparison: Comparison) -> list[Row]:
     return [
         {
             "networks": comparison.networks,
             "order_of": words,
             "a": bench.a.name if kind != "macs_alone" else "multiply-adds",
             "b": bench.b.name,
-            **_cells(getattr(comparison, kind), len(comparison.pairs)),
+            "n": len(comparison.pairs),
+            **_correlation_row(getattr(comparison, kind)),
             "remark": comparison.remark if kind == "plain" else "",
         }
-        for kind, words in kinds.items()
+        for kind, words in _ORDER_OF.items()
+        if comparison.plain or kind == "plain"
     ]
 
 
-def _cells(found: RankCorrelation | None, n: int) -> Row:
-    names = ("kendall", "low", "high", "p_value", "spearman")
-    return {"n": n, **{name: getattr(found, name) if found else None for name in names}}
-
-
-def _two_digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _correlation_row(found: RankCorrelation | None) -> Row:
+    return {name: getattr(found, name) if found else None for name in _CORRELATION}

@@ -10,8 +10,16 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import MeasurementError, SpecError, StorageError
+from mvit2_search.export.exporter import Exporter, export_untrained
 from mvit2_search.measure.devices.registry import default_device
-from mvit2_search.measure.source import Latencies, Source, check_space, find_source, open_latencies, passport_of
+from mvit2_search.measure.source import (
+    Latencies,
+    LatencySource,
+    check_space,
+    find_source,
+    open_latencies,
+    passport_of,
+)
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import (
     BudgetNetwork,
@@ -60,8 +68,9 @@ def run_search(
     listener: Listener,
     interrupt: Interrupt,
     *,
-    source: Source | None = None,
+    source: LatencySource | None = None,
     proxy: Proxy | None = None,
+    exporter: Exporter = export_untrained,
 ) -> None:
     """Start or resume a study and run it to its end, until `interrupt` is requested, or its hours are over.
 
@@ -70,6 +79,7 @@ def run_search(
 
     Args:
         source, proxy: to be used instead of those that `request` names.
+        exporter: writes the networks that are timed.
 
     Raises:
         SpecError: the request contradicts itself.
@@ -104,7 +114,7 @@ def run_search(
             with _scratch(request.folder) as scratch:
                 watch.phase("timing the reference")
                 watched = source if isinstance(source, Estimate) else CheckedDevice(source, interrupt.check)
-                latencies = _latencies(study, request, watched, dataset, scratch, watch)
+                latencies = _latencies(study, request, watched, dataset, scratch, watch, exporter)
                 kept = _kept(study, request.results, watch)
                 runner = _runner(study, space, dataset, proxy, latencies, watch, interrupt, kept)
                 watch.opened(study, request)
@@ -159,7 +169,13 @@ def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listen
 
 
 def _latencies(
-    study: Study, request: Request, source: Source, dataset: Dataset, scratch: Path, listener: Listener
+    study: Study,
+    request: Request,
+    source: LatencySource,
+    dataset: Dataset,
+    scratch: Path,
+    listener: Listener,
+    exporter: Exporter,
 ) -> Latencies:
     """Latencies on the study's scale; a new study gets its scale and its budget."""
     latencies = open_latencies(
@@ -170,6 +186,7 @@ def _latencies(
         formulation=request.formulation,
         data=request.data,
         reference_ms=study.device.reference_ms if study.devices else None,
+        exporter=exporter,
         tell=listener.note,
     )
     latencies = checked(latencies)

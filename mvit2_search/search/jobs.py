@@ -122,7 +122,7 @@ class CheckedDevice:
     """
 
     def __init__(self, device: Device, stop_if_asked: Callable[[], None]) -> None:
-        self.format = device.format
+        self.format, self.lease = device.format, device.lease
         self.pause: Callable[[float], None] = self._pause
         self._device = device
         self._stop_if_asked = stop_if_asked

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import MeasurementError
-from mvit2_search.measure.source import REFERENCE, REFERENCE_CLASSES
+from mvit2_search.measure.timer import REFERENCE, REFERENCE_CLASSES
 from mvit2_search.predict.guess import Guess, LatencyBounds, LatencyGuesses, PowerLaw, exactly
 from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler.domain import Domain, Params

@@ -1,30 +1,29 @@
 """Whether a training goes on, by the name of the rule that decides. Nothing here needs torch."""
 
-from importlib import import_module
+from collections.abc import Callable
 
-from mvit2_search.errors import SpecError
 from mvit2_search.stopping.rule import Curve, StoppingRule
+from mvit2_search.system.registry import Entry, Registry
 
-STOPPING_RULES = {
-    "dominance": "mvit2_search.stopping.dominance:Dominance",
-    "halving": "mvit2_search.stopping.halving:Halving",
-    "none": "mvit2_search.stopping.rule:Never",
-}
+STOPPING_RULES: Registry[Entry[Callable[[], StoppingRule]]] = Registry(
+    "--stopping",
+    {
+        "dominance": Entry("mvit2_search.stopping.dominance:Dominance"),
+        "halving": Entry("mvit2_search.stopping.halving:Halving"),
+        "none": Entry("mvit2_search.stopping.rule:Never"),
+    },
+)
 DEFAULT_STOPPING = "dominance"
 
 
 def make_stopping_rule(name: str) -> StoppingRule:
     """The rule of that name with its usual settings; raises SpecError where there is none."""
-    check_stopping_rule(name)
-    module, cls = STOPPING_RULES[name].split(":")
-    rule: StoppingRule = getattr(import_module(module), cls)()
-    return rule
+    return STOPPING_RULES.entry(name).load()()
 
 
 def check_stopping_rule(name: str) -> None:
     """Raises SpecError where there is no rule of that name."""
-    if name not in STOPPING_RULES:
-        raise SpecError(f"--stopping {name!r}: expected one of {', '.join(STOPPING_RULES)}")
+    STOPPING_RULES.entry(name)
 
 
 __all__ = [

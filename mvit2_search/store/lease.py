@@ -1,7 +1,9 @@
-"""One driver per study: a lock that the operating system frees however the driver ends.
+"""Leases: one driver per study, and one process at a time per device.
 
-It is on the folder, which goes on being locked when a file in it is deleted or the folder is renamed.
-`driver.lock` says who holds it, and is locked too: network disks tell other computers only of locks on files.
+They are locks, which the operating system frees however their holder ends. That of a study is on its folder, which
+stays locked when a file in it is deleted or the folder is renamed. `driver.lock` says who holds it, and is locked
+too: network disks tell other computers only of locks on files. That of a device is on a file that all users of
+this computer share.
 """
 
 import os
@@ -9,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TextIO
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.system.locks import Holder, check_supported, take
+from mvit2_search.system.locks import Holder, check_supported, locked, take
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 
@@ -116,3 +119,40 @@ def _read(path: Path) -> Holder | None:
         return Holder.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+class DeviceLease:
+    """Held while a device times networks: across studies, commands, folders of results and users.
+
+    Args:
+        key: devices that disturb each other have the same.
+        tell: told whom this process waits for, once for each holder.
+        pause: waits for so many seconds; what it raises ends the waiting.
+    """
+
+    def __init__(self, key: str, *, tell: Callable[[str], None], pause: Callable[[float], None]) -> None:
+        self._key, self._tell, self._pause = key, tell, pause
+        self._told: set[int | None] = set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait until nobody else holds it, and hold it.
+
+        Raises:
+            BackendUnavailable: this system has no such locks.
+            StorageError: the lock's file cannot be made or opened.
+        """
+        with locked(device_lock_path(self._key), waits=self._waits, pause=self._pause):
+            yield
+
+    def _waits(self, holder: Holder | None) -> None:
+        pid = None if holder is None else holder.pid
+        if pid not in self._told:
+            self._told.add(pid)
+            self._tell(f"waiting for {holder or 'another process'}, which times a network on this computer")
+
+
+def device_lock_path(key: str) -> Path:
+    """In the temporary folder that all users share, whatever TMPDIR says; in this user's where that is closed."""
+    shared = Path("/tmp")
+    return (shared if os.access(shared, os.W_OK) else Path(gettempdir())) / f"mvit2-search-{key}.lock"

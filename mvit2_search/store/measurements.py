@@ -1,4 +1,4 @@
-"""The measurements of one device against one reference, as files: written and read here alone."""
+"""The kept measurements of one device against one reference; only this module reads and writes their files."""
 
 import json
 from dataclasses import replace

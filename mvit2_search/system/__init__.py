@@ -1,1 +1,1 @@
-"""Files, locks, signals, standard error, text and strict YAML: nothing here knows of networks."""
+"""Files, locks, signals, standard error, text, strict YAML and tables of names: nothing here knows of networks."""

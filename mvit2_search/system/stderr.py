@@ -1,4 +1,4 @@
-"""Compiled libraries write to the process's stderr, past Python's. Notes that mean nothing are held back."""
+"""Filters harmless messages that native libraries write to stderr."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def hushed(*notes: str) -> Iterator[None]:
-    """Hold back stderr, and pass on afterwards every line that contains none of `notes`.
+    """Collect what is written to stderr, and pass on afterwards every line that contains none of `notes`.
 
-    It is the stderr of the whole process, so keep it short.
+    Native libraries write past Python's `sys.stderr`, so this redirects that of the whole process: keep it short.
     """
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -1,11 +1,4 @@
-"""Text: counts in words, what a terminal would act on, nested JSON as dotted keys.
-
-Counts, in words.
-
-Texts that other people chose, to be shown in one line.
-
-Nested JSON as dotted keys.
-"""
+"""Text: counts in words, other people's text made safe to print, nested JSON as dotted keys."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -21,7 +14,7 @@ _JOINERS = "\u200c\u200d"  # which the letters of several scripts need
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """One line, in which whatever a terminal would act on stands as Python writes it: `\\x1b`, `\\n`, `\\u202e`.
+    """One line, with whatever a terminal would act on escaped as Python does: `\\x1b`, `\\n`, `\\u202e`.
 
     Args:
         keep: characters that stay as they are.

@@ -1,11 +1,7 @@
-"""The interpreter of saved Core ML packages.
+"""Executes a saved Core ML package on the CPU, operator by operator, and holds it to every type that it declares.
 
-Executes a program operator by operator, on the CPU, and holds it to every type that it declares.
-
-What this proves is the program and its weights. Apple's kernels, their accumulation in half precision and
-their overflows are not in it.
-
-A package's outputs for images, without Core ML.
+This proves the program and its weights. Apple's kernels, their sums in half precision and their overflows are not
+in it.
 """
 
 from functools import cache
@@ -23,6 +19,45 @@ from mvit2_search.records import Artifact
 
 Arithmetic = Literal["declared", "float32", "float64"]
 _FLOATS = ("float16", "float32")
+
+
+def run_mlpackage(
+    artifact: Artifact, inputs_NCHW: np.ndarray, *, arithmetic: Arithmetic = "declared"
+) -> np.ndarray:
+    """Outputs [N, ...] of a package, one sample at a time.
+
+    Args:
+        inputs_NCHW: as the network takes them, also where the package takes images: these are handed over
+            in 8 bits, in the order of channels that the package asks Core ML for.
+
+    Raises:
+        MeasurementError: the package is damaged, or does not compute what it declares.
+        SpecError: an image was asked for and the values are no multiples of 1/255.
+    """
+    program = read_program(artifact.path)
+    run, outputs = Interpreter(program, arithmetic), []
+    samples = torch.from_numpy(np.ascontiguousarray(_given(program, inputs_NCHW)))
+    with torch.inference_mode():
+        for sample in samples:
+            try:
+                outputs.append(run(sample[None])[0].numpy())
+            except MeasurementError as err:
+                raise MeasurementError(f"{artifact.path.name}: {err}") from err
+    return np.stack(outputs)
+
+
+def _given(program: Program, inputs_NCHW: np.ndarray) -> np.ndarray:
+    """What Core ML would hand to the program."""
+    if program.image is None:
+        return inputs_NCHW.astype(np.float32)
+    pixels = np.round(255 * inputs_NCHW)
+    if np.abs(pixels - 255 * inputs_NCHW).max() > 1e-3 or pixels.min() < 0 or pixels.max() > 255:
+        raise SpecError("an image has 8 bits per channel: the values must be multiples of 1/255 from 0 to 1")
+    order = program.convention[:3]  # that of `inputs_NCHW`
+    if {order, program.image} - {"RGB", "BGR"}:
+        raise MeasurementError(f"the order of the channels is not stated: {program.convention!r}")
+    turned = pixels if order == program.image else pixels[:, ::-1]
+    return turned.astype(np.float32)
 
 
 class Interpreter:
@@ -156,42 +191,3 @@ def _argument(name: str, items: list[_Held], hint: tuple[type, ...]) -> Any:
     if of_lists != (hint[0] is list) or any(type(v) is not kind for v in (value if of_lists else [value])):
         raise MeasurementError(f"{name} is {value!r}, expected {kind.__name__}{'s' if hint[0] is list else ''}")
     return value
-
-
-def run_mlpackage(
-    artifact: Artifact, inputs_NCHW: np.ndarray, *, arithmetic: Arithmetic = "declared"
-) -> np.ndarray:
-    """Outputs [N, ...] of a package, one sample at a time.
-
-    Args:
-        inputs_NCHW: as the network takes them, also where the package takes images: these are handed over
-            in 8 bits, in the order of channels that the package asks Core ML for.
-
-    Raises:
-        MeasurementError: the package is damaged, or does not compute what it declares.
-        SpecError: an image was asked for and the values are no multiples of 1/255.
-    """
-    program = read_program(artifact.path)
-    run, outputs = Interpreter(program, arithmetic), []
-    samples = torch.from_numpy(np.ascontiguousarray(_given(program, inputs_NCHW)))
-    with torch.inference_mode():
-        for sample in samples:
-            try:
-                outputs.append(run(sample[None])[0].numpy())
-            except MeasurementError as err:
-                raise MeasurementError(f"{artifact.path.name}: {err}") from err
-    return np.stack(outputs)
-
-
-def _given(program: Program, inputs_NCHW: np.ndarray) -> np.ndarray:
-    """What Core ML would hand to the program."""
-    if program.image is None:
-        return inputs_NCHW.astype(np.float32)
-    pixels = np.round(255 * inputs_NCHW)
-    if np.abs(pixels - 255 * inputs_NCHW).max() > 1e-3 or pixels.min() < 0 or pixels.max() > 255:
-        raise SpecError("an image has 8 bits per channel: the values must be multiples of 1/255 from 0 to 1")
-    order = program.convention[:3]  # that of `inputs_NCHW`
-    if {order, program.image} - {"RGB", "BGR"}:
-        raise MeasurementError(f"the order of the channels is not stated: {program.convention!r}")
-    turned = pixels if order == program.image else pixels[:, ::-1]
-    return turned.astype(np.float32)

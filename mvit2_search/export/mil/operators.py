@@ -1,8 +1,7 @@
-"""The operators of ML Programs that networks of this package are made of, in torch, as the MIL reference of
-coremltools describes them. Inputs have the names that MIL gives them.
+"""In torch, the operators of which our networks consist as ML Programs, as coremltools' MIL reference says.
 
-The annotation of a parameter says what it takes: tensors are converted to the precision of the arithmetic,
-everything else must be a constant of just that type.
+Parameters have MIL's names. Their annotations say what they take: tensors are converted to the precision of the
+arithmetic, everything else must be a constant of just that type.
 """
 
 import math

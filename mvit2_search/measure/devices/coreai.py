@@ -8,11 +8,12 @@ from importlib.metadata import version
 from time import perf_counter, sleep
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai as coreai_types
+from mvit2_search.export.runtimes import coreai_types
 from mvit2_search.export.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
-from mvit2_search.measure.devices.machine import passport_here, random_input
-from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.visits import take_turns
+from mvit2_search.measure.devices.machine import passport_here
+from mvit2_search.measure.devices.registry import DeviceAddress
+from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
+from mvit2_search.measure.turns import random_input, take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 _FIRST_MACOS = 27
@@ -22,19 +23,25 @@ class CoreAIDevice:
     """Single precision, batch 1: the precision in which files pass the comparison with their network."""
 
     format = "aimodel"
+    lease = THIS_COMPUTER
     pause = staticmethod(sleep)
+
+    def __init__(self, address: DeviceAddress) -> None:
+        self.address = address
 
     def check(self) -> None:
         if platform.system() != "Darwin" or int(platform.mac_ver()[0].split(".")[0]) < _FIRST_MACOS:
             raise BackendUnavailable(
-                f"coreai: devices run Core AI from macOS {_FIRST_MACOS} on; use --device coreml on an older Mac, "
-                "--device host elsewhere"
+                f"{self.address}: devices run Core AI from macOS {_FIRST_MACOS} on; use --device coreml on an "
+                "older Mac, --device host elsewhere"
             )
         check_installed("coreai")
         from coreai.runtime import SpecializationOptions
 
         if not SpecializationOptions.is_supported():
-            raise BackendUnavailable("coreai: the package would use its own runtime: unset USE_LOCAL_COREAI")
+            raise BackendUnavailable(
+                f"{self.address}: the package would use its own runtime: unset USE_LOCAL_COREAI"
+            )
 
     def passport(self) -> Passport:
         return passport_here(

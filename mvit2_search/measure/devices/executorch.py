@@ -6,9 +6,10 @@ from time import perf_counter, sleep
 import numpy as np
 
 from mvit2_search.export.runtimes.executorch import Network, check_installed
-from mvit2_search.measure.devices.machine import passport_here, random_input
-from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.visits import take_turns
+from mvit2_search.measure.devices.machine import passport_here
+from mvit2_search.measure.devices.registry import DeviceAddress
+from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
+from mvit2_search.measure.turns import random_input, take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 
@@ -16,7 +17,11 @@ class ExecuTorchDevice:
     """Single precision, batch 1, one thread."""
 
     format = "pte"
+    lease = THIS_COMPUTER
     pause = staticmethod(sleep)
+
+    def __init__(self, address: DeviceAddress) -> None:
+        self.address = address
 
     def check(self) -> None:
         check_installed()

@@ -9,22 +9,26 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.export.runtimes.onnxruntime import load_network
-from mvit2_search.measure.devices.machine import passport_here, random_input
-from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.visits import take_turns
+from mvit2_search.measure.devices.machine import passport_here
+from mvit2_search.measure.devices.registry import DeviceAddress
+from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
+from mvit2_search.measure.turns import random_input, take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 
 class HostDevice:
-    """Single precision, batch 1, one thread that does not spin: two networks in turn do not disturb
-    each other then."""
+    """Single precision, batch 1, one thread that does not spin: else two networks in turn disturb each other."""
 
     format = "onnx"
+    lease = THIS_COMPUTER
     pause = staticmethod(sleep)
+
+    def __init__(self, address: DeviceAddress) -> None:
+        self.address = address
 
     def check(self) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
-            raise BackendUnavailable("host: ONNX Runtime is missing: pip install onnxruntime")
+            raise BackendUnavailable(f"{self.address}: ONNX Runtime is missing: pip install onnxruntime")
 
     def passport(self) -> Passport:
         return passport_here(

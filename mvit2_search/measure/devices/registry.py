@@ -1,37 +1,60 @@
-"""Devices, by the name that the command line and the records use: `host`, `coreml`, `coreml:ne`."""
+"""The devices there are, and how `--device` names them: `host`, `coreml`, `coreml:ne`."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from typing import Self
 
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.protocol import Device
+from mvit2_search.system.registry import Entry, Registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """Where a device's class is, and the compute units that may follow its name after a colon.
+class DeviceAddress:
+    """Which device: its kind, and what comes after the first colon: a setting, an identifier, a URL.
 
-    The class is called with one of `units`, the first where none is named, or with nothing where it has none.
+    >>> DeviceAddress.parse("coreml:ne")
+    DeviceAddress(kind='coreml', option='ne')
+    >>> str(DeviceAddress.parse("agent:http://mac.local:8710"))
+    'agent:http://mac.local:8710'
     """
 
-    where: str
-    units: tuple[str, ...] = ()
+    kind: str
+    option: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        kind, colon, option = text.partition(":")
+        return cls(kind=kind, option=option if colon else None)
+
+    def __str__(self) -> str:
+        return self.kind if self.option is None else f"{self.kind}:{self.option}"
 
 
-DEVICES = {
-    "host": Entry(where="mvit2_search.measure.devices.host:HostDevice"),
-    "executorch": Entry(where="mvit2_search.measure.devices.executorch:ExecuTorchDevice"),
-    "coreml": Entry(
-        where="mvit2_search.measure.devices.coreml.device:CoreMLDevice", units=("all", "cpu", "gpu", "ne")
-    ),
-    "coreai": Entry(where="mvit2_search.measure.devices.coreai:CoreAIDevice"),
-}
+@dataclass(frozen=True, slots=True)
+class DeviceKind(Entry[Callable[[DeviceAddress], Device]]):
+    """Where the class of a kind of devices is, and the options that an address of this kind may have."""
+
+    options: tuple[str, ...] = ()
+
+
+DEVICES = Registry(
+    "--device",
+    {
+        "host": DeviceKind("mvit2_search.measure.devices.host:HostDevice"),
+        "executorch": DeviceKind("mvit2_search.measure.devices.executorch:ExecuTorchDevice"),
+        "coreml": DeviceKind(
+            "mvit2_search.measure.devices.coreml.device:CoreMLDevice", options=("all", "cpu", "gpu", "ne")
+        ),
+        "coreai": DeviceKind("mvit2_search.measure.devices.coreai:CoreAIDevice"),
+    },
+)
 
 
 def device_names() -> list[str]:
     """Every name that `make_device` takes besides `auto`."""
-    return [name for key, entry in DEVICES.items() for name in (key, *(f"{key}:{unit}" for unit in entry.units))]
+    return [name for key, kind in DEVICES.items() for name in (key, *(f"{key}:{one}" for one in kind.options))]
 
 
 def default_device() -> str:
@@ -40,16 +63,13 @@ def default_device() -> str:
 
 
 def make_device(name: str) -> Device:
-    """The device called `name`, which may be `auto`.
+    """The device at the address `name`, which may be `auto`.
 
     Raises:
-        SpecError: there is none of that name.
+        SpecError: there is no such device; the message lists those that exist.
     """
-    name = default_device() if name == "auto" else name
-    if name not in device_names():
+    address = DeviceAddress.parse(default_device() if name == "auto" else name)
+    kind = DEVICES.get(address.kind)
+    if kind is None or address.option not in (None, *kind.options):
         raise SpecError(f"--device {name!r}: expected auto, {', '.join(device_names())}")
-    key, _, unit = name.partition(":")
-    entry = DEVICES[key]
-    module, cls = entry.where.split(":")
-    device: Device = getattr(import_module(module), cls)(*(entry.units and (unit or entry.units[0],)))
-    return device
+    return kind.load()(address)

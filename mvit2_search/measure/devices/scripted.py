@@ -1,13 +1,13 @@
-"""A device that says what a script tells it: for tests and for trying the protocol, never for results.
+"""A device whose latencies come from a script: for tests of the protocol, never for results.
 
-It is not among `DEVICES`, so no study can be made with it.
+It is not in `DEVICES`, so no study can use it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mvit2_search.measure.protocol import PROTOCOL, TimingPlan
-from mvit2_search.measure.visits import take_turns
+from mvit2_search.measure.protocol import PROTOCOL, THIS_COMPUTER, TimingPlan
+from mvit2_search.measure.turns import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 
@@ -22,6 +22,7 @@ class ScriptedDevice:
     script: Callable[[Artifact, int], float]
     weather: "Callable[[ScriptedDevice, Artifact], float]" = lambda device, artifact: 1.0
     format: str = "onnx"
+    lease: str = THIS_COMPUTER
     chip: str = "scripted chip"
     load_s: float = 0.5
     passes: int = 0

@@ -1,1 +1,1 @@
-"""Core ML on a Mac."""
+"""Core ML on a Mac: the device, which starts a process for each visit, and what runs in that process."""

@@ -1,7 +1,4 @@
-"""The calls into coremltools that only macOS answers. Nothing is decided here.
-
-Imported by the worker alone: coremltools takes seconds to import.
-"""
+"""The calls into coremltools that work on macOS alone. Only the worker imports this: coremltools takes seconds."""
 
 import coremltools
 

@@ -1,14 +1,11 @@
-"""A Mac, by Core ML: the device, and one visit to it seen from outside.
+"""A Mac, by Core ML, on the compute units that are asked for.
 
-One visit with Core ML, seen from outside: room on the disk, a worker, and nothing left behind.
-
-A compiled network is about as large as its package and stays in the temporary folder when its process is
-killed; what is compiled for the Neural Engine is kept in `Library/Caches` of the home folder. A worker has
-both to itself: TMPDIR moves Python's part, CFFIXED_USER_HOME the caches below the home folder (Core Foundation
-reads it before HOME). What the system puts into its own temporary folder all the same begins with the
-package's name, which no other has. `com.apple.aned` of the system itself is out of reach.
-
-A Mac, by Core ML. Everything that decides anything runs anywhere; see `coreml_visit`.
+Each visit runs in a process of its own, because Core ML leaves compiled networks behind, each about as large as
+its package: in the temporary folder when the process is killed, and for the Neural Engine in `Library/Caches` of
+the home folder. The process has both places to itself, and they are removed after it: TMPDIR moves Python's part,
+CFFIXED_USER_HOME the caches (Core Foundation reads it before HOME). What the system still writes to its own
+temporary folder begins with the package's name, which no other package has. Only the files of `com.apple.aned`, a
+service of the system, are out of reach.
 """
 
 import importlib.util
@@ -24,13 +21,58 @@ from typing import Any
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
 from mvit2_search.measure.devices.coreml.process import own_folder, run_worker
 from mvit2_search.measure.devices.machine import passport_here
-from mvit2_search.measure.protocol import TimingPlan
+from mvit2_search.measure.devices.registry import DeviceAddress
+from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
 from mvit2_search.records import Artifact, Passport, Samples
+
+COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
 
 WORKER = ("-m", "mvit2_search.measure.devices.coreml.worker")
 DEADLINE_S = 600.0  # compiling for the Neural Engine takes up to minutes
 _ROOM_FOR = 10  # times the packages: copied, compiled, then specialised for each compute device
 _LEAST_ROOM = 500_000_000
+
+
+class CoreMLDevice:
+    """Half precision, batch 1, on the compute units that `address.option`, a key of `COMPUTE_UNITS`, allows."""
+
+    format = "mlpackage"
+    lease = THIS_COMPUTER
+    pause = staticmethod(sleep)
+
+    def __init__(self, address: DeviceAddress) -> None:
+        self.address = address
+        self._units = COMPUTE_UNITS[address.option or "all"]
+
+    def check(self) -> None:
+        if platform.system() != "Darwin":
+            raise BackendUnavailable(
+                f"{self.address}: Core ML runs models only on macOS; use --device host here, "
+                "which times ONNX Runtime"
+            )
+        found = importlib.util.find_spec("coremltools")
+        if found is None or found.origin is None:
+            raise BackendUnavailable(f"{self.address}: coremltools is missing: pip install coremltools")
+        if not Path(found.origin).with_name("libcoremlpython.so").is_file():  # as in its source distribution
+            raise BackendUnavailable(
+                f"{self.address}: this coremltools cannot reach Core ML: pip install --force-reinstall "
+                "--only-binary=coremltools coremltools (in a Python that it has macOS wheels for, such as 3.11)"
+            )
+
+    def passport(self) -> Passport:
+        return passport_here(
+            device="Core ML on this Mac",
+            runtime=f"coremltools {version('coremltools')}",
+            compute_units=self._units,
+            precision="float16",
+            threads=0,
+        )
+
+    def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
+        self.check()
+        if {candidate.precision, reference.precision} != {"float16"}:
+            raise MeasurementError("coreml: half precision is timed; this package is in single precision")
+        return visit(candidate, reference, plan, units=self._units)
 
 
 def visit(
@@ -67,15 +109,15 @@ def visit(
     return _samples(answer, [candidate.sha256, reference.sha256], plan)
 
 
+def _bytes(package: Path) -> int:
+    return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+
+
 def _copied(artifact: Artifact, folder: Path, suffix: str) -> dict[str, Any]:
     """The network as a worker needs it; its package gets a name that what Core ML compiles keeps."""
     path = folder / f"{folder.name}-{suffix}.mlpackage"
     shutil.copytree(artifact.path, path)
     return asdict(artifact) | {"name": artifact.path.name, "path": str(path)}
-
-
-def _bytes(package: Path) -> int:
-    return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
 
 
 def _samples(answer: Any, asked: list[str], plan: TimingPlan) -> Samples:
@@ -97,45 +139,3 @@ def _samples(answer: Any, asked: list[str], plan: TimingPlan) -> Samples:
     if given != asked or counts != (plan.unit, passes, passes):
         raise MeasurementError("Core ML's process gave samples of something else than it was asked for")
     return samples
-
-
-COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
-
-
-class CoreMLDevice:
-    """Half precision, batch 1, on the compute units that `units`, a key of `COMPUTE_UNITS`, allows."""
-
-    format = "mlpackage"
-    pause = staticmethod(sleep)
-
-    def __init__(self, units: str) -> None:
-        self._units = COMPUTE_UNITS[units]
-
-    def check(self) -> None:
-        if platform.system() != "Darwin":
-            raise BackendUnavailable(
-                "coreml: Core ML runs models only on macOS; use --device host here, which times ONNX Runtime"
-            )
-        found = importlib.util.find_spec("coremltools")
-        if found is None or found.origin is None:
-            raise BackendUnavailable("coreml: coremltools is missing: pip install coremltools")
-        if not Path(found.origin).with_name("libcoremlpython.so").is_file():  # as in its source distribution
-            raise BackendUnavailable(
-                "coreml: this coremltools cannot reach Core ML: pip install --force-reinstall "
-                "--only-binary=coremltools coremltools (in a Python that it has macOS wheels for, such as 3.11)"
-            )
-
-    def passport(self) -> Passport:
-        return passport_here(
-            device="Core ML on this Mac",
-            runtime=f"coremltools {version('coremltools')}",
-            compute_units=self._units,
-            precision="float16",
-            threads=0,
-        )
-
-    def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-        self.check()
-        if {candidate.precision, reference.precision} != {"float16"}:
-            raise MeasurementError("coreml: half precision is timed; this package is in single precision")
-        return visit(candidate, reference, plan, units=self._units)

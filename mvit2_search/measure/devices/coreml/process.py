@@ -1,7 +1,7 @@
-"""A fresh interpreter that works in a temporary folder of its own, which never outlives it.
+"""A Python process that works in a temporary folder of its own, which is removed after it.
 
-The two exchange files in that folder, `task.json` and `answer.json`: what libraries print cannot be
-taken for an answer.
+Task and answer are files in that folder, `task.json` and `answer.json`: what libraries print cannot be taken for
+an answer.
 """
 
 import json
@@ -26,8 +26,9 @@ _PREFIX = "mvit2-coreml-"  # then the id of the process that made the folder
 
 @contextmanager
 def own_folder(needed_bytes: int) -> Iterator[Path]:
-    """A new temporary folder. In the end it is removed, and so is everything else in the system's
-    temporary folders whose name begins with its name.
+    """A new temporary folder.
+
+    At the end it is removed, and so is all in the system's temporary folders whose name begins with its name.
 
     Raises:
         StorageError: it cannot be made, or less than `needed_bytes` are free there.
@@ -59,9 +60,9 @@ def run_worker(
     environment: Mapping[str, str],
     deadline_s: float,
 ) -> Any:
-    """Run `python -P ARGUMENTS FOLDER` and return its answer. It never outlives the call.
+    """Run `python -P ARGUMENTS FOLDER` and return its answer. The process never outlives the call.
 
-    -P: no module that lies in the current folder by chance is imported.
+    With -P, nothing is imported from the current folder.
 
     Raises:
         MeasurementError: it died, hung or gave no answer.
@@ -96,7 +97,7 @@ def _started(
 
 
 def end_with_parent() -> None:
-    """In a worker: end it, and all that it has started, as soon as the process that started it is no more."""
+    """Called in a worker: it ends, with all that it has started, as soon as the process that started it ends."""
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)
@@ -135,7 +136,7 @@ def _last_line(path: Path) -> str:
 
 
 def _remove_abandoned() -> None:
-    """Remove what processes left that are no more, such as those that the system killed."""
+    """Remove the folders of processes that have ended without doing so, such as killed ones."""
     for path in _named(_PREFIX):
         made_by = path.name.removeprefix(_PREFIX).partition("-")[0]
         if made_by.isdigit() and not _is_running(int(made_by)):

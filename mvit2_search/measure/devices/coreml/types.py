@@ -1,7 +1,7 @@
-"""What is used of coremltools' objects, under their own names: tests hold each member to the package.
+"""The parts of coremltools' classes that are used, under their own names.
 
-Typed so, nothing else of them can be used without a type error. They are described in coremltools'
-`models/model.py` and `models/compute_plan.py`.
+Tests compare each member with the package, so using anything else is a type error. The classes are described in
+coremltools' `models/model.py` and `models/compute_plan.py`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,7 @@
 """One visit with Core ML, in a process of its own: `python -m mvit2_search.measure.devices.coreml.worker FOLDER`.
 
-Reads the task in FOLDER, writes the answer there and prints nothing of worth. The loaders are arguments,
-so that all but the calls into Core ML runs anywhere.
-
-Where Core ML means to run a network, in shares of its operators.
+It reads the task in FOLDER and writes the answer there; what it prints is ignored. The functions that load a
+network and a compute plan are arguments, so that all but the calls into Core ML runs anywhere.
 """
 
 import json
@@ -11,7 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,8 @@ from mvit2_search.measure.devices.coreml.types import (
     MLModelStructureProgramBlock,
     MLModelStructureProgramOperation,
 )
-from mvit2_search.measure.devices.machine import random_input
 from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.visits import take_turns
+from mvit2_search.measure.turns import random_input, take_turns
 from mvit2_search.records import Samples
 
 COMPUTE_DEVICES = {
@@ -33,35 +30,6 @@ COMPUTE_DEVICES = {
     "MLGPUComputeDevice": "GPU",
     "MLNeuralEngineComputeDevice": "NeuralEngine",
 }
-
-
-def planned_shares(plan: MLComputePlan) -> tuple[tuple[str, float], ...]:
-    """`(("CPU", 0.03), ("NeuralEngine", 0.97))`: of the operators that run, by compute device.
-
-    Operators without a device, which are the constants, are left out. Empty where none has one.
-    """
-    program = plan.model_structure.program
-    functions = program.functions.values() if program is not None else ()
-    names = [_device(plan, operation) for function in functions for operation in _operations(function.block)]
-    counts = Counter(name for name in names if name is not None)
-    return tuple((name, count / counts.total()) for name, count in sorted(counts.items()))
-
-
-def _operations(block: MLModelStructureProgramBlock) -> Iterator[MLModelStructureProgramOperation]:
-    """Those of the block and of the blocks within them, which are branches and loops."""
-    for operation in block.operations:
-        yield operation
-        for inner in operation.blocks:
-            yield from _operations(inner)
-
-
-def _device(plan: MLComputePlan, operation: MLModelStructureProgramOperation) -> str | None:
-    usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
-    if usage is None or usage.preferred_compute_device is None:
-        return None
-    name = type(usage.preferred_compute_device).__name__
-    return COMPUTE_DEVICES.get(name, name)
-
 
 LoadModel = Callable[[str, str], MLModel]  # of a package's path and a compute unit's name
 LoadPlan = Callable[[str, str], MLComputePlan]  # of a compiled network's path and a compute unit's name
@@ -88,13 +56,7 @@ def _visit(task: dict[str, Any], load_model: LoadModel, load_plan: LoadPlan) -> 
         plan=TimingPlan(**task["plan"]),
         load_ms=_ms(candidate.load_duration_in_nano_seconds, "loading the network"),
     )
-    return Samples(
-        candidate_ms=samples.candidate_ms,
-        reference_ms=samples.reference_ms,
-        unit=samples.unit,
-        load_ms=samples.load_ms,
-        placement=_placement(load_plan, candidate, task["units"]),
-    )
+    return replace(samples, placement=_placement(load_plan, candidate, task["units"]))
 
 
 def _loaded(load_model: LoadModel, network: dict[str, Any], units: str) -> MLModel:
@@ -136,6 +98,34 @@ def _placement(load_plan: LoadPlan, model: MLModel, units: str) -> tuple[tuple[s
         return planned_shares(load_plan(model.get_compiled_model_path(), units))
     except (RuntimeError, ValueError):  # of the framework, of coremltools without its library
         return ()
+
+
+def planned_shares(plan: MLComputePlan) -> tuple[tuple[str, float], ...]:
+    """`(("CPU", 0.03), ("NeuralEngine", 0.97))`: of the operators that run, by compute device.
+
+    Operators without a device, which are the constants, are left out. Empty where none has one.
+    """
+    program = plan.model_structure.program
+    functions = program.functions.values() if program is not None else ()
+    names = [_device(plan, operation) for function in functions for operation in _operations(function.block)]
+    counts = Counter(name for name in names if name is not None)
+    return tuple((name, count / counts.total()) for name, count in sorted(counts.items()))
+
+
+def _operations(block: MLModelStructureProgramBlock) -> Iterator[MLModelStructureProgramOperation]:
+    """Those of the block and of the blocks within them, which are branches and loops."""
+    for operation in block.operations:
+        yield operation
+        for inner in operation.blocks:
+            yield from _operations(inner)
+
+
+def _device(plan: MLComputePlan, operation: MLModelStructureProgramOperation) -> str | None:
+    usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+    if usage is None or usage.preferred_compute_device is None:
+        return None
+    name = type(usage.preferred_compute_device).__name__
+    return COMPUTE_DEVICES.get(name, name)
 
 
 if __name__ == "__main__":

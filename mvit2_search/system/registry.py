@@ -1,0 +1,48 @@
+"""Tables of names whose code is imported when it is used, and not before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from mvit2_search.errors import SpecError
+
+Loaded_co = TypeVar("Loaded_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Loaded_co]):
+    """Where something is: `package.module:name`. Subclasses add fields that are known without importing it."""
+
+    where: str
+
+    def load(self) -> Loaded_co:
+        """Import the module and return what is called so in it."""
+        module, _, name = self.where.partition(":")
+        loaded: Loaded_co = getattr(import_module(module), name)
+        return loaded
+
+
+EntryT = TypeVar("EntryT", bound=Entry[Any])
+
+
+class Registry(dict[str, EntryT]):
+    """Entries by name, in the order in which help and errors list them.
+
+    Args:
+        what: what the names are of, for errors.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, EntryT]) -> None:
+        super().__init__(entries)
+        self._what = what
+
+    def entry(self, name: str) -> EntryT:
+        """The entry called `name`.
+
+        Raises:
+            SpecError: there is none of that name; the message lists those that exist.
+        """
+        if name not in self:
+            raise SpecError(f"{self._what} {name!r}: expected one of {', '.join(self)}")
+        return self[name]
