@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mvit2_search.cli.options import DATA_HELP, Place, classes_option, json_option
+from mvit2_search.cli.options import DATA_HELP, Place, classes_option, json_option, option
 from mvit2_search.cli.output import echo_json, say
 
 
@@ -48,16 +48,16 @@ def profile(file: str, classes: int, as_json: bool) -> None:
     required=True,
     help="What the file should compute: the YAML file of an architecture, or a published network.",
 )
-@click.option("--data", type=Place(), default="fashion-mnist-mini", show_default=True, help=DATA_HELP)
+@option("--data", "fashion-mnist-mini", DATA_HELP, type=Place())
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: bool) -> None:
     """Check that an exported file computes the same as its network in PyTorch.
 
-    FILE was written by `export`, with random weights. A Core ML package is executed operator by operator, any other
-    file by its own runtime on this computer's CPU. This checks the program and its weights, not the arithmetic of a
-    phone. Of 8 images, the 4 whose class the network is most certain of are compared. The exit code is 1 if a
-    difference is over its limit.
+    FILE was written by `export`, with random weights. A Core ML package is executed operator by operator, any
+    other file by its own runtime on this computer's CPU. This checks the program and its weights, not the
+    arithmetic of a phone. It compares the outputs for 4 of 8 images, those whose class the network is most certain
+    of. The exit code is 1 if a difference is over its limit.
 
     \b
     Example:

@@ -67,9 +67,9 @@ def measure(
     """Measure the latency of one architecture on one device.
 
     ARCH is the YAML file of an architecture, or a published network. It is measured as in a search: in turn with
-    MobileViTv2-0.5, in at least two visits, until the 95 % interval is within 2 % each way. A latency that does not
-    get there is flagged. All samples are kept in the results folder; a known latency is not measured again. Devices
-    whose name starts with estimate: predict, and the output says so.
+    MobileViTv2-0.5, in at least two visits, until the 95 % interval is within 2 % each way. A latency that does
+    not get there is flagged. All samples are kept in the results folder. A known latency is not measured again. An
+    estimate such as estimate:iphone12 predicts, and the output says so.
 
     \b
     Example:
@@ -114,7 +114,7 @@ def _measured(latency: Measurement) -> list[str]:
     lines = [
         f"{pairs} of {passes} in {visits}{disturbed}, measured {latency.measured_at}. 10 to 90 % of the pairs: "
         f"{latency.p10_ms:.2f} to {latency.p90_ms:.2f} ms. Loading: {latency.load_ms:.0f} ms.",
-        f"Reference MobileViTv2-0.5: {latency.reference_now_ms:.2f} ms here, {latency.reference_ms:.2f} ms normally.",
+        f"Reference MobileViTv2-0.5: {latency.reference_now_ms:.2f} ms now, {latency.reference_ms:.2f} ms known.",
     ]
     if latency.placement:
         lines.append("Planned for " + ", ".join(f"{unit}: {share:.0%}" for unit, share in latency.placement))

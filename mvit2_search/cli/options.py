@@ -2,8 +2,9 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -38,32 +39,28 @@ def _is_too_long(path: str) -> bool:
     return False
 
 
+FC = TypeVar("FC", bound=Callable[..., Any])
+
+
+def option(name: str, default: Any, help: str, **more: Any) -> Callable[[FC], FC]:
+    """An option with a default, which the help shows; its type is that of the default unless `type` is given."""
+    return click.option(name, default=default, show_default=True, help=help, **more)
+
+
 DATA_HELP = "fashion-mnist-mini, or a folder with one sub-folder of images per class."
 
 study_argument = click.argument("study", type=Place())
-results_option = click.option(
-    "--results",
-    type=Place(Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds studies, latencies and exports.",
+results_option = option(
+    "--results", Path("results"), "Folder that holds studies, latencies and exports.", type=Place(Path)
 )
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device to measure latency on; `mvit2-search devices` lists them.",
-)
-formulation_option = click.option(
+device_option = option("--device", "auto", "Device to measure latency on; `mvit2-search devices` lists them.")
+formulation_option = option(
     "--formulation",
+    DEFAULT_FORMULATION,
+    "Which operators the exported network consists of. Its outputs are the same.",
     type=click.Choice(FORMULATION_NAMES),
-    default=DEFAULT_FORMULATION,
-    show_default=True,
-    help="Operators that the exported network consists of; its outputs are the same.",
 )
-classes_option = click.option(
-    "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Number of classes."
-)
+classes_option = option("--classes", 1000, "Number of classes.", type=click.IntRange(min=1))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

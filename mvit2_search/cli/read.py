@@ -67,10 +67,9 @@ def status(study: str, results: Path, as_json: bool) -> None:
 @study_argument
 @results_option
 def report(study: str, results: Path) -> None:
-    """Write the report of a study again, and its tables.
+    """Rewrite report.html, pareto.csv and study.yaml of a study.
 
-    STUDY is the name of a study, or its folder. Writes report.html, pareto.csv, study.yaml and, with random networks,
-    control.csv.
+    STUDY is the name of a study, or its folder. A study with random networks has control.csv as well.
 
     \b
     Example:
@@ -85,8 +84,8 @@ def report(study: str, results: Path) -> None:
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:
-    verdict = summary.verdict
-    best = _confirmed_json(verdict.best if verdict else None)
+    verdict, names = summary.verdict, ("best", "searched", "published", "fastest")
+    confirmed = {name: _confirmed_json(getattr(verdict, name, None)) for name in names}
     return {
         "ended": summary.ended,
         "provisional": summary.provisional,
@@ -99,12 +98,9 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,
         "front": [t.name if t.number is None else t.number for t in summary.front],
-        "best": best,
-        "searched": _confirmed_json(verdict.searched if verdict else None),
-        "published": _confirmed_json(verdict.published if verdict else None),
+        **confirmed,
+        "export": confirmed["best"],
         "gain_points": _difference_json(verdict.gain if verdict else None),
-        "export": best,
-        "fastest": _confirmed_json(verdict.fastest if verdict else None),
         "fastest_costs_points": _difference_json(verdict.lead if verdict else None),
     }
 

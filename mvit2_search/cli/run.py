@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, results_option
+from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, option, results_option
 from mvit2_search.cli.output import give_up_broken_output, program, say
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import Recipe
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 _SHOW_CURSOR = "\x1b[?25h"
 _RECIPE = Recipe()
 _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
-
-
-def _option(name: str, default: Any, help: str, **more: Any) -> Any:
-    """An option whose type and shown default are those of `default`."""
-    return click.option(name, default=default, show_default=True, help=help, **more)
 
 
 @click.command()
@@ -53,47 +48,47 @@ def _option(name: str, default: Any, help: str, **more: Any) -> Any:
     "every latency again. The old study is moved to results/other-devices.",
 )
 @formulation_option
-@_option("--trials", 20, "Number of candidates to train. You can raise it later.")
-@_option("--sampler", "front", "Sampler that proposes candidates: front, tpe, nsga2, gp or random.")
-@_option(
+@option("--trials", 20, "Number of candidates to train. You can raise it later.")
+@option("--sampler", "front", "Sampler that proposes candidates: front, tpe, nsga2, gp or random.")
+@option(
     "--seed",
     0,
     "Random seed of the search and its trainings. Equal seeds repeat a search if latencies are equal, as they are "
     "in one results folder.",
 )
-@_option(
+@option(
     "--stopping",
     "dominance",
-    "Early stopping. dominance stops trainings that can no longer reach the front, halving all but the best third, "
-    "none no training.",
+    "Early stopping. dominance: stop trainings that can no longer reach the front. halving: keep the best third. "
+    "none: stop no training.",
     metavar="dominance|halving|none",
 )
-@_option(
+@option(
     "--confirm-seeds",
     3,
     "Number of fresh seeds to retrain each finalist with. Finalists are up to four candidates and two published "
     "widths.",
 )
-@_option("--control", 0, "Number of random networks to train for comparison. You can raise it later.")
+@option("--control", 0, "Number of random networks to train for comparison. You can raise it later.")
 @click.option(
     "--max-hours",
     type=float,
     help="Hours after which this run starts no further trial or training. The same command continues.",
 )
 @click.option("--max-params", type=int, help="Largest number of parameters of a candidate.")
-@_option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
-@_option("--epochs", _RECIPE.epochs, "Epochs of a training.")
-@_option("--image-size", _RECIPE.image_size, "Height and width of training images, in pixels.")
-@_option("--images-per-epoch", _RECIPE.images_per_epoch, "Training images per epoch.")
-@_option("--batch-size", _RECIPE.batch_size, "Training images per step.")
-@_option("--learning-rate", _RECIPE.learning_rate, "Peak learning rate.")
-@_option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
+@option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
+@option("--epochs", _RECIPE.epochs, "Epochs of a training.")
+@option("--image-size", _RECIPE.image_size, "Height and width of training images, in pixels.")
+@option("--images-per-epoch", _RECIPE.images_per_epoch, "Training images per epoch.")
+@option("--batch-size", _RECIPE.batch_size, "Training images per step.")
+@option("--learning-rate", _RECIPE.learning_rate, "Peak learning rate.")
+@option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
 @results_option
 def run(**options: Any) -> None:
     """Search under a latency budget, then compare the best candidates with the published widths.
 
-    The same command resumes a study, however it was stopped. Press Ctrl-C once to stop after the running trial, twice
-    to stop within seconds. SIGTERM and closing the terminal stop it too; nohup keeps it running without a terminal.
+    The same command resumes a study, however it was stopped. Press Ctrl-C once to stop after the running trial,
+    twice to stop within seconds. SIGTERM and closing the terminal stop it too, but with nohup it keeps running.
 
     \b
     Example:

@@ -37,18 +37,18 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "reason": "reason",
 }
 _HYPERVOLUME_NOTE = (
-    "The hypervolume is the area between the front and a reference point (higher is better). The reference point is "
-    "{accuracy:.2f} %, ten points below the smallest published width that was trained (or chance level, if that is "
-    "higher), at the budget of {latency:.2f} ms. Published widths are trained first, so candidates do not move the "
-    "reference point. If a smaller width fails and is trained at a later start, it moves."
+    "The hypervolume is the area between the front and a reference point (higher is better). The reference point "
+    "is {accuracy:.2f} % at the budget of {latency:.2f} ms: ten points below the smallest published width that "
+    "was trained, or chance level if that is higher. Published widths are trained first, so candidates do not "
+    "move it. A smaller width that fails and is trained at a later start does."
 )
 _BAND_NOTE = (
     "The band shows {controls} in random orders. It narrows towards its end, because there every order holds the "
     "same networks. The top of this page says whether the search differs by more than chance."
 )
 _NO_BAND_NOTE = (
-    "There are no random networks to compare with. Add --control 20 to the same command to train 20 of them and to "
-    "draw the band of what they reach."
+    "There are no random networks to compare with. Add --control 20 to the same command to train 20 of them and "
+    "draw the band that they reach."
 )
 _CONFIRMATION_NOTE = (
     "Up to four candidates that are statistically tied with the best, and the published widths around the budget, "

@@ -155,7 +155,7 @@ def _uneven_sentence(verdict: Verdict) -> list[str]:
     if len({frozenset(one.accuracy_pct) for one in shown if one}) == 1:
         return []
     return [
-        "Not all of these were trained with the same seeds: they are compared by the seeds they share, or by their "
+        "Not all of these were trained with the same seeds: they are compared by the seeds they share, or by the "
         "means if they share none."
     ]
 
