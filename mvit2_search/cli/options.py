@@ -57,7 +57,7 @@ device_option = option("--device", "auto", "Device to measure latency on; `mvit2
 formulation_option = option(
     "--formulation",
     DEFAULT_FORMULATION,
-    "Which operators the exported network consists of. Its outputs are the same.",
+    "Operators that the network is exported with. All formulations give the same outputs.",
     type=click.Choice(FORMULATION_NAMES),
 )
 classes_option = option("--classes", 1000, "Number of classes.", type=click.IntRange(min=1))

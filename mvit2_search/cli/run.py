@@ -45,7 +45,7 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     "--allow-device-change",
     is_flag=True,
     help="If the study is from another device, or from before a system update: keep its accuracies and measure "
-    "every latency again. The old study is moved to results/other-devices.",
+    "every latency again. The old study is moved to the folder other-devices in the results.",
 )
 @formulation_option
 @option("--trials", 20, "Number of candidates to train. You can raise it later.")
@@ -53,8 +53,8 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @option(
     "--seed",
     0,
-    "Random seed of the search and its trainings. Equal seeds repeat a search if latencies are equal, as they are "
-    "in one results folder.",
+    "Random seed of the search and its trainings. Equal seeds repeat a search if its latencies are equal, as "
+    "within one results folder.",
 )
 @option(
     "--stopping",
@@ -73,11 +73,11 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @click.option(
     "--max-hours",
     type=float,
-    help="Hours after which this run starts no further trial or training. The same command continues.",
+    help="Hours after which this run starts no further trial or training. The same command continues later.",
 )
 @click.option("--max-params", type=int, help="Largest number of parameters of a candidate.")
 @option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
-@option("--epochs", _RECIPE.epochs, "Epochs of a training.")
+@option("--epochs", _RECIPE.epochs, "Epochs per training.")
 @option("--image-size", _RECIPE.image_size, "Height and width of training images, in pixels.")
 @option("--images-per-epoch", _RECIPE.images_per_epoch, "Training images per epoch.")
 @option("--batch-size", _RECIPE.batch_size, "Training images per step.")
@@ -85,7 +85,7 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
 @results_option
 def run(**options: Any) -> None:
-    """Search under a latency budget, then compare the best candidates with the published widths.
+    """Search for the best network under a latency budget, confirm it and write a report.
 
     The same command resumes a study, however it was stopped. Press Ctrl-C once to stop after the running trial,
     twice to stop within seconds. SIGTERM and closing the terminal stop it too, but with nohup it keeps running.

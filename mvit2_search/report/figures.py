@@ -23,12 +23,12 @@ CANDIDATES, WIDTHS, FRONT = "candidates", "published widths", "front under the b
 
 def front_figure(summary: Summary) -> go.Figure:
     """Accuracy against latency: candidates, front, published widths, budget."""
-    on_front = set(map(id, summary.front))
-    trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
-    others = [t for t in trained if not t.published and id(t) not in on_front]
-    others = sorted(others, key=_accuracy, reverse=True)[:MANY]
-    widths, front = sorted((t for t in trained if t.published), key=_latency), sorted(summary.front, key=_latency)
-    images = summary.inputs.data.selection
+    on_front, images = set(map(id, summary.front)), summary.inputs.data.selection
+    trained = [(t, t.outcome) for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
+    others = [(t, outcome) for t, outcome in trained if not t.published and id(t) not in on_front]
+    others = sorted(others, key=lambda one: one[1].score, reverse=True)[:MANY]
+    widths = [(t, outcome) for t, outcome in trained if t.published]
+    front = [(t, t.outcome) for t in summary.front if isinstance(t.outcome, Finished)]
     figure = go.Figure(layout={**LAYOUT, "hoverlabel": {"align": "left"}})
     figure.add_trace(_points(others, images, CANDIDATES, GREY, "circle-open"))
     figure.add_trace(_points(widths, images, WIDTHS, ORANGE, "diamond", line="linear"))
@@ -44,49 +44,41 @@ def front_figure(summary: Summary) -> go.Figure:
 
 
 def _points(
-    trials: Sequence[Trial], images: int, name: str, color: str, symbol: str, *, line: str | None = None
+    trained: Sequence[tuple[Trial, Finished]], images: int, name: str, color: str, symbol: str, *, line: str = ""
 ) -> go.Scatter:
-    latencies = [t.latency for t in trials if t.latency is not None]
+    """`line` is the shape of the line from the fastest to the slowest, if there is one."""
+    points = sorted(trained, key=lambda one: one[1].latency.latency_ms) if line else trained
+    scores, latencies = [one.score for _, one in points], [one.latency for _, one in points]
     return go.Scatter(
-        x=[_latency(t) for t in trials],
-        y=[_accuracy(t) for t in trials],
+        x=[one.latency_ms for one in latencies],
+        y=scores,
         error_x={
             "array": [one.high_ms - one.latency_ms for one in latencies],
             "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
             "thickness": 1,
         },
-        error_y={"array": [sampling_error_pct(_accuracy(t), images) for t in trials], "thickness": 1},
+        error_y={"array": [sampling_error_pct(score, images) for score in scores], "thickness": 1},
         mode="lines+markers" if line else "markers",
         line={"shape": line} if line else None,
         marker={"color": color, "symbol": symbol, "size": 9},
         name=name,
-        text=[_hover(t) for t in trials],
+        text=[_hover(*one) for one in points],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _hover(trial: Trial) -> str:
-    arch, latency = trial.arch, trial.latency
+def _hover(trial: Trial, outcome: Finished) -> str:
+    arch, latency = trial.arch, outcome.latency
+    flags = latency.flags if isinstance(latency, Measurement) else ()
     lines = [
         f"<b>{trial.name}</b> {arch.key}",
-        f"{_accuracy(trial):.2f} %, {latency}",
+        f"{outcome.score:.2f} %, {latency}",
         f"{trial.params:,} parameters, {trial.macs / 1e9:.3f} G multiply-adds",
         f"stages {arch.stage_channels}, stem {arch.stem_channels}",
         f"expanded {arch.expanded_channels}",
         f"attention layers {arch.attention_layers}, dims {arch.attention_dims}, ffn {arch.ffn_dims}",
     ]
-    flags = latency.flags if isinstance(latency, Measurement) else ()
     return "<br>".join([*lines, *([f"<i>{', '.join(flags)}</i>"] if flags else [])])
-
-
-def _latency(trial: Trial) -> float:
-    assert trial.latency is not None
-    return trial.latency.latency_ms
-
-
-def _accuracy(trial: Trial) -> float:
-    assert isinstance(trial.outcome, Finished)
-    return trial.outcome.score
 
 
 def curves_figure(summary: Summary) -> go.Figure:
@@ -96,17 +88,13 @@ def curves_figure(summary: Summary) -> go.Figure:
     """
     on_front = set(map(id, summary.front))
     trained = [t for t in summary.all_trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
-    front = [t for t in trained if id(t) in on_front]
-    widths = [t for t in trained if t.published and id(t) not in on_front]
     others = [t for t in trained if not t.published and id(t) not in on_front][-MANY:]
-    stopped = [t for t in others if isinstance(t.outcome, Stopped)]
-    whole = [t for t in others if isinstance(t.outcome, Finished)]
     figure = go.Figure(layout=LAYOUT)
     for trials, name, color, symbol in (
-        (whole, CANDIDATES, GREY, "circle"),
-        (widths, WIDTHS, ORANGE, "diamond"),
-        (stopped, "stopped early", RED, "x"),
-        (front, FRONT, BLUE, "circle"),
+        ([t for t in others if isinstance(t.outcome, Finished)], CANDIDATES, GREY, "circle"),
+        ([t for t in trained if t.published and id(t) not in on_front], WIDTHS, ORANGE, "diamond"),
+        ([t for t in others if isinstance(t.outcome, Stopped)], "stopped early", RED, "x"),
+        ([t for t in trained if id(t) in on_front], FRONT, BLUE, "circle"),
     ):
         if trials:
             figure.add_trace(_curves(trials, name, color, symbol))
@@ -117,25 +105,16 @@ def curves_figure(summary: Summary) -> go.Figure:
 
 def _curves(trials: Sequence[Trial], name: str, color: str, symbol: str) -> go.Scatter:
     """All curves of a group in one trace, with a gap after each; only their ends are marked."""
-    epochs: list[int | None] = []
-    accuracies: list[float | None] = []
-    sizes: list[int] = []
-    names: list[str] = []
-    for trial in trials:
-        assert isinstance(trial.outcome, Finished | Stopped)
-        curve = trial.outcome.curve
-        epochs += [*range(1, len(curve) + 1), None]
-        accuracies += [*curve, None]
-        sizes += [*[0] * (len(curve) - 1), 8, 0]
-        names += [trial.name] * (len(curve) + 1)
+    curves = [(t.name, t.outcome.curve) for t in trials if isinstance(t.outcome, Finished | Stopped)]
+    sizes = [size for _, curve in curves for size in (*[0] * (len(curve) - 1), 8, 0)]
     return go.Scatter(
-        x=epochs,
-        y=accuracies,
+        x=[epoch for _, curve in curves for epoch in (*range(1, len(curve) + 1), None)],
+        y=[pct for _, curve in curves for pct in (*curve, None)],
         mode="lines+markers",
         line={"width": 1, "color": color},
         marker={"symbol": symbol, "size": sizes, "color": color},
         name=name,
-        text=names,
+        text=[trial for trial, curve in curves for _ in range(len(curve) + 1)],
         hovertemplate="%{text}, epoch %{x}: %{y:.2f} %<extra></extra>",
     )
 

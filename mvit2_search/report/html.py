@@ -69,25 +69,19 @@ def report_html(summary: Summary) -> str:
     The same records give the same bytes.
     """
     volumes = hypervolume_table(summary)
+    answer = paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])
     facts = [budget_sentence(summary), device_sentence(summary.passport), progress_sentence(summary)]
-    sections = [
-        f'<div class="answer">{paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])}</div>',
-        paragraphs([*facts, *training_sentences(summary)]),
-        heading("Accuracy against latency"),
-        _shortened(summary),
-        drawn(front_figure(summary), "front", _front_words(summary)),
-        heading("Accuracy after each epoch"),
-        drawn(curves_figure(summary), "curves", saving_sentence(summary)),
-        heading("Hypervolume over trained networks"),
-        _hypervolume(volumes),
-        heading("Confirmation"),
-        _confirmation(summary),
-        heading("Trials"),
-        _trials(summary),
-        heading("Inputs"),
-        key_values(flat(to_json(summary.inputs))),
-    ]
-    return page(f"Study {summary.name}", sections)
+    figure = drawn(front_figure(summary), "front", _front_words(summary))
+    sections = {
+        "Accuracy against latency": _shortened(summary) + figure,
+        "Accuracy after each epoch": drawn(curves_figure(summary), "curves", saving_sentence(summary)),
+        "Hypervolume over trained networks": _hypervolume(volumes),
+        "Confirmation": _confirmation(summary),
+        "Trials": _trials(summary),
+        "Inputs": key_values(flat(to_json(summary.inputs))),
+    }
+    head = f'<div class="answer">{answer}</div>' + paragraphs([*facts, *training_sentences(summary)])
+    return page(f"Study {summary.name}", [head, *(heading(name) + html for name, html in sections.items())])
 
 
 def _shortened(summary: Summary) -> str:
