@@ -76,8 +76,8 @@ def test_every_phase_is_told_with_what_runs_it(told):
     for text, data in (pair for pairs in told.values() for pair in pairs):
         assert data["process"]["pid"] == os.getpid()
         assert (
-            f"Process {os.getpid()} on {data['process']['host']} has been running it since {data['process']['since']}."
-            in text
+            f"Process {os.getpid()} on {data['process']['host']} has been running it since "
+            f"{data['process']['since']}." in text
         )
     assert (
         len({frozenset(data) for pairs in told.values() for _, data in pairs}) == 1

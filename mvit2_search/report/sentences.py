@@ -123,7 +123,11 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
         uncorrected = f", and it is not corrected for {choice}" if gain.compared > 1 else ""
         return f"{head}. It has no interval{uncorrected}: {_too_few_seeds(gain, searched, published, so_far)}."
     tied = "" if gain.distinguishable else ": statistically tied"
-    corrected = f" Both are corrected for {choice} (uncorrected {gain.mean:+.2f})." if gain.compared > 1 else ""
+    corrected = (
+        f" Gain and interval are corrected for {choice} (uncorrected {gain.mean:+.2f})."
+        if gain.compared > 1
+        else ""
+    )
     return f"{head}, {_interval(gain)} over {gain.pairs} seeds{tied}.{corrected}"
 
 
@@ -179,7 +183,7 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
     return (
         f"{default}. The fastest network statistically tied with it is {fastest.trial.name} "
         f"({fastest.trial.arch.key}): {fastest.latency_text}, which saves {saved:.2f} ms "
-        f"({100 * saved / best.latency_ms:.0f} %) and costs {cost}, {_interval(lead)}. Both are corrected for "
+        f"({100 * saved / best.latency_ms:.0f} %) and costs {cost}, {_interval(lead)}. Cost and interval are corrected for "
         f"choosing the best of {verdict.compared} (uncorrected {lead.mean:+.2f}). --pick fastest exports it."
     )
 
