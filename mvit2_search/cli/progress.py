@@ -52,13 +52,12 @@ class Progress:
             [*data.classes[:_CLASSES_SHOWN], *(["..."] if len(data.classes) > _CLASSES_SHOWN else [])]
         )
         where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
-        control = counted(request.control, "random network")
-        trained = f"{counted(request.trials, 'candidate')} to train" + (
-            f", {control} too" if request.control else ""
-        )
-        self._print(f"Study {study.name} in {study.folder}: {trained}")
+        random = f" and {counted(request.control, 'random network')}" if request.control else ""
         self._print(
-            f"Data {data.name}: {data.train} training, {data.selection} selection and {data.confirmation} "
+            f"Study {study.name} in {study.folder}: {counted(request.trials, 'candidate')}{random} to train"
+        )
+        self._print(
+            f"Data {data.name}: {data.train:,} training, {data.selection:,} selection and {data.confirmation:,} "
             f"confirmation images of {len(data.classes)} classes: {classes}"
         )
         self._print(f"Budget {request.latency_budget}: {study.limits.latency_ms:.2f} ms {where}")

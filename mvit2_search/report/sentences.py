@@ -179,12 +179,13 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
         alone = ", as no faster network is statistically tied with it" if len(best.accuracy_pct) > 1 else ""
         return f"{default}{alone}."
     saved = best.latency_ms - fastest.latency_ms
+    percent = 100 * saved / best.latency_ms
     cost = f"{lead.estimate:.2f} points" if lead.estimate > 0 else "no measurable accuracy"
     return (
         f"{default}. The fastest network statistically tied with it is {fastest.trial.name} "
-        f"({fastest.trial.arch.key}): {fastest.latency_text}, which saves {saved:.2f} ms "
-        f"({100 * saved / best.latency_ms:.0f} %) and costs {cost}, {_interval(lead)}. Cost and interval are corrected for "
-        f"choosing the best of {verdict.compared} (uncorrected {lead.mean:+.2f}). --pick fastest exports it."
+        f"({fastest.trial.arch.key}): {fastest.latency_text}, which saves {saved:.2f} ms ({percent:.0f} %) and "
+        f"costs {cost}, {_interval(lead)}. Cost and interval are corrected for choosing the best of "
+        f"{verdict.compared} (uncorrected {lead.mean:+.2f}). --pick fastest exports it."
     )
 
 
