@@ -269,9 +269,9 @@ def _available(name: str) -> Available:
         passport = passport_of(find_source(name))
     except BackendUnavailable as err:
         return Available(name=name, ready=False, about=str(err))
-    if passport.kind == "predicted":
-        return Available(name=name, ready=True, about=f"{passport.device}, predicted: {passport.runtime}")
     about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
+    if passport.kind == "predicted":
+        about = f"{passport.device}, predicted: {passport.runtime}"
     return Available(name=name, ready=True, about=about)
 
 
@@ -292,8 +292,8 @@ def measure_architecture(
     device: str,
     *,
     results: Path,
-    num_classes: int,
-    formulation: FormulationName,
+    classes: int = 1000,
+    formulation: FormulationName = DEFAULT_FORMULATION,
     again: bool = False,
     predict: bool = False,
     tell: Callable[[str], None] = lambda text: None,
@@ -317,15 +317,15 @@ def measure_architecture(
     from mvit2_search.predict.estimate import Estimate
 
     arch, source = load_arch(name_or_path), find_source(device)
-    about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=num_classes)
+    about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=classes)
     if isinstance(source, Estimate):
         return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
     if predict:
         latency, passport = predict_latency(
-            source, arch, results=results, num_classes=num_classes, formulation=formulation
+            source, arch, results=results, num_classes=classes, formulation=formulation
         )
         return about(latency=latency, passport=passport, samples=None)
-    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation, tell=tell) as timer:
+    with open_timer(source, results=results, num_classes=classes, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
         return about(latency=measured, passport=timer.passport, samples=timer.path(measured.artifact_sha256))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +20,7 @@ from mvit2_search.system.text import counted
 
 if TYPE_CHECKING:
     from mvit2_search.api import Measured
-    from mvit2_search.records import FormulationName, Measurement
+    from mvit2_search.records import Measurement
 
 
 @click.command()
@@ -54,16 +53,7 @@ def devices(as_json: bool) -> None:
 )
 @results_option
 @json_option
-def measure(
-    arch: str,
-    device: str,
-    classes: int,
-    formulation: FormulationName,
-    again: bool,
-    predict: bool,
-    results: Path,
-    as_json: bool,
-) -> None:
+def measure(arch: str, device: str, as_json: bool, **options: Any) -> None:
     """Measure the latency of one architecture on one device.
 
     ARCH is the YAML file of an architecture, or a published network. It is measured as in a search: in turn with
@@ -79,16 +69,7 @@ def measure(
     """
     from mvit2_search.api import measure_architecture
 
-    done = measure_architecture(
-        arch,
-        device,
-        results=results,
-        num_classes=classes,
-        formulation=formulation,
-        again=again,
-        predict=predict,
-        tell=lambda text: say(text, err=True),
-    )
+    done = measure_architecture(arch, device, tell=lambda text: say(text, err=True), **options)
     if as_json:
         samples = None if done.samples is None else str(done.samples)
         echo_json({**asdict(done), "latency_kind": done.passport.kind, "samples": samples})
