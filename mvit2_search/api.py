@@ -216,7 +216,7 @@ def _unusual(options: CoreMLOptions) -> list[str]:
 def _picked(summary: Summary, pick: Pick) -> Trial:
     if summary.verdict is None:
         raise SpecError(
-            f"study {summary.name!r}: no network within the budget is confirmed yet; name a trial (--trial), or "
+            f"study {summary.name!r}: no network within the budget is confirmed yet; name one with `trial`, or "
             "continue with the command that started the study"
         )
     return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial
@@ -256,7 +256,7 @@ class Available:
 
 
 def list_devices() -> list[Available]:
-    """Every device that `--device` may name."""
+    """Every device and estimate, ready or with what it needs."""
     from mvit2_search.measure.source import source_names  # imports torch
 
     return [_available(name) for name in source_names()]

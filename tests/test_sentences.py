@@ -58,7 +58,7 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
     last = verdict_sentences(summary(verdict=verdict))[-1]
     assert last.startswith("To export: trial 3. The fastest network statistically tied with it is trial 8 (")
     assert "12.00 ms, which saves 3.00 ms (20 %) and costs 1.00 points, 95 % interval -0.50 to +2.50." in last
-    assert last.endswith("--pick fastest exports it.")
+    assert last.endswith("`pick` fastest exports it.")
     none = replace(verdict, lead=lead.corrected(1.0))
     last = verdict_sentences(summary(verdict=none))[-1]
     assert "and costs no measurable accuracy, 95 % interval -0.50 to +2.50" in last
@@ -98,7 +98,7 @@ def test_one_seed_says_nothing_about_noise():
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
     assert verdict_sentences(summary(verdict=verdict))[1].endswith(
-        "one seed shows no noise; raise --confirm-seeds."
+        "one seed shows no noise; raise `confirm_seeds`."
     )
 
 

@@ -176,7 +176,7 @@ def test_the_time_left_by_hand():
     )
     limited = time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=100.0)
     assert limited.seconds == 100
-    assert limited.basis.startswith("--max-hours ends this run")
+    assert limited.basis.startswith("`max_hours` ends this run")
     assert duration(left.seconds) in limited.basis
     assert time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=9e9) == left
     control = time_left(summary(trials=trials, confirmed=[one], ended=None), replace(GOALS, control=2))

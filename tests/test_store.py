@@ -45,6 +45,21 @@ def ask(study):
     return study.ask(RandomSampler(), AXES)
 
 
+def test_two_proposals_may_be_told_in_the_other_order(study):
+    first, second = ask(study), ask(study)
+    assert (first.number, second.number) == (0, 1)
+    assert first.params != second.params
+    late, early = trial(0, OUTCOMES[0]), trial(1, OUTCOMES[1])
+    study.tell(early, violations={"latency_ms": 28.0})
+    assert [t.state for t in optuna_study(study).trials] == [TrialState.RUNNING, TrialState.PRUNED]
+    study.tell(late, violations={"latency_ms": -1.0})
+    assert study.trials() == [late, early]
+    kept = optuna_study(study).trials
+    assert [t.state for t in kept] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert [t.constraints for t in kept] == [{"latency_ms": -1.0}, {"latency_ms": 28.0}]
+    assert [t.params for t in kept] == [first.params, second.params]
+
+
 def optuna_study(study):
     return optuna.load_study(study_name=study.name, storage=f"sqlite:///{database_path(study.folder)}")
 
@@ -247,7 +262,7 @@ def test_a_system_without_such_locks_is_one_line(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="choose another place with --results"):
+    with pytest.raises(StorageError, match="choose another folder for `results`"):
         driver_lock(tmp_path / "file" / "one").__enter__()
 
 
@@ -269,7 +284,7 @@ def test_an_empty_file_alone_is_a_study_that_has_only_just_begun(tmp_path):
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
-    with pytest.raises(SpecError, match="no study here; `mvit2-search run --study nothing"):
+    with pytest.raises(SpecError, match="no study here; `mvit2-search run` with `study` nothing"):
         open_study(tmp_path / "nothing")
 
 

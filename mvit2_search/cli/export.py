@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from mvit2_search.cli.options import Place, formulation_option, json_option, option, results_option, study_folder
-from mvit2_search.cli.output import echo_json, say
+from mvit2_search.cli.output import echo_json, explain, say
 from mvit2_search.export.formats import FORMATS
 from mvit2_search.records import INPUT_KINDS, PRECISIONS, TARGETS, CoreMLOptions
 
@@ -86,7 +86,7 @@ def export(
     _check_options(format)
     exported = _export(study, trial, pick, results)
     if exported.note:
-        say(f"note: {exported.note}", err=True)
+        explain(f"note: {exported.note}", err=True)
     path = exported.path
     if format != "yaml":
         options = CoreMLOptions(precision=precision, target=target, input_kind=input)

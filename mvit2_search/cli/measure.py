@@ -15,7 +15,7 @@ from mvit2_search.cli.options import (
     json_option,
     results_option,
 )
-from mvit2_search.cli.output import echo_json, say
+from mvit2_search.cli.output import echo_json, explain, say
 from mvit2_search.system.text import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def devices(as_json: bool) -> None:
         echo_json([asdict(one) for one in found])
         return
     width = max(len(one.name) for one in found)
-    say(*(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}" for one in found))
+    explain(*(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}" for one in found))
 
 
 @click.command()

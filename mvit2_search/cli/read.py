@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.options import json_option, results_option, study_argument, study_folder
-from mvit2_search.cli.output import echo_json, say
+from mvit2_search.cli.output import echo_json, explain, say
 
 if TYPE_CHECKING:
     from mvit2_search.analysis.paired import Difference
@@ -57,10 +57,10 @@ def status(study: str, results: Path, as_json: bool) -> None:
         echo_json({"study": state.name, **state_json(state), **(_status_json(summary) if summary else _NOTHING)})
         return
     progress = progress_sentence(summary) if summary else "nothing has been recorded yet."
-    say(f"Study {state.name}: {progress}", *state_sentences(state))
+    explain(f"Study {state.name}: {progress}", *state_sentences(state))
     if summary is not None:
         device = device_sentence(summary.passport)
-        say(budget_sentence(summary), *answer_sentences(summary), device, *training_sentences(summary))
+        explain(budget_sentence(summary), *answer_sentences(summary), device, *training_sentences(summary))
 
 
 @click.command()

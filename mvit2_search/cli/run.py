@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, option, results_option
-from mvit2_search.cli.output import give_up_broken_output, program, say
+from mvit2_search.cli.output import explain, give_up_broken_output, program, say
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import Recipe
 from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
@@ -130,7 +130,7 @@ def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     except MVit2SearchError as err:
         if interrupt.code is None:
             raise
-        say(f"error: {err}", err=True)
+        explain(f"error: {err}", err=True)
         return _interrupted(interrupt.code)
     return code
 
@@ -162,7 +162,8 @@ def _print_end(summary: Summary, folder: Path) -> None:
 
     if summary.ended:
         say("", f"Study {summary.name} is finished: {summary.ended}.")
-    say(*answer_sentences(summary), *training_sentences(summary), f"Report: {folder / 'report.html'}")
+    explain(*answer_sentences(summary), *training_sentences(summary))
+    say(f"Report: {folder / 'report.html'}")
     if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
         say(f"Export: {program()} export {summary.name}{results}")

@@ -47,8 +47,8 @@ _BAND_NOTE = (
     "same networks. The top of this page says whether the search differs by more than chance."
 )
 _NO_BAND_NOTE = (
-    "There are no random networks to compare with. Add --control 20 to the same command to train 20 of them and "
-    "draw the band that they reach."
+    "There are no random networks to compare with. The same search with `control` 20 trains 20 of them and draws "
+    "the band that they reach."
 )
 _CONFIRMATION_NOTE = (
     "Up to four candidates that are statistically tied with the best, and the published widths around the budget, "

@@ -47,7 +47,7 @@ def time_left(summary: Summary, goals: Goals, *, search_s: float | None = None) 
     if texts:
         basis = f"{', '.join(texts)}, estimated from {counted(len(candidates), 'trial')}"
     if search_s is not None and search_s < seconds:
-        basis = f"--max-hours ends this run; all remaining work takes about {duration(seconds)}: {basis}"
+        basis = f"`max_hours` ends this run; all remaining work takes about {duration(seconds)}: {basis}"
         seconds = max(0.0, search_s)
     return TimeLeft(seconds=seconds, basis=basis)
 

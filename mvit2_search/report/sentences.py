@@ -134,7 +134,7 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
 def _too_few_seeds(gain: Difference, searched: Confirmed, published: Confirmed, so_far: str) -> str:
     if max(len(searched.accuracy_pct), len(published.accuracy_pct)) > 1:
         return f"the two share {'only one' if gain.pairs else 'no'} seed"
-    return f"one seed shows no noise{'' if so_far else '; raise --confirm-seeds'}"
+    return f"one seed shows no noise{'' if so_far else '; raise `confirm_seeds`'}"
 
 
 def _interval(difference: Difference) -> str:
@@ -185,7 +185,7 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
         f"{default}. The fastest network statistically tied with it is {fastest.trial.name} "
         f"({fastest.trial.arch.key}): {fastest.latency_text}, which saves {saved:.2f} ms ({percent:.0f} %) and "
         f"costs {cost}, {_interval(lead)}. Cost and interval are corrected for choosing the best of "
-        f"{verdict.compared} (uncorrected {lead.mean:+.2f}). --pick fastest exports it."
+        f"{verdict.compared} (uncorrected {lead.mean:+.2f}). `pick` fastest exports it."
     )
 
 

@@ -172,7 +172,7 @@ def _check_rows(rows: Sequence[Row]) -> None:
 def _is_study(connection: sqlite3.Connection, path: Path) -> bool:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables & _TABLES and tables:
-        raise StorageError(f"{path}: a database of another program; choose another --study name")
+        raise StorageError(f"{path}: a database of another program; choose another `study` name")
     if not tables >= _TABLES:  # a driver was killed while it made them
         return False
     for (schema,) in connection.execute("SELECT schema_version FROM version_info"):

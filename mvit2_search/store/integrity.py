@@ -190,7 +190,7 @@ def _damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError
         others = [file for file in (Digests(folder).path, backup_path(folder)) if file.exists()]
         remedies.append(f"{keep}: {_put_aside(folder, [_quoted(file) for file in others])}")
     if not remedies:
-        remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
+        remedies.append("there is no backup of it; nothing was changed: use another `study` name to start anew")
     holder = find_holder(folder) if folder.is_dir() else None
     if holder is not None and holder.pid != os.getpid():
         remedies.insert(0, f"stop {holder} first")
