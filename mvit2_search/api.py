@@ -1,4 +1,4 @@
-"""What a notebook uses: read a study, bring its files up to date, export from it, verify, measure."""
+"""What a notebook uses: read a study, write its files again, export from it, measure, verify."""
 
 import json
 import shutil
@@ -14,12 +14,21 @@ from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.records import CoreMLOptions, Finished, FormulationName, Latency, Passport, Trial
+from mvit2_search.records import (
+    DEFAULT_FORMULATION,
+    CoreMLOptions,
+    Finished,
+    FormulationName,
+    Latency,
+    Passport,
+    Trial,
+)
 from mvit2_search.records.codec import to_json
 from mvit2_search.report.progress import State
 from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
 from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
+from mvit2_search.store.folders import EXPORTS
 from mvit2_search.system.files import scratch_folder, tidied, write_atomically
 
 if TYPE_CHECKING:
@@ -39,7 +48,7 @@ def read_study(folder: Path) -> Summary:
 
 
 def read_state(folder: Path) -> State:
-    """The study in `folder`, what runs it and what that does, from the first moment on.
+    """The study in `folder`, the process that runs it and what that does, even if it has only just begun.
 
     Raises:
         SpecError: there is none.
@@ -57,7 +66,7 @@ def read_state(folder: Path) -> State:
 
 
 def refresh(study: StoredStudy) -> Summary:
-    """Bring `study.yaml`, `pareto.csv`, `report.html` and, if there are any, `control.csv` up to date."""
+    """Write `study.yaml`, `pareto.csv`, `report.html` and, with random networks, `control.csv` again."""
     from mvit2_search.report.html import report_html  # imports what draws
 
     summary = _summary(study)
@@ -67,6 +76,20 @@ def refresh(study: StoredStudy) -> Summary:
         write_atomically(study.folder / "control.csv", control_frame(summary).to_csv(index=False))
     write_atomically(study.folder / "report.html", report_html(summary))
     return summary
+
+
+def _summary(study: StoredStudy) -> Summary:
+    if not study.has_budget:
+        raise SpecError(f"{study.folder}: this study has only just begun, so there is nothing to read yet")
+    return summarise(study)
+
+
+def _study_yaml(study: StoredStudy) -> str:
+    names = ("request", "inputs", "devices", "versions")
+    facts = {"study": study.name, "latencies_are": study.device.passport.kind}
+    facts |= {name: json.loads(json.dumps(to_json(study.fact(name)))) for name in names}
+    head = "# Every resolved input of this study. Written from study.db: editing this file changes nothing.\n"
+    return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
 def load_arch(name_or_path: str) -> ArchConfig:
@@ -81,11 +104,19 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """A file that a user takes away; `note` says what may still change."""
+    """An architecture that was written as YAML.
+
+    Attributes:
+        classes: how many the network usually has.
+        trial: None if it is of no study.
+        note: that the choice may still change, if so.
+    """
 
     path: Path
-    trial: Trial
-    note: str | None
+    arch: ArchConfig
+    classes: int
+    trial: Trial | None = None
+    note: str | None = None
 
 
 def export_architecture(folder: Path, number: int | None = None, *, pick: Pick = "best") -> Exported:
@@ -93,45 +124,49 @@ def export_architecture(folder: Path, number: int | None = None, *, pick: Pick =
 
     Args:
         number: of the trial; by default what `pick` says.
-        pick: the best confirmed under the budget, or the fastest whose accuracy cannot be told from that one's.
+        pick: the most accurate confirmed network within the budget, or the fastest statistically tied with it.
 
     Raises:
         SpecError: there is no such trial, or nothing is confirmed yet.
+        StorageError: the study cannot be read, or the file not written.
     """
     summary = read_study(folder)
     trial = _picked(summary, pick) if number is None else _numbered(summary, number)
-    path = write_architecture(folder / "exports" / trial.arch.key, trial.arch, _origin(summary, trial))
-    return Exported(path=path, trial=trial, note=provisional_sentence(summary) if number is None else None)
+    return Exported(
+        path=_write_yaml(folder / EXPORTS / trial.arch.key, trial.arch, _origin(summary, trial)),
+        arch=trial.arch,
+        classes=len(summary.inputs.data.classes),
+        trial=trial,
+        note=provisional_sentence(summary) if number is None else None,
+    )
 
 
-def write_architecture(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
-    """Write `architecture.yaml` to a folder of exports, with `comments` at its top.
+def export_named(name_or_path: str, results: Path) -> Exported:
+    """Write the YAML of a published network, or of an architecture's file, to `results/exports/<key>`.
 
     Raises:
-        StorageError: it cannot be written.
+        SpecError: neither, or the file describes no network.
+        StorageError: the file cannot be written.
     """
-    path = folder / "architecture.yaml"
-    with tidied(folder):
-        write_atomically(path, arch_yaml(arch, comments))
-    return path
+    arch = load_arch(name_or_path)
+    path = _write_yaml(results / EXPORTS / arch.key, arch, [f"{Path(name_or_path).name}."])
+    return Exported(path=path, arch=arch, classes=1000)
 
 
 def export_network(
-    folder: Path,
-    arch: ArchConfig,
+    exported: Exported,
     *,
     format: str,
-    num_classes: int,
-    usual_classes: int,
-    formulation: FormulationName,
+    classes: int | None = None,
+    formulation: FormulationName = DEFAULT_FORMULATION,
     options: CoreMLOptions | None = None,
 ) -> Path:
-    """Write a network with random weights to `folder`, to be timed, and see that the file computes it.
+    """Write the network with random weights beside its YAML, to be timed, and check that the file computes it.
 
     Args:
         format: a key of `export.formats.FORMATS`.
-        num_classes: outputs of the head; other than `usual_classes` stand in the file's name.
-        options: of a Core ML package; other than the usual ones stand in the file's name.
+        classes: if other than the usual number, it is in the file's name.
+        options: of a Core ML package; unusual ones are in the file's name.
 
     Raises:
         MeasurementError: the exporter refuses the network, or the file computes something else.
@@ -142,16 +177,17 @@ def export_network(
     from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI  # these import torch
     from mvit2_search.task.data.load import load_images
 
-    classes = [] if num_classes == usual_classes else [f"{num_classes}-classes"]
-    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *classes])
+    folder, classes = exported.path.parent, classes or exported.classes
+    unusual = [] if classes == exported.classes else [f"{classes}-classes"]
+    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *unusual])
     target = folder / f"{name}.{format}"
     try:
         with scratch_folder(folder) as scratch:
             written = exporter.export_untrained(
-                arch,
+                exported.arch,
                 scratch,
                 format=format,
-                num_classes=num_classes,
+                num_classes=classes,
                 formulation=formulation,
                 images=lambda size: load_images(FASHION_MNIST_MINI, image_size=size, count=4),
                 options=options,
@@ -164,9 +200,50 @@ def export_network(
     return target
 
 
-def classes_of(folder: Path) -> int:
-    """How many classes the data of the study in `folder` have."""
-    return len(open_study(folder).inputs.data.classes)
+def _write_yaml(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
+    path = folder / "architecture.yaml"
+    with tidied(folder):
+        write_atomically(path, arch_yaml(arch, comments))
+    return path
+
+
+def _unusual(options: CoreMLOptions) -> list[str]:
+    """The values that differ from the defaults."""
+    usual = asdict(CoreMLOptions())
+    return [str(value) for name, value in asdict(options).items() if value != usual[name]]
+
+
+def _picked(summary: Summary, pick: Pick) -> Trial:
+    if summary.verdict is None:
+        raise SpecError(
+            f"study {summary.name!r}: no network within the budget is confirmed yet; name one with `trial`, or "
+            "continue with the command that started the study"
+        )
+    return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial
+
+
+def _numbered(summary: Summary, number: int) -> Trial:
+    trials = {trial.number: trial for trial in summary.trials if trial.number is not None}
+    if number not in trials:
+        last = f"; the last is {max(trials)}" if trials else ""
+        raise SpecError(f"study {summary.name!r} has no trial {number}{last}")
+    return trials[number]
+
+
+def _origin(summary: Summary, trial: Trial) -> list[str]:
+    """Where an exported architecture comes from and what it costs, for the head of its file."""
+    found, classes = trial.published or "found by the search", len(summary.inputs.data.classes)
+    lines = [f"Trial {trial.number} of study {summary.name}: {found}."]
+    if trial.number is None:
+        lines = [f"{found}, a published width outside of the space of study {summary.name}."]
+    if trial.latency is not None:
+        lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
+    if isinstance(trial.outcome, Finished):
+        lines.append(f"{trial.outcome.score:.2f} % top-1 on the selection images after a short training.")
+    imagenet = network_cost(trial.arch, 1000)
+    lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
+    lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")
+    return lines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,9 +269,9 @@ def _available(name: str) -> Available:
         passport = passport_of(find_source(name))
     except BackendUnavailable as err:
         return Available(name=name, ready=False, about=str(err))
-    if passport.kind == "predicted":
-        return Available(name=name, ready=True, about=f"{passport.device}, predicted: {passport.runtime}")
     about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
+    if passport.kind == "predicted":
+        about = f"{passport.device}, predicted: {passport.runtime}"
     return Available(name=name, ready=True, about=about)
 
 
@@ -215,21 +292,21 @@ def measure_architecture(
     device: str,
     *,
     results: Path,
-    num_classes: int,
-    formulation: FormulationName,
+    classes: int = 1000,
+    formulation: FormulationName = DEFAULT_FORMULATION,
     again: bool = False,
     predict: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Measured:
-    """Time an architecture, read what was measured of it in `results` before, or predict it by an estimate.
+    """The latency of an architecture: known in `results`, measured, or predicted if the device is an estimate.
 
     Args:
-        again: time it all the same.
-        predict: from what is kept of other architectures on the device, instead of timing it.
-        tell: told whom it waits for, where somebody else times networks on this computer.
+        again: measure it even if it is known.
+        predict: from known latencies of other networks on the device, instead of measuring.
+        tell: called with the process that it waits for, if another one times networks on this computer.
 
     Raises:
-        SpecError: there is no such architecture or device, or too little is kept to predict from.
+        SpecError: there is no such architecture or device, or too few latencies are known to predict from.
         BackendUnavailable: the device cannot be used from here, or went away.
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
@@ -240,29 +317,29 @@ def measure_architecture(
     from mvit2_search.predict.estimate import Estimate
 
     arch, source = load_arch(name_or_path), find_source(device)
-    about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=num_classes)
+    about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=classes)
     if isinstance(source, Estimate):
         return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
     if predict:
         latency, passport = predict_latency(
-            source, arch, results=results, num_classes=num_classes, formulation=formulation
+            source, arch, results=results, num_classes=classes, formulation=formulation
         )
         return about(latency=latency, passport=passport, samples=None)
-    with open_timer(source, results=results, num_classes=num_classes, formulation=formulation, tell=tell) as timer:
+    with open_timer(source, results=results, num_classes=classes, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
         return about(latency=measured, passport=timer.passport, samples=timer.path(measured.artifact_sha256))
 
 
 def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
-    """Compare an exported file with the untrained network of `arch`, which `export_network` writes.
+    """Compare a file that `export_network` wrote with the untrained network of `arch` in PyTorch.
 
-    Compared are the 4 of the first 8 selection images on which the network is surest of its class.
+    Of the first 8 selection images, the 4 whose class the network is most certain of are compared.
 
     Args:
         data: `fashion-mnist-mini` or a folder of images.
 
     Raises:
-        SpecError: there is no such file, or it takes or gives something else than `arch` does.
+        SpecError: there is no such file, or its inputs or outputs are not those of `arch`.
         MeasurementError: it is damaged.
         DataError: the images cannot be used.
         BackendUnavailable: what reads or runs the file is missing.
@@ -273,59 +350,3 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
 
     artifact = open_artifact(path)
     return verify_network(artifact, arch, load_images(data, image_size=arch.image_size, count=8))
-
-
-def _unusual(options: CoreMLOptions) -> list[str]:
-    """The values that differ from what is written by default."""
-    usual = asdict(CoreMLOptions())
-    return [str(value) for name, value in asdict(options).items() if value != usual[name]]
-
-
-def _summary(study: StoredStudy) -> Summary:
-    if not study.has_budget:
-        raise SpecError(f"{study.folder}: this study has only just begun; there is nothing to read yet")
-    return summarise(study)
-
-
-def _study_yaml(study: StoredStudy) -> str:
-    names = ("request", "inputs", "devices", "versions")
-    facts = {"study": study.name, "latencies_are": study.device.passport.kind}
-    facts |= {name: json.loads(json.dumps(to_json(study.fact(name)))) for name in names}
-    head = "# Every resolved input of this study. Derived from study.db: editing it changes nothing.\n"
-    return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-
-
-def _picked(summary: Summary, pick: Pick) -> Trial:
-    if summary.verdict is None:
-        raise SpecError(
-            f"study {summary.name!r}: no architecture under the budget is confirmed; name one with `trial`, "
-            "or go on with the command that started the study"
-        )
-    return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial
-
-
-def _numbered(summary: Summary, number: int) -> Trial:
-    for trial in summary.trials:
-        if trial.number == number:
-            return trial
-    last = max((trial.number for trial in summary.trials if trial.number is not None), default=None)
-    raise SpecError(
-        f"study {summary.name!r} has no trial {number}" + ("" if last is None else f"; the last is {last}")
-    )
-
-
-def _origin(summary: Summary, trial: Trial) -> list[str]:
-    """Where an exported architecture comes from and what it costs, for the head of its file."""
-    classes = len(summary.inputs.data.classes)
-    found = trial.published or "found by the search"
-    lines = [f"Trial {trial.number} of study {summary.name}: {found}."]
-    if trial.number is None:
-        lines = [f"{found}, a published width outside of the space of study {summary.name}."]
-    if trial.latency is not None:
-        lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
-    if isinstance(trial.outcome, Finished):
-        lines.append(f"{trial.outcome.score:.2f} % top-1 on the selection images after a short training.")
-    imagenet = network_cost(trial.arch, 1000)
-    lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
-    lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")
-    return lines

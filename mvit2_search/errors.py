@@ -2,7 +2,7 @@
 
 MVit2SearchError
 ├── SpecError            you asked for something impossible           (fix the YAML or the call; exit 2)
-├── StudyConflict        the study is in use, or was made otherwise   (wait, or name a new one;  exit 3)
+├── StudyConflict        the study is in use, or has other inputs     (wait, or name a new one;  exit 3)
 ├── DataError            the images are missing, broken or too few    (look at the named files;  exit 4)
 ├── StorageError         the study cannot be read or written          (disk, lock, permission;   exit 4)
 ├── BackendUnavailable   this machine lacks a tool or device          (install or connect it;    exit 4)

@@ -48,11 +48,11 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
 
 def test_status_and_report_say_what_the_fastest_costs(study):
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
-    assert line.endswith("--pick fastest exports that.")
+    assert line.endswith("--pick fastest exports it.")
     said = answer(study)
     assert said["fastest"]["key"] in line
     assert f"costs {said['fastest_costs_points']['mean']:.2f} points" in line
-    assert f"({said['fastest_costs_points']['uncorrected']:+.2f} before)" in line
+    assert f"(uncorrected {said['fastest_costs_points']['uncorrected']:+.2f})" in line
     page = Path(invoke("report", study).output.strip()).read_text()
     assert "<code>pick</code> fastest" in page
 
@@ -60,8 +60,8 @@ def test_status_and_report_say_what_the_fastest_costs(study):
 def test_the_best_is_called_the_best_of_so_many(study):
     frame = pd.read_csv(study / "pareto.csv") if invoke("report", study).exit_code == 0 else None
     compared = (frame.within_budget.fillna(False).astype(bool) & frame.confirmed_pct.notna()).sum()
-    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Best under the budget"))
-    assert f"the best of {compared}, so rather too high" in line
+    line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Best within the budget"))
+    assert f"(slightly optimistic, as it is the best of {compared})" in line
 
 
 class AllEqual(FormulaProxy):
@@ -80,8 +80,8 @@ def test_the_gain_is_stated_corrected_for_the_choice_and_its_interval_holds_it(t
     assert gain["low"] <= gain["mean"] < gain["uncorrected"] <= gain["high"]
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("Gain of "))
     assert f"{gain['mean']:+.2f} points" in line
-    assert f"({gain['uncorrected']:+.2f} before)" in line
-    assert "independent" in Path(invoke("report", study).output.strip()).read_text()
+    assert f"best of {gain['compared']} candidates (uncorrected {gain['uncorrected']:+.2f})" in line
+    assert "seeds are independent" in Path(invoke("report", study).output.strip()).read_text()
 
 
 class WidthsWin(FormulaProxy):
@@ -98,7 +98,7 @@ def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):
     said = answer(study)
     assert said["export"]["published"] == "mobilevitv2-0.75"
     assert json.loads(invoke("export", study, "--json").output)["key"] == said["best"]["key"]
-    assert "a published width: no candidate was confirmed higher" in invoke("status", study).output
+    assert "a published width: no candidate scored higher" in invoke("status", study).output
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_two_ways_to_name_an_architecture_are_refused(study, words, message):
 def test_a_network_that_is_named_by_itself_has_no_pick(tmp_path):
     result = invoke("export", "mobilevitv2-0.5", "--pick", "fastest", "--results", tmp_path)
     assert result.exit_code == 2
-    assert "--pick goes with a study" in result.stderr
+    assert "--pick needs a study" in result.stderr
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp
     page = Path(invoke("report", half).output.strip()).read_text()
     for text in (invoke("status", half).output, page):
         assert "Provisional: 1 of at most " in text
-        assert "Best under the budget so far: trial" in text
+        assert "Best within the budget so far: trial" in text
         assert "To export so far: " in text
-        assert "mobilevitv2-0.75 is within the budget and not confirmed yet" in text
-        assert "No published width" not in text
+        assert "mobilevitv2-0.75 is within the budget but is not confirmed yet" in text
+        assert "no published width" not in text
     search(request(tmp_path, sampler="random"))
     assert answer(half)["provisional"] is False
     assert "rovisional" not in invoke("status", half).output
@@ -159,7 +159,7 @@ class Asked(FormulaProxy):
     def run(self, arch, dataset, *, seed, test_on):
         if test_on == "confirmation":
             lines = invoke("status", self.folder).output.splitlines()
-            self.told += [line for line in lines if "trainings of the confirmation are done" in line]
+            self.told += [line for line in lines if "confirmation trainings are done" in line]
         yield from super().run(arch, dataset, seed=seed, test_on=test_on)
 
 
@@ -193,5 +193,5 @@ def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidat
     longer = request(tmp_path, sampler="random", trials=6)
     search(longer, listener=StopAtTrial(), interrupt=interrupt)
     assert answer(study)["provisional"] is True
-    assert "Provisional: the study has not ended" in invoke("status", study).output
+    assert "Provisional: the study is not finished" in invoke("status", study).output
     assert read_study(study).confirmation is None  # that of all candidates has not begun

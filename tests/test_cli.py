@@ -25,7 +25,7 @@ from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
-from mvit2_search.cli.options import with_flags
+from mvit2_search.cli.output import with_flags
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models import build_model
 from mvit2_search.store import driver_lock
@@ -92,7 +92,7 @@ def test_the_exit_codes_in_help_are_those_of_the_errors():
 def test_validate_says_what_a_space_holds():
     result = invoke("validate", "blocks")
     assert result.exit_code == 0
-    assert "space 'blocks' is valid, 10 values to choose" in result.output
+    assert "space 'blocks' is valid, 10 settings to search" in result.output
     assert re.search(r"stage1.width +0.5 to 2\n", result.output)
     assert json.loads(invoke("validate", "width", "--json").output)["axes"] == {"width": {"low": 0.5, "high": 2.0}}
 
@@ -127,11 +127,14 @@ def test_status_report_and_export_read_a_study(study):
     by_name = invoke("status", "test", "--results", study.parent)
     assert by_name.output == invoke("status", study).output
     assert (
-        "4 candidates trained, 8 trials in all; ended: the candidates asked for (4) are trained." in by_name.output
+        "4 candidates trained, 8 trials in total; finished: the candidates asked for (4) are trained."
+        in by_name.output
     )
     status = json.loads(invoke("status", study, "--json").output)
     exported = json.loads(invoke("export", study, "--json").output)
-    assert status["export"]["key"] == exported["key"]
+    assert [status["export"][name] for name in ("trial", "key", "params")] == [
+        exported[name] for name in ("trial", "key", "params")
+    ]
     assert Path(exported["path"]).is_file()
     assert Path(invoke("report", study).output.strip()).read_text().startswith("<!doctype html>")
     assert invoke("export", study, "--trial", 0).output.endswith("architecture.yaml\n")
@@ -151,10 +154,10 @@ def test_one_is_not_called_several(run_with_fakes, tmp_path):
     for words in (("status", folder), ("profile", "mobilevitv2-0.5", "--classes", 1)):
         said.append(invoke(*words).output)
     assert "1 candidate trained, " in said[2]
-    assert "; 1 random one trained to compare with; ended" in said[2]
+    assert "; 1 random network trained for comparison; finished: " in said[2]
     for text in said:
         assert not re.search(
-            r"(?<![\d.,])1 (\w+ )?(candidate|trial|training|epoch|score|one|architecture|classe)s\b", text
+            r"(?<![\d.,])1 (\w+ )?(candidate|trial|training|epoch|score|network|architecture|classe|seed)s\b", text
         )
 
 
@@ -178,7 +181,7 @@ def test_a_network_is_exported_in_the_formulation_asked_for(study):
 def test_a_formulation_is_for_networks(study):
     result = invoke("export", study, "--formulation", "rank5")
     assert result.exit_code == 2
-    assert "--formulation goes with --format onnx, mlpackage, aimodel or pte" in result.stderr
+    assert "--formulation needs --format onnx, mlpackage, aimodel, pte" in result.stderr
 
 
 def test_one_seed_is_still_json(tmp_path, images):
@@ -262,7 +265,7 @@ def test_a_real_search_on_a_users_images(tmp_path, timed):
     assert first.returncode == 0, first.stdout + first.stderr
     lines = first.stdout.splitlines()
     folder = tmp_path / "results" / "one"
-    assert lines[-6].startswith("Best under the budget: ")
+    assert lines[-6].startswith("Best within the budget: ")
     assert re.match(r"Gain of trial \d+ over mobilevitv2-0.75 \(", lines[-5])
     assert lines[-4].startswith("To export: ")
     assert lines[-3].startswith("Stopped early by dominance: ")
@@ -297,7 +300,7 @@ def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, timed,
             time.sleep(0.05)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == code, rest + errors
-    assert f"To go on:\n    python -m mvit2_search run --space blocks --data {tmp_path}/images" in rest
+    assert f"To continue:\n    python -m mvit2_search run --space blocks --data {tmp_path}/images" in rest
     assert "Traceback" not in errors
 
 
@@ -354,7 +357,7 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path, timed):
     ]
     searched = call(*asked, "--device", "estimate:iphone12", *QUICK)
     assert searched.returncode == 1, searched.stderr
-    assert "No architecture under the budget was found: " in searched.stdout
+    assert "No network within the budget was found: " in searched.stdout
     assert (empty / "results" / "w" / "report.html").is_file()
     measured = call("measure", "mobilevitv2-0.75", "--device", "host", "--classes", "2", "--json")
     assert measured.returncode == 0, measured.stderr

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import mvit2_search.api as api
 import mvit2_search.search.driver as driver
 from fakes import request, search
-from mvit2_search.api import classes_of, export_architecture, read_study
+from mvit2_search.api import export_architecture, read_study
 from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli import cli
 from mvit2_search.errors import MVit2SearchError
@@ -48,7 +48,7 @@ def test_an_open_study_is_seen(study, left_open):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use", [read_study, classes_of, export_architecture])
+@pytest.mark.parametrize("use", [read_study, export_architecture])
 def test_the_library_closes_what_it_opens(use, study, left_open):
     use(study.folder)
     still, made = left_open()

@@ -186,9 +186,9 @@ def test_control_csv_lists_every_draw_and_is_not_there_without(tmp_path):
     assert (frame.outcome == "finished").sum() == 3
     assert len(pd.read_csv(study.folder / "pareto.csv")) == len(summary.trials)
     page = (study.folder / "report.html").read_text()
-    assert "orders of 3 architectures" in page
-    assert "Against random: hypervolume" in page
-    assert "a smaller one that failed and succeeds at a later start moves it" in page
+    assert "The band shows 3 random networks in random orders" in page
+    assert "Compared with random networks: hypervolume" in page
+    assert "A smaller width that fails and is trained at a later start does" in page
 
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -269,10 +269,10 @@ def test_a_search_that_is_random_is_rarely_distinguishable_and_a_good_one_is():
     assert better.comparison.networks == 10
 
 
-def test_the_sentence_says_not_distinguishable_where_it_is_so():
+def test_the_sentence_says_where_the_difference_is_no_more_than_chance():
     (even,) = control_sentences(hypervolume_table(summary(drawn(10, 75, 0), drawn(10, 75, 1))))
     (better,) = control_sentences(hypervolume_table(summary(drawn(10, 83, 0), drawn(10, 75, 1))))
-    assert even.endswith("(95 %): not distinguishable.")
+    assert even.endswith("(95 %): no more than chance.")
     assert better.endswith("(95 %).")
     assert "after 10 trained candidates" in better
     assert control_sentences(None) == control_sentences(hypervolume_table(summary(drawn(2, 75, 0)))) == []
@@ -283,6 +283,6 @@ def test_the_figure_draws_the_table():
     low, high, median, found = hypervolume_figure(table).data
     band = table.band
     assert [tuple(one.y) for one in (low, high, median)] == [band.low, band.high, band.median]
-    assert high.name == "random: 5 to 95 % of orders of 4 architectures"
+    assert high.name == "4 random networks: 5 to 95 % of their orders"
     assert (found.x[0], found.x[-1], found.y[-1]) == (1, 6, table.search[-1])
     assert len(hypervolume_figure(hypervolume_table(summary(drawn(6, 75, 0)))).data) == 1

@@ -107,13 +107,13 @@ def test_a_run_that_its_hours_end_says_so_and_exits_0(tmp_path, proxy, monkeypat
     command += ["--image-size", 32, "--sampler", "random"]
     result = CliRunner().invoke(cli, [str(word) for word in [*command, "--max-hours", hours]])
     assert result.exit_code == 0, result.output
-    assert f"The hours ({float(hours):g}) are over." in result.output
-    assert "To go on:\n" in result.output
+    assert f"Stopped after --max-hours {float(hours):g}." in result.output
+    assert "To continue:\n" in result.output
     assert "is finished" not in result.output
-    assert "No published width" not in result.output
+    assert "no published width" not in result.output
     assert "Export: " not in result.output
     assert ("Provisional: 1 of at most " in result.output) == (hours == "8")
-    assert ("mobilevitv2-0.75 is within the budget and not confirmed yet" in result.output) == (hours == "8")
+    assert ("mobilevitv2-0.75 is within the budget but is not confirmed yet" in result.output) == (hours == "8")
     status = CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "one"), "--json"])
     assert json.loads(status.output)["ended"] is None
     again = CliRunner().invoke(cli, [str(word) for word in command])

@@ -71,7 +71,8 @@ def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
     study = search(request(tmp_path, space=str(path)))
     frame = trials_frame(read_study(study.folder))
-    assert frame[(frame.trial == -1) & (frame.published == "mobilevitv2-0.5")].on_front.all()
+    (width,) = frame[frame.trial.isna() & (frame.published == "mobilevitv2-0.5")].itertuples()
+    assert width.on_front
 
 
 def test_the_figure_shows_the_tables_and_nothing_else():
@@ -147,7 +148,7 @@ LARGE = [
     trial(24, finished(41, 30), arch=TRIALS[3].arch),  # confirmed
     *(trial(i, finished(50 + i / 1000, 40), arch=TRIALS[0].arch) for i in range(25, 2025)),
 ]
-LARGE_OUTSIDE = [trial(-1, finished(20, 5), role=Published("mobilevitv2-2.0"), arch=TRIALS[0].arch)]
+LARGE_OUTSIDE = [trial(None, finished(20, 5), role=Published("mobilevitv2-2.0"), arch=TRIALS[0].arch)]
 
 
 def rows_of(html):

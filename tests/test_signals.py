@@ -164,7 +164,7 @@ def test_a_termination_at_any_moment_is_143_and_the_study_is_sound(tmp_path, ima
             finished += 1  # it had ended before
             continue
         assert process.returncode == 143, printed + errors
-        assert "Terminated. Nothing that was finished is lost. To go on:\n" in printed
+        assert "Terminated. Finished trials and trainings are saved. To continue:\n" in printed
         assert "Traceback" not in errors
         assert_sound(tmp_path / "results" / "test")
     assert finished < 6
@@ -184,7 +184,7 @@ def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(t
         time.sleep(0.3)
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
-    assert "Nothing that was finished is lost. To go on:\n" in printed
+    assert "Finished trials and trainings are saved. To continue:\n" in printed
     assert_sound(tmp_path / "results" / "test")
 
 
@@ -195,7 +195,7 @@ def test_a_closed_terminal_ends_a_run_but_not_under_nohup(tmp_path, images):
     process.send_signal(signal.SIGHUP)
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (129, "")
-    assert "Terminated. Nothing that was finished is lost. To go on:\n" in printed
+    assert "Terminated. Finished trials and trainings are saved. To continue:\n" in printed
     ours, theirs = os.openpty()
     process = started(
         *(tmp_path, images),

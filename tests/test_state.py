@@ -12,11 +12,10 @@ from commands import invoke
 from conftest import write_images
 from fakes import finished, request, search, trial
 from forks import in_fork
-from mvit2_search.analysis import finalists
 from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Goals, Published
-from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
+from mvit2_search.report.progress import State, duration, state_json, state_sentences, time_left
 from mvit2_search.search.events import Silent
 from mvit2_search.store import Activity, Holder, driver_lock, write_activity
 from test_report import summary
@@ -77,7 +76,8 @@ def test_every_phase_is_told_with_what_runs_it(told):
     for text, data in (pair for pairs in told.values() for pair in pairs):
         assert data["process"]["pid"] == os.getpid()
         assert (
-            f"Process {os.getpid()} on {data['process']['host']} runs it since {data['process']['since']}" in text
+            f"Process {os.getpid()} on {data['process']['host']} has been running it since "
+            f"{data['process']['since']}." in text
         )
     assert (
         len({frozenset(data) for pairs in told.values() for _, data in pairs}) == 1
@@ -100,13 +100,13 @@ def test_the_time_left_is_not_known_before_a_candidate_is_trained(told):
         assert all("Time left: not known yet." in text for text, _ in told[phase])
     last = told["searching"][-1][1]
     assert last["seconds_left"] >= 0
-    assert "trainings of the confirmation" in last["seconds_left_from"]
+    assert "confirmation trainings" in last["seconds_left_from"]
 
 
 def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_path, images):
     folder = search(request(tmp_path)).folder
     text, data = status(folder)
-    assert "Phase: finished. No process runs it." in text
+    assert "Phase: finished. No process is running it." in text
     assert (data["phase"], data["process"], data["now"], data["seconds_left"]) == ("finished", None, None, None)
     assert not (folder / "progress.json").exists()
 
@@ -123,7 +123,7 @@ def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, moment
     assert in_fork(lambda: search(asked, listener=Dies())) == 137
     assert (asked.folder / "progress.json").is_file()
     text, data = status(asked.folder)
-    assert "Phase: stopped. No process runs it; the command that began it goes on." in text
+    assert "Phase: stopped. No process is running it; the command that started it continues it." in text
     assert (data["phase"], data["process"], data["now"]) == ("stopped", None, None)
     for command in ("report", "export"):
         result = invoke(command, asked.folder)
@@ -172,11 +172,11 @@ def test_the_time_left_by_hand():
     training = (100 + 60 + 30) / 3
     assert left.seconds == pytest.approx(8 * 48 + (6 * 3 - 2) * training)
     assert left.basis == (
-        "8 candidates at 48 s each, at most 16 trainings of the confirmation at 63 s each, from 3 trials so far"
+        "8 candidates at 48 s each, at most 16 confirmation trainings at 63 s each, estimated from 3 trials"
     )
     limited = time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=100.0)
     assert limited.seconds == 100
-    assert limited.basis.startswith("the hours end this run")
+    assert limited.basis.startswith("`max_hours` ends this run")
     assert duration(left.seconds) in limited.basis
     assert time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS, search_s=9e9) == left
     control = time_left(summary(trials=trials, confirmed=[one], ended=None), replace(GOALS, control=2))
@@ -188,14 +188,16 @@ def test_the_time_left_follows_from_the_plan_of_the_confirmation_as_soon_as_ther
     trials = [trial(1, finished(75, 20), seconds=60.0)]
     asked = replace(GOALS, trials=1, confirm_seeds=2)
     known = {"trials": trials, "confirmed": [], "ended": None}
-    assert "at most 6 trainings" in time_left(summary(**known), asked).basis
+    assert "at most 6 confirmation trainings" in time_left(summary(**known), asked).basis
     begun = summary(**known, confirmation=ConfirmationProgress(done=4, planned=6, seeds=2))
-    assert "at most 2 trainings" in time_left(begun, asked).basis
+    assert "at most 2 confirmation trainings" in time_left(begun, asked).basis
     assert time_left(begun, asked).seconds == 2 * 60
-    assert "at most 9 trainings" in time_left(begun, replace(asked, confirm_seeds=3)).basis  # not planned yet
+    assert (
+        "at most 9 confirmation trainings" in time_left(begun, replace(asked, confirm_seeds=3)).basis
+    )  # not planned yet
     longer = replace(asked, trials=2)
     assert "1 candidate at 60 s, at most" in time_left(begun, longer).basis
-    assert "at most 8 trainings" in time_left(begun, longer).basis
+    assert "at most 8 confirmation trainings" in time_left(begun, longer).basis
 
 
 def test_what_goes_beyond_what_is_asked_for_leaves_no_less_than_nothing():
@@ -213,9 +215,7 @@ def test_what_is_trained_beside_the_trials_counts():
     outside = [trial(-1, finished(70, 10), role=Published("mobilevitv2-0.5"), seconds=120.0)]
     asked = replace(GOALS, trials=1, confirm_seeds=1, control=5)
     left = time_left(summary(**known, controls=controls, outside=outside), asked)
-    assert left.basis.startswith(
-        "3 random ones at 60 s each, at most 3 trainings of the confirmation at 90 s each"
-    )
+    assert left.basis.startswith("3 random networks at 60 s each, at most 3 confirmation trainings at 90 s each")
 
 
 def test_where_nothing_is_left_it_is_said_so():
@@ -258,7 +258,7 @@ def test_what_is_done_now_counts_from_its_own_beginning():
     begun = (now - timedelta(minutes=30)).isoformat()
     doing = Activity(pid=1, phase="searching", subject="trial 3", doing="training", since=begun)
     state = State(name="a", summary=None, holder=holder, activity=doing, goals=None)
-    assert "Now: trial 3, training; for 30 min." in state_sentences(state)
+    assert "Now: trial 3, training (for 30 min)." in state_sentences(state)
 
 
 def test_a_turn_begins_anew_and_a_phase_has_no_subject_yet(tmp_path, monkeypatch):
@@ -300,10 +300,6 @@ def test_what_is_in_a_folder_that_is_another_one_now_stays(tmp_path):
     with watch.Watch(tmp_path, Silent(), check):
         moved.append(True)
     assert (tmp_path / "progress.json").exists()
-
-
-def test_the_most_finalists_are_those_of_the_confirmation():
-    assert finalists.MOST == CANDIDATES
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (99, "99 s"), (720, "12 min"), (12_600, "3.5 h")])

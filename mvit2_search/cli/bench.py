@@ -9,36 +9,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvit2_search.cli.options import (
-    Place,
-    device_option,
-    echo_json,
-    formulation_option,
-    json_option,
-    results_option,
-    say,
-)
+from mvit2_search.cli.options import Place, device_option, formulation_option, json_option, option, results_option
+from mvit2_search.cli.output import echo_json, say
 
 if TYPE_CHECKING:
     from mvit2_search.records import FormulationName
     from mvit2_search.report.bench_tables import Table, Titled
 
-space_option = click.option(
+space_option = option(
     "--space",
+    "blocks",
+    "Search space to draw networks from: width, blocks, attention, or a YAML file.",
     type=Place(),
-    default="blocks",
-    show_default=True,
-    help="Where networks are drawn from: a shipped space or a file.",
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Of the networks that are drawn.")
+seed_option = option("--seed", 0, "Random seed of the networks that are drawn.")
 
 
 @click.group()
 def bench() -> None:
-    """Time networks on a device, beside what is published or predicted of them.
+    """Time published networks on a device, and compare devices.
 
-    Latencies are measured as in a search and shared with the studies in the same folder of results: what
-    is there already is not measured again.
+    Latencies are measured as in a search, and shared with the studies in the same results folder. A known latency
+    is not measured again.
 
     \b
     Example:
@@ -54,10 +46,10 @@ def bench() -> None:
 @results_option
 @json_option
 def models(device: str, formulation: FormulationName, results: Path, as_json: bool) -> None:
-    """MobileViTv2 at its seven widths and MobileViT in its three sizes.
+    """Time MobileViTv2 in its seven widths and MobileViT in its three sizes.
 
-    Parameters, multiply-adds and the latency on this device, beside published accuracies and latencies
-    with their sources. Writes models.csv and models.html to the folder bench in the results.
+    Prints parameters, multiply-adds and latency beside the published accuracies and latencies, with their sources.
+    Writes models.csv and models.html to the folder bench in the results.
 
     \b
     Example:
@@ -85,10 +77,10 @@ def models(device: str, formulation: FormulationName, results: Path, as_json: bo
 @results_option
 @json_option
 def attention(device: str, results: Path, as_json: bool) -> None:
-    """Multi-head attention, Linformer and separable self-attention.
+    """Time multi-head, Linformer and separable attention.
 
-    The latency of MobileViTv2-1.0 with each of them, beside the MobileViTv2 paper's comparison; then of each
-    alone over 64 to 4,096 tokens, with the log-log slope from 1,024 tokens on. Writes three tables and
+    Times MobileViTv2-1.0 with each of them, beside the MobileViTv2 paper's comparison. Then times each alone with
+    64 to 4,096 tokens; the slope of log latency over log tokens is from 1,024 tokens on. Writes three tables and
     attention.html to the folder bench in the results.
 
     \b
@@ -118,19 +110,19 @@ def attention(device: str, results: Path, as_json: bool) -> None:
 
 @bench.command()
 @device_option
-@click.option("--against", required=True, help="What to compare with; takes the same as --device.")
+@click.option("--against", required=True, help="The other side of the comparison: one of the above.")
 @space_option
-@click.option("--networks", type=click.IntRange(min=0), default=50, show_default=True, help="Networks to draw.")
+@option("--networks", 50, "Number of networks to draw from the space.", type=click.IntRange(min=0))
 @seed_option
 @results_option
 @json_option
 def rank(device: str, against: str, space: str, networks: int, seed: int, results: Path, as_json: bool) -> None:
-    """Whether one device orders networks as another does.
+    """Check whether two devices rank networks alike.
 
-    Rank correlations over the published networks and over networks of a space, also of what multiply-adds do not
-    explain. Either side is a device here, or estimate:iphone12, or published:iphone12 and other phones with
-    published figures, or cache:DIGEST, what the results hold of a device that is not here. Writes two tables and
-    a page to the folder bench in the results.
+    Prints rank correlations over the published networks and over random networks of a space, also of the part of
+    the latency that multiply-adds do not explain. Each side is a device, an estimate (estimate:iphone12), the
+    published figures of a phone (published:iphone12), or the known latencies of a device that is elsewhere
+    (cache:DIGEST). Writes two tables and a page to the folder bench in the results.
 
     \b
     Example:

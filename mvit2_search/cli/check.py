@@ -1,63 +1,25 @@
-"""`mvit2-search profile`, `validate` and `verify`: what can be told without timing or training.
-
-Commands that look at one file.
-
-The command that compares an exported file with its network.
-"""
+"""Commands that look at one file: `mvit2-search profile`, `verify` and `validate`."""
 
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mvit2_search.cli.options import Place, echo_json, json_option, say
+from mvit2_search.cli.options import DATA_HELP, Place, classes_option, json_option, option
+from mvit2_search.cli.output import echo_json, say
 
 
 @click.command()
 @click.argument("file", type=Place())
-@json_option
-def validate(file: str, as_json: bool) -> None:
-    """Check a search space and say what it holds.
-
-    FILE is a YAML file or the name of a shipped space. Exit 2 names file, line and key of what is
-    wrong.
-
-    \b
-    Example:
-        mvit2-search validate my_space.yaml
-    """
-    from mvit2_search.space import Choices, find_space, load_space
-
-    path, space = find_space(file), load_space(file)
-    if as_json:
-        echo_json({"file": str(path), "name": space.name, **space.to_json()})
-        return
-    say(f"{path}: space {space.name!r} is valid, {len(space.axes)} values to choose")
-    if space.purpose:
-        say(space.purpose)
-    for axis in space.axes:
-        domain = axis.domain
-        if isinstance(domain, Choices):
-            text = f"one of {', '.join(map(str, domain.values))}"
-        else:
-            text = f"{domain.low:g} to {domain.high:g}" + (f" in steps of {domain.step:g}" if domain.step else "")
-        say(f"  {axis.name:<26} {text}")
-
-
-@click.command()
-@click.argument("file", type=Place())
-@click.option(
-    "--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Outputs of the head."
-)
+@classes_option
 @json_option
 def profile(file: str, classes: int, as_json: bool) -> None:
-    """Parameters and multiply-adds of an architecture, per stage and in all.
+    """Count the parameters and operations of an architecture, per stage and in total.
 
-    FILE is an architecture's YAML or a published network. Counted on the built network for one image;
-    macs are those of convolutions, linear layers and matrix products, other ops the elements that all
-    other operators compute.
+    FILE is the YAML file of an architecture, or a published network. The built network is counted, for one image:
+    macs are the multiply-adds of convolutions, linear layers and matrix products; other ops are the elements that
+    all other operators compute.
 
     \b
     Example:
@@ -69,37 +31,33 @@ def profile(file: str, classes: int, as_json: bool) -> None:
     arch = load_arch(file)
     rows = count(arch, classes)
     if as_json:
-        echo_json(
-            {"key": arch.key, "image_size": arch.image_size, "classes": classes, "parts": list(map(asdict, rows))}
-        )
+        parts = [asdict(row) for row in rows]
+        echo_json({"key": arch.key, "image_size": arch.image_size, "classes": classes, "parts": parts})
         return
-    name = Path(file).name
     head = "1 class" if classes == 1 else f"{classes} classes"
-    say(f"{name}: architecture {arch.key}, {arch.image_size} pixels, {head}")
+    say(f"{Path(file).name}: architecture {arch.key}, {arch.image_size} pixels, {head}")
     say(f"{'part':<12}{'parameters':>14}{'macs':>18}{'other ops':>16}")
-    for row in rows:
-        say(f"{row.part:<12}{row.params:>14,}{row.macs:>18,}{row.other_ops:>16,}")
+    say(*(f"{row.part:<12}{row.params:>14,}{row.macs:>18,}{row.other_ops:>16,}" for row in rows))
 
 
 @click.command()
 @click.argument("file", type=Place(Path))
-@click.option("--against", type=Place(), required=True, help="The architecture: its YAML, or a published network.")
 @click.option(
-    "--data",
+    "--against",
     type=Place(),
-    default="fashion-mnist-mini",
-    show_default=True,
-    help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",
+    required=True,
+    help="What the file should compute: the YAML file of an architecture, or a published network.",
 )
+@option("--data", "fashion-mnist-mini", DATA_HELP, type=Place())
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: bool) -> None:
-    """Run an exported file here and compare it with the network that it should be.
+    """Check that an exported file computes the same as its network in PyTorch.
 
-    FILE was written by `export`, with random weights. A Core ML package is executed operator by operator,
-    any other file by its runtime on this computer's CPU; that proves the program and its weights, not the
-    arithmetic of a phone. Compared are the 4 of 8 images on which the network is surest of its class.
-    Exit 1 where a figure is over its gate.
+    FILE was written by `export`, with random weights. A Core ML package is executed operator by operator, any
+    other file by its own runtime on this computer's CPU. This checks the program and its weights, not the
+    arithmetic of a phone. It compares the outputs for 4 of 8 images, those whose class the network is most certain
+    of. The exit code is 1 if a difference is over its limit.
 
     \b
     Example:
@@ -109,17 +67,47 @@ def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: boo
 
     agreement = verify_untrained(file, load_arch(against), data=data)
     if as_json:
-        gates = [{key: _json(value) for key, value in asdict(gate).items()} for gate in agreement.gates]
+        gates = [{key: _finite(value) for key, value in asdict(gate).items()} for gate in agreement.gates]
         echo_json({"file": str(file), "passed": agreement.passed, "images": agreement.images, "gates": gates})
     else:
         judgement = "agrees" if agreement.passed else "does not agree"
         say(f"{file.name} {judgement} with {Path(against).name} on {agreement.images} images")
-        for line in agreement.lines():
-            say(f"  {line}")
+        say(*(f"  {line}" for line in agreement.lines()))
     if not agreement.passed:
         ctx.exit(1)
 
 
-def _json(value: Any) -> Any:
-    """What is not a number is null."""
+def _finite(value: object) -> object:
+    """What is not a number is null in JSON."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@click.command()
+@click.argument("file", type=Place())
+@json_option
+def validate(file: str, as_json: bool) -> None:
+    """Check a search space and list its settings.
+
+    FILE is a YAML file, or the name of a shipped space. If it is wrong, the message names file, line and key (exit
+    code 2).
+
+    \b
+    Example:
+        mvit2-search validate my_space.yaml
+    """
+    from mvit2_search.space import Choices, find_space, load_space
+
+    path, space = find_space(file), load_space(file)
+    if as_json:
+        echo_json({"file": str(path), "name": space.name, **space.to_json()})
+        return
+    say(f"{path}: space {space.name!r} is valid, {len(space.axes)} settings to search")
+    if space.purpose:
+        say(space.purpose)
+    for axis in space.axes:
+        domain = axis.domain
+        if isinstance(domain, Choices):
+            text = f"one of {', '.join(map(str, domain.values))}"
+        else:
+            text = f"{domain.low:g} to {domain.high:g}" + (f" in steps of {domain.step:g}" if domain.step else "")
+        say(f"  {axis.name:<26} {text}")

@@ -1,4 +1,4 @@
-"""`mvit2-search` and how its commands are found: each is imported when it is called."""
+"""`mvit2-search` and its commands, each imported when it is called."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import mvit2_search
-from mvit2_search.cli.options import explain, give_up_broken_output, say, show_what_cannot_be_encoded
+from mvit2_search.cli.output import escape_unencodable, explain, give_up_broken_output, say
 from mvit2_search.errors import MVit2SearchError, StorageError
 from mvit2_search.system.registry import Entry, Registry
 from mvit2_search.system.text import printable
@@ -44,7 +44,7 @@ class Program(click.Command):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _name_compiler_folder()
-        show_what_cannot_be_encoded()
+        escape_unencodable()
         try:
             return super().main(*args, **extra)
         except OSError as err:
@@ -83,7 +83,7 @@ class LazyGroup(Program, click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("mvit2-search"), prog_name="mvit2-search")
 def cli() -> None:
-    """Find the most accurate MobileViTv2-style network that runs within a latency budget.
+    """Find the most accurate MobileViTv2-style network within a latency budget.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def cli() -> None:
         mvit2-search export first
 
     \b
-    Exit codes: 0 done; 1 done but nothing fits the budget, or an unexpected error;
-    2 bad usage or file; 3 the study is in use or was made with other inputs;
-    4 data, disk or device; 130, 143 and 129 interrupted, terminated and hung up, state saved.
+    Exit codes: 0 done; 1 nothing fits the budget, a check failed, or an unexpected error;
+    2 wrong option or file; 3 the study is in use or was made with other inputs;
+    4 data, disk or device; 130 (Ctrl-C), 143 (SIGTERM), 129 (terminal closed): stopped, state saved.
     """

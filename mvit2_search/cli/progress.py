@@ -8,18 +8,19 @@ from rich.console import Console
 
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
-from mvit2_search.cli.options import with_flags
+from mvit2_search.cli.output import with_flags
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
 from mvit2_search.search.request import Request
 from mvit2_search.store import Study
-from mvit2_search.system.text import printable
+from mvit2_search.system.text import counted, printable
 
 _REFRESH_SECONDS, _REFRESH_SHARE = 60, 0.01  # at most so often, and so much of the time
+_CLASSES_SHOWN = 10
 
 
 class _QuietConsole(Console):
-    """Goes on in silence when whoever reads the output has left."""
+    """Continues in silence when the reader of the output has left."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -27,7 +28,7 @@ class _QuietConsole(Console):
 
 
 class Progress:
-    """Prints what a search tells, and keeps the derived files about a minute behind."""
+    """Prints the events of a search, and keeps the derived files about a minute behind."""
 
     def __init__(self) -> None:
         self._console = _QuietConsole(highlight=False, soft_wrap=True)
@@ -47,15 +48,19 @@ class Progress:
         self._print(f"note: {with_flags(text)}")
 
     def opened(self, study: Study, request: Request) -> None:
-        data = study.inputs.data
-        classes, shown = data.classes, 10
-        names = ", ".join(classes[:shown]) + (", ..." if len(classes) > shown else "")
-        images = f"{data.train} + {data.selection} + {data.confirmation} images"
-        passport = study.device.passport
+        data, passport = study.inputs.data, study.device.passport
+        classes = ", ".join(
+            [*data.classes[:_CLASSES_SHOWN], *(["..."] if len(data.classes) > _CLASSES_SHOWN else [])]
+        )
         where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
-        control = f", random ones to compare with: {request.control}" if request.control else ""
-        self._print(f"Study {study.name} in {study.folder}: candidates to train: {request.trials}{control}")
-        self._print(f"Data {data.name}: {images} of {len(classes)} classes: {names}")
+        random = f" and {counted(request.control, 'random network')}" if request.control else ""
+        self._print(
+            f"Study {study.name} in {study.folder}: {counted(request.trials, 'candidate')}{random} to train"
+        )
+        self._print(
+            f"Data {data.name}: {data.train:,} training, {data.selection:,} selection and {data.confirmation:,} "
+            f"confirmation images of {len(data.classes)} classes: {classes}"
+        )
         self._print(f"Budget {request.latency_budget}: {study.limits.latency_ms:.2f} ms {where}")
         self._refresh(study)
 
@@ -71,10 +76,12 @@ class Progress:
         self._status.update(f"{self._what}: {text}")
 
     def trial_ended(self, study: Study, trial: Trial) -> None:
-        number = "no trial " if trial.number is None else f"trial {trial.number:<3}"
+        label = "width" if trial.published else trial.name
+        if trial.number is not None:
+            label = f"trial {trial.number}"
         name = trial.published or trial.arch.key
-        repeats = f" (repeats trial {trial.repeats})" if trial.repeats is not None else ""
-        self._print(f"{number} {name:<16} {_outcome(trial.outcome)}{repeats}  {trial.seconds:.0f} s")
+        repeats = f" (same network as trial {trial.repeats})" if trial.repeats is not None else ""
+        self._print(f"{label:<9} {name:<16} {_outcome(trial.outcome)}{repeats}  {trial.seconds:.0f} s")
         self._refresh(study)
 
     def scored(self, study: Study, score: Score, name: str) -> None:
@@ -106,9 +113,9 @@ def _outcome(outcome: Outcome) -> str:
         case Finished(score=accuracy, latency=measured):
             return f"{accuracy:6.2f} %{_balanced(outcome)}  {measured}"
         case Infeasible(latency=measured):
-            return f"over      {measured}"
+            return f"over budget  {measured}"
         case Stopped(curve=curve, latency=measured):
-            return f"stopped   {measured} after epoch {len(curve)}, {curve[-1]:.2f} % there"
+            return f"stopped   {measured}, at {curve[-1]:.2f} % after epoch {len(curve)}"
         case Failed(reason=reason, message=message):
             return f"failed ({reason}): {message}"
 

@@ -1,4 +1,4 @@
-"""Commands that read a study."""
+"""Commands that read a study: `mvit2-search status` and `report`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import (
-    echo_json,
-    explain,
-    json_option,
-    results_option,
-    say,
-    study_argument,
-    study_folder,
-)
+from mvit2_search.cli.options import json_option, results_option, study_argument, study_folder
+from mvit2_search.cli.output import echo_json, explain, say
 
 if TYPE_CHECKING:
     from mvit2_search.analysis.paired import Difference
@@ -25,7 +18,7 @@ if TYPE_CHECKING:
     from mvit2_search.report.tables import Summary
 
 
-_NOTHING: dict[str, Any] = {  # what `status --json` says of a study whose budget is not known yet
+_NOTHING: dict[str, Any] = {  # what `status --json` prints for a study whose budget is not known yet
     **dict.fromkeys(("ended", "stopping", "budget", "budget_ms", "latencies_are")),
     **dict.fromkeys(("candidates_trained", "trials", "controls_trained"), 0),
     "front": [],
@@ -40,9 +33,9 @@ _NOTHING: dict[str, Any] = {  # what `status --json` says of a study whose budge
 @results_option
 @json_option
 def status(study: str, results: Path, as_json: bool) -> None:
-    """Say how far a study is, what it is doing, and what it has found, from its first moment on.
+    """Show the progress, time left and results of a study, while it runs and afterwards.
 
-    STUDY is a study's name, or its folder.
+    STUDY is the name of a study, or its folder.
 
     \b
     Example:
@@ -50,15 +43,12 @@ def status(study: str, results: Path, as_json: bool) -> None:
     """
     from mvit2_search.api import read_state
     from mvit2_search.records import device_sentence
-    from mvit2_search.report.hypervolume import hypervolume_table
     from mvit2_search.report.progress import state_json, state_sentences
     from mvit2_search.report.sentences import (
+        answer_sentences,
         budget_sentence,
-        control_sentences,
-        missing_sentences,
         progress_sentence,
-        saving_sentence,
-        verdict_sentences,
+        training_sentences,
     )
 
     state = read_state(study_folder(study, results))
@@ -68,20 +58,18 @@ def status(study: str, results: Path, as_json: bool) -> None:
         return
     progress = progress_sentence(summary) if summary else "nothing has been recorded yet."
     explain(f"Study {state.name}: {progress}", *state_sentences(state))
-    if summary is None:
-        return
-    answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
-    explain(budget_sentence(summary), *answer, device_sentence(summary.passport))
-    explain(saving_sentence(summary), *missing_sentences(summary))
+    if summary is not None:
+        device = device_sentence(summary.passport)
+        explain(budget_sentence(summary), *answer_sentences(summary), device, *training_sentences(summary))
 
 
 @click.command()
 @study_argument
 @results_option
 def report(study: str, results: Path) -> None:
-    """Write a study's report.html, pareto.csv and study.yaml anew.
+    """Rewrite report.html, pareto.csv and study.yaml of a study.
 
-    STUDY is a study's name, or its folder.
+    STUDY is the name of a study, or its folder. A study with random networks has control.csv as well.
 
     \b
     Example:
@@ -96,7 +84,8 @@ def report(study: str, results: Path) -> None:
 
 
 def _status_json(summary: Summary) -> dict[str, Any]:
-    verdict = summary.verdict
+    verdict, names = summary.verdict, ("best", "searched", "published", "fastest")
+    confirmed = {name: _confirmed_json(getattr(verdict, name, None)) for name in names}
     return {
         "ended": summary.ended,
         "provisional": summary.provisional,
@@ -109,28 +98,24 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "budget_ms": summary.limits.latency_ms,
         "latencies_are": summary.passport.kind,
         "front": [t.name if t.number is None else t.number for t in summary.front],
-        "best": _confirmed_json(verdict.best if verdict else None),
-        "searched": _confirmed_json(verdict.searched if verdict else None),
-        "published": _confirmed_json(verdict.published if verdict else None),
-        "gain_points": _gain_json(verdict.gain if verdict else None),
-        "export": _confirmed_json(verdict.best if verdict else None),
-        "fastest": _confirmed_json(verdict.fastest if verdict else None),
-        "fastest_costs_points": _gain_json(verdict.lead if verdict else None),
+        **confirmed,
+        "export": confirmed["best"],
+        "gain_points": _difference_json(verdict.gain if verdict else None),
+        "fastest_costs_points": _difference_json(verdict.lead if verdict else None),
     }
 
 
-def _gain_json(gain: Difference | None) -> dict[str, Any] | None:
+def _difference_json(difference: Difference | None) -> dict[str, Any] | None:
     """An unbounded end is null."""
-    if gain is None:
+    if difference is None:
         return None
-    low, high = (bound if math.isfinite(bound) else None for bound in (gain.low, gain.high))
+    ends = {"low": difference.low, "high": difference.high}
     return {
-        "mean": gain.estimate,
-        "uncorrected": gain.mean,
-        "low": low,
-        "high": high,
-        "seeds": gain.pairs,
-        "compared": gain.compared,
+        "mean": difference.estimate,
+        "uncorrected": difference.mean,
+        **{name: end if math.isfinite(end) else None for name, end in ends.items()},
+        "seeds": difference.pairs,
+        "compared": difference.compared,
     }
 
 

@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import (
-    Place,
-    device_option,
-    explain,
-    formulation_option,
-    give_up_broken_output,
-    program,
-    results_option,
-    say,
-)
+from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, option, results_option
+from mvit2_search.cli.output import explain, give_up_broken_output, program, say
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import Recipe
 from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
@@ -39,84 +31,64 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 
 @click.command()
 @click.option(
-    "--space", type=Place(), required=True, help="A shipped space (width, blocks, attention) or a YAML file."
+    "--space", type=Place(), required=True, help="Search space: width, blocks, attention, or a YAML file."
 )
+@click.option("--data", type=Place(), required=True, help=DATA_HELP)
 @click.option(
-    "--data",
-    type=Place(),
+    "--latency-budget",
     required=True,
-    help="fashion-mnist-mini, or a folder with one sub-folder of images per class.",
+    help="Largest latency: a time such as 12ms, or the latency of a published network such as mobilevitv2-0.75.",
 )
-@click.option("--latency-budget", required=True, help="12ms, or a published network such as mobilevitv2-0.75.")
-@click.option("--study", required=True, help="Name of the study; the same name resumes it.")
+@click.option("--study", required=True, help="Name of the study. The name of an existing study resumes it.")
 @device_option
 @click.option(
     "--allow-device-change",
     is_flag=True,
-    help="Set a study aside that was begun on another device, or before an update of the system: a new one keeps "
-    "its accuracies and times every network anew.",
+    help="If the study is from another device, or from before a system update: keep its accuracies and measure "
+    "every latency again. The old study is moved to the folder other-devices in the results.",
 )
 @formulation_option
-@click.option(
-    "--trials", type=int, default=20, show_default=True, help="Candidates to train; may be raised later."
-)
-@click.option(
-    "--sampler",
-    default="front",
-    show_default=True,
-    help="What proposes candidates: front, tpe, nsga2, gp or random.",
-)
-@click.option(
+@option("--trials", 20, "Number of candidates to train. You can raise it later.")
+@option("--sampler", "front", "Sampler that proposes candidates: front, tpe, nsga2, gp or random.")
+@option(
     "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Of the search and its trainings; repeats a search where latencies are equal, as in one results folder.",
+    0,
+    "Random seed of the search and its trainings. Equal seeds repeat a search if its latencies are equal, as "
+    "within one results folder.",
 )
-@click.option(
+@option(
     "--stopping",
+    "dominance",
+    "Early stopping. dominance: stop trainings that can no longer reach the front. halving: keep the best third. "
+    "none: stop no training.",
     metavar="dominance|halving|none",
-    default="dominance",
-    show_default=True,
-    help="Which trainings end early: those that cannot enter the front any more, all but the best share, none.",
 )
-@click.option(
+@option(
     "--confirm-seeds",
-    type=int,
-    default=3,
-    show_default=True,
-    help="Fresh trainings of each finalist: at most four candidates and two published widths.",
+    3,
+    "Number of fresh seeds to retrain each finalist with. Finalists are up to four candidates and two published "
+    "widths.",
 )
-@click.option(
-    "--control",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Random architectures to train beside the search, to compare it with; may be raised later.",
-)
+@option("--control", 0, "Number of random networks to train for comparison. You can raise it later.")
 @click.option(
     "--max-hours",
     type=float,
-    help="Begin no further trial or training after so many hours of this run; the same command goes on.",
+    help="Hours after which this run starts no further trial or training. The same command continues later.",
 )
-@click.option("--max-params", type=int, help="Parameters that an architecture may have at most.")
-@click.option("--train-on", default="auto", show_default=True, help="Where to train: auto, cpu, mps or cuda[:i].")
-@click.option("--epochs", default=_RECIPE.epochs, show_default=True, help="Of a short training.")
-@click.option(
-    "--image-size", default=_RECIPE.image_size, show_default=True, help="Side of training images in pixels."
-)
-@click.option("--images-per-epoch", default=_RECIPE.images_per_epoch, show_default=True, help="Training images.")
-@click.option("--batch-size", default=_RECIPE.batch_size, show_default=True, help="Training images in a step.")
-@click.option("--learning-rate", default=_RECIPE.learning_rate, show_default=True, help="Highest of a training.")
-@click.option(
-    "--flip/--no-flip", default=_RECIPE.flip, show_default=True, help="Mirror half of the training images."
-)
+@click.option("--max-params", type=int, help="Largest number of parameters of a candidate.")
+@option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
+@option("--epochs", _RECIPE.epochs, "Epochs per training.")
+@option("--image-size", _RECIPE.image_size, "Height and width of training images, in pixels.")
+@option("--images-per-epoch", _RECIPE.images_per_epoch, "Training images per epoch.")
+@option("--batch-size", _RECIPE.batch_size, "Training images per step.")
+@option("--learning-rate", _RECIPE.learning_rate, "Peak learning rate.")
+@option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
 @results_option
 def run(**options: Any) -> None:
-    """Search under a latency budget, then confirm the best against the published widths.
+    """Search for the best network under a latency budget, confirm it and write a report.
 
-    The same command resumes a study, whatever stopped it. Ctrl-C once finishes the running trial; twice,
-    SIGTERM, or closing the terminal stops within seconds; start it with nohup to go on without a terminal.
+    The same command resumes a study, however it was stopped. Press Ctrl-C once to stop after the running trial,
+    twice to stop within seconds. SIGTERM and closing the terminal stop it too, but with nohup it keeps running.
 
     \b
     Example:
@@ -130,7 +102,7 @@ def run(**options: Any) -> None:
         except OSError:
             if interrupt.code is None:
                 raise
-            while give_up_broken_output():  # the terminal is gone, and nobody reads how to go on
+            while give_up_broken_output():  # the terminal is gone, and nobody reads how to continue
                 pass
             code = interrupt.code
     atexit.register(_ignore_signals)
@@ -138,13 +110,13 @@ def run(**options: Any) -> None:
 
 
 def _ignore_signals() -> None:
-    """There is nothing left to stop when Python takes itself down, which may take a second."""
+    """Nothing is left to stop while Python shuts down, which may take a second."""
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
 def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
-    """Run to the end, or until told to stop, and print it; the exit code."""
+    """Run until the end or an interruption and print the result; the exit code."""
     from mvit2_search.search.request import Request
 
     try:
@@ -182,14 +154,26 @@ def _search(request: Request, interrupt: Interrupt) -> int:
         return 1 if summary.verdict is None else 0
     if interrupt.requested:
         return _interrupted(STOPPED, "Stopped after the running trial.")
-    return _interrupted(0, f"The hours ({request.max_hours:g}) are over.")
+    return _interrupted(0, f"Stopped after --max-hours {request.max_hours:g}.")
+
+
+def _print_end(summary: Summary, folder: Path) -> None:
+    from mvit2_search.report.sentences import answer_sentences, training_sentences
+
+    if summary.ended:
+        say("", f"Study {summary.name} is finished: {summary.ended}.")
+    explain(*answer_sentences(summary), *training_sentences(summary))
+    say(f"Report: {folder / 'report.html'}")
+    if summary.ended and summary.verdict is not None:
+        results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
+        say(f"Export: {program()} export {summary.name}{results}")
 
 
 def _say_stopping() -> None:
     """Ctrl-C came for the first time."""
     if sys.stderr is None:  # closed before the start
         return
-    text = b"\nStopping after the running trial; press Ctrl-C again to stop now.\n"
+    text = b"\nStopping after the running trial. Press Ctrl-C again to stop now.\n"
     with suppress(OSError, ValueError):  # nobody may be reading
         os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing
 
@@ -213,23 +197,7 @@ def _leave(code: int) -> None:
 
 def _closing(code: int, what: str | None = None) -> tuple[str, str]:
     what = what or ("Stopped." if code == STOPPED else "Terminated.")
-    return f"{what} Nothing that was finished is lost. To go on:", f"    {program()} {shlex.join(sys.argv[1:])}"
-
-
-def _print_end(summary: Summary, folder: Path) -> None:
-    from mvit2_search.report.hypervolume import hypervolume_table
-    from mvit2_search.report.sentences import (
-        control_sentences,
-        missing_sentences,
-        saving_sentence,
-        verdict_sentences,
+    return (
+        f"{what} Finished trials and trainings are saved. To continue:",
+        f"    {program()} {shlex.join(sys.argv[1:])}",
     )
-
-    if summary.ended:
-        say("", f"Study {summary.name} is finished: {summary.ended}.")
-    explain(*verdict_sentences(summary), *control_sentences(hypervolume_table(summary)))
-    explain(saving_sentence(summary), *missing_sentences(summary))
-    say(f"Report: {folder / 'report.html'}")
-    if summary.ended and summary.verdict is not None:
-        results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-        say(f"Export: {program()} export {summary.name}{results}")

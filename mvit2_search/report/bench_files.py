@@ -58,7 +58,7 @@ def write_models(bench: ModelsBench, results: Path) -> list[Path]:
     sections = [
         paragraphs([device_sentence(bench.passport)]),
         heading("Accuracy as published against latency as measured"),
-        drawn(models_figure(bench), "models", "The figures of the table below."),
+        drawn(models_figure(bench), "models", "The figures in the table below."),
         *map(section, models_tables(bench)),
         device_section(conditions),
     ]
@@ -83,7 +83,7 @@ def write_attention(bench: AttentionBench, results: Path) -> list[Path]:
         paragraphs([device_sentence(bench.passport)]),
         section(networks),
         section(slopes),
-        drawn(mixers_figure(bench), "mixers", "The figures of the table below."),
+        drawn(mixers_figure(bench), "mixers", "The figures in the table below."),
         section(mixers),
         device_section(conditions),
     ]
@@ -111,7 +111,7 @@ def write_rank(bench: RankBench, results: Path) -> list[Path]:
     sections = [
         paragraphs([*bench.notes, *(f"{one.name}: {one.words}" for one in sources)]),
         section(orders),
-        drawn(rank_figure(bench), "rank", "The figures of the next table."),
+        drawn(rank_figure(bench), "rank", "The figures in the next table."),
         section(networks),
         section(phones),
     ]
@@ -121,7 +121,7 @@ def write_rank(bench: RankBench, results: Path) -> list[Path]:
         {
             f"{name}.csv": csv_text(correlation_rows(bench), conditions),
             f"{name}-networks.csv": csv_text(pair_rows(bench), conditions, PAIR_COLUMNS),
-            f"{name}.html": page("Two orders of networks", sections),
+            f"{name}.html": page("Networks ranked by two devices", sections),
         },
     )
 

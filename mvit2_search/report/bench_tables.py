@@ -202,17 +202,17 @@ def _timing_cells(row: Row) -> dict[str, str]:
     }
 
 
-# Whether two devices order networks alike
+# Whether two devices rank networks alike
 
 _RANK_NOTE = (
     "Kendall's tau: the share of pairs of networks in the same order minus the share in the other order. Its "
-    "interval (95 %, for networks drawn like these) holds for any number of networks. Beyond multiply-adds: of "
-    "the residuals of a line through the logarithms of multiply-adds and latency, ignoring the line's own error. "
-    "Multiply-adds alone: the order by a count that needs no device, against the second source."
+    "95 % interval is for networks drawn like these, and holds for any number of them. Beyond multiply-adds: the "
+    "same for the residuals of a line through the logarithms of multiply-adds and latency, whose own error is "
+    "ignored. Multiply-adds alone: the order by multiply-adds, which needs no device, against the second source."
 )
 _PHONES_NOTE = (
-    "Published latencies on phones, by all sources. They disagree on networks of the same name, and one could not "
-    "run the network: no order of them is more certain than that."
+    "Published latencies on phones, by all sources. The sources disagree on networks of the same name, and one "
+    "could not run the network, so these figures rank networks only roughly."
 )
 _ORDER_OF = {
     "plain": "latency",
@@ -253,7 +253,7 @@ def rank_tables(bench: RankBench) -> tuple[Titled, Titled, Titled]:
     return (
         Titled("The networks", "", pairs_table(bench)),
         Titled("Published for phones", _PHONES_NOTE, phones_table()),
-        Titled("Whether they order networks alike", _RANK_NOTE, rank_table(bench)),
+        Titled("Do they rank networks alike?", _RANK_NOTE, rank_table(bench)),
     )
 
 

@@ -10,9 +10,9 @@ from mvit2_search.report.page import drawn, heading, key_values, page, paragraph
 from mvit2_search.report.sentences import (
     budget_sentence,
     control_sentences,
-    missing_sentences,
     progress_sentence,
     saving_sentence,
+    training_sentences,
     verdict_sentences,
 )
 from mvit2_search.report.tables import Summary, trials_frame
@@ -26,9 +26,9 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
     "confirmed_balanced_pct": "confirmed, balanced %",
-    "latency_ms": "latency ms",
-    "latency_low_ms": "low",
-    "latency_high_ms": "high",
+    "latency_ms": "ms",
+    "latency_low_ms": "95 % low",
+    "latency_high_ms": "95 % high",
     "on_front": "on front",
     "params": "parameters",
     "macs": "multiply-adds",
@@ -36,9 +36,30 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "flags": "flags",
     "reason": "reason",
 }
-_NO_CONTROL = (
-    "There are no random architectures to compare with: the same search with `control` 20 trains so many and "
-    "draws the band that the search has to leave behind."
+_HYPERVOLUME_NOTE = (
+    "The hypervolume is the area between the front and a reference point (higher is better). The reference point "
+    "is {accuracy:.2f} % at the budget of {latency:.2f} ms: ten points below the smallest published width that "
+    "was trained, or chance level if that is higher. Published widths are trained first, so candidates do not "
+    "move it. A smaller width that fails and is trained at a later start does."
+)
+_BAND_NOTE = (
+    "The band shows {controls} in random orders. It narrows towards its end, because there every order holds the "
+    "same networks. The top of this page says whether the search differs by more than chance."
+)
+_NO_BAND_NOTE = (
+    "There are no random networks to compare with. The same search with `control` 20 trains 20 of them and draws "
+    "the band that they reach."
+)
+_CONFIRMATION_NOTE = (
+    "Up to four candidates that are statistically tied with the best, and the published widths around the budget, "
+    "are retrained with fresh seeds and scored on images that the search never saw. A candidate that is "
+    "distinguishably worse than the best gets no further seeds. Networks over the budget are shown for comparison."
+)
+_INTERVAL_NOTE = (
+    "The interval of the gain assumes that a seed changes every network by about as much and that seeds are "
+    "independent. It is wider if this pair varies more than all networks together and, from four seeds on, if "
+    "neighbouring seeds are correlated; three seeds cannot show that. No number of seeds shows what all trainings "
+    "of one network have in common, such as the training images."
 )
 
 
@@ -48,41 +69,26 @@ def report_html(summary: Summary) -> str:
     The same records give the same bytes.
     """
     volumes = hypervolume_table(summary)
-    sections = [
-        f'<div class="answer">{paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])}</div>',
-        paragraphs(
-            [
-                budget_sentence(summary),
-                device_sentence(summary.passport),
-                progress_sentence(summary),
-                saving_sentence(summary),
-                *missing_sentences(summary),
-            ]
-        ),
-        heading("Accuracy against latency"),
-        paragraphs(_shortened(summary)),
-        drawn(front_figure(summary), "front", _front_words(summary)),
-        heading("Accuracy after each epoch"),
-        drawn(curves_figure(summary), "curves", saving_sentence(summary)),
-        heading("Hypervolume against trained architectures"),
-        _hypervolume(volumes),
-        heading("Confirmation"),
-        _confirmation(summary),
-        heading("Trials"),
-        _trials(summary),
-        heading("Inputs"),
-        key_values(flat(to_json(summary.inputs))),
-    ]
-    return page(f"Study {summary.name}", sections)
+    answer = paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])
+    facts = [budget_sentence(summary), device_sentence(summary.passport), progress_sentence(summary)]
+    figure = drawn(front_figure(summary), "front", _front_words(summary))
+    sections = {
+        "Accuracy against latency": _shortened(summary) + figure,
+        "Accuracy after each epoch": drawn(curves_figure(summary), "curves", saving_sentence(summary)),
+        "Hypervolume over trained networks": _hypervolume(volumes),
+        "Confirmation": _confirmation(summary),
+        "Trials": _trials(summary),
+        "Inputs": key_values(flat(to_json(summary.inputs))),
+    }
+    head = f'<div class="answer">{answer}</div>' + paragraphs([*facts, *training_sentences(summary)])
+    return page(f"Study {summary.name}", [head, *(heading(name) + html for name, html in sections.items())])
 
 
-def _shortened(summary: Summary) -> list[str]:
+def _shortened(summary: Summary) -> str:
     if len(summary.all_trials) <= MANY:
-        return []
-    return [
-        f"The figures show the front, all published widths and {MANY:,} others: accuracy against latency the most "
-        "accurate, curves the newest."
-    ]
+        return ""
+    others = f"{MANY:,} other trials: here the most accurate, in the curves the newest"
+    return paragraphs([f"The figures show the front, all published widths and {others}."])
 
 
 def _front_words(summary: Summary) -> str:
@@ -90,73 +96,47 @@ def _front_words(summary: Summary) -> str:
     if not points:
         return "No trial is within the budget yet."
     span = f"from {min(points):.2f} to {max(points):.2f} ms, {summary.passport.kind}"
-    return f"{counted(len(points), 'trial')} on the front, {span}; the table has all."
+    return f"{counted(len(points), 'trial')} on the front, {span}; the table lists all."
 
 
-def _hypervolume(table: HypervolumeTable | None) -> str:
-    if table is None:
-        return "<p>There is none before a published width and a candidate have been trained.</p>"
-    accuracy, latency = table.reference
-    note = (
-        f"The area that the front covers from {accuracy:.2f} %, ten points below the smallest published width "
-        f"that was trained (or guessing, if that is more), and from the budget of {latency:.2f} ms. Candidates "
-        "do not move this reference point, as published widths are trained first; a smaller one that failed and "
-        "succeeds at a later start moves it."
-    )
-    trained = counted(len(table.search), "trained candidate")
-    words = f"After {trained} the search is at {table.search[-1]:.1f} points x ms."
-    control = _NO_CONTROL
-    if table.band is not None:
-        architectures = counted(table.band.controls, "random architecture")
-        control = (
-            f"The band is that of {architectures} of the space in random orders; it "
-            "narrows towards its end, where every order holds the same. Whether the search differs by more than "
-            "chance is said above."
-        )
-        words += f" The median of {architectures} is at {table.band.median[-1]:.1f}."
-    return paragraphs([note, control]) + drawn(hypervolume_figure(table), "hypervolume", words)
+def _hypervolume(volumes: HypervolumeTable | None) -> str:
+    if volumes is None:
+        return paragraphs(["There is none until a published width and a candidate have been trained."])
+    accuracy, latency = volumes.reference
+    trained = counted(len(volumes.search), "trained candidate")
+    words = f"After {trained} the search is at {volumes.search[-1]:.1f} points x ms."
+    note = _NO_BAND_NOTE
+    if volumes.band:
+        controls = counted(volumes.band.controls, "random network")
+        note = _BAND_NOTE.format(controls=controls)
+        words += f" The median of {controls} is at {volumes.band.median[-1]:.1f}."
+    notes = paragraphs([_HYPERVOLUME_NOTE.format(accuracy=accuracy, latency=latency), note])
+    return notes + drawn(hypervolume_figure(volumes), "hypervolume", words)
 
 
 def _confirmation(summary: Summary) -> str:
     if not summary.confirmed:
-        return "<p>Nothing has been confirmed yet.</p>"
+        return paragraphs(["Nothing has been confirmed yet."])
     words = "; ".join(f"{c.trial.name}: mean {c.mean_pct:.2f} %" for c in summary.confirmed)
-    note = (
-        "The candidates that may be the one to export, as far as one seed can tell, and the published widths "
-        "around the budget, trained again with seeds that the search did not use and scored on images that it "
-        "never saw. What is distinguishably worse than the best candidate gets no further seeds. What is over the "
-        "budget is shown for comparison."
-    )
-    assumed = (
-        "The interval of the gain takes for granted that a seed does about as much to each of them and that seeds "
-        "are independent. It is wider where the pair spreads more than all together, and from four seeds on where "
-        "neighbouring seeds are alike; three cannot tell. What the common training images do to one of them, "
-        "no number of seeds can."
-    )
-    return paragraphs([note, assumed]) + drawn(confirmation_figure(summary), "confirmation", words)
+    notes = paragraphs([_CONFIRMATION_NOTE, _INTERVAL_NOTE])
+    return notes + drawn(confirmation_figure(summary), "confirmation", words)
 
 
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)
     shown = _most(frame)
-    shown["trial"] = shown["trial"].where(shown["trial"] >= 0)  # a width outside of the space is no trial
     names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
     names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
-    note = ""
-    if len(shown) < len(frame):
-        note = paragraphs(
-            [
-                f"{len(shown):,} of {len(frame):,} trials: the front, published widths, what is confirmed, and "
-                "the most accurate others; pareto.csv has all."
-            ]
-        )
+    note = (
+        f"{len(shown):,} of {len(frame):,} trials: the front, published widths, confirmed networks and the most "
+    )
+    note = paragraphs([f"{note}accurate others. pareto.csv has all."]) if len(shown) < len(frame) else ""
     return note + table(shown[list(names)].rename(columns=names))
 
 
 def _most(frame: pd.DataFrame) -> pd.DataFrame:
-    """At most `MANY` rows: those that the report speaks of, then the most accurate; in their order."""
-    spoken_of = frame["on_front"].eq(True) | frame["published"].notna() | frame["confirmed_pct"].notna()
-    ranked = frame.assign(spoken_of=spoken_of).sort_values(
-        ["spoken_of", "accuracy_pct"], ascending=False, kind="stable", na_position="last"
-    )
-    return frame.loc[ranked.index[: max(MANY, int(spoken_of.sum()))].sort_values()]
+    """The front, published widths, what is confirmed, then the most accurate up to `MANY` rows; in their order."""
+    kept = frame["on_front"].eq(True) | frame["published"].notna() | frame["confirmed_pct"].notna()
+    order = ["kept", "accuracy_pct"]
+    ranked = frame.assign(kept=kept).sort_values(order, ascending=False, kind="stable", na_position="last")
+    return frame.loc[ranked.index[: max(MANY, int(kept.sum()))].sort_values()]

@@ -1,4 +1,4 @@
-"""How far the front has come with every trained architecture: the search's, and that of random draws."""
+"""The hypervolume of the front after every trained network: the search's, and that of random networks."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
-    """Hypervolumes of the controls after 1, 2, ... of them, over random orders."""
+    """Hypervolumes of the random networks after 1, 2, ... of them: 5 %, 50 % and 95 % of their orders."""
 
     controls: int
     low: tuple[float, ...]
@@ -27,11 +27,11 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Hypervolumes of the first `networks` candidates and of as many controls.
+    """Hypervolumes of the first `networks` candidates and of as many random networks.
 
     Attributes:
-        low, high: 95 % of the differences that chance alone gives, when the networks of both are dealt out anew:
-            if the search were no better than random draws, its difference would be one of them.
+        low, high: 95 % of the differences that chance alone gives, by a permutation test: the networks of both
+            are dealt out at random, again and again.
     """
 
     networks: int
@@ -61,15 +61,14 @@ class HypervolumeTable:
 
 
 def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
-    """None where no published width or no candidate is trained yet."""
+    """None before a published width and a candidate are trained."""
     reference = _reference(summary)
-    candidates = [t for t in summary.trials if t.is_trained_candidate]
-    if reference is None or not candidates:
+    search = [_point(t) for t in summary.trials if t.is_trained_candidate]
+    if reference is None or not search:
         return None
-    search = [_point(trial) for trial in candidates]
-    published = {t.number for t in summary.trials if t.published}  # credited to neither
-    drawn = [t for t in summary.controls if t.repeats not in published]
-    controls = [_point(trial) for trial in drawn if isinstance(trial.outcome, Finished)]
+    published = {t.number for t in summary.trials if t.published}  # credited to neither side
+    finished = [t for t in summary.controls if isinstance(t.outcome, Finished) and t.repeats not in published]
+    controls = [_point(trial) for trial in finished]
     return HypervolumeTable(
         reference=reference,
         search=tuple(hypervolume_curve(*zip(*search, strict=True), reference=reference)),
@@ -79,18 +78,18 @@ def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
 
 
 def _reference(summary: Summary) -> tuple[float, float] | None:
-    """Ten points below the smallest published width that was trained, and the budget.
+    """Ten points below the smallest published width that was trained, or chance level; and the budget.
 
-    Widths are trained before any candidate, so this moves only where a smaller one has failed and succeeds at a
-    later start. Less accurate networks are of no use to anybody; with guessing as the reference, the fastest of
-    them would decide the hypervolume.
+    Nobody wants less accurate networks. With chance level as the reference, the fastest of them would decide the
+    hypervolume.
     """
-    found = [t for t in summary.all_trials if t.published and isinstance(t.outcome, Finished)]
-    smallest = min(found, key=lambda t: t.params, default=None)
-    if smallest is None or not isinstance(smallest.outcome, Finished):
+    widths = {
+        t.params: t.outcome.score for t in summary.all_trials if t.published and isinstance(t.outcome, Finished)
+    }
+    if not widths:
         return None
-    guessing = 100 / len(summary.inputs.data.classes)
-    return max(guessing, smallest.outcome.score - _MARGIN_PCT), summary.limits.latency_ms
+    chance = 100 / len(summary.inputs.data.classes)
+    return max(chance, widths[min(widths)] - _MARGIN_PCT), summary.limits.latency_ms
 
 
 def _point(trial: Trial) -> tuple[float, float]:
@@ -110,9 +109,8 @@ def _comparison(search: Points, controls: Points, reference: tuple[float, float]
     networks = min(len(search), len(controls))
     pool = np.array(search[:networks] + controls[:networks])
 
-    def volumes(points: np.ndarray) -> tuple[float, float]:
-        first, second = (hypervolume(*half.T, reference=reference) for half in np.split(points, 2))
-        return first, second
+    def volumes(points: np.ndarray) -> list[float]:
+        return [hypervolume(*half.T, reference=reference) for half in np.split(points, 2)]
 
     rng = np.random.default_rng(0)
     dealt = np.array([volumes(rng.permutation(pool)) for _ in range(_SPLITS)])

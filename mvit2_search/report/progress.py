@@ -1,23 +1,17 @@
-"""How far a study is, what runs it, what stopping saved, and how long it still takes.
-
-What stopping trainings early has saved.
-
-How long a search will still take, from how long its trials took.
-
-Where a search is at the moment: its phase, what runs it, what it does, how long it will take.
-"""
+"""How far a running study is: its phase, the process that runs it, and how long it will still take."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mvit2_search.analysis.finalists import MOST
 from mvit2_search.records import Finished, Goals, Trial
 from mvit2_search.report.tables import Summary
 from mvit2_search.store import Activity, Holder
 from mvit2_search.system.text import counted
 
-CANDIDATES, _WIDTHS = 4, 2  # that are confirmed at most
+_WIDTHS = 2  # published widths that are confirmed at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,48 +23,45 @@ class TimeLeft:
 
 
 def time_left(summary: Summary, goals: Goals, *, search_s: float | None = None) -> TimeLeft | None:
-    """What the search still has to do, if it goes on as before; None where no candidate tells how long one takes.
+    """How long the remaining work takes at the pace so far; None before a candidate is trained.
 
     Args:
         goals: what the study was last asked for.
-        search_s: after so many seconds nothing further is begun, if there is such a limit.
+        search_s: seconds after which this run starts nothing further, if there is such a limit.
     """
     candidates = [t for t in summary.trials if t.published is None]
     trained = summary.candidates
     if not trained:
         return None
-    each = _seconds(candidates) / trained  # with those that were not worth training
-    left = max(0, goals.trials - trained)
-    controls = max(0, goals.control - summary.controls_trained)
-    trainings = _confirmation_trainings(summary, goals)
     whole = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
+    each = _seconds(candidates) / trained  # includes trials that were not worth training
     training = _seconds(whole) / len(whole) if whole else each
     parts = [
-        (left, _at(left, "candidate", each)),
-        (controls, _at(controls, "random one", each)),
-        (trainings, "at most " + _at(trainings, "training", training, of=" of the confirmation")),
+        ("", max(0, goals.trials - trained), "candidate", each),
+        ("", max(0, goals.control - summary.controls_trained), "random network", each),
+        ("at most ", _confirmation_trainings(summary, goals), "confirmation training", training),
     ]
-    seconds = each * (left + controls) + training * trainings
-    told = ", ".join(text for count, text in parts if count)
-    basis = f"{told}, from {counted(len(candidates), 'trial')} so far" if told else "nothing is left to train"
+    seconds = sum(count * each for _, count, _, each in parts)
+    texts = [f"{most}{_at(count, what, each)}" for most, count, what, each in parts if count]
+    basis = "nothing is left to train"
+    if texts:
+        basis = f"{', '.join(texts)}, estimated from {counted(len(candidates), 'trial')}"
     if search_s is not None and search_s < seconds:
-        within = max(0.0, search_s)
-        return TimeLeft(
-            seconds=within, basis=f"the hours end this run; all that is left takes {duration(seconds)}: {basis}"
-        )
+        basis = f"`max_hours` ends this run; all remaining work takes about {duration(seconds)}: {basis}"
+        seconds = max(0.0, search_s)
     return TimeLeft(seconds=seconds, basis=basis)
 
 
-def _at(count: int, what: str, seconds: float, of: str = "") -> str:
-    return f"{counted(count, what)}{of} at {duration(seconds)}{' each' if count != 1 else ''}"
+def _at(count: int, what: str, seconds: float) -> str:
+    return f"{counted(count, what)} at {duration(seconds)}{' each' if count != 1 else ''}"
 
 
 def _confirmation_trainings(summary: Summary, goals: Goals) -> int:
-    """At most; as planned, once they are planned for as many candidates and seeds as are asked for."""
+    """As planned, once they are planned for as many candidates and seeds as are asked for; before, at most."""
     progress, asked = summary.confirmation, goals.confirm_seeds
     if progress is not None and progress.seeds >= asked and summary.candidates >= goals.trials:
         return progress.planned - progress.done
-    most = (min(CANDIDATES, goals.trials) + _WIDTHS) * asked
+    most = (min(MOST, goals.trials) + _WIDTHS) * asked
     return max(0, most - sum(len(c.accuracy_pct) for c in summary.confirmed))
 
 
@@ -91,8 +82,8 @@ class State:
 
     Attributes:
         summary: what it has found; None before its budget is known.
-        holder: the process that runs it, if one does.
-        activity: what that does.
+        holder: the process that runs it, if any.
+        activity: what that process does.
         goals: what the study was last asked for; None before it is written down.
     """
 
@@ -111,37 +102,30 @@ class State:
 
     @property
     def left(self) -> TimeLeft | None:
-        """None where nothing is left, or where nobody knows yet."""
+        """None if the study is finished or the time is not known yet."""
         if self.phase == "finished" or self.summary is None or self.goals is None:
             return None
-        return time_left(self.summary, self.goals, search_s=self._search_s())
-
-    def _search_s(self) -> float | None:
-        """What is left of the hours of this run, which count from the start of the process."""
-        hours = self.goals.max_hours if self.goals else None
-        if hours is None or self.holder is None:
-            return None
-        return 3600 * hours - _seconds_since(self.holder.since)
+        search_s, hours = None, self.goals.max_hours
+        if hours is not None and self.holder is not None:  # they count from the start of the process
+            search_s = 3600 * hours - _seconds_since(self.holder.since)
+        return time_left(self.summary, self.goals, search_s=search_s)
 
 
 def state_sentences(state: State) -> list[str]:
-    """What a search is doing, in a line or three."""
-    activity, holder = state.activity, state.holder
-    runs = "No process runs it"
+    """What a search is doing, in one to three lines."""
+    activity, holder, phase = state.activity, state.holder, state.phase
+    runs = "No process is running it"
     if holder is not None:
-        runs = f"Process {holder.pid} on {holder.host} runs it since {holder.since}"
-    elif state.phase != "finished":
-        runs += "; the command that began it goes on"
-    lines = [f"Phase: {state.phase}. {runs}."]
-    if activity is not None and activity.subject is not None:
-        doing = f", {activity.doing}" if activity.doing else ""
-        lines.append(f"Now: {activity.subject}{doing}; for {duration(_seconds_since(activity.since))}.")
-    elif activity is not None and activity.doing:
-        lines.append(f"Now: {activity.doing}.")
-    if state.phase != "finished":
+        runs = f"Process {holder.pid} on {holder.host} has been running it since {holder.since}"
+    elif phase != "finished":
+        runs += "; the command that started it continues it"
+    lines = [f"Phase: {phase}. {runs}."]
+    if activity is not None and (now := [text for text in (activity.subject, activity.doing) if text]):
+        since = f" (for {duration(_seconds_since(activity.since))})" if activity.subject else ""
+        lines.append(f"Now: {', '.join(now)}{since}.")
+    if phase != "finished":
         left = state.left
-        known = f"about {duration(left.seconds)}: {left.basis}" if left else "not known yet"
-        lines.append(f"Time left: {known}.")
+        lines.append(f"Time left: {f'about {duration(left.seconds)}: {left.basis}' if left else 'not known yet'}.")
     return lines
 
 
@@ -158,7 +142,7 @@ def state_json(state: State) -> dict[str, Any]:
 
 
 def _seconds_since(moment: str) -> float:
-    """By the clock on the wall, which may have been set back."""
+    """By the wall clock, which may have been set back."""
     try:
         passed = datetime.now(UTC) - datetime.fromisoformat(moment)
     except (ValueError, TypeError):

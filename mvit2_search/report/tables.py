@@ -1,4 +1,4 @@
-"""A study's records as plain tables. Draws nothing and needs no torch."""
+"""A study's records in one summary, and as plain tables. Draws nothing and needs no torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from mvit2_search.analysis.verdict import (
     judge,
 )
 from mvit2_search.records import (
-    Control,
-    Ended,
     Failed,
     Finished,
     Infeasible,
@@ -45,12 +43,12 @@ class Summary:
     """Everything that a report shows of a study, in memory.
 
     Attributes:
-        budget: as it was asked for, `12ms` or `mobilevitv2-0.75`.
-        controls: random architectures to compare the search with, trained or not.
+        outside: published widths that the space cannot express.
         lost: numbers of trials that were killed before they had an architecture.
+        ended: why the study is finished, or None while there is more to do.
+        controls: random networks to compare the search with, trained or not.
+        confirmation: how far it is with all candidates so far; None if it has not begun.
         untimed: keys of networks whose timing, before one was chosen, ended the search each time.
-        ended: why the search ended, or None while there is more to do.
-        confirmation: how far the confirmation of all candidates so far is; None where it has not begun.
     """
 
     name: str
@@ -71,43 +69,42 @@ class Summary:
 
     @property
     def provisional(self) -> bool:
-        """Whether what is confirmed so far may still change."""
+        """Whether the answer may still change."""
         return self.ended is None
 
     @property
     def budget(self) -> str:
+        """As it was asked for: `12ms` or `mobilevitv2-0.75`."""
         return self.inputs.latency_budget
 
     @property
     def all_trials(self) -> list[Trial]:
-        """The trials and the published widths outside of the space."""
         return [*self.trials, *self.outside]
 
     @property
     def candidates(self) -> int:
         """How many candidates were trained."""
-        return _trained(self.trials)
+        return sum(trial.is_trained_candidate for trial in self.trials)
 
     @property
     def saving(self) -> Saving:
-        """What stopping has saved."""
+        """What early stopping saved."""
         return saving(self.all_trials, rule=self.inputs.stopping)
 
     @property
     def controls_trained(self) -> int:
-        """How many random architectures were trained to the end."""
+        """How many random networks were trained to the end."""
         return sum(isinstance(trial.outcome, Finished) for trial in self.controls)
 
 
 def summarise(study: StoredStudy) -> Summary:
     """Read a study whose budget is resolved."""
-    inputs, limits = study.inputs, study.limits
-    ended: Ended | None = study.fact("ended")
-    trials, outside, scores, plan = study.trials(), study.outside(), study.scores(), study.plan()
+    inputs, limits, images = study.inputs, study.limits, study.inputs.data.confirmation
+    trials, outside, scores = study.trials(), study.outside(), study.scores()
+    ended, plan, everything = study.fact("ended"), study.plan(), [*trials, *outside]
     finalists = plan.keys if plan else None
-    confirmed = confirmations(study.all_trials(), scores, finalists)
-    images = inputs.data.confirmation
-    begun = plan is not None and plan.candidates == _trained(trials)
+    confirmed = confirmations(everything, scores, finalists)
+    begun = plan is not None and plan.candidates == sum(t.is_trained_candidate for t in trials)
     return Summary(
         name=study.name,
         inputs=inputs,
@@ -116,44 +113,15 @@ def summarise(study: StoredStudy) -> Summary:
         trials=trials,
         outside=outside,
         lost=study.lost_numbers(),
-        front=front(study.all_trials(), limits),
+        front=front(everything, limits),
         confirmed=confirmed,
-        verdict=judge(study.all_trials(), scores, limits, images=images, finalists=finalists),
+        verdict=judge(everything, scores, limits, images=images, finalists=finalists),
         ended=ended.why if ended else None,
         controls=study.controls(),
         confirmation=confirmation_progress(plan, confirmed, scores, images=images) if plan and begun else None,
         scores=scores,
         untimed=study.given_up_probes(),
     )
-
-
-def _trained(trials: Sequence[Trial]) -> int:
-    return sum(trial.is_trained_candidate for trial in trials)
-
-
-def trials_frame(summary: Summary) -> pd.DataFrame:
-    """One row per trial, in order of number; docs/files.md explains the columns."""
-    import pandas as pd  # late: `status` makes no frame
-
-    front = {(trial.number, trial.published) for trial in summary.front}
-    confirmed = {c.trial.arch.key: c for c in summary.confirmed}
-    epochs = whole_training(summary.all_trials)
-    rows = [
-        _row(t, summary.limits, (t.number, t.published) in front, confirmed.get(t.arch.key), epochs=epochs)
-        for t in summary.all_trials
-    ]
-    rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
-    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values(
-        "trial", kind="stable", ignore_index=True, na_position="first"
-    )
-    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
-
-
-def control_frame(summary: Summary) -> pd.DataFrame:
-    """One row per random architecture, in the order drawn, with the columns of `trials_frame` that apply."""
-    alone = replace(summary, trials=summary.controls, outside=[], lost=[], front=[], confirmed=[])
-    frame = trials_frame(alone).rename(columns={"published": "control"})
-    return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds"])
 
 
 _COLUMNS = [
@@ -165,27 +133,43 @@ _COLUMNS = [
 _WHOLE = ("trial", "params", "macs", "pairs", "visits", "repeats", "confirmed_seeds")
 
 
-def _row(
-    trial: Trial, limits: Limits, on_front: bool, confirmed: Confirmed | None, *, epochs: int
-) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "outcome": outcome_name(trial.outcome),
-        "published": trial.name if isinstance(trial.role, Control) else trial.published,
-        "repeats": trial.repeats,
-        "key": trial.arch.key,
-        **_timed(trial, limits),
-        **_result(trial.outcome, epochs),
-        "on_front": on_front,
-        "params": trial.params,
-        "macs": trial.macs,
-        "confirmed_pct": confirmed.mean_pct if confirmed else None,
-        "confirmed_balanced_pct": confirmed.mean_balanced_pct if confirmed else None,
-        "confirmed_seeds": len(confirmed.accuracy_pct) if confirmed else None,
-        "seconds": trial.seconds,
-        "seed": trial.seed,
-        "architecture": json.dumps(trial.arch.to_json(), separators=(",", ":")),
-    }
+def trials_frame(summary: Summary) -> pd.DataFrame:
+    """One row per trial, in order of number; docs/files.md explains the columns."""
+    import pandas as pd  # late: `status` makes no frame
+
+    on_front = set(map(id, summary.front))
+    confirmed = {c.trial.arch.key: c for c in summary.confirmed}
+    epochs = whole_training(summary.all_trials)
+    rows = [
+        {
+            "trial": t.number,
+            "outcome": outcome_name(t.outcome),
+            "published": t.published,
+            "repeats": t.repeats,
+            "key": t.arch.key,
+            **_timed(t, summary.limits),
+            **_result(t.outcome, epochs),
+            "on_front": id(t) in on_front,
+            "params": t.params,
+            "macs": t.macs,
+            **_confirmed(confirmed.get(t.arch.key)),
+            "seconds": t.seconds,
+            "seed": t.seed,
+            "architecture": json.dumps(t.arch.to_json(), separators=(",", ":")),
+        }
+        for t in summary.all_trials
+    ]
+    rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
+    frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
+    return frame.sort_values("trial", kind="stable", ignore_index=True, na_position="first")
+
+
+def control_frame(summary: Summary) -> pd.DataFrame:
+    """One row per random network, in the order drawn, with the columns of `trials_frame` that apply."""
+    alone = replace(summary, trials=summary.controls, outside=[], lost=[], front=[], confirmed=[])
+    frame = trials_frame(alone).rename(columns={"published": "control"})
+    frame["control"] = [trial.name for trial in summary.controls]
+    return frame.drop(columns=["trial", "on_front", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds"])
 
 
 def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
@@ -204,15 +188,27 @@ def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
     return row
 
 
+def _confirmed(confirmed: Confirmed | None) -> dict[str, Any]:
+    if confirmed is None:
+        return {}
+    return {
+        "confirmed_pct": confirmed.mean_pct,
+        "confirmed_balanced_pct": confirmed.mean_balanced_pct,
+        "confirmed_seeds": len(confirmed.accuracy_pct),
+    }
+
+
 def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
     match outcome:
         case Finished(score=accuracy, curve=curve, balanced=balanced):
-            reached = {"accuracy_pct": accuracy, "balanced_pct": balanced}
-            return reached | {"curve": " ".join(f"{pct:.2f}" for pct in curve)}
+            return {"accuracy_pct": accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
         case Stopped(curve=curve):
-            after = f"stopped after epoch {len(curve)} of {epochs}"
-            return {"curve": " ".join(f"{pct:.2f}" for pct in curve), "reason": after}
+            return {"curve": _curve(curve), "reason": f"stopped after epoch {len(curve)} of {epochs}"}
         case Failed(reason=reason, message=message):
             return {"reason": reason, "message": message}
         case Infeasible():
             return {"reason": "over the budget"}
+
+
+def _curve(curve: Sequence[float]) -> str:
+    return " ".join(f"{pct:.2f}" for pct in curve)
