@@ -77,7 +77,7 @@ def test_optuna_sees_values_and_constraints(study):
 def test_an_open_trial_with_a_record_gets_its_outcome(study):
     number = ask(study).number
     told = trial(number, OUTCOMES[0])
-    storage = study._storage
+    storage = study._opened
     storage.set_trial_user_attr(
         storage.get_trial_id_from_study_id_trial_number(1, number), "record", to_json(told)
     )
