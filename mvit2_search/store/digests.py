@@ -5,14 +5,15 @@ for a whole one. After a crash the database may be ahead of this file by one wri
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mvit2_search.errors import StorageError
 from mvit2_search.system.files import write_atomically
 
-_COMING, _WRITTEN = "?", "!"
-_LENGTH = 16  # hex digits
+_COMING, _WRITTEN, _LENGTH = "?", "!", 16
+_LINE = re.compile(rf"([{_COMING}{_WRITTEN}]) (\w{{{_LENGTH}}}) (.*)")
 
 Known = dict[str, tuple[bool, set[str]]]
 
@@ -38,7 +39,8 @@ class Digests:
     def known(self) -> Known:
         """For each name whether it was ever written, and the digests that it may have."""
         known: Known = {}
-        for mark, digest, name in self._lines():
+        for line in filter(None, self._lines()):
+            mark, digest, name = line.groups()
             written, digests = known.get(name, (False, set()))
             known[name] = (True, {digest}) if mark == _WRITTEN else (written, digests | {digest})
         return known
@@ -46,10 +48,9 @@ class Digests:
     @property
     def is_damaged(self) -> bool:
         """Whether more is wrong than one line, which a crash cuts short: each start rewrites all."""
-        if not self.path.exists():
-            return False
-        broken = len(self._texts()) - len(self._lines())
-        return not self.path.is_file() or broken > min(1, len(self._lines()))
+        lines = self._lines()
+        broken = lines.count(None)
+        return (self.path.exists() and not self.path.is_file()) or broken > min(1, len(lines) - broken)
 
     def differing(self, texts: Mapping[str, str], before: Known) -> tuple[list[str], list[str]]:
         """The names that are missing in what a database holds, and those that are other than was written.
@@ -73,18 +74,13 @@ class Digests:
         except OSError as err:
             raise StorageError(f"{self.path}: cannot write: {err.strerror}") from err
 
-    def _lines(self) -> list[list[str]]:
-        """The whole ones, in three parts."""
-        lines = [line.split(" ", 2) for line in self._texts()]
-        return [
-            line for line in lines if len(line) == 3 and line[0] in (_COMING, _WRITTEN) and len(line[1]) == _LENGTH
-        ]
-
-    def _texts(self) -> list[str]:
+    def _lines(self) -> list[re.Match[str] | None]:
+        """None for one that a crash or damage cut short: it vouches for nothing."""
         try:
-            return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            text = self.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
+        return [_LINE.fullmatch(line) for line in text.splitlines()]
 
 
 def _digest(text: str) -> str:

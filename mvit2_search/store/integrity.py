@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -29,16 +29,18 @@ def read_checked(folder: Path) -> Contents | None:
     """
     path = database_path(folder)
     if not path.exists() or (path.is_file() and not path.stat().st_size):
-        what = "is empty" if path.exists() else "is missing"
-        return _nothing(folder, what, [*(file.name for file in logs_of(path)), *_traces(folder)])
+        logs = [file.name for file in logs_of(path)]
+        _refuse_beside(folder, "is empty" if path.exists() else "is missing", [*logs, *_traces(folder)])
+        return None
     if not path.is_file():
         raise damaged(folder, "is no file")
     known, backed_up = Digests(folder).known(), _backed_up(folder)  # first: a driver may write meanwhile
     with refusing(folder):
         contents = read_sound(path)
     if contents is None:
-        return _nothing(folder, "holds no study", _traces(folder))
-    _compare(folder, contents, known, backed_up)
+        _refuse_beside(folder, "holds no study", _traces(folder))
+    else:
+        _compare(folder, contents, known, backed_up)
     return contents
 
 
@@ -54,10 +56,9 @@ def refusing(folder: Path) -> Iterator[None]:
         said = " ".join(str(err).split())
         if not is_damage(err):
             raise StorageError(f"{path}: cannot be read: {said}") from err
-        not_utf8 = said.startswith(
-            "Could not decode to UTF-8"
-        )  # followed by the text, which may be a whole record
-        raise damaged(folder, "a text in it is no UTF-8" if not_utf8 else said) from err
+        if said.startswith("Could not decode to UTF-8"):  # what follows may be a whole record
+            said = "a text in it is no UTF-8"
+        raise damaged(folder, said) from err
     except OSError as err:
         raise StorageError(f"{path}: cannot be read: {err.strerror}") from err
 
@@ -72,22 +73,21 @@ def damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError:
     holder = find_holder(folder) if folder.is_dir() else None
     if holder is not None and holder.pid != os.getpid():
         remedies.append(f"stop {holder} first")
-    backup = _backup(folder)
-    if backup is not None:
-        name, amount = backup_path(folder).name, _counted(backup.amount)
-        remedies.append(f"{name} holds {amount}; to go on from it: {_restore(folder)}")
+    path, backup, contents = database_path(folder), backup_path(folder), _backup(folder)
+    if contents is not None:
+        remedies.append(f"{backup.name} holds {_counted(contents.amount)}; to go on from it: {_restore(folder)}")
     if keep is not None:
-        files = [file for file in (Digests(folder).path, backup_path(folder)) if file.exists()]
-        remedies.append(f"{keep}: {_put_aside(folder, map(_quoted, files))}")
-    if backup is None and keep is None:
+        files = [_quoted(file) for file in (Digests(folder).path, backup) if file.exists()]
+        remedies.append(f"{keep}: {_put_aside(folder, files)}")
+    if contents is None and keep is None:
         remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
-    return StorageError(f"{database_path(folder)}: {why}; {'; '.join(remedies)}")
+    return StorageError(f"{path}: {why}; {'; '.join(remedies)}")
 
 
-def _nothing(folder: Path, what: str, beside: Sequence[str]) -> None:
-    """Raises StorageError where there are files that only a study leaves."""
-    if beside:
-        raise damaged(folder, f"{what}, beside {', '.join(beside)}")
+def _refuse_beside(folder: Path, what: str, files: Sequence[str]) -> None:
+    """Raises StorageError for a database without a study beside files that only a study leaves."""
+    if files:
+        raise damaged(folder, f"{what}, beside {', '.join(files)}")
 
 
 def _compare(folder: Path, contents: Contents, known: Known, backed_up: tuple[int, int]) -> None:
@@ -110,14 +110,12 @@ def _compare(folder: Path, contents: Contents, known: Known, backed_up: tuple[in
 def _restore(folder: Path) -> str:
     """Commands that keep the damaged files and put the backup in their place."""
     path, digests = database_path(folder), Digests(folder).path
-    files = (
-        [f"{_quoted(path)}*"] if path.exists() or logs_of(path) else []
-    )  # SQLite's own come and go with its users
+    files = [f"{_quoted(path)}*"] if path.exists() or logs_of(path) else []  # SQLite's own come and go
     files += [_quoted(digests)] if digests.exists() else []
     return f"{_put_aside(folder, files)} && cp {_quoted(backup_path(folder))} {_quoted(path)}"
 
 
-def _put_aside(folder: Path, quoted_files: Iterable[str]) -> str:
+def _put_aside(folder: Path, quoted_files: Sequence[str]) -> str:
     """Commands that move files to a new folder."""
     names = (f"damaged-{i}" if i > 1 else "damaged" for i in count(1))
     aside = _quoted(next(folder / name for name in names if not (folder / name).exists()))

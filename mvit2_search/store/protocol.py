@@ -19,7 +19,7 @@ class Storage(Protocol):
 
     - Construction opens nothing.
     - Reading imports no Optuna, changes nothing, and waits for no writer.
-    - What reading finds wrong is a StorageError whose message begins with `name`, and says what to do about damage.
+    - What reading finds wrong is a StorageError whose message begins with `name`. Of damage it says what to do.
 
     Attributes:
         name: for messages; without a password.

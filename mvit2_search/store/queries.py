@@ -48,9 +48,8 @@ class Contents:
     @property
     def amount(self) -> tuple[int, int]:
         """How many trials have a record, and how many scores there are."""
-        return sum(row.record is not None for row in self.rows), sum(
-            name.startswith("score:") for name in self.facts
-        )
+        trials = sum(row.record is not None for row in self.rows)
+        return trials, sum(name.startswith("score:") for name in self.facts)
 
     def texts(self) -> dict[str, str]:
         """Every record and every fact, by a name for people."""
@@ -121,9 +120,9 @@ class Snapshot:
             "WHERE a.key = :key AND t.study_id = :study"
         )
         scores = "SELECT count(*) FROM study_user_attributes a WHERE a.key LIKE :key AND a.study_id = :study"
-        ((trial_count,),) = self.query(trials, key=RECORD, study=self.study_id)
-        ((score_count,),) = self.query(scores, key="score:%", study=self.study_id)
-        return trial_count, score_count
+        ((with_record,),) = self.query(trials, key=RECORD, study=self.study_id)
+        ((scored,),) = self.query(scores, key="score:%", study=self.study_id)
+        return with_record, scored
 
     def contents(self, name: str) -> Contents | None:
         """All facts and trials, which fit together; None where nothing has been recorded yet.
@@ -159,7 +158,7 @@ def study_ids(query: Query, name: str) -> dict[str, int]:
     for (schema,) in query("SELECT schema_version FROM version_info"):
         if schema != _OPTUNA_SCHEMA:
             raise StorageError(f"{name}: tables of Optuna's schema {schema}, this version reads {_OPTUNA_SCHEMA}")
-    return dict(query("SELECT study_name, study_id FROM studies ORDER BY study_id"))  # type: ignore[arg-type]
+    return dict(query("SELECT study_name, study_id FROM studies ORDER BY study_id"))
 
 
 def _check_rows(rows: Sequence[Row]) -> None:

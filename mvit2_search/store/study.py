@@ -74,7 +74,7 @@ class Proposal:
 
 
 class Study(StoredStudy):
-    """A study that this process may write to: it holds the folder's lease. What is read is what was written last."""
+    """A study that this process may write to, as it holds the folder's lease. It reads what was written last."""
 
     def __init__(self, folder: Path, storage: Storage, opened: RDBStorage, study: optuna.Study) -> None:
         super().__init__(folder, storage, Contents({}, []))
@@ -88,7 +88,7 @@ class Study(StoredStudy):
         self._storage.close(self._opened)
 
     def back_up(self) -> None:
-        """Bring the backup up to date, where the storage keeps one; raises StorageError where that cannot be done."""
+        """Bring the backup up to date, where the storage keeps one; raises StorageError if that fails."""
         self._storage.back_up()
 
     def check_seen(self, key_of: KeyOf) -> None:
