@@ -26,7 +26,9 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.predict.guess import Guess, PowerLaw
 from mvit2_search.records import Finished, Limits, Prediction, Stopped, Trial
 from mvit2_search.sampler.networks import Networks, distributions
+from mvit2_search.search.device_change import KeptAccuracies
 from mvit2_search.search.proposals import Samplers
+from mvit2_search.search.state import State
 from mvit2_search.space import draw_params, load_space
 from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.system.files import write_atomically
@@ -67,13 +69,12 @@ class Search:
     def __init__(self, count: int, quick: Callable[[ArchConfig], float] | None) -> None:
         self.space = load_space("blocks")
         self.study = optuna.create_study(directions=["maximize", "minimize"])
-        latencies = SimpleNamespace(quick=quick)
+        self.state = State(limits=Limits(latency_ms=BUDGET_MS, max_params=None), kept=KeptAccuracies())
         self.runner: Any = SimpleNamespace(
             study=SimpleNamespace(probes=dict, outside=list),  # nothing was timed before a trial was chosen
-            trials=[],
-            known={},
+            state=self.state,
             num_classes=CLASSES,
-            evaluator=SimpleNamespace(latencies=latencies),
+            jobs=SimpleNamespace(latencies=SimpleNamespace(quick=quick)),
             stopping=make_stopping_rule("dominance"),
         )
         generator, noise = random.Random(0), np.random.default_rng(0)
@@ -89,15 +90,13 @@ class Search:
     def learn(self, arch: ArchConfig, noise: float) -> list[float]:
         """Note a training; its accuracy and latency."""
         values = [accuracy_pct(arch, noise), latency_ms(arch)]
-        trial = trained(len(self.runner.trials), arch, values[0])
-        self.runner.trials.append(trial)
-        self.runner.known[arch.key] = trial
+        self.state.add(trained(len(self.state.trials), arch, values[0]))
         return values
 
     def guess(self) -> Guess:
-        archs = [trial.arch for trial in self.runner.trials]
-        law = PowerLaw([t.macs for t in self.runner.trials], [latency_ms(arch) for arch in archs])
-        return Guess(law, Limits(latency_ms=BUDGET_MS, max_params=None))
+        trials = self.state.trials
+        law = PowerLaw([t.macs for t in trials], [latency_ms(t.arch) for t in trials])
+        return Guess(law, self.state.limits)
 
 
 def proposal_s(count: int, quick: Callable[[ArchConfig], float] | None) -> dict[str, float]:

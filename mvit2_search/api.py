@@ -179,7 +179,7 @@ class Available:
 
 
 def list_devices() -> list[Available]:
-    """Every device that `--device` may name."""
+    """Every device and estimate, ready or with what it needs."""
     from mvit2_search.measure.source import source_names  # imports torch
 
     return [_available(name) for name in source_names()]
@@ -298,7 +298,7 @@ def _study_yaml(study: StoredStudy) -> str:
 def _picked(summary: Summary, pick: Pick) -> Trial:
     if summary.verdict is None:
         raise SpecError(
-            f"study {summary.name!r}: no architecture under the budget is confirmed; name one with --trial, "
+            f"study {summary.name!r}: no architecture under the budget is confirmed; name one with `trial`, "
             "or go on with the command that started the study"
         )
     return (summary.verdict.best if pick == "best" else summary.verdict.fastest).trial

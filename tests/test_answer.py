@@ -54,7 +54,7 @@ def test_status_and_report_say_what_the_fastest_costs(study):
     assert f"costs {said['fastest_costs_points']['mean']:.2f} points" in line
     assert f"({said['fastest_costs_points']['uncorrected']:+.2f} before)" in line
     page = Path(invoke("report", study).output.strip()).read_text()
-    assert "--pick fastest" in page
+    assert "<code>pick</code> fastest" in page
 
 
 def test_the_best_is_called_the_best_of_so_many(study):

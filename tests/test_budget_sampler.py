@@ -109,3 +109,17 @@ def test_the_forecast_of_one_measurement_is_proportional():
 def test_the_forecast_never_falls_with_more_work():
     law = PowerLaw([100, 200], [5.0, 4.0])
     assert law.latency_ms(400) > law.latency_ms(100)
+
+
+@pytest.mark.parametrize("base", OPTUNA_SAMPLERS)
+def test_what_is_running_is_not_proposed_again(base):
+    """All networks of the space that fit, asked for before any is told."""
+    networks, guess = Networks(WIDTH, 1000), guess_for(0.6)
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    count = len(networks.untried((), guess))
+    assert 1 < count < 50
+    found = []
+    for _ in range(count):
+        study.sampler = BudgetSampler(networks, base=base, tried=(), guess=guess, seed=0)
+        found.append(networks.of(study.ask(distributions(WIDTH)).params).key)
+    assert len(set(found)) == count

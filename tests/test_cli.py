@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import ast
 import json
 import os
 import re
@@ -17,12 +18,14 @@ import onnx
 import pytest
 import yaml
 
+import mvit2_search
 from commands import invoke
 from conftest import write_images
 from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
+from mvit2_search.cli.options import with_flags
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models import build_model
 from mvit2_search.store import driver_lock
@@ -355,3 +358,41 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path, timed):
     assert (empty / "results" / "w" / "report.html").is_file()
     measured = call("measure", "mobilevitv2-0.75", "--device", "host", "--classes", "2", "--json")
     assert measured.returncode == 0, measured.stderr
+
+
+def test_settings_in_messages_are_shown_as_flags():
+    text = "`latency_budget` 0ms, a class `names`, `trial`, `mvit2-search run`, `image_size 3`"
+    assert with_flags(text) == "--latency-budget 0ms, a class `names`, --trial, `mvit2-search run`, `image_size 3`"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--trials", 0, "--trials 0: expected at least 1"),
+        ("--confirm-seeds", 0, "--confirm-seeds 0: expected at least 1"),
+        ("--max-hours", 0, "--max-hours 0.0: expected more than 0"),
+        ("--sampler", "best", "--sampler 'best': expected one of front, "),
+        ("--stopping", "hope", "--stopping 'hope': expected one of dominance, "),
+        ("--latency-budget", "0ms", "--latency-budget '0ms': expected more than 0 ms"),
+        ("--device", "toaster", "--device 'toaster': expected auto, "),
+        ("--train-on", "toaster", "--train-on 'toaster': expected auto, "),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_option_as_it_is_typed(tmp_path, option, value, message):
+    given = {"--space": "width", "--data": tmp_path, "--latency-budget": "9ms", "--study": "one"}
+    given |= {"--results": tmp_path / "results", "--device": "estimate:iphone12", option: value}
+    result = invoke("run", *(word for pair in given.items() for word in pair))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {message}")
+
+
+def test_only_commands_spell_flags():
+    """Below them, messages name settings. What other programs are told keeps their flags."""
+    package = Path(mvit2_search.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.is_relative_to(package / "cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                flags = set(re.findall(r"--[a-z][a-z-]*", node.value))
+                assert flags <= {"--storage", "--study-name", "--force-reinstall", "--only-binary"}, path

@@ -17,7 +17,7 @@ from mvit2_search.report.hypervolume import hypervolume_table
 from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, summarise
 from mvit2_search.search.events import Silent
-from mvit2_search.search.jobs import Evaluator
+from mvit2_search.search.runner import Runner
 from mvit2_search.system.signals import Interrupt
 from summaries import inputs
 
@@ -152,7 +152,7 @@ def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
 
 @searches
 def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monkeypatch):
-    evaluate = Evaluator.outcome
+    outcome_of = Runner._outcome
     refused = Failed(reason="measurement", message="too large")
     names = []
 
@@ -160,10 +160,12 @@ def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monke
         def started(self, name, arch):
             names.append(name)
 
-    def outcome(self, arch, **options):
-        return refused if names[-1] in [f"control {i}" for i in range(8)] else evaluate(self, arch, **options)
+    def outcome(self, arch, role, **options):
+        return (
+            refused if names[-1] in [f"control {i}" for i in range(8)] else outcome_of(self, arch, role, **options)
+        )
 
-    monkeypatch.setattr(Evaluator, "outcome", outcome)
+    monkeypatch.setattr(Runner, "_outcome", outcome)
     controls = search(request(tmp_path, control=2), listener=Names()).controls()
     assert [t.outcome == refused for t in controls[:9]] == [True] * 8 + [False]
     assert sum(isinstance(t.outcome, Finished) for t in controls) == 2

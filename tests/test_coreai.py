@@ -198,7 +198,7 @@ def on_macos(monkeypatch, release):
 
 @pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac may have Core AI")
 def test_the_device_is_refused_off_macos_27_with_the_remedy(monkeypatch, tiny):
-    with pytest.raises(BackendUnavailable, match=r"from macOS 27 on; use --device coreml .* --device host"):
+    with pytest.raises(BackendUnavailable, match=r"from macOS 27 on; use `device` coreml .* `device` host"):
         make_device("coreai").check()
     with pytest.raises(BackendUnavailable, match="from macOS 27 on"):
         make_device("coreai").time(tiny, tiny, DeviceContract.plan)

@@ -266,7 +266,7 @@ def test_each_unit_is_one_of_core_mls():
 
 @pytest.mark.skipif(MAC, reason="a Mac has Core ML")
 def test_core_ml_elsewhere_says_what_to_use_instead(pair):
-    with pytest.raises(BackendUnavailable, match="only on macOS; use --device host"):
+    with pytest.raises(BackendUnavailable, match="only on macOS; use `device` host"):
         make_device("coreml").check()
     with pytest.raises(BackendUnavailable, match="only on macOS"):
         make_device("coreml").time(*pair, PLAN)

@@ -282,7 +282,7 @@ def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path
 @pytest.mark.slow
 def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):
     """What it reached is known as far as it went: whether that is enough follows from the latencies here."""
-    import mvit2_search.search.driver as driver
+    import mvit2_search.search.runner as runner
     from mvit2_search.stopping import make_stopping_rule
 
     class Rule:
@@ -292,7 +292,7 @@ def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes
         def should_stop(self, accuracy_pct, latency_ms, past):
             return self.stops
 
-    monkeypatch.setattr(driver, "make_stopping_rule", lambda name: Rule())
+    monkeypatch.setattr(runner, "make_stopping_rule", lambda name: Rule())
     run_with_fakes()
     proxy = FormulaProxy()
     assert run_with_fakes(device=UPDATED, proxy=proxy, flags=ALLOWED).exit_code in (0, 1)
@@ -301,7 +301,7 @@ def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes
     assert len(stopped) == 4
     assert all(t.accuracy_from for t in stopped)
     assert trained_here(proxy) == set()
-    monkeypatch.setattr(driver, "make_stopping_rule", make_stopping_rule)
+    monkeypatch.setattr(runner, "make_stopping_rule", make_stopping_rule)
     assert run_with_fakes(device=macs_device("a third"), proxy=proxy, flags=ALLOWED).exit_code == 0
     study = open_study(tmp_path / "results" / "test")
     assert {t.arch.key for t in study.trials() if t.is_trained_candidate} == trained_here(proxy)

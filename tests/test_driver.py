@@ -296,7 +296,7 @@ def test_budgets(text, budget):
 
 @pytest.mark.parametrize("text", ["12", "0ms", "-1ms", "nanms", "fast", "mobilevitv2-0.6", ""])
 def test_budgets_that_are_none(text):
-    with pytest.raises(SpecError, match="--latency-budget"):
+    with pytest.raises(SpecError, match="latency_budget"):
         parse_budget(text)
 
 

@@ -10,8 +10,8 @@ from mvit2_search.analysis.finalists import bracket, choose_candidates
 from mvit2_search.analysis.verdict import Confirmed, confirmation_progress, confirmations, judge, still_racing
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
+from mvit2_search.search.confirmation import _left
 from mvit2_search.search.events import Silent
-from mvit2_search.search.phases import _left
 from mvit2_search.system.signals import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -136,7 +136,7 @@ pytestmark = pytest.mark.usefixtures("images")
 @pytest.fixture
 def many_images(monkeypatch):
     """The choice of images adds nothing."""
-    monkeypatch.setattr("mvit2_search.search.phases._images", lambda *_: 10**9)
+    monkeypatch.setattr("mvit2_search.search.confirmation._images", lambda *_: 10**9)
 
 
 def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_path, many_images):

@@ -227,7 +227,7 @@ def test_any_trial_can_be_exported_and_another_is_an_error(study):
 
 def test_a_study_without_a_verdict_says_how_to_export_all_the_same(tmp_path, images):
     study = search(request(tmp_path, latency_budget="0.5ms"))
-    with pytest.raises(SpecError, match="name one with --trial"):
+    with pytest.raises(SpecError, match="name one with `trial`"):
         export_architecture(study.folder)
 
 

@@ -43,7 +43,7 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
     last = verdict_sentences(summary(verdict=verdict))[-1]
     assert last.startswith("To export: the same; the fastest within noise of it, trial 8 (")
     assert "12.00 ms, 3.00 ms less (20 %), and costs 1.00 points, 95 % interval -0.50 to +2.50" in last
-    assert last.endswith("--pick fastest exports that.")
+    assert last.endswith("`pick` fastest exports that.")
     none = replace(verdict, lead=lead.corrected(1.0))
     last = verdict_sentences(summary(verdict=none))[-1]
     assert "and costs nothing that can be told, 95 % interval -0.50 to +2.50" in last
@@ -81,7 +81,7 @@ def test_one_seed_says_nothing_about_noise():
         published=replace(WIDTH, accuracy_pct={1000: 73.5}),
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
-    assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more --confirm-seeds.")
+    assert verdict_sentences(summary(verdict=verdict))[1].endswith("noise, use more `confirm_seeds`.")
 
 
 def test_balanced_accuracies_are_said_as_such():

@@ -87,6 +87,7 @@ class TestStorage:
         assert (first.number, second.number, first.params) == (0, 1, {"width": 1.25})
         study.tell(trial(second.number, OUTCOMES[1]), violations={"latency_ms": 25.0})
         assert [t.number for t in study.trials()] == [1]
+        assert [t.state.name for t in study._study.get_trials()] == ["RUNNING", "PRUNED"]
         study.tell(trial(first.number, OUTCOMES[0]), violations={"latency_ms": -3.0})
         seen = study._study.get_trials()
         assert [t.constraints for t in seen] == [{"latency_ms": -3.0}, {"latency_ms": 25.0}]

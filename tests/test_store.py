@@ -247,7 +247,7 @@ def test_a_system_without_such_locks_is_one_line(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="choose another place with --results"):
+    with pytest.raises(StorageError, match="choose another folder for `results`"):
         driver_lock(tmp_path / "file" / "one").__enter__()
 
 
@@ -269,7 +269,7 @@ def test_an_empty_file_alone_is_a_study_that_has_only_just_begun(tmp_path):
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
-    with pytest.raises(SpecError, match="no study here; `mvit2-search run --study nothing"):
+    with pytest.raises(SpecError, match="no study here; `mvit2-search run` with `study` nothing"):
         open_study(tmp_path / "nothing")
 
 

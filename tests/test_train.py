@@ -169,5 +169,5 @@ def test_where_to_train():
     assert resolve_train_device("auto") in ("cpu", "cuda", "mps")
     with pytest.raises(SpecError, match="expected auto, cpu, mps, cuda or cuda:1"):
         resolve_train_device("gpu")
-    with pytest.raises(BackendUnavailable, match="try --train-on auto"):
+    with pytest.raises(BackendUnavailable, match="try `train_on` auto"):
         resolve_train_device("cuda:97")

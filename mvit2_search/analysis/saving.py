@@ -11,7 +11,7 @@ class Saving:
     """Of the search's trainings, published widths included, without the confirmation's.
 
     Attributes:
-        rule: the name that `--stopping` gave.
+        rule: of the stopping rule.
         epochs: of a whole training; 0 where none has finished.
     """
 

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from mvit2_search.cli.options import (
     Place,
     echo_json,
+    explain,
     formulation_option,
     json_option,
     results_option,
@@ -140,7 +141,7 @@ def _trial(study: str, number: int | None, pick: Pick, results: Path) -> _Chosen
     folder = study_folder(study, results)
     exported = export_architecture(folder, number, pick=pick)
     if exported.note:
-        say(f"note: {exported.note}", err=True)
+        explain(f"note: {exported.note}", err=True)
     trial = exported.trial
     return _Chosen(
         arch=trial.arch,

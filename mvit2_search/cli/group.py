@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import mvit2_search
-from mvit2_search.cli.options import give_up_broken_output, say, show_what_cannot_be_encoded
+from mvit2_search.cli.options import explain, give_up_broken_output, say, show_what_cannot_be_encoded
 from mvit2_search.errors import MVit2SearchError, StorageError
 from mvit2_search.system.registry import Entry, Registry
 from mvit2_search.system.text import printable
@@ -60,7 +60,7 @@ class Program(click.Command):
         try:
             return super().invoke(ctx)
         except MVit2SearchError as err:
-            say(f"error: {err}", err=True)
+            explain(f"error: {err}", err=True)
             ctx.exit(err.exit_code)
         except click.UsageError as err:
             text = printable(err.format_message(), keep="\n\t")  # it lists choices on lines of their own

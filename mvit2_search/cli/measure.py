@@ -12,6 +12,7 @@ from mvit2_search.cli.options import (
     Place,
     device_option,
     echo_json,
+    explain,
     formulation_option,
     json_option,
     results_option,
@@ -41,7 +42,7 @@ def devices(as_json: bool) -> None:
         return
     width = max(len(one.name) for one in found)
     for one in found:
-        say(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
+        explain(f"{one.name:<{width}}  {'ready  ' if one.ready else 'missing'}  {one.about}")
 
 
 @click.command()

@@ -8,22 +8,37 @@ Options and arguments that several commands have.
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
+from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
-from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, Recipe
 from mvit2_search.system.text import printable
 
 
 def say(*lines: str, err: bool = False) -> None:
     """Print each text on a line of its own, to stdout or stderr."""
     print(*map(printable, lines), sep="\n", file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def explain(*sentences: str, err: bool = False) -> None:
+    """Print what the layers below say, with flags where their texts name settings."""
+    say(*map(with_flags, sentences), err=err)
+
+
+def with_flags(text: str) -> str:
+    """The text with flags for settings in backticks: --latency-budget for `latency_budget`."""
+    from mvit2_search.search.request import Request
+
+    settings = {entry.name for kind in (Request, Recipe) for entry in fields(kind)} | {"pick", "trial"}
+    return re.sub("`([a-z_]+)`", lambda m: f"--{m[1].replace('_', '-')}" if m[1] in settings else m[0], text)
 
 
 def show_what_cannot_be_encoded() -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mvit2_search.api import refresh
 from mvit2_search.arch import ArchConfig
+from mvit2_search.cli.options import with_flags
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
 from mvit2_search.search.request import Request
@@ -43,7 +44,7 @@ class Progress:
         self._status.stop()
 
     def note(self, text: str) -> None:
-        self._print(f"note: {text}")
+        self._print(f"note: {with_flags(text)}")
 
     def opened(self, study: Study, request: Request) -> None:
         data = study.inputs.data

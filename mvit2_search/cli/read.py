@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvit2_search.cli.options import echo_json, json_option, results_option, say, study_argument, study_folder
+from mvit2_search.cli.options import (
+    echo_json,
+    explain,
+    json_option,
+    results_option,
+    say,
+    study_argument,
+    study_folder,
+)
 
 if TYPE_CHECKING:
     from mvit2_search.analysis.paired import Difference
@@ -59,15 +67,12 @@ def status(study: str, results: Path, as_json: bool) -> None:
         echo_json({"study": state.name, **state_json(state), **(_status_json(summary) if summary else _NOTHING)})
         return
     progress = progress_sentence(summary) if summary else "nothing has been recorded yet."
-    for line in [f"Study {state.name}: {progress}", *state_sentences(state)]:
-        say(line)
+    explain(f"Study {state.name}: {progress}", *state_sentences(state))
     if summary is None:
         return
     answer = [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]
-    for line in [budget_sentence(summary), *answer, device_sentence(summary.passport)]:
-        say(line)
-    for line in [saving_sentence(summary), *missing_sentences(summary)]:
-        say(line)
+    explain(budget_sentence(summary), *answer, device_sentence(summary.passport))
+    explain(saving_sentence(summary), *missing_sentences(summary))
 
 
 @click.command()

@@ -16,6 +16,7 @@ import click
 from mvit2_search.cli.options import (
     Place,
     device_option,
+    explain,
     formulation_option,
     give_up_broken_output,
     program,
@@ -157,7 +158,7 @@ def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     except MVit2SearchError as err:
         if interrupt.code is None:
             raise
-        say(f"error: {err}", err=True)
+        explain(f"error: {err}", err=True)
         return _interrupted(interrupt.code)
     return code
 
@@ -226,10 +227,8 @@ def _print_end(summary: Summary, folder: Path) -> None:
 
     if summary.ended:
         say("", f"Study {summary.name} is finished: {summary.ended}.")
-    for line in [*verdict_sentences(summary), *control_sentences(hypervolume_table(summary))]:
-        say(line)
-    for line in [saving_sentence(summary), *missing_sentences(summary)]:
-        say(line)
+    explain(*verdict_sentences(summary), *control_sentences(hypervolume_table(summary)))
+    explain(saving_sentence(summary), *missing_sentences(summary))
     say(f"Report: {folder / 'report.html'}")
     if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"

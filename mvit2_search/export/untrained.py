@@ -55,7 +55,7 @@ def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
     all images give the same outputs, which would hide most errors of an exported file.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would change that of GPUs too
         model = build_model(arch, num_classes)
         for parameter in model.parameters():
             if parameter.ndim == 1:

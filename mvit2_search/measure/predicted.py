@@ -28,7 +28,7 @@ def predict_latency(
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
             f"a prediction needs {LEAST_MEASURED} networks measured with {num_classes} classes in {results}, "
-            f"found {len(kept)}; `mvit2-search measure` without --predict measures one more"
+            f"found {len(kept)}; `mvit2-search measure` without `predict` measures one more"
         )
     archs, latencies_ms = zip(*kept, strict=True)
     (prediction,) = LatencyPredictor(archs, latencies_ms, num_classes=num_classes).predict([arch])

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 
 def source_names() -> list[str]:
-    """What `--device` may name besides `auto`."""
-    return [*device_names(), *(f"{_ESTIMATE}:{name}" for name in ESTIMATES)]
+    """The devices and estimates that a search may name besides `auto`."""
+    return [*device_names(), *(f"{_ESTIMATE}{name}" for name in ESTIMATES)]
 
 
 def find_source(name: str) -> LatencySource:
@@ -37,7 +37,7 @@ def find_source(name: str) -> LatencySource:
     if DeviceAddress.parse(name).kind == _ESTIMATE:
         return make_estimate(name)
     if name not in ("auto", *source_names()):
-        raise SpecError(f"--device {name!r}: expected auto, {', '.join(source_names())}")
+        raise SpecError(f"`device` {name!r}: expected auto, {', '.join(source_names())}")
     return make_device(name)
 
 

@@ -37,7 +37,7 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "reason": "reason",
 }
 _NO_CONTROL = (
-    "There are no random architectures to compare with: the same command with --control 20 trains so many and "
+    "There are no random architectures to compare with: the same search with `control` 20 trains so many and "
     "draws the band that the search has to leave behind."
 )
 

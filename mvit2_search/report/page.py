@@ -1,6 +1,7 @@
 """The frame of every HTML file this program writes: one file, no network, nothing that runs but Plotly."""
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -21,6 +22,7 @@ _POLICY = "; ".join(
 )
 # For all figures of a page. By default Plotly has a button that opens its maker's cloud with the data.
 _CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "topojsonURL": ""}
+_CODE, _AS_CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
@@ -53,7 +55,8 @@ def heading(text: str) -> str:
 
 
 def paragraphs(lines: Iterable[str]) -> str:
-    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+    """What stands in backticks is shown as code."""
+    return "".join(f"<p>{_CODE.sub(_AS_CODE, escape(line))}</p>" for line in lines)
 
 
 def drawn(figure: go.Figure, name: str, words: str) -> str:

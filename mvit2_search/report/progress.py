@@ -117,7 +117,7 @@ class State:
         return time_left(self.summary, self.goals, search_s=self._search_s())
 
     def _search_s(self) -> float | None:
-        """What is left of `--max-hours`, which count from the start of the process."""
+        """What is left of the hours of this run, which count from the start of the process."""
         hours = self.goals.max_hours if self.goals else None
         if hours is None or self.holder is None:
             return None

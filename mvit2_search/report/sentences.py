@@ -157,7 +157,7 @@ def _no_interval(gain: Difference, searched: Confirmed, published: Confirmed, so
     choice = f" or what the choice among {gain.compared} candidates adds" if gain.compared > 1 else ""
     if max(len(searched.accuracy_pct), len(published.accuracy_pct)) > 1:
         return f"the two share {'one seed' if gain.pairs else 'no seed'}, so nothing tells the noise{choice}"
-    return f"one seed says nothing about noise{choice}{'' if so_far else ', use more --confirm-seeds'}"
+    return f"one seed says nothing about noise{choice}{'' if so_far else ', use more `confirm_seeds`'}"
 
 
 def control_sentences(table: HypervolumeTable | None) -> list[str]:
@@ -188,5 +188,5 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
         f"To export{so_far}: {default}; the fastest within noise of it, {fastest.trial.name} "
         f"({fastest.trial.arch.key}), takes {fastest.latency_text}, {saved:.2f} ms less ({percent:.0f} %), and "
         f"costs {cost}, 95 % interval {lead.low:+.2f} to {lead.high:+.2f}, both corrected for "
-        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): --pick fastest exports that."
+        f"the choice among {verdict.compared} ({lead.mean:+.2f} before): `pick` fastest exports that."
     )

@@ -7,7 +7,7 @@ should fit.
 """
 
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from mvit2_search.predict.guess import Guess
 from mvit2_search.sampler.networks import Networks, distributions
@@ -38,11 +38,11 @@ class BudgetSampler(BaseSampler):
     """One of `OPTUNA_SAMPLERS` over the whole space, its proposals drawn into the budget.
 
     Args:
-        tried: keys that must not be proposed.
+        tried: keys that must not be proposed, besides those of running trials.
         seed: proposals follow from it and from the trials so far.
     """
 
-    def __init__(self, networks: Networks, *, base: str, tried: Container[str], guess: Guess, seed: int) -> None:
+    def __init__(self, networks: Networks, *, base: str, tried: Collection[str], guess: Guess, seed: int) -> None:
         self._base = OPTUNA_SAMPLERS[base]
         self._space = networks.space
         self._networks = networks
@@ -57,7 +57,9 @@ class BudgetSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        proposals = count_proposals(study.get_trials(deepcopy=False), trial, self._distributions.keys())
+        trials = study.get_trials(deepcopy=False)
+        taken = {*self._tried, *self._running(trials)}
+        proposals = count_proposals(trials, trial, self._distributions.keys())
         rng = np.random.default_rng([self._seed, proposals])
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             base = self._base(int(rng.integers(2**31)))
@@ -65,15 +67,20 @@ class BudgetSampler(BaseSampler):
         for i in range(_DRAWS):
             drawn = base if i < _BASE_DRAWS else uniform  # which has not settled on what has been tried
             params = self._drawn_into_budget(self._draw(drawn, study, trial), rng)
-            if self._networks.of(params).key not in self._tried:
+            if self._networks.of(params).key not in taken:
                 return params
-        left = self._networks.untried(self._tried, self._guess)
+        left = self._networks.untried(taken, self._guess)
         return left[rng.integers(len(left))] if left else params
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise AssertionError(f"{param_name} is not an axis of the space")
+
+    def _running(self, trials: Iterable[FrozenTrial]) -> Iterator[str]:
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.params.keys() >= self._distributions.keys():
+                yield self._networks.of(trial.params).key
 
     def _draw(self, base: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
         """What the base sampler would try; it leaves axes out while it still samples at random."""

@@ -1,72 +1,75 @@
-"""A study that was begun on another device: refused, or set aside for one that keeps its accuracies.
+"""A study that was begun on another device: refused, or set aside for a new one that keeps its accuracies.
 
-A study that was begun on another device: refused, or set aside for one that starts anew.
-
-Accuracies of studies that were set aside because the device changed: they do not depend on the device.
-
-A training follows from the architecture, the images, the settings and the seed. Where these are equal, its
-accuracies are taken over, while every latency is measured anew.
+Accuracies depend on the architecture, the images, the training and the seed, and not on the device. Where these
+are equal they are taken over, while every latency is measured anew.
 """
 
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.errors import SpecError, StorageError, StudyConflict
 from mvit2_search.records import Failed, Finished, Inputs, Outcome, Passport, Stopped, Trial
-from mvit2_search.records.codec import to_json
+from mvit2_search.search.events import Listener
+from mvit2_search.search.inputs import compared, refuse_changes
 from mvit2_search.store import StoredStudy, Study, driver_lock, find_study, open_study
 from mvit2_search.store.folders import OTHER_DEVICES
-from mvit2_search.system.text import counted, flat
+from mvit2_search.system.text import counted
 from mvit2_search.train.proxies import EpochScore
+
+_HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
 
 
 def refuse_other_device(study: Study, here: Passport) -> None:
-    """Raises StudyConflict, with each difference, where the study's latencies are of another device."""
+    """Raises StudyConflict, which names each difference, where the study's latencies are of another device."""
     if differences := here.differences(study.device.passport):
         raise StudyConflict(
             f"study {study.name!r} has latencies of another device: {'; '.join(differences)}; go on where it was "
-            "started, use another --study name, or add --allow-device-change: it is set aside, and a new study "
+            "started, use another `study` name, or add `allow_device_change`: it is set aside, and a new study "
             "keeps its accuracies and times every network anew"
         )
 
 
-def is_of_another_device(folder: Path, here: Passport) -> bool:
-    """Whether there is a study in `folder` that has latencies of another device."""
+def set_aside(folder: Path, here: Passport, asked: Callable[[], Inputs]) -> Path | None:
+    """Move the study in `folder` away if it was begun on another device.
+
+    Args:
+        asked: gives the inputs of the study that is to take its place.
+
+    Returns:
+        Where it is now, under its own name, so that every command still reads it; None where nothing was moved.
+
+    Raises:
+        StudyConflict: its accuracies do not hold for what is asked, or a driver holds it.
+        StorageError: it cannot be moved.
+    """
+    if not _is_of_another_device(folder, here):
+        return None
+    study, inputs = open_study(folder), asked()
+    refuse_changes(study, replace(study.inputs, **{name: getattr(inputs, name) for name in _HOLDING}))
+    with driver_lock(folder):
+        return _move(folder) if _is_of_another_device(folder, here) else None
+
+
+def _is_of_another_device(folder: Path, here: Passport) -> bool:
     if not (folder / "study.db").is_file():
         return False
     study = find_study(folder)
     return study is not None and bool(study.devices) and bool(here.differences(study.device.passport))
 
 
-def set_aside(folder: Path, here: Passport) -> Path | None:
-    """Move the study in `folder`, which is there, away if it was begun on another device.
-
-    Returns:
-        Where it is now, under its own name so that every command still reads it; None where nothing was moved.
-
-    Raises:
-        StudyConflict: a driver holds it.
-        StorageError: it cannot be moved.
-    """
-    with driver_lock(folder):
-        if not is_of_another_device(folder, here):
-            return None
-        study = open_study(folder)
-        target = _free_folder(folder.parent / OTHER_DEVICES / study.device.passport.digest) / folder.name
-        try:
-            target.parent.mkdir(parents=True)
-            folder.rename(target)
-        except OSError as err:
-            raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
+def _move(folder: Path) -> Path:
+    digest = open_study(folder).device.passport.digest
+    target = _free_folder(folder.parent / OTHER_DEVICES / digest) / folder.name
+    try:
+        target.parent.mkdir(parents=True)
+        folder.rename(target)
+    except OSError as err:
+        raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
     return target
-
-
-def set_aside_before(folder: Path) -> list[Path]:
-    """The studies that were set aside for the one in `folder`, the one that was written to last first."""
-    found = (folder.parent / OTHER_DEVICES).glob(f"*/{folder.name}/study.db")
-    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def _free_folder(folder: Path) -> Path:
@@ -74,13 +77,15 @@ def _free_folder(folder: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
-_LABELS = ("space.name", "data.name")
+def set_aside_before(folder: Path) -> list[Path]:
+    """The studies that were set aside for the one in `folder`, the one written last first."""
+    found = (folder.parent / OTHER_DEVICES).glob(f"*/{folder.name}/study.db")
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """The scores after each epoch of a training; `whole` unless it was stopped."""
+class KeptCurve:
+    """The scores of a training after each epoch; `whole` unless it was stopped."""
 
     scores: tuple[EpochScore, ...]
     whole: bool
@@ -94,15 +99,15 @@ class KeptAccuracies:
     Attributes:
         curves: by architecture.
         scores: of the confirmation, by architecture and seed.
-        candidates: settings of the trained candidates, in the order in which they were trained, by architecture.
+        candidates: by architecture, the settings of the trained candidates in the order of their trainings.
     """
 
-    curves: dict[str, Curve] = field(default_factory=dict)
+    curves: dict[str, KeptCurve] = field(default_factory=dict)
     scores: dict[tuple[str, int], EpochScore] = field(default_factory=dict)
     candidates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, study: StoredStudy, inputs: Inputs) -> None:
-        """What a study knows, if it was made with the same images, trainings, seed and space.
+        """Add what a study knows, if its images, training, seed and space are those of `inputs`.
 
         Raises:
             StorageError: a record in it is damaged; nothing of it is added.
@@ -135,7 +140,7 @@ class KeptAccuracies:
         )
 
     def source(self, arch_key: str, outcome: Outcome) -> str | None:
-        """Where the accuracies of an outcome come from, if it was not trained."""
+        """Where the accuracies of an outcome come from; None if it was trained."""
         curve = self.curves.get(arch_key)
         if curve is None or not isinstance(outcome, Finished | Stopped):
             return None
@@ -143,15 +148,34 @@ class KeptAccuracies:
         return curve.source if begun == outcome.curve else None
 
 
-def _curve(trial: Trial, study: StoredStudy) -> Curve:
+def kept_accuracies(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
+    """What holds of the studies that were set aside for this one; the listener is told what and from where."""
+    kept, inputs, there = KeptAccuracies(), study.inputs, []
+    for folder in [results / name for name in study.fact("accuracies_from") or []]:
+        if not (folder / "study.db").is_file():
+            listener.note(f"{folder} is gone: what was trained there is trained again")
+            continue
+        try:
+            kept.add(open_study(folder), inputs)
+            there.append(str(folder))
+        except (SpecError, StorageError):
+            listener.note(
+                f"{folder} cannot be read: what was trained there is trained again; "
+                f"`mvit2-search status {shlex.quote(str(folder))}` says what can be restored"
+            )
+    if there:
+        listener.note(f"{', '.join(there)}: {kept.sentence()}")
+    return kept
+
+
+def _curve(trial: Trial, study: StoredStudy) -> KeptCurve:
     assert isinstance(trial.outcome, Finished | Stopped)
     name = trial.accuracy_from or f"{trial.name} in {study.folder}"
     scores = [EpochScore(epoch=i, accuracy_pct=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
     if isinstance(trial.outcome, Finished):
         scores[-1] = replace(scores[-1], balanced_pct=trial.outcome.balanced)
-    return Curve(scores=tuple(scores), whole=isinstance(trial.outcome, Finished), source=name)
+    return KeptCurve(scores=tuple(scores), whole=isinstance(trial.outcome, Finished), source=name)
 
 
 def _holding(inputs: Inputs) -> dict[str, Any]:
-    held = {name: value for name, value in to_json(inputs).items() if name in HOLDING}
-    return {key: value for key, value in flat(held) if key not in _LABELS}
+    return {key: value for key, value in compared(inputs).items() if key.partition(".")[0] in _HOLDING}

@@ -1,17 +1,15 @@
-"""The driver: opens the study, and takes it from wherever it stands to its end."""
+"""The driver: opens a study, and takes it from wherever it stands to its end."""
 
-import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mvit2_search.arch import published
-from mvit2_search.errors import MeasurementError, SpecError, StorageError
+from mvit2_search.errors import StorageError
+from mvit2_search.execute.checks import CheckedDevice, checked_latencies
+from mvit2_search.execute.inline import InlineExecutor
 from mvit2_search.export.exporter import Exporter, export_untrained
-from mvit2_search.measure.devices.registry import default_device
 from mvit2_search.measure.source import (
     Latencies,
     LatencySource,
@@ -21,40 +19,23 @@ from mvit2_search.measure.source import (
     passport_of,
 )
 from mvit2_search.predict.estimate import Estimate
-from mvit2_search.records import (
-    BudgetNetwork,
-    Ended,
-    Inputs,
-    Latency,
-    Measurement,
-    Passport,
-    StudyDevice,
-    given_up_sentences,
-)
+from mvit2_search.records import Ended, Inputs, Passport, given_up_sentences
+from mvit2_search.search.budget import settle_budget
+from mvit2_search.search.confirmation import confirm, is_anything_left
 from mvit2_search.search.device_change import (
-    HOLDING,
-    KeptAccuracies,
-    is_of_another_device,
+    kept_accuracies,
     refuse_other_device,
     set_aside,
     set_aside_before,
 )
 from mvit2_search.search.events import Listener, Stop, Watch
 from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
-from mvit2_search.search.jobs import CheckedDevice, Evaluator, checked
-from mvit2_search.search.phases import (
-    confirm,
-    is_anything_left,
-    is_width_left,
-    run_control,
-    run_published,
-    search_candidates,
-)
-from mvit2_search.search.request import Request, parse_budget
-from mvit2_search.search.state import TrialRunner
+from mvit2_search.search.jobs import Jobs
+from mvit2_search.search.phases import is_width_left, run_control, run_published, search_candidates
+from mvit2_search.search.request import Request
+from mvit2_search.search.runner import Runner
 from mvit2_search.space import SearchSpace, load_space
-from mvit2_search.stopping import make_stopping_rule
-from mvit2_search.store import StoredStudy, Study, create_study, driver_lock, open_study
+from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.task.data.dataset import Dataset
@@ -89,57 +70,73 @@ def run_search(
     """
     stop = Stop(interrupt, request.max_hours)
     check_new_name(request.results, request.study)
-    space = load_space(request.space)
-    source = source or find_source(request.device)
-    here = passport_of(source)
-    keep_freed_memory()
-    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
-    notes = proxy.blind_spots(space)
-    check_space(source, space)
+    tools = _find_tools(request, interrupt, source, proxy, exporter)
+    notes = tools.proxy.blind_spots(tools.space)
+    check_space(tools.source, tools.space)
     interrupt.check()
     if request.allow_device_change:
-        _start_anew(request, here, listener, lambda data: inputs_of(request, space, data, proxy))
+        _start_anew(tools, listener)
     with driver_lock(request.folder) as check, Watch(request.folder, listener, check) as watch:
         watch.phase("loading images")
-        dataset = _dataset(request)
+        dataset = tools.images()
         interrupt.check()
         for note in [*notes, *dataset.notes]:
-            listener.note(note)
+            watch.note(note)
         with closing(create_study(request.folder)) as study:
-            _open(study, request, here, inputs_of(request, space, dataset, proxy), listener)
-            study.check_seen(lambda params: space.decode(params).key)  # before the backup is replaced
+            _open(study, tools, tools.inputs(dataset), watch)
+            study.check_seen(lambda params: tools.space.decode(params).key)  # before the backup is replaced
             watch.back_up(study)
             if is_finished(study, request):
                 return
             with _scratch(request.folder) as scratch:
                 watch.phase("timing the reference")
-                watched = source if isinstance(source, Estimate) else CheckedDevice(source, interrupt.check)
-                latencies = _latencies(study, request, watched, dataset, scratch, watch, exporter)
-                kept = _kept(study, request.results, watch)
-                runner = _runner(study, space, dataset, proxy, latencies, watch, interrupt, kept)
+                runner = _runner(study, tools, dataset, scratch, watch)
                 watch.opened(study, request)
                 _run(runner, request, stop)
                 interrupt.check()
                 watch.back_up(study)
 
 
-def _dataset(request: Request) -> Dataset:
-    recipe = request.recipe
-    return load_dataset(
-        request.data,
-        image_size=recipe.image_size,
-        max_train=recipe.max_images,
-        results=[request.results, request.folder],
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tools:
+    """A request and what it names; `here` is the passport of its source."""
+
+    request: Request
+    interrupt: Interrupt
+    space: SearchSpace
+    source: LatencySource
+    here: Passport
+    proxy: Proxy
+    exporter: Exporter
+
+    def images(self) -> Dataset:
+        """Loaded anew by each call."""
+        return load_dataset(
+            self.request.data,
+            image_size=self.request.recipe.image_size,
+            max_train=self.request.recipe.max_images,
+            results=[self.request.results, self.request.folder],
+        )
+
+    def inputs(self, dataset: Dataset) -> Inputs:
+        return inputs_of(self.request, self.space, dataset, self.proxy)
+
+
+def _find_tools(
+    request: Request, interrupt: Interrupt, source: LatencySource | None, proxy: Proxy | None, exporter: Exporter
+) -> _Tools:
+    space = load_space(request.space)
+    source = source or find_source(request.device)
+    here = passport_of(source)
+    keep_freed_memory()
+    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
+    return _Tools(
+        request=request, interrupt=interrupt, space=space, source=source, here=here, proxy=proxy, exporter=exporter
     )
 
 
-def _start_anew(request: Request, here: Passport, listener: Listener, inputs: Callable[[Dataset], Inputs]) -> None:
-    """Set a study of another device aside, once it is known that its accuracies hold for the new one."""
-    if not is_of_another_device(request.folder, here):
-        return
-    old_study, asked = open_study(request.folder), inputs(_dataset(request))
-    refuse_changes(old_study, replace(old_study.inputs, **{name: getattr(asked, name) for name in HOLDING}))
-    if old := set_aside(request.folder, here):
+def _start_anew(tools: _Tools, listener: Listener) -> None:
+    if old := set_aside(tools.request.folder, tools.here, lambda: tools.inputs(tools.images())):
         listener.note(f"the study was begun on another device; it is now {old}, and a new one takes its place")
 
 
@@ -151,8 +148,9 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
     return not (is_width_left(study) or is_anything_left(study))
 
 
-def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listener: Listener) -> None:
+def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> None:
     """Give a new study its inputs; hold an old one to them and to its device."""
+    request = tools.request
     if study.fact("inputs") is None:
         before = [str(path.relative_to(request.results)) for path in set_aside_before(request.folder)]
         study.set_fact("accuracies_from", before)
@@ -160,7 +158,7 @@ def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listen
         study.set_fact("inputs", inputs)
     refuse_changes(study, inputs)
     if study.devices:
-        refuse_other_device(study, here)
+        refuse_other_device(study, tools.here)
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
@@ -168,161 +166,62 @@ def _open(study: Study, request: Request, here: Passport, inputs: Inputs, listen
     study.set_fact("goals", request.goals)
 
 
-def _latencies(
-    study: Study,
-    request: Request,
-    source: LatencySource,
-    dataset: Dataset,
-    scratch: Path,
-    listener: Listener,
-    exporter: Exporter,
-) -> Latencies:
-    """Latencies on the study's scale; a new study gets its scale and its budget."""
+def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener) -> Runner:
+    latencies = _latencies(study, tools, len(dataset.classes), scratch, listener)
+    jobs = Jobs(
+        latencies=settle_budget(study, tools.request, latencies, listener),
+        executor=InlineExecutor(tools.proxy, dataset),
+        training=tools.proxy.settings(),
+        data=dataset.fingerprint,
+        listener=listener,
+        interrupt=tools.interrupt,
+    )
+    return Runner(study, tools.space, jobs, kept_accuracies(study, tools.request.results, listener))
+
+
+def _latencies(study: Study, tools: _Tools, num_classes: int, scratch: Path, listener: Listener) -> Latencies:
+    """On the scale of the study, where it has one."""
+    source, request = tools.source, tools.request
     latencies = open_latencies(
-        source,
+        source if isinstance(source, Estimate) else CheckedDevice(source, tools.interrupt.check),
         results=request.results,
         scratch=scratch,
-        num_classes=len(dataset.classes),
+        num_classes=num_classes,
         formulation=request.formulation,
         data=request.data,
         reference_ms=study.device.reference_ms if study.devices else None,
-        exporter=exporter,
+        exporter=tools.exporter,
         tell=listener.note,
     )
-    latencies = checked(latencies)
-    _keep_scale(study, request, latencies)
-    _keep_budget(study, request, latencies, listener)
-    return _with_budget(study, latencies)
+    return checked_latencies(latencies)
 
 
-def _kept(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
-    """The accuracies that hold of the studies that were set aside for this one."""
-    kept, inputs, there = KeptAccuracies(), study.inputs, []
-    for folder in [results / name for name in study.fact("accuracies_from") or []]:
-        if not (folder / "study.db").is_file():
-            listener.note(f"{folder} is gone: what was trained there is trained again")
-            continue
-        try:
-            kept.add(open_study(folder), inputs)
-            there.append(str(folder))
-        except (SpecError, StorageError):
-            listener.note(
-                f"{folder} cannot be read: what was trained there is trained again; "
-                f"`mvit2-search status {shlex.quote(str(folder))}` says what can be restored"
-            )
-    if there:
-        listener.note(f"{', '.join(there)}: {kept.sentence()}")
-    return kept
-
-
-def _runner(
-    study: Study,
-    space: SearchSpace,
-    dataset: Dataset,
-    proxy: Proxy,
-    latencies: Latencies,
-    listener: Listener,
-    interrupt: Interrupt,
-    kept: KeptAccuracies,
-) -> TrialRunner:
-    seed = study.inputs.seed
-    evaluator = Evaluator(
-        latencies,
-        dataset,
-        proxy=proxy,
-        limits=study.limits,
-        seed=seed,
-        listener=listener,
-        interrupt=interrupt,
-        kept=kept,
-        device=next(iter(study.devices)),
-    )
-    return TrialRunner(
-        study=study,
-        space=space,
-        evaluator=evaluator,
-        limits=study.limits,
-        num_classes=len(dataset.classes),
-        seed=seed,
-        provenance={**versions(), "data": dataset.fingerprint, "passport": study.device.passport.digest},
-        listener=listener,
-        stopping=make_stopping_rule(study.inputs.stopping),
-    )
-
-
-def _run(runner: TrialRunner, request: Request, stop: Stop) -> None:
-    study = runner.study
+def _run(runner: Runner, request: Request, stop: Stop) -> None:
+    """The phases, one after the other."""
+    study, listener = runner.study, runner.listener
     study.set_fact("ended", None)
-    trials = [*runner.all_trials(), *study.controls()]
+    trials = [*runner.state.all_trials(), *study.controls()]
     for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
-        runner.listener.note(sentence)
-    runner.listener.phase("published widths")
+        listener.note(sentence)
+    listener.phase("published widths")
     run_published(runner, stop)
-    runner.listener.phase("searching")
+    listener.phase("searching")
     why = search_candidates(runner, request, stop)
     if why is None:
         return
     if request.control:
-        runner.listener.phase("random control")
+        listener.phase("random control")
         run_control(runner, request.control, stop)
     if stop.requested:
         return
-    runner.listener.phase("confirming")
+    listener.phase("confirming")
     if confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", Ended(why=why, goals=request.goals))
 
 
-def _keep_scale(study: Study, request: Request, latencies: Latencies) -> None:
-    """All latencies of a study are of one device and multiples of one reference time."""
-    if not study.devices:
-        name = default_device() if request.device == "auto" else request.device
-        device = StudyDevice(passport=latencies.passport, reference_ms=latencies.reference_ms)
-        study.set_fact("devices", {name: device})
-    refuse_other_device(study, latencies.passport)
-
-
-def _keep_budget(study: Study, request: Request, latencies: Latencies, listener: Listener) -> None:
-    """The budget in milliseconds, once: a later measurement would move the goal."""
-    if study.device.budget_ms is not None:
-        return
-    budget = parse_budget(request.latency_budget)
-    if not isinstance(budget, str):
-        _change_device(study, budget_ms=budget)
-        return
-    latency = _latency_of(study, budget, latencies)
-    if isinstance(latency, Measurement) and latency.flags:
-        listener.note(f"the budget is not sure: {budget} takes {latency}")
-    network = BudgetNetwork(key=published(budget).key, latency=latency)
-    _change_device(study, budget_ms=latency.latency_ms, budget_network=network)
-
-
-def _change_device(study: Study, **changes: Any) -> None:
-    ((name, device),) = study.devices.items()
-    study.set_fact("devices", {name: replace(device, **changes)})
-
-
-def _latency_of(study: Study, name: str, latencies: Latencies) -> Latency:
-    arch = published(name)
-    try:
-        with study.probing(arch.key):
-            return latencies.of(arch)
-    except MeasurementError as err:
-        raise MeasurementError(
-            f"the network that gives the budget, {name}, has no latency here: {err}; give a new --study and its "
-            "--latency-budget as a time such as 12ms, or by another published network"
-        ) from err
-
-
-def _with_budget(study: Study, latencies: Latencies) -> Latencies:
-    """The network that gives the budget takes just that, and so is within it: nothing measures it again."""
-    if (network := study.device.budget_network) is None:
-        return latencies
-    return replace(latencies, of=lambda arch: network.latency if arch.key == network.key else latencies.of(arch))
-
-
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for what need not outlast the driver; a killed one's is removed first."""
+    """An empty folder for files that need not outlast this run; what a killed one left there is removed."""
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:

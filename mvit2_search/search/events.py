@@ -1,11 +1,4 @@
-"""What a search tells whoever watches it, and when it begins nothing more.
-
-What a search tells whoever watches it.
-
-When a run begins nothing more: Ctrl-C came, or its hours are over.
-
-What a driver keeps up to date besides the trials: what it is doing, for `status`, and a backup.
-"""
+"""What a search tells whoever watches it, and when it begins nothing more."""
 
 import os
 from collections.abc import Callable
@@ -24,19 +17,19 @@ from mvit2_search.system.signals import Interrupt
 
 
 class Listener(Protocol):
-    """Every method is called from the thread that searches and may take its time."""
+    """Every method is called from the thread that searches, which waits for it."""
 
     def phase(self, name: str) -> None:
         """What the search does from now on, such as `loading images` or `confirming`."""
 
     def opened(self, study: Study, request: Request) -> None:
-        """The study holds its inputs and its budget; called once, before the first trial."""
+        """The study has its inputs and its budget; called once, before the first trial."""
 
     def note(self, text: str) -> None:
         """One thing the user should know."""
 
     def started(self, name: str, arch: ArchConfig) -> None:
-        """An architecture's turn: a trial, or a finalist of the confirmation."""
+        """A trial begins, or a training of the confirmation."""
 
     def working(self, text: str) -> None:
         """What is being done right now; comes often."""
@@ -45,7 +38,7 @@ class Listener(Protocol):
         """A trial has its outcome, and it is on disk."""
 
     def scored(self, study: Study, score: Score, name: str) -> None:
-        """A training of the confirmation ended; `name` is for people."""
+        """A training of the confirmation ended; `name` is that of the trial it confirms."""
 
 
 class Silent:
@@ -67,10 +60,10 @@ class Silent:
 
 
 class Stop:
-    """`requested` turns true at Ctrl-C and after so many hours; what runs then is finished.
+    """`requested` turns true at Ctrl-C and after so many hours; a trial that runs then is finished.
 
     Args:
-        hours: from now on; None for no end.
+        hours: from now on; None for no limit.
     """
 
     def __init__(self, interrupt: Interrupt, hours: float | None = None) -> None:
@@ -86,10 +79,10 @@ BACKUP_EVERY = 10  # trials and scores
 
 
 class Watch:
-    """Passes on what a search tells, and writes down what it is doing until its `with` block ends.
+    """A listener that passes everything on, writes what the search is doing for `status`, and makes backups.
 
     Args:
-        check: raises StorageError where `folder` is no longer the one that the driver holds.
+        check: raises StorageError where `folder` is no longer the one that this search holds.
     """
 
     def __init__(self, folder: Path, listener: Listener, check: Callable[[], None]) -> None:
@@ -103,7 +96,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(StorageError):  # of another folder, what is there is somebody else's
+        with suppress(StorageError):  # the folder is another one now, whose file is not ours
             self._check()
             forget_activity(self._folder)
 
@@ -135,19 +128,19 @@ class Watch:
         self._listener.scored(study, score, name)
         self._count(study)
 
-    def _count(self, study: Study) -> None:
-        self._ended += 1
-        if self._ended >= BACKUP_EVERY:
-            self.back_up(study)
-
     def back_up(self, study: Study) -> None:
-        """Also at the start and at the end; what keeps it from being made is noted."""
+        """Bring the backup up to date; where that fails, a note says so and the search goes on."""
         self._check()
         self._ended = 0
         try:
             study.back_up()
-        except StorageError as err:  # the study itself is as good as before
+        except StorageError as err:
             self.note(str(err))
+
+    def _count(self, study: Study) -> None:
+        self._ended += 1
+        if self._ended >= BACKUP_EVERY:
+            self.back_up(study)
 
     def _write(self, doing: str | None) -> None:
         self._check()

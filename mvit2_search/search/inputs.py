@@ -1,4 +1,4 @@
-"""What a study was made with, and what may not change when it goes on."""
+"""What a study was made with. None of it may change when the study goes on."""
 
 import json
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.proxies import Proxy
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
+_LABELS = ("space.name", "data.name")
 
 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> Inputs:
@@ -41,22 +42,21 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
 
 
 def refuse_changes(study: StoredStudy, inputs: Inputs) -> None:
-    """Raises StudyConflict, naming each difference, where the study was made with other inputs."""
-    before, now = _compared(study.inputs), _compared(inputs)
+    """Raises StudyConflict, which names each difference, where the study was made with other inputs."""
+    before, now = compared(study.inputs), compared(inputs)
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if changed:
         lines = "; ".join(f"{key}: was {before.get(key)}, now {now.get(key)}" for key in changed)
         raise StudyConflict(
-            f"study {study.name!r} was made with other inputs: {lines}; use those, or another --study name"
+            f"study {study.name!r} was made with other inputs: {lines}; use those, or another `study` name"
         )
 
 
-def _compared(inputs: Inputs) -> dict[str, Any]:
-    """What a study is held to: names of files and folders are labels, their contents count."""
-    labels = ("space.name", "data.name")
-    return {key: value for key, value in flat(json.loads(json.dumps(to_json(inputs)))) if key not in labels}
+def compared(inputs: Inputs) -> dict[str, Any]:
+    """All inputs by dotted names, but for the names of files and folders: their contents count."""
+    return {key: value for key, value in flat(json.loads(json.dumps(to_json(inputs)))) if key not in _LABELS}
 
 
 def versions() -> dict[str, str]:
-    """The packages that numbers depend on."""
+    """Of the packages that the numbers depend on."""
     return {package: version(package) for package in _PACKAGES}

@@ -17,10 +17,10 @@ _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One `mvit2-search run`, as it was asked; see its `--help` for the meaning of each entry.
+    """One call of `mvit2-search run`; its help says what each setting means.
 
     Raises:
-        SpecError: an entry is out of range.
+        SpecError: a setting is out of range.
     """
 
     space: str
@@ -46,23 +46,20 @@ class Request:
         check_study_name(self.study)
         parse_budget(self.latency_budget)
         check_stopping_rule(self.stopping)
-        for name in ("trials", "confirm_seeds", "max_params"):
+        for name, least in (("trials", 1), ("confirm_seeds", 1), ("max_params", 1), ("control", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SpecError(f"--{name.replace('_', '-')} {value}: expected at least 1")
-        if self.control < 0:
-            raise SpecError(f"--control {self.control}: expected at least 0")
-        if self.formulation not in FORMULATION_NAMES:
-            raise SpecError(f"--formulation {self.formulation!r}: expected one of {', '.join(FORMULATION_NAMES)}")
-        if self.sampler not in SAMPLERS:
-            raise SpecError(f"--sampler {self.sampler!r}: expected one of {', '.join(SAMPLERS)}")
+            if value is not None and value < least:
+                raise SpecError(f"`{name}` {value}: expected at least {least}")
+        for name, known in (("formulation", FORMULATION_NAMES), ("sampler", SAMPLERS)):
+            if getattr(self, name) not in known:
+                raise SpecError(f"`{name}` {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.max_hours is not None and not self.max_hours > 0:
-            raise SpecError(f"--max-hours {self.max_hours}: expected more than 0")
+            raise SpecError(f"`max_hours` {self.max_hours}: expected more than 0")
         if not 0 <= self.seed < 2**32:
-            raise SpecError(f"--seed {self.seed}: expected from 0 to {2**32 - 1}")
+            raise SpecError(f"`seed` {self.seed}: expected from 0 to {2**32 - 1}")
 
     def to_json(self) -> dict[str, Any]:
-        """The request as it was last asked; the resolved inputs stand beside it in the study."""
+        """What was asked, as the study keeps it beside its resolved inputs."""
         return {**asdict(self), "results": str(self.results)}
 
     @property
@@ -86,14 +83,14 @@ def parse_budget(text: str) -> float | str:
     if match := _MILLISECONDS.fullmatch(text.strip()):
         if (milliseconds := float(match[1])) > 0:
             return milliseconds
-        raise SpecError(f"--latency-budget {text!r}: expected more than 0 ms")
+        raise SpecError(f"`latency_budget` {text!r}: expected more than 0 ms")
     try:
         published(text.strip())
     except SpecError as err:
-        raise SpecError(f"--latency-budget: expected a time such as 12ms, or a published network: {err}") from err
+        raise SpecError(f"`latency_budget`: expected a time such as 12ms, or a published network: {err}") from err
     return text.strip()
 
 
 def budget_text(budget: float | str) -> str:
-    """One spelling for equal budgets: `12ms`, or the name."""
+    """The same text for equal budgets: `12ms`, or the name."""
     return budget if isinstance(budget, str) else f"{budget:g}ms"

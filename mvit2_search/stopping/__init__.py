@@ -6,7 +6,7 @@ from mvit2_search.stopping.rule import Curve, StoppingRule
 from mvit2_search.system.registry import Entry, Registry
 
 STOPPING_RULES: Registry[Entry[Callable[[], StoppingRule]]] = Registry(
-    "--stopping",
+    "`stopping`",
     {
         "dominance": Entry("mvit2_search.stopping.dominance:Dominance"),
         "halving": Entry("mvit2_search.stopping.halving:Halving"),

@@ -83,7 +83,7 @@ def read_sound(path: Path) -> Contents | None:
             raise Damage(" ".join(found.split()))
         tables = {name for (name,) in query("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables & TABLES and tables:
-            raise StorageError(f"{path}: a database of another program; choose another --study name")
+            raise StorageError(f"{path}: a database of another program; choose another `study` name")
         if not tables >= TABLES:  # a driver was killed while it made them
             return None
         study_id = _study_id(query, path)

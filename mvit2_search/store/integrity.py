@@ -80,7 +80,7 @@ def damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError:
         files = [_quoted(file) for file in (Digests(folder).path, backup) if file.exists()]
         remedies.append(f"{keep}: {_put_aside(folder, files)}")
     if contents is None and keep is None:
-        remedies.append("there is no backup of it; nothing was changed: use another --study name to start anew")
+        remedies.append("there is no backup of it; nothing was changed: use another `study` name to start anew")
     return StorageError(f"{path}: {why}; {'; '.join(remedies)}")
 
 

@@ -48,7 +48,7 @@ def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
             os.ftruncate(file, 0)
             os.write(file, Holder.here().to_json().encode())
         except OSError as err:
-            raise StorageError(f"{path}: {err.strerror}; choose another place with --results") from err
+            raise StorageError(f"{path}: {err.strerror}; choose another folder for `results`") from err
         try:
             yield lambda: _check_same(folder, held)
         except StorageError:
@@ -104,7 +104,7 @@ def _check_same(folder: Path, held: int) -> None:
     if not same:
         raise StorageError(
             f"{folder}: the folder was moved or deleted while its study ran; the same command goes on with the "
-            "folder's new name as --study"
+            "folder's new name as `study`"
         )
 
 

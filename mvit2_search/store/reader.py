@@ -214,4 +214,4 @@ def _remedy(name: str) -> str:
         check_study_name(name)
     except SpecError as err:
         return f"and none can be made: {err}"
-    return f"`mvit2-search run --study {name} ...` makes one"
+    return f"`mvit2-search run` with `study` {name} makes one"

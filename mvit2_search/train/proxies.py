@@ -1,15 +1,8 @@
-"""Proxies: cheap estimates of how accurate an architecture will be.
-
-The seam every accuracy passes through.
-
-Short training: the accuracy after a few small epochs stands for that after many.
-"""
+"""Proxies: cheap estimates of how accurate an architecture will be, and the one there is, a short training."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
-
-import torch
 
 from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
 from mvit2_search.errors import SpecError, TrainingError, first_line
@@ -18,15 +11,18 @@ from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.loop import accuracy, train_epochs
+from mvit2_search.train.randomness import with_own_randomness
 from mvit2_search.train.statistics import settle_statistics
+
+Part = Literal["selection", "confirmation"]  # of the images, to score on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochScore:
-    """How good a candidate is after one epoch.
+    """How good an architecture is after one epoch.
 
     Attributes:
-        balanced_pct: the mean over the classes, where they are unbalanced and the proxy tells.
+        balanced_pct: mean accuracy over the classes, where they are unbalanced and the proxy tells.
     """
 
     epoch: int
@@ -39,17 +35,18 @@ class Proxy(Protocol):
 
     Implementations promise:
 
-    - `run` yields once per epoch, on confirmation images at least after the last. Not
-      asking for the next one stops the training.
-    - The last score is on all images of the part that is asked for, earlier ones may be on fewer.
-    - Equal arguments give equal scores on one machine's CPU.
+    - `run` yields after each epoch; of a confirmation, the last epoch is enough. Not asking for the next score
+      stops the training.
+    - The last score is on all images of the part asked for, earlier ones may be on fewer.
+    - Equal arguments give equal scores on one machine's CPU, also where several runs take turns. No run reads or
+      changes the random state of the process.
     """
 
-    def run(
-        self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
-    ) -> Iterator[EpochScore]:
-        """Raises TrainingError where no usable score comes out. A search takes any other exception, and what is no
-        accuracy from 0 to 100, for the same."""
+    def run(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
+        """Raises TrainingError where there is no usable score.
+
+        A search treats any other exception, and a score outside of 0 to 100, alike.
+        """
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         """What this proxy cannot tell apart, in sentences for the user.
@@ -69,14 +66,14 @@ _LEAST_TESTED = 1_000  # after every epoch but the last
 class ShortTrain:
     """Trains from scratch by `recipe` on the torch device `device`.
 
-    After the last epoch all images are tested. Before, as many selection images as an epoch trains on, which takes
-    a fifth of the time of training on them, but at least 1,000; of a confirmation only the end counts.
+    The last epoch is tested on all images. Earlier ones are tested on as many selection images as an epoch trains
+    on, but at least 1,000, which takes a fifth of the time of training on them; a confirmation is tested at its
+    end only.
 
-    What is tested are the averaged weights (`train.train_epochs`), with statistics of batch normalisation that are
-    estimated anew before each test (`train.settle_statistics`).
+    Tests use the averaged weights (`train_epochs`) with freshly estimated batch statistics (`settle_statistics`).
 
     Args:
-        between: called between the steps of a training; may raise to end it.
+        between: called between training steps; may raise to end the training.
     """
 
     def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
@@ -84,28 +81,28 @@ class ShortTrain:
         self.device = device
         self._between = between
 
-    def run(
-        self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Literal["selection", "confirmation"]
-    ) -> Iterator[EpochScore]:
-        torch.manual_seed(seed)
-        images = dataset.selection if test_on == "selection" else dataset.confirmation
-        some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
+    def run(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
+        scores = self._scores(arch, dataset, seed=seed, test_on=test_on)
         try:
-            model = build_model(arch, len(dataset.classes))
-            epochs = train_epochs(
-                model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
-            )
-            for epoch, averaged in epochs:
-                is_last = epoch == self.recipe.epochs
-                if test_on == "confirmation" and not is_last:
-                    continue
-                settle_statistics(averaged, dataset.train, device=self.device)
-                tested = images if is_last else some
-                reached = accuracy(averaged, tested, device=self.device)
-                balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
-                yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)
+            yield from with_own_randomness(scores, seed=seed, device=self.device)
         except RuntimeError as err:  # torch's own, out of memory among them
             raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
+
+    def _scores(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
+        images = dataset.selection if test_on == "selection" else dataset.confirmation
+        some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
+        model = build_model(arch, len(dataset.classes))
+        epochs = train_epochs(
+            model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
+        )
+        for epoch, averaged in epochs:
+            is_last = epoch == self.recipe.epochs
+            if test_on == "confirmation" and not is_last:
+                continue
+            settle_statistics(averaged, dataset.train, device=self.device)
+            reached = accuracy(averaged, images if is_last else some, device=self.device)
+            balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
+            yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         if any(axis.setting == "image_size" for axis in space.axes):

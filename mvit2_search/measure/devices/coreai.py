@@ -32,8 +32,8 @@ class CoreAIDevice:
     def check(self) -> None:
         if platform.system() != "Darwin" or int(platform.mac_ver()[0].split(".")[0]) < _FIRST_MACOS:
             raise BackendUnavailable(
-                f"{self.address}: devices run Core AI from macOS {_FIRST_MACOS} on; use --device coreml on an "
-                "older Mac, --device host elsewhere"
+                f"{self.address}: devices run Core AI from macOS {_FIRST_MACOS} on; use `device` coreml on an "
+                "older Mac, `device` host elsewhere"
             )
         check_installed("coreai")
         from coreai.runtime import SpecializationOptions

@@ -1,4 +1,4 @@
-"""The devices there are, and how `--device` names them: `host`, `coreml`, `coreml:ne`."""
+"""The devices there are, and how they are named: `host`, `coreml`, `coreml:ne`."""
 
 import platform
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class DeviceKind(Entry[Callable[[DeviceAddress], Device]]):
 
 
 DEVICES = Registry(
-    "--device",
+    "`device`",
     {
         "host": DeviceKind("mvit2_search.measure.devices.host:HostDevice"),
         "executorch": DeviceKind("mvit2_search.measure.devices.executorch:ExecuTorchDevice"),
@@ -58,7 +58,7 @@ def device_names() -> list[str]:
 
 
 def default_device() -> str:
-    """What `--device auto` means here: Core ML on a Mac, ONNX Runtime elsewhere."""
+    """What `auto` means here: Core ML on a Mac, ONNX Runtime elsewhere."""
     return "coreml" if platform.system() == "Darwin" else "host"
 
 
@@ -71,5 +71,5 @@ def make_device(name: str) -> Device:
     address = DeviceAddress.parse(default_device() if name == "auto" else name)
     kind = DEVICES.get(address.kind)
     if kind is None or address.option not in (None, *kind.options):
-        raise SpecError(f"--device {name!r}: expected auto, {', '.join(device_names())}")
+        raise SpecError(f"`device` {name!r}: expected auto, {', '.join(device_names())}")
     return kind.load()(address)

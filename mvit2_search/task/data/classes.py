@@ -119,7 +119,7 @@ def _refuse_too_few(root: Path, folder: Folder, walker: Walker) -> None:
     if len(folder.train) < 2:
         name = next(iter(folder.train))
         inside = bool(walker.folders(root / name))
-        up = f"give --data {root / name}" if root == folder.root else f"move them up into {root.name}/"
+        up = f"give `data` {root / name}" if root == folder.root else f"move them up into {root.name}/"
         hint = f"; if its sub-folders are the classes, {up}" if inside else ""
         raise DataError(f"{root}: only one class, {name!r}; two are needed to tell apart{hint}{hints}")
 

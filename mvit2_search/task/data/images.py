@@ -48,7 +48,7 @@ def out_of_memory(count: int, size: int, channels: int, *, name: str) -> DataErr
     )
     return DataError(
         f"{name}: {count:,} images of {size} x {size} pixels take {_size(needed)} of memory, {left}; "
-        "use a smaller --image-size, or fewer images by --images-per-epoch"
+        "use a smaller `image_size`, or fewer images by `images_per_epoch`"
     )
 
 

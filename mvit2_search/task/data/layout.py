@@ -108,7 +108,7 @@ def refuse_alike_insides(root: Path, classes: list[Path], walker: Walker) -> Non
         shared = _shortly([inside[0][name] for name in common])
         raise DataError(
             f"{root}: {_shortly(classes)} each have {shared}, as the parts of a data set do; if they "
-            f"are parts, give one, --data {classes[0]}, or call them train/, val/ and test/; if they are classes, "
+            f"are parts, give one, `data` {classes[0]}, or call them train/, val/ and test/; if they are classes, "
             "move them into a folder train/"
         )
 
@@ -117,7 +117,7 @@ def _remedy(alike: list[Path], walker: Walker) -> str:
     if not all(walker.folders(path) for path in alike):
         into = f"sort their images into {alike[0].name}/<class>/ and so on"
     elif all(part_named(path.name) for path in alike):
-        into = f"give the folder that holds them, --data {alike[0].parent}"
+        into = f"give the folder that holds them, `data` {alike[0].parent}"
     else:
         into = "call them train/, val/ and test/"
     return f"{into}, or rename them if they are classes"

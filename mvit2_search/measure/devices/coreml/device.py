@@ -47,7 +47,7 @@ class CoreMLDevice:
     def check(self) -> None:
         if platform.system() != "Darwin":
             raise BackendUnavailable(
-                f"{self.address}: Core ML runs models only on macOS; use --device host here, "
+                f"{self.address}: Core ML runs models only on macOS; use `device` host here, "
                 "which times ONNX Runtime"
             )
         found = importlib.util.find_spec("coremltools")

@@ -1,0 +1,115 @@
+"""The last step of a search: train the finalists again, with fresh seeds, and score them on images it never saw.
+
+It goes seed by seed, the same seed for all that still race, so that differences are paired. A candidate that is
+distinguishably worse than the best gets no further seed (`verdict.still_racing`); the published widths around the
+budget get all.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from mvit2_search.analysis.finalists import bracket, choose_candidates
+from mvit2_search.analysis.verdict import Confirmed, confirmations, still_racing
+from mvit2_search.arch import ArchConfig
+from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
+from mvit2_search.search.events import Stop
+from mvit2_search.search.runner import RUNNING, Runner
+from mvit2_search.store import StoredStudy
+
+_FRESH = 1_000  # seeds of the confirmation start this far after the search's
+
+
+def confirm(runner: Runner, seeds: int, stop: Stop) -> bool:
+    """Train the finalists with up to `seeds` fresh seeds each. Scores are kept, failures are tried again.
+
+    Returns:
+        Whether it came to its end.
+    """
+    first = runner.seed + _FRESH
+    plan = _plan(runner, range(first, first + seeds))
+    for seed in plan.seeds:
+        for trial in _left(runner.study, runner.state.trials, plan, seed):
+            if stop.requested:
+                return False
+            _train(runner, trial, seed)
+    return True
+
+
+def is_anything_left(study: StoredStudy) -> bool:
+    """Whether `confirm` would try a training again that failed."""
+    plan = study.plan()
+    if plan is None or not any(score.may_be_tried_again for score in study.scores()):
+        return False
+    trials = study.trials()
+    return any(_left(study, trials, plan, seed) for seed in plan.seeds)
+
+
+def _plan(runner: Runner, seeds: Collection[int]) -> ConfirmationPlan:
+    """The finalists, chosen once for as many candidates as are trained: later scores would change the choice.
+
+    A finalist of before that is none among more candidates keeps its scores, but is not compared.
+    """
+    study, state = runner.study, runner.state
+    kept, trained = study.plan(), state.count_candidates()
+    keys = kept.keys if kept is not None and kept.candidates == trained else _finalists(runner)
+    widths = tuple(t.arch.key for t in bracket(state.all_trials(), state.limits))
+    plan = ConfirmationPlan(keys=keys, widths=widths, seeds=tuple(seeds), candidates=trained)
+    study.set_fact("finalists", plan)
+    return plan
+
+
+def _finalists(runner: Runner) -> tuple[str, ...]:
+    trials, images = runner.state.trials, _images(runner.study, "selection")
+    confirmed = _confirmed(runner.study, trials)
+    chosen = choose_candidates(trials, runner.state.limits, images=images, confirmed=confirmed)
+    return tuple(t.arch.key for t in chosen)
+
+
+def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, seed: int) -> list[Trial]:
+    """What is to be trained with `seed`: the widths and what is still racing, but for those that have a score."""
+    once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
+    before = _confirmed(study, trials, before=seed, finalists=plan.keys)
+    racing = {c.trial.arch.key for c in still_racing(before, images=_images(study, "confirmation"))}
+    out = {c.trial.arch.key for c in before if not c.trial.published} - racing
+    done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
+    candidates = [once[key] for key in plan.keys if key not in out]
+    widths = bracket([*trials, *study.outside()], study.limits)
+    return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
+
+
+def _confirmed(
+    study: StoredStudy,
+    trials: Sequence[Trial],
+    *,
+    before: int | None = None,
+    finalists: Collection[str] | None = None,
+) -> list[Confirmed]:
+    """What the scores say, or only those of the seeds `before` one."""
+    scores = [s for s in study.scores() if before is None or s.seed < before]
+    return confirmations([*trials, *study.outside()], scores, finalists)
+
+
+def _images(study: StoredStudy, part: str) -> int:
+    return study.inputs.data.selection if part == "selection" else study.inputs.data.confirmation
+
+
+def _train(runner: Runner, trial: Trial, seed: int) -> None:
+    runner.listener.started(trial.name, trial.arch)
+    before = [s.tries for s in runner.study.scores() if (s.subject, s.seed) == (trial.arch.key, seed)]
+    score = Score(subject=trial.arch.key, seed=seed, result=RUNNING, tries=1 + sum(before))
+    runner.study.add_score(score)  # stays if this process is killed
+    score = _scored(runner, trial.arch, score)
+    runner.study.add_score(score)
+    runner.listener.scored(runner.study, score, trial.name)
+
+
+def _scored(runner: Runner, arch: ArchConfig, score: Score) -> Score:
+    """`score` with what came of the training, or what another study has."""
+    found = runner.state.kept.scores.get((arch.key, score.seed))
+    if found is None:
+        running = runner.jobs.train(arch, seed=score.seed, part="confirmation")
+        scores = list(runner.jobs.follow(running))
+        if (result := running.result()).ending == "failed":
+            return replace(score, result=Failed(reason="training", message=result.failure))
+        found = scores[-1]
+    return replace(score, result=found.accuracy_pct, balanced=found.balanced_pct)

@@ -1,0 +1,233 @@
+"""From a proposal to a trial on disk: measure, train, decide when to stop, keep the record."""
+
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.cost import network_cost
+from mvit2_search.errors import MeasurementError, MVit2SearchError
+from mvit2_search.records import (
+    ACCURACY_FROM,
+    INTERRUPTED,
+    Candidate,
+    Control,
+    Failed,
+    Finished,
+    Infeasible,
+    Latency,
+    Outcome,
+    Role,
+    Stopped,
+    Trial,
+    failure_sentences,
+    role_name,
+)
+from mvit2_search.search.device_change import KeptAccuracies
+from mvit2_search.search.inputs import versions
+from mvit2_search.search.jobs import Jobs
+from mvit2_search.search.state import State
+from mvit2_search.space import SearchSpace
+from mvit2_search.stopping import make_stopping_rule
+from mvit2_search.store import Proposal, Study
+from mvit2_search.train.proxies import EpochScore
+
+RUNNING = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
+_MAX_FAILURES = 5  # in a row, for the same reason
+
+
+class Runner:
+    """Gives architectures their outcomes. First, it closes what a killed search left open, and queues it again.
+
+    Args:
+        kept: accuracies of other studies.
+    """
+
+    def __init__(self, study: Study, space: SearchSpace, jobs: Jobs, kept: KeptAccuracies) -> None:
+        inputs = study.inputs
+        self.study, self.space, self.jobs, self.listener = study, space, jobs, jobs.listener
+        self.seed, self.num_classes = inputs.seed, len(inputs.data.classes)
+        self.stopping = make_stopping_rule(inputs.stopping)
+        self._device = next(iter(study.devices))
+        digest = study.device.passport.digest
+        self._provenance = {**versions(), "data": inputs.data.fingerprint, "passport": digest}
+        unfinished = study.unfinished()  # first: it completes records that State reads
+        self.state = State.of(study, kept)
+        self._close(unfinished)
+        for trial in self.state.trials:
+            if _is_interrupted(trial) and trial.may_be_tried_again and trial.number is not None:
+                study.queue_again(trial.number)
+
+    def run_proposal(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
+        """Give a proposal its outcome."""
+        arch = self.space.decode(proposal.params)
+        return self.run(arch, proposal.role, number=proposal.number, train_anyway=train_anyway)
+
+    def run(self, arch: ArchConfig, role: Role, *, number: int | None = None, train_anyway: bool = False) -> Trial:
+        """Measure and train an architecture, or reuse what is known of it, and keep the record.
+
+        Args:
+            number: of the study's trial. A record without one is kept beside the trials, where no sampler sees it.
+            train_anyway: even if it is beyond the limits.
+
+        Raises:
+            MVit2SearchError: candidates fail one after the other.
+        """
+        start, tries = monotonic(), self.state.next_try(arch, role)
+        self.listener.started(role_name(role, number), arch)
+        seen = self.state.reusable(arch, role)
+        repeats = seen.number if seen else None
+
+        def record(outcome: Outcome) -> Trial:
+            seconds = monotonic() - start
+            return self._record(arch, outcome, role, number=number, seconds=seconds, tries=tries, repeats=repeats)
+
+        if number is None:
+            self.study.add_beside(record(RUNNING))  # stays if this process is killed
+        trial = record(seen.outcome if seen else self._outcome(arch, role, train_anyway=train_anyway))
+        self._keep(trial)
+        self.listener.trial_ended(self.study, trial)
+        self._check_failures(trial)
+        return trial
+
+    def latency(self, arch: ArchConfig) -> Latency:
+        """Measured once, then at hand until a trial of the architecture uses it; raises MeasurementError."""
+        if arch.key not in self.state.latencies:
+            self.state.latencies[arch.key] = self.jobs.measure(arch)
+        return self.state.latencies[arch.key]
+
+    def probe(self, arch: ArchConfig) -> Latency:
+        """The latency of an architecture that may be chosen next, kept with the study; raises MeasurementError."""
+        with self.study.probing(arch.key):
+            latency = self.latency(arch)
+        self.study.add_probe(arch, latency)
+        return latency
+
+    def _outcome(self, arch: ArchConfig, role: Role, *, train_anyway: bool) -> Outcome:
+        try:
+            latency = self.latency(arch)
+            del self.state.latencies[arch.key]
+        except MeasurementError as err:
+            return Failed(reason="measurement", message=str(err))
+        params = network_cost(arch, self.num_classes).params
+        if not (train_anyway or self.state.limits.allow(latency, params)):
+            return Infeasible(latencies={self._device: latency})
+        return self._trained(arch, role, latency)
+
+    def _trained(self, arch: ArchConfig, role: Role, latency: Latency) -> Finished | Stopped | Failed:
+        """Train, unless accuracies are kept that hold: a whole curve, or one that is stopped here too."""
+        latencies = {self._device: latency}
+        kept = self.state.kept.curves.get(arch.key)
+        if kept is not None and kept.whole:
+            return _finished(kept.scores, latencies)
+        if kept is not None and (curve := self._stopped(kept.scores, role, latency)):
+            return Stopped(curve=curve, latencies=latencies)
+        running = self.jobs.train(arch, seed=self.seed, part="selection")
+        if curve := self._stopped(self.jobs.follow(running), role, latency):
+            running.stop()
+            return Stopped(curve=curve, latencies=latencies)
+        result = running.result()
+        if result.ending == "failed":
+            return Failed(reason="training", message=result.failure)
+        return _finished(result.scores, latencies)
+
+    def _stopped(self, scores: Iterable[EpochScore], role: Role, latency: Latency) -> tuple[float, ...] | None:
+        """The accuracies up to where a training is not worth its next epoch; None where it goes on to its end.
+
+        Only candidates are stopped: the verdict needs the others.
+        """
+        curve: tuple[float, ...] = ()
+        for score in scores:
+            curve = (*curve, score.accuracy_pct)
+            if isinstance(role, Candidate) and self.stopping.should_stop(
+                curve, latency.latency_ms, self.state.curves()
+            ):
+                return curve
+        return None
+
+    def _keep(self, trial: Trial) -> None:
+        if trial.number is None:
+            self.study.add_beside(trial)
+        else:
+            self.study.tell(trial, violations=self._violations(trial))
+        self.state.add(trial)
+
+    def _violations(self, trial: Trial) -> dict[str, float]:
+        """By how much it exceeds each limit, as Optuna's constraints."""
+        if trial.latency is None:
+            return {}
+        limits = self.state.limits
+        over = {"latency_ms": trial.latency.latency_ms - limits.latency_ms}
+        if limits.max_params is not None:
+            over["params"] = float(trial.params - limits.max_params)
+        return over
+
+    def _record(
+        self,
+        arch: ArchConfig,
+        outcome: Outcome,
+        role: Role,
+        *,
+        number: int | None,
+        seconds: float,
+        tries: int,
+        repeats: int | None = None,
+    ) -> Trial:
+        cost = network_cost(arch, self.num_classes)
+        source = self.state.kept.source(arch.key, outcome)
+        return Trial(
+            number=number,
+            arch=arch,
+            role=role,
+            outcome=outcome,
+            params=cost.params,
+            macs=cost.macs,
+            seed=self.seed,
+            seconds=round(seconds, 3),
+            repeats=repeats,
+            tries=tries,
+            provenance=self._provenance | ({ACCURACY_FROM: source} if source else {}),
+        )
+
+    def _close(self, unfinished: Sequence[Proposal]) -> None:
+        """Give what a killed search left open the outcome that it was interrupted."""
+        for proposal in unfinished:
+            if proposal.params.keys() != {axis.name for axis in self.space.axes}:
+                self.study.abandon(proposal.number)
+                continue
+            arch, role = self.space.decode(proposal.params), proposal.role
+            tries = self.state.next_try(arch, role)
+            trial = self._record(arch, RUNNING, role, number=proposal.number, seconds=0.0, tries=tries)
+            self._keep(trial)
+
+    def _check_failures(self, trial: Trial) -> None:
+        """End the run when trials fail one after the other: the cause is elsewhere.
+
+        Published widths do not count, nor do random architectures that the device refuses.
+        """
+        if trial.published:
+            for sentence in failure_sentences([trial]):
+                self.listener.note(sentence)
+            return
+        failed = trial.outcome if isinstance(trial.outcome, Failed) else None
+        if failed and isinstance(trial.role, Control) and failed.reason == "measurement":
+            return
+        self.state.failures = [*self.state.failures, failed] if failed else []
+        last = self.state.failures[-_MAX_FAILURES:]
+        if len(last) == _MAX_FAILURES and len({failed.reason for failed in last}) == 1:
+            raise MVit2SearchError(
+                f"the last {_MAX_FAILURES} trials all failed in {last[0].reason}: {last[-1].message}; "
+                "mend the cause and run the same command again"
+            )
+
+
+def _finished(scores: Sequence[EpochScore], latencies: dict[str, Latency]) -> Finished:
+    return Finished(
+        score=scores[-1].accuracy_pct,
+        curve=tuple(score.accuracy_pct for score in scores),
+        latencies=latencies,
+        balanced=scores[-1].balanced_pct,
+    )
+
+
+def _is_interrupted(trial: Trial) -> bool:
+    return isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED
