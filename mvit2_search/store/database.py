@@ -58,8 +58,7 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
     """The same of the study in it.
 
     Raises:
-        sqlite3.DatabaseError, Damage: as `reading` and `Snapshot` do.
-        StorageError: there is none, or not one of this program's.
+        StorageError: there is none.
     """
     with reading(path) as connection:
         query = _query(connection)

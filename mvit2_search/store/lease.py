@@ -2,9 +2,9 @@
 
 Both are locks on files, which the operating system frees however their holder ends, and which say who that is.
 
-- A study: a second driver is refused. Locked are its folder, which stays locked when it is renamed or a file in it is
-  deleted, and `driver.lock` in it, as network disks tell other computers only of locks on files.
-- A device: a second process waits. Locked is a file that all users of this computer share.
+- A study: a second driver is refused. Its folder is locked, and stays so when it is renamed or files in it are
+  deleted; and `driver.lock` in it, as network disks tell other computers only of locks on files.
+- A device: a second process waits. A file that all users of this computer share is locked.
 """
 
 import os
@@ -29,7 +29,7 @@ def lock_path(folder: Path) -> Path:
 def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
     """Hold the study in `folder`, which is made if need be.
 
-    Gives a function that raises StorageError once `folder` is another one than is held, or none.
+    Yields a function that raises StorageError once the folder at that path is another one, or none.
 
     Raises:
         StudyConflict: another driver holds it; the message says which process, where and since when.

@@ -48,8 +48,8 @@ class Contents:
     @property
     def amount(self) -> tuple[int, int]:
         """How many trials have a record, and how many scores there are."""
-        trials = sum(row.record is not None for row in self.rows)
-        return trials, sum(name.startswith("score:") for name in self.facts)
+        with_record = sum(row.record is not None for row in self.rows)
+        return with_record, sum(name.startswith("score:") for name in self.facts)
 
     def texts(self) -> dict[str, str]:
         """Every record and every fact, by a name for people."""

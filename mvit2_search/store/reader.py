@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mvit2_search.errors import SpecError
 from mvit2_search.records import (
@@ -45,13 +45,9 @@ FACTS: dict[str, Any] = {
 
 
 class StoredStudy:
-    """The trials and facts of one search.
+    """The trials and facts of one search. Facts hold for the whole study, such as its inputs and its devices.
 
-    Facts are named JSON values that hold for the whole study: its inputs, the resolved budget, the
-    device's passport. What is damaged raises StorageError when it is asked for.
-
-    Attributes:
-        folder: which holds what is derived from the study, and its records too unless its storage is elsewhere.
+    What is damaged raises StorageError when it is asked for.
     """
 
     def __init__(self, folder: Path, storage: Storage, contents: Contents) -> None:
@@ -72,8 +68,7 @@ class StoredStudy:
     @property
     def inputs(self) -> Inputs:
         """What the study was made with."""
-        inputs: Inputs = self.fact("inputs")
-        return inputs
+        return cast(Inputs, self.fact("inputs"))
 
     @property
     def devices(self) -> dict[str, StudyDevice]:
@@ -96,8 +91,14 @@ class StoredStudy:
         assert self.device.budget_ms is not None
         return Limits(latency_ms=self.device.budget_ms, max_params=self.inputs.max_params)
 
+    def check(self) -> None:
+        """Raises StorageError where anything that is read is no record of its kind."""
+        self.check_facts()
+        self.trials()
+        self.probes()
+
     def check_facts(self) -> None:
-        """Raises StorageError where a fact, as JSON, is of another kind than is written, or one is missing."""
+        """The same of facts alone."""
         texts = self._fact_texts()
         for name, text in texts.items():
             self._parsed_fact(name, text)
@@ -131,8 +132,7 @@ class StoredStudy:
 
     def plan(self) -> ConfirmationPlan | None:
         """What the confirmation trains, once it has begun."""
-        plan: ConfirmationPlan | None = self.fact("finalists")
-        return plan
+        return cast(ConfirmationPlan | None, self.fact("finalists"))
 
     def probes(self) -> dict[int, list[Probe]]:
         """By number of the trial, the latencies that were asked for to choose it, in that order."""

@@ -129,11 +129,13 @@ class Study(StoredStudy):
             self._study.sampler = sampler or RandomSampler()
             trial = self._study.ask(dict(distributions))
             self._asked[trial.number] = trial
-            return _proposal(trial.number, trial.params, trial.user_attrs)
+            return _proposal(trial)
 
     def tell(self, trial: Trial, *, violations: Mapping[str, float]) -> None:
-        """Give a trial its outcome. `violations` are Optuna constraints: above 0 is not allowed.
-        They can be given only by the process that asked for the trial.
+        """Give a trial its outcome.
+
+        Args:
+            violations: Optuna's constraints, above 0 where violated; only of a trial that this process asked for.
         """
         assert trial.number is not None
         record = to_json(trial)
@@ -173,9 +175,9 @@ class Study(StoredStudy):
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
         with _translated(self._storage):
-            for row in [t.user_attrs[RECORD] for t in self._frozen() if _is_open(t) and RECORD in t.user_attrs]:
-                self._finish(from_json(row, Trial))
-            return [_proposal(t.number, t.params, t.user_attrs) for t in self._frozen() if _is_open(t)]
+            for record in [t.user_attrs[RECORD] for t in self._running() if RECORD in t.user_attrs]:
+                self._finish(from_json(record, Trial))
+            return [_proposal(trial) for trial in self._running()]
 
     def abandon(self, number: int) -> None:
         """Close a trial that was killed before it had an architecture."""
@@ -226,6 +228,9 @@ class Study(StoredStudy):
         with _understood(self._storage):
             return self._study.get_trials(deepcopy=False)
 
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
+
     def _fact_texts(self) -> Mapping[str, str]:
         with self._storage.reading() as snapshot:
             return snapshot.facts()
@@ -236,8 +241,7 @@ class Study(StoredStudy):
 
 
 def _agrees(seen: FrozenTrial, trial: Trial, key_of: KeyOf) -> bool:
-    state = STATES[type(trial.outcome)]
-    if (seen.state.name, seen.values) != (state, _values(trial)):
+    if (seen.state.name, seen.values) != (STATES[type(trial.outcome)], _values(trial)):
         return False
     try:
         return key_of(seen.params) == trial.arch.key
@@ -259,8 +263,7 @@ def _translated(storage: Storage) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.DatabaseError) as err:
-        cause = err.__cause__ or err
-        cause = getattr(cause, "orig", cause)
+        cause = getattr(err.__cause__ or err, "orig", err.__cause__ or err)
         raise StorageError(f"{storage.name}: {' '.join(str(cause).split())}") from cause
 
 
@@ -282,14 +285,10 @@ def _state(name: str) -> optuna.trial.TrialState:
     return TrialState[name]
 
 
-def _is_open(trial: FrozenTrial) -> bool:
-    return trial.state.name == "RUNNING"
-
-
-def _proposal(number: int, params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Proposal:
-    name = attrs.get(PUBLISHED)
+def _proposal(trial: optuna.Trial | FrozenTrial) -> Proposal:
+    name = trial.user_attrs.get(PUBLISHED)
     role = Candidate() if name is None else Published(name)
-    return Proposal(number=number, params=dict(params), role=role)
+    return Proposal(number=trial.number, params=dict(trial.params), role=role)
 
 
 def create_study(folder: Path, storage: Storage | None = None) -> Study:
@@ -304,7 +303,7 @@ def create_study(folder: Path, storage: Storage | None = None) -> Study:
     storage = storage or SqliteStorage(folder)
     contents = storage.read_checked()
     if contents is not None:
-        _check_all(StoredStudy(folder, storage, contents))
+        StoredStudy(folder, storage, contents).check()
     with _understood(storage):
         try:
             opened = storage.open(contents)
@@ -314,13 +313,6 @@ def create_study(folder: Path, storage: Storage | None = None) -> Study:
     if contents is None:
         study.set_fact("schema", SCHEMA)
     return study
-
-
-def _check_all(study: StoredStudy) -> None:
-    """Raises StorageError where anything that will be read is damaged, before anything is written."""
-    study.check_facts()
-    study.trials()
-    study.probes()
 
 
 def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna.Study:
