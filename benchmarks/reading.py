@@ -14,7 +14,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +21,20 @@ from optuna.distributions import distribution_to_json
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
-from mvit2_search.records import Finished, Infeasible, Passport, Prediction, Published, Score, Trial
+from mvit2_search.records import (
+    Candidate,
+    DataInputs,
+    Finished,
+    Goals,
+    Infeasible,
+    Inputs,
+    Passport,
+    Prediction,
+    Published,
+    Score,
+    StudyDevice,
+    Trial,
+)
 from mvit2_search.records.codec import to_json
 from mvit2_search.sampler.networks import distributions
 from mvit2_search.space import draw_params, load_space
@@ -55,12 +67,11 @@ def build_study(folder: Path, count: int) -> None:
 def _write_trials(folder: Path, count: int) -> list[ArchConfig]:
     with driver_lock(folder), closing(create_study(folder)) as study:
         sizes = {"train": 100, "selection": 5000, "confirmation": 5000}
-        data = {"name": "none", "classes": [str(i) for i in range(CLASSES)], **sizes}
-        inputs = {"data": data, "latency_budget": "1000ms", "max_params": None, "stopping": "none", "seed": 0}
-        study.set_fact("inputs", inputs)
-        study.set_fact("request", {"trials": count + 10, "confirm_seeds": 3, "control": 0, "max_hours": None})
-        study.set_fact("passport", asdict(PASSPORT))
-        study.set_fact("budget_ms", 1000.0)
+        classes = tuple(str(i) for i in range(CLASSES))
+        data = DataInputs(name="none", fingerprint="0" * 16, classes=classes, **sizes)
+        study.set_fact("inputs", Inputs(space={}, data=data, latency_budget="1000ms", training={}))
+        study.set_fact("goals", Goals(trials=count + 10, confirm_seeds=3))
+        study.set_fact("devices", {"host": StudyDevice(passport=PASSPORT, reference_ms=10.0, budget_ms=1000.0)})
     space, rng = load_space("blocks"), random.Random(0)
     kinds = {name: distribution_to_json(one) for name, one in distributions(space).items()}
     trials = []
@@ -89,7 +100,7 @@ def _trial(number: int, arch: ArchConfig, rng: random.Random) -> Trial:
         macs=cost.macs,
         seed=0,
         seconds=30.0,
-        role=Published("mobilevitv2-0.5") if number == 0 else None,
+        role=Published("mobilevitv2-0.5") if number == 0 else Candidate(),
         provenance={"data": "0" * 16},
     )
 

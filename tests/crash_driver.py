@@ -13,12 +13,12 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 
-import mvit2_search.store.study as store
 from fakes import FormulaProxy, request, search
 from forks import in_fork
 from mvit2_search.records import Finished
 from mvit2_search.search.driver import is_finished
 from mvit2_search.store import open_study
+from mvit2_search.store.sqlite import SqliteStorage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -42,14 +42,14 @@ def dying_at(commit: int, asked) -> None:
         if left < 0:
             os._exit(137)
 
-    real = store.open_storage
+    real = SqliteStorage.open
 
-    def opened(path, **options):
-        storage = real(path, **options)
+    def opened(self, found):
+        storage = real(self, found)
         sqlalchemy.event.listen(storage.engine, "commit", on_commit)
         return storage
 
-    store.open_storage = opened
+    SqliteStorage.open = opened
     search(asked)
 
 

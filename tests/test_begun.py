@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy
 from click.testing import CliRunner
 
-import mvit2_search.store.study as store
 from fakes import request, search
 from forks import in_fork
 from mvit2_search.cli import cli
-from mvit2_search.store import database_path, driver_lock
-from mvit2_search.store.integrity import Digests
+from mvit2_search.store import Study, database_path, driver_lock
+from mvit2_search.store.digests import Digests
+from mvit2_search.store.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.usefixtures("images")
 FIRST = 20  # writes
@@ -34,14 +34,14 @@ def die_after_a_digest(number):
 
 
 def die_before_a_commit(number):
-    real, tick = store.open_storage, count_down(number)
+    real, tick = SqliteStorage.open, count_down(number)
 
-    def opened(path):
-        storage = real(path)
+    def opened(self, found):
+        storage = real(self, found)
         sqlalchemy.event.listen(storage.engine, "commit", tick)
         return storage
 
-    store.open_storage = opened
+    SqliteStorage.open = opened
 
 
 def status(folder):
@@ -94,8 +94,8 @@ def test_a_trial_whose_driver_died_between_its_record_and_its_state_counts_when_
     asked = request(tmp_path, trials=2, confirm_seeds=1)
 
     def work():
-        real = store.Study._finish
-        store.Study._finish = lambda self, trial: real(self, trial) if trial.published else os._exit(137)
+        real = Study._finish
+        Study._finish = lambda self, trial: real(self, trial) if trial.published else os._exit(137)
         search(asked)
 
     assert in_fork(work) == 137

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-import mvit2_search.store.integrity as damage
+import mvit2_search.store.integrity as integrity
 from commands import invoke
 from damages import DAMAGES, change_an_accuracy, execute, truncate
 from fakes import request, search
@@ -21,7 +21,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
 from mvit2_search.search.events import Silent
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
-from mvit2_search.store.integrity import Digests
+from mvit2_search.store.digests import Digests
 
 pytestmark = pytest.mark.usefixtures("images")
 READERS = ("status", "report", "export")
@@ -283,7 +283,7 @@ def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
 @pytest.mark.parametrize("first", ["driver", "reader"])
 def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, monkeypatch, first):
     folder = search(request(tmp_path)).folder
-    real, left = damage.read_sound, [3]
+    real, left = integrity.read_sound, [3]
 
     def read_beside_a_driver(path):
         before = real(path)
@@ -295,7 +295,7 @@ def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, mon
         return real(path) if first == "driver" else before
 
     with driver_lock(folder), closing(create_study(folder)) as study:
-        monkeypatch.setattr(damage, "read_sound", read_beside_a_driver)
+        monkeypatch.setattr(integrity, "read_sound", read_beside_a_driver)
         assert open_study(folder).fact("ended")
     assert left == []
 

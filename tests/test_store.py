@@ -45,21 +45,6 @@ def ask(study):
     return study.ask(RandomSampler(), AXES)
 
 
-def test_two_proposals_may_be_told_in_the_other_order(study):
-    first, second = ask(study), ask(study)
-    assert (first.number, second.number) == (0, 1)
-    assert first.params != second.params
-    late, early = trial(0, OUTCOMES[0]), trial(1, OUTCOMES[1])
-    study.tell(early, violations={"latency_ms": 28.0})
-    assert [t.state for t in optuna_study(study).trials] == [TrialState.RUNNING, TrialState.PRUNED]
-    study.tell(late, violations={"latency_ms": -1.0})
-    assert study.trials() == [late, early]
-    kept = optuna_study(study).trials
-    assert [t.state for t in kept] == [TrialState.COMPLETE, TrialState.PRUNED]
-    assert [t.constraints for t in kept] == [{"latency_ms": -1.0}, {"latency_ms": 28.0}]
-    assert [t.params for t in kept] == [first.params, second.params]
-
-
 def optuna_study(study):
     return optuna.load_study(study_name=study.name, storage=f"sqlite:///{database_path(study.folder)}")
 
@@ -92,7 +77,7 @@ def test_optuna_sees_values_and_constraints(study):
 def test_an_open_trial_with_a_record_gets_its_outcome(study):
     number = ask(study).number
     told = trial(number, OUTCOMES[0])
-    storage = study._storage
+    storage = study._opened
     storage.set_trial_user_attr(
         storage.get_trial_id_from_study_id_trial_number(1, number), "record", to_json(told)
     )

@@ -1,9 +1,10 @@
-"""The study on disk: one Optuna study in one SQLite file, and who may write to it."""
+"""A study's records, wherever they are kept, and who may write to them."""
 
 from mvit2_search.store.activity import Activity, forget_activity, read_activity, write_activity
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.lease import driver_lock, find_holder, lock_path
-from mvit2_search.store.stored import StoredStudy, find_study, open_study
+from mvit2_search.store.protocol import Storage
+from mvit2_search.store.reader import StoredStudy, find_study, open_study
 from mvit2_search.store.study import Proposal, Study, create_study
 from mvit2_search.system.locks import Holder
 
@@ -11,6 +12,7 @@ __all__ = [
     "Activity",
     "Holder",
     "Proposal",
+    "Storage",
     "StoredStudy",
     "Study",
     "backup_path",

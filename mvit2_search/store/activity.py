@@ -34,7 +34,7 @@ def activity_path(folder: Path) -> Path:
 
 
 def write_activity(folder: Path, activity: Activity) -> None:
-    """Say what is done now. A full disk is met by what matters more: it is no reason to stop here."""
+    """Say what is done now. A full disk is no reason to stop here: what matters more will meet it."""
     with suppress(StorageError):
         write_atomically(activity_path(folder), json.dumps(asdict(activity)))
 

@@ -1,9 +1,4 @@
-"""Names that the program uses in a results folder and in a study's own folder.
-
-Names that the program itself uses in a results folder, where every other folder is a study.
-
-Where a study's database and its backup are.
-"""
+"""Names in a folder of results, where every other folder is a study, and of files in a study's folder."""
 
 import os
 import re

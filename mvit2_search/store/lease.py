@@ -1,9 +1,10 @@
 """Leases: one driver per study, and one process at a time per device.
 
-They are locks, which the operating system frees however their holder ends. That of a study is on its folder, which
-stays locked when a file in it is deleted or the folder is renamed. `driver.lock` says who holds it, and is locked
-too: network disks tell other computers only of locks on files. That of a device is on a file that all users of
-this computer share.
+Both are locks on files, which the operating system frees however their holder ends, and which say who that is.
+
+- A study: a second driver is refused. Its folder is locked, and stays so when it is renamed or files in it are
+  deleted; and `driver.lock` in it, as network disks tell other computers only of locks on files.
+- A device: a second process waits. A file that all users of this computer share is locked.
 """
 
 import os
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TextIO
 
 from mvit2_search.errors import StorageError, StudyConflict
 from mvit2_search.system.locks import Holder, check_supported, locked, take
@@ -29,7 +29,7 @@ def lock_path(folder: Path) -> Path:
 def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
     """Hold the study in `folder`, which is made if need be.
 
-    Gives a function that raises StorageError once `folder` is another one than is held, or none.
+    Yields a function that raises StorageError once the folder at that path is another one, or none.
 
     Raises:
         StudyConflict: another driver holds it; the message says which process, where and since when.
@@ -41,12 +41,12 @@ def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
     with ExitStack() as opened:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held = _open_folder(folder, opened)
-            free = _take(held)
-            file = opened.enter_context(path.open("a+", encoding="utf-8")) if free else None
-            if file is None or not _take(file.fileno()):
-                raise StudyConflict(f"study {folder.name!r} is in use by {_named(path)}; wait for it or stop it")
-            _sign(file)
+            held = _open(folder, os.O_RDONLY, opened)
+            if not (_take(held) and _take(file := _open(path, os.O_RDWR | os.O_CREAT, opened))):
+                holder = _read(path) or "another process"  # which has only just taken it
+                raise StudyConflict(f"study {folder.name!r} is in use by {holder}; wait for it or stop it")
+            os.ftruncate(file, 0)
+            os.write(file, Holder.here().to_json().encode())
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}; choose another folder for `results`") from err
         try:
@@ -66,18 +66,16 @@ def find_holder(folder: Path) -> Holder | None:
     path = lock_path(folder)
     with ExitStack() as opened:
         try:
-            descriptors = [_open_folder(folder, opened)]
-            if path.is_file():
-                descriptors.append(opened.enter_context(path.open(encoding="utf-8")).fileno())
-            if all(take(descriptor, shared=True) for descriptor in descriptors):
+            files = [folder, path] if path.is_file() else [folder]
+            if all(take(_open(file, os.O_RDONLY, opened), shared=True) for file in files):
                 return None
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}") from err
     return _read(path) or Holder(pid=0, host="unknown", since="unknown")
 
 
-def _open_folder(folder: Path, opened: ExitStack) -> int:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _open(path: Path, flags: int, opened: ExitStack) -> int:
+    descriptor = os.open(path, flags, 0o666)
     opened.callback(os.close, descriptor)
     return descriptor
 
@@ -91,10 +89,11 @@ def _take(descriptor: int) -> bool:
     return False
 
 
-def _sign(file: TextIO) -> None:
-    file.truncate(0)
-    file.write(Holder.here().to_json())
-    file.flush()
+def _read(path: Path) -> Holder | None:
+    try:
+        return Holder.from_json(path.read_bytes())
+    except OSError:
+        return None
 
 
 def _check_same(folder: Path, held: int) -> None:
@@ -107,18 +106,6 @@ def _check_same(folder: Path, held: int) -> None:
             f"{folder}: the folder was moved or deleted while its study ran; the same command goes on with the "
             "folder's new name as `study`"
         )
-
-
-def _named(path: Path) -> str:
-    holder = _read(path)  # who has only just taken it has not signed yet
-    return str(holder) if holder else "another process"
-
-
-def _read(path: Path) -> Holder | None:
-    try:
-        return Holder.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 class DeviceLease:

@@ -1,140 +1,88 @@
-"""SQLite: Optuna's storage in one file, and reading that file without changing it.
-
-Optuna's storage on SQLite, set up so that a killed writer loses nothing that was told.
-
-Write-ahead log, and the write lock taken when a transaction begins: Optuna reads before it writes in
-one transaction, and two such transactions that both hold read locks would refuse each other.
-
-Reading a study's database without changing it, also where nothing can be written.
-"""
+"""A study in the file `study.db` in its folder, with its digests and a backup beside it."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mvit2_search.errors import StorageError
+from mvit2_search.store import integrity
+from mvit2_search.store.database import begin, connect, merge_log, read_sound, reading, snapshot
+from mvit2_search.store.digests import Digests
+from mvit2_search.store.folders import backup_path, database_path
+from mvit2_search.store.queries import Contents, Damage, Snapshot
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 
-def open_storage(path: Path) -> RDBStorage:
-    """Optuna's storage in the file `path`, which is made if it is not there.
+class SqliteStorage:
+    """A `Storage` in `folder`. Only one process at a time, who holds the folder's lease, opens it to write."""
 
-    Raises:
-        StorageError: the file is no study, is damaged, or cannot be written.
-    """
-    import sqlalchemy
-    from optuna.storages import RDBStorage
+    study_name = None
 
-    def connect() -> sqlite3.Connection:
-        return _connection(path)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = database_path(folder)
+        self._digests = Digests(folder)
 
-    options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}  # a URL would need escapes in the path
-    with translated(path):
-        try:
-            storage = RDBStorage("sqlite://", options)
-        except RuntimeError as err:  # a schema of another Optuna
-            raise StorageError(f"{path}: {err}") from err
-    sqlalchemy.event.listen(storage.engine, "begin", _on_begin)
-    return storage
+    @property
+    def name(self) -> str:
+        return str(self._path)
 
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        with integrity.refusing(self.folder), snapshot(self._path) as found:
+            yield found
 
-def close_storage(storage: RDBStorage, path: Path) -> None:
-    """Bring everything into the one file, which can then be read where nothing can be written.
+    def read_checked(self) -> Contents | None:
+        return integrity.read_checked(self.folder)
 
-    While somebody reads it, SQLite's files stay beside it.
-    """
-    storage.engine.dispose()
-    with suppress(sqlite3.OperationalError):
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, timeout=1)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")
+    def open(self, found: Contents | None) -> RDBStorage:
+        import sqlalchemy
+        from optuna.storages import RDBStorage
 
+        if self._path.is_symlink():
+            raise StorageError(
+                f"{self._path}: a link to {self._path.readlink()}, where another driver would not be noticed; "
+                "copy the study here"
+            )
+        options = {"creator": lambda: connect(self._path), "poolclass": sqlalchemy.pool.QueuePool}
+        storage = RDBStorage("sqlite://", options)  # in a URL, the path would need escapes
+        sqlalchemy.event.listen(storage.engine, "begin", begin)
+        if found is not None:
+            self._digests.rewrite(found.texts())
+        return storage
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns what the database says into `StorageError` with the file's name."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
+    def close(self, opened: RDBStorage) -> None:
+        opened.engine.dispose()
+        merge_log(self._path)
 
-    try:
+    @contextmanager
+    def writing(self, name: str, text: str) -> Iterator[None]:
+        self._digests.coming(name, text)
         yield
-    except (SQLAlchemyError, StorageInternalError, sqlite3.DatabaseError) as err:
-        cause = err.__cause__ or err
-        cause = getattr(cause, "orig", cause)
-        raise StorageError(f"{path}: {' '.join(str(cause).split())}") from cause
+        self._digests.written(name, text)
 
+    def back_up(self) -> None:
+        """Replace the backup, once the copy is known to be sound."""
+        path = backup_path(self.folder)
+        temporary = path.with_name(f".{path.name}.tmp")  # left by a killed driver, it is written over
+        try:
+            temporary.unlink(missing_ok=True)
+            with reading(self._path) as source, closing(sqlite3.connect(temporary)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file
+            contents = read_sound(temporary)
+            if contents is None or any(self._digests.differing(contents.texts(), self._digests.known())):
+                raise Damage("the study is not what was written to it")
+            temporary.replace(path)
+        except (OSError, sqlite3.DatabaseError, Damage) as err:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(f"{path}: no backup was made: {err}") from err
 
-def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path.absolute(), timeout=BUSY_SECONDS, check_same_thread=False)
-    connection.isolation_level = None  # sqlite3's own BEGIN would come first
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection
-
-
-def _on_begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-BUSY_SECONDS = 60
-_UNWRITABLE = (
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-)  # SQLite wants files of its own beside the database
-
-
-def is_damage(err: sqlite3.DatabaseError) -> bool:
-    """Whether what is in the file is wrong, and not the disk, a permission, or who else has it open."""
-    code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # what Python itself finds wrong has none
-    return not isinstance(err, sqlite3.OperationalError) or code & 0xFF == sqlite3.SQLITE_ERROR
-
-
-def beside(path: Path) -> list[Path]:
-    """What SQLite keeps beside a database that was not closed: changes that are not in it yet."""
-    files = [path.with_name(f"{path.name}-{kind}") for kind in ("wal", "journal")]
-    return [file for file in files if file.is_file() and file.stat().st_size]
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that sees the database as it is at one moment, while a driver writes to it too.
-
-    Raises:
-        sqlite3.DatabaseError: the file is none, or damaged, or cannot be read.
-    """
-    with ExitStack() as opened:
-        connection = _opened(path, opened)
-        connection.execute("BEGIN")
-        yield connection
-
-
-def _opened(path: Path, opened: ExitStack) -> sqlite3.Connection:
-    try:
-        return _connected(path, "mode=ro", opened)
-    except sqlite3.OperationalError as err:
-        if err.sqlite_errorcode & 0xFF not in _UNWRITABLE:
-            raise
-    if not beside(path):
-        return _connected(path, "mode=ro&immutable=1", opened)
-    folder = Path(opened.enter_context(TemporaryDirectory(prefix="mvit2-search-")))
-    for file in (path, *beside(path)):
-        shutil.copyfile(file, folder / file.name)
-    return _connected(folder / path.name, "mode=rw", opened)
-
-
-def _connected(path: Path, mode: str, opened: ExitStack) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?{mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    with ExitStack() as failed:
-        failed.enter_context(closing(connection))
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # connecting alone opens nothing
-        opened.push(failed.pop_all())
-    return connection
+    def damage(self, what: str) -> StorageError:
+        return integrity.damaged(self.folder, f"{what} is damaged")

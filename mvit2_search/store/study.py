@@ -1,4 +1,4 @@
-"""A search's records, kept as an Optuna study so that every tool made for Optuna reads it.
+"""A study as its driver has it: Optuna's study, so that every tool made for Optuna reads it.
 
 | outcome    | Optuna state | what a sampler sees                                                 |
 |------------|--------------|---------------------------------------------------------------------|
@@ -8,8 +8,6 @@
 | Failed     | FAIL         | nothing                                                             |
 
 Every trial carries its full record as JSON in a user attribute, written before its state.
-
-What Optuna keeps of each trial beside its record: a sampler learns from that, so the two have to agree.
 """
 
 from __future__ import annotations
@@ -42,22 +40,11 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import from_json, to_json
-from mvit2_search.store.contents import (
-    PROBE,
-    PUBLISHED,
-    RECORD,
-    RETRY_OF,
-    Contents,
-    Row,
-    fact_name,
-    read_facts,
-    read_rows,
-    trial_name,
-)
-from mvit2_search.store.folders import database_path
-from mvit2_search.store.integrity import Digests, back_up, read_checked, unreadable
-from mvit2_search.store.sqlite import close_storage, is_damage, open_storage, translated
-from mvit2_search.store.stored import StoredStudy
+from mvit2_search.store.database import is_damage
+from mvit2_search.store.protocol import Storage
+from mvit2_search.store.queries import PROBE, PUBLISHED, RECORD, RETRY_OF, Contents, Row, fact_name, trial_name
+from mvit2_search.store.reader import StoredStudy
+from mvit2_search.store.sqlite import SqliteStorage
 from mvit2_search.system.signals import Terminated
 
 if TYPE_CHECKING:
@@ -77,30 +64,6 @@ STATES: dict[type[Outcome], str] = {
 }
 
 
-def seen_otherwise(frozen: Sequence[FrozenTrial], trials: Sequence[Trial], key_of: KeyOf) -> list[int]:
-    """The numbers of the trials of which Optuna has another network, state or values than the record."""
-    records = {trial.number: trial for trial in trials}
-    return [
-        one.number for one in frozen if one.number in records and not _agrees(one, records[one.number], key_of)
-    ]
-
-
-def _agrees(seen: FrozenTrial, trial: Trial, key_of: KeyOf) -> bool:
-    outcome, state = trial.outcome, seen.state.name
-    told = [outcome.score, outcome.latency.latency_ms] if isinstance(outcome, Finished) else None
-    return state == STATES[type(outcome)] and seen.values == told and _key(seen.params, key_of) == trial.arch.key
-
-
-def _key(settings: Mapping[str, Any], key_of: KeyOf) -> str | None:
-    try:
-        return key_of(settings)
-    except (KeyError, SpecError):
-        return None
-
-
-_ODD = (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
     """A trial that was asked for and has no outcome yet."""
@@ -111,38 +74,38 @@ class Proposal:
 
 
 class Study(StoredStudy):
-    """A study as its driver has it, who holds its lock: what is read is what was written last."""
+    """A study that this process may write to, as it holds the folder's lease. It reads what was written last."""
 
-    def __init__(self, folder: Path, storage: RDBStorage, study: optuna.Study) -> None:
-        super().__init__(folder, Contents({}, []))
-        self._path = database_path(folder)
-        self._storage = storage
+    def __init__(self, folder: Path, storage: Storage, opened: RDBStorage, study: optuna.Study) -> None:
+        super().__init__(folder, storage, Contents({}, []))
+        self._opened = opened
         self._study = study
-        self._study_id = storage.get_study_id_from_name(study.study_name)
-        self._digests = Digests(folder)
+        self._study_id = opened.get_study_id_from_name(study.study_name)
         self._asked: dict[int, optuna.Trial] = {}
 
     def close(self) -> None:
-        """Bring everything into the one file `study.db`; the study is not used any more."""
-        close_storage(self._storage, self._path)
+        """The study is not used any more."""
+        self._storage.close(self._opened)
 
     def back_up(self) -> None:
-        """Bring `study.backup.db` up to date; raises StorageError where that cannot be done."""
-        back_up(self.folder)
+        """Bring the backup up to date, where the storage keeps one; raises StorageError if that fails."""
+        self._storage.back_up()
 
     def check_seen(self, key_of: KeyOf) -> None:
-        """Raises StorageError where a sampler would learn something else than the records say."""
-        if differing := seen_otherwise(self._frozen(), self.trials(), key_of):
-            raise unreadable(self.folder, f"what the sampler reads of trial {differing[0]}")
+        """Raises StorageError where a sampler would learn something else than the records say.
+
+        Optuna keeps a network, a state and values of each trial beside its record.
+        """
+        records = {trial.number: trial for trial in self.trials()}
+        for seen in self._frozen():
+            if seen.number in records and not _agrees(seen, records[seen.number], key_of):
+                raise self._storage.damage(f"what the sampler reads of {trial_name(seen.number)}")
 
     def set_fact(self, name: str, fact: Any) -> None:
-        """Keep a fact of a kind in `contents.FACTS`."""
+        """Keep a fact of a kind in `reader.FACTS`."""
         value = to_json(fact)
-        text = json.dumps(value)  # as Optuna writes it
-        self._digests.coming(fact_name(name), text)
-        with translated(self._path):
+        with self._writing(fact_name(name), value):
             self._study.set_user_attr(name, value)
-        self._digests.written(fact_name(name), text)
 
     def add_beside(self, trial: Trial) -> None:
         """Keep a published width or a random architecture, instead of what was kept of it."""
@@ -156,31 +119,32 @@ class Study(StoredStudy):
         self.set_fact(f"score:{score.subject}:{score.seed}", score)
 
     def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
-        """The next queued trial, or a new one from the sampler, which only a queue can do without."""
+        """The next queued trial, or a new one from the sampler, which only a queue can do without.
+
+        Earlier proposals may still be without an outcome.
+        """
         from optuna.samplers import RandomSampler
 
-        with translated(self._path):
+        with _translated(self._storage):
             self._study.sampler = sampler or RandomSampler()
             trial = self._study.ask(dict(distributions))
             self._asked[trial.number] = trial
-            return _proposal(trial.number, trial.params, trial.user_attrs)
+            return _proposal(trial)
 
     def tell(self, trial: Trial, *, violations: Mapping[str, float]) -> None:
-        """Give a trial its outcome. `violations` are Optuna constraints: above 0 is not allowed.
-        They can be given only by the process that asked for the trial.
+        """Give a trial its outcome.
+
+        Args:
+            violations: Optuna's constraints, above 0 where violated; only of a trial that this process asked for.
         """
         assert trial.number is not None
         record = to_json(trial)
-        text = json.dumps(record)  # as Optuna writes it
-        self._digests.coming(trial_name(trial.number), text)
-        with translated(self._path):
+        with self._writing(trial_name(trial.number), record):
             for name, amount in violations.items():
                 self._asked[trial.number].set_constraint(name, amount)
             self._asked.pop(trial.number, None)
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
-            self._storage.set_trial_user_attr(trial_id, RECORD, record)
+            self._set_attr(trial.number, RECORD, record)
             self._finish(trial)
-        self._digests.written(trial_name(trial.number), text)
 
     @contextmanager
     def probing(self, key: str) -> Iterator[None]:
@@ -205,26 +169,24 @@ class Study(StoredStudy):
         """Keep a latency that was asked for to choose the trial that is being asked for."""
         newest = self._frozen()[-1]
         count = sum(name.startswith(PROBE) for name in newest.user_attrs)
-        with translated(self._path):
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, newest.number)
-            kept = to_json(Probe(arch=arch, latency=latency))
-            self._storage.set_trial_user_attr(trial_id, f"{PROBE}{count}", kept)
+        with _translated(self._storage):
+            self._set_attr(newest.number, f"{PROBE}{count}", to_json(Probe(arch=arch, latency=latency)))
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
-        with translated(self._path):
-            for row in [t.user_attrs[RECORD] for t in self._frozen() if _is_open(t) and RECORD in t.user_attrs]:
-                self._finish(from_json(row, Trial))
-            return [_proposal(t.number, t.params, t.user_attrs) for t in self._frozen() if _is_open(t)]
+        with _translated(self._storage):
+            for record in [t.user_attrs[RECORD] for t in self._running() if RECORD in t.user_attrs]:
+                self._finish(from_json(record, Trial))
+            return [_proposal(trial) for trial in self._running()]
 
     def abandon(self, number: int) -> None:
         """Close a trial that was killed before it had an architecture."""
-        with translated(self._path):
+        with _translated(self._storage):
             self._study.tell(number, state=_state("FAIL"))
 
     def queue_published(self, name: str, params: Mapping[str, Any]) -> None:
         """Have the published width `name` asked for next."""
-        with translated(self._path):
+        with _translated(self._storage):
             self._study.enqueue_trial(dict(params), user_attrs={PUBLISHED: name})
 
     def queue_again(self, number: int) -> None:
@@ -232,7 +194,7 @@ class Study(StoredStudy):
 
         A retry that was itself killed before it had an architecture does not count.
         """
-        with translated(self._path):
+        with _translated(self._storage):
             trials = self._frozen()
             retries = [t for t in trials if t.user_attrs.get(RETRY_OF) == number]
             if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
@@ -241,7 +203,7 @@ class Study(StoredStudy):
 
     def queue(self, params: Mapping[str, Any]) -> None:
         """Have a candidate of these settings asked for next."""
-        with translated(self._path):
+        with _translated(self._storage):
             self._study.enqueue_trial(dict(params))
 
     def queued(self) -> bool:
@@ -249,37 +211,72 @@ class Study(StoredStudy):
         return any(row.state == "WAITING" for row in self._rows())
 
     def _finish(self, trial: Trial) -> None:
-        values = None
-        if isinstance(trial.outcome, Finished):
-            values = (trial.outcome.score, trial.outcome.latency.latency_ms)
         assert trial.number is not None
-        self._study.tell(trial.number, values, state=_state(STATES[type(trial.outcome)]))
+        self._study.tell(trial.number, _values(trial), state=_state(STATES[type(trial.outcome)]))
+
+    def _set_attr(self, number: int, name: str, value: Any) -> None:
+        trial_id = self._opened.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        self._opened.set_trial_user_attr(trial_id, name, value)
+
+    @contextmanager
+    def _writing(self, name: str, value: Any) -> Iterator[None]:
+        text = json.dumps(value)  # as Optuna writes it
+        with self._storage.writing(name, text), _translated(self._storage):
+            yield
 
     def _frozen(self) -> list[FrozenTrial]:
-        with _understood(self._path):
+        with _understood(self._storage):
             return self._study.get_trials(deepcopy=False)
 
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
+
     def _fact_texts(self) -> Mapping[str, str]:
-        with translated(self._path):
-            return read_facts(self._path)
+        with self._storage.reading() as snapshot:
+            return snapshot.facts()
 
     def _rows(self) -> Sequence[Row]:
-        with translated(self._path):
-            return read_rows(self._path)
+        with self._storage.reading() as snapshot:
+            return snapshot.rows()
+
+
+def _agrees(seen: FrozenTrial, trial: Trial, key_of: KeyOf) -> bool:
+    if (seen.state.name, seen.values) != (STATES[type(trial.outcome)], _values(trial)):
+        return False
+    try:
+        return key_of(seen.params) == trial.arch.key
+    except (KeyError, SpecError):
+        return False
+
+
+def _values(trial: Trial) -> list[float] | None:
+    outcome = trial.outcome
+    return [outcome.score, outcome.latency.latency_ms] if isinstance(outcome, Finished) else None
 
 
 @contextmanager
-def _understood(path: Path) -> Iterator[None]:
-    """Turns what the database says, and what Optuna raises of odd rows, into `StorageError`."""
+def _translated(storage: Storage) -> Iterator[None]:
+    """Turns what Optuna and SQLAlchemy raise of the database into StorageError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        with translated(path):
+        yield
+    except (SQLAlchemyError, StorageInternalError, sqlite3.DatabaseError) as err:
+        cause = getattr(err.__cause__ or err, "orig", err.__cause__ or err)
+        raise StorageError(f"{storage.name}: {' '.join(str(cause).split())}") from cause
+
+
+@contextmanager
+def _understood(storage: Storage) -> Iterator[None]:
+    """The same, and what Optuna raises of rows that it did not write."""
+    try:
+        with _translated(storage):
             yield
-    except _ODD as err:
-        raise unreadable(path.parent, "what Optuna reads of it") from err
-    except StorageError as err:
-        if isinstance(err.__cause__, sqlite3.DatabaseError) and is_damage(err.__cause__):
-            raise unreadable(path.parent, "what Optuna reads of it") from err
-        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, StorageError) as err:
+        if isinstance(err, StorageError) and not is_damage(err.__cause__):
+            raise
+        raise storage.damage("what Optuna reads of it") from err
 
 
 def _state(name: str) -> optuna.trial.TrialState:
@@ -288,56 +285,44 @@ def _state(name: str) -> optuna.trial.TrialState:
     return TrialState[name]
 
 
-def _is_open(trial: FrozenTrial) -> bool:
-    return trial.state.name == "RUNNING"
-
-
-def _proposal(number: int, params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Proposal:
-    name = attrs.get(PUBLISHED)
+def _proposal(trial: optuna.Trial | FrozenTrial) -> Proposal:
+    name = trial.user_attrs.get(PUBLISHED)
     role = Candidate() if name is None else Published(name)
-    return Proposal(number=number, params=dict(params), role=role)
+    return Proposal(number=trial.number, params=dict(trial.params), role=role)
 
 
-def create_study(folder: Path) -> Study:
+def create_study(folder: Path, storage: Storage | None = None) -> Study:
     """The study in `folder`, made if there is none. Hold `driver_lock(folder)` meanwhile.
+
+    Args:
+        storage: where its records are or will be, if not in the folder's own file.
 
     Raises:
         StorageError: what is there is no study of this version, is damaged, or cannot be written.
     """
-    path = database_path(folder)
-    if path.is_symlink():
-        raise StorageError(
-            f"{path}: a link to {path.readlink()}, where another driver would not be noticed; copy the study here"
-        )
-    contents = read_checked(folder)
+    storage = storage or SqliteStorage(folder)
+    contents = storage.read_checked()
     if contents is not None:
-        _check_all(StoredStudy(folder, contents))
-    storage = open_storage(path)
-    with _understood(path):
-        study = Study(folder, storage, _optuna_study(folder, storage))
+        StoredStudy(folder, storage, contents).check()
+    with _understood(storage):
+        try:
+            opened = storage.open(contents)
+        except RuntimeError as err:  # tables of another Optuna
+            raise StorageError(f"{storage.name}: {err}") from err
+        study = Study(folder, storage, opened, _optuna_study(opened, storage.study_name, folder.name))
     if contents is None:
         study.set_fact("schema", SCHEMA)
-    else:
-        Digests(folder).rewrite(contents.texts())
     return study
 
 
-def _check_all(study: StoredStudy) -> None:
-    """Raises StorageError where anything that will be read is damaged, before anything is written."""
-    study.check_facts()
-    study.trials()
-    study.probes()
-
-
-def _optuna_study(folder: Path, storage: RDBStorage) -> optuna.Study:
-    """The only one in the database, whatever its name: the folder may have been renamed since."""
+def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna.Study:
+    """The one of that name; without one, the only one, or a new one."""
     import optuna
     from optuna.exceptions import ExperimentalWarning
 
-    names = [study.study_name for study in storage.get_all_studies()]
     study = optuna.create_study(
-        study_name=names[0] if names else folder.name,
-        storage=storage,
+        study_name=name or next((study.study_name for study in opened.get_all_studies()), new_name),
+        storage=opened,
         directions=["maximize", "minimize"],
         load_if_exists=True,
     )

@@ -1,42 +1,58 @@
-"""A study as it is on disk, for reading. Imports no Optuna: `status` is to answer at once."""
+"""A study as it was when it was opened, for reading. Imports no Optuna: `status` is to answer at once."""
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mvit2_search.errors import SpecError
-from mvit2_search.records import MOST_TRIES, ConfirmationPlan, Inputs, Limits, Probe, Score, StudyDevice, Trial
-from mvit2_search.records.codec import NO_RECORD, parse
-from mvit2_search.store.contents import (
-    FACTS,
-    Contents,
-    Row,
-    fact_kind,
-    fact_name,
-    read_probes,
-    read_settings,
-    trial_name,
+from mvit2_search.records import (
+    MOST_TRIES,
+    ConfirmationPlan,
+    Ended,
+    Goals,
+    Inputs,
+    Limits,
+    Probe,
+    Score,
+    StudyDevice,
+    Trial,
 )
-from mvit2_search.store.folders import check_study_name, database_path
-from mvit2_search.store.integrity import read_checked, unreadable
-from mvit2_search.store.lease import lock_path
+from mvit2_search.records.codec import NO_RECORD, parse
+from mvit2_search.store.folders import check_study_name, is_study
+from mvit2_search.store.protocol import Storage
+from mvit2_search.store.queries import Contents, Row, fact_name, trial_name
+from mvit2_search.store.sqlite import SqliteStorage
 
 T = TypeVar("T")
 
+FACTS: dict[str, Any] = {
+    "schema": int,
+    "inputs": Inputs,
+    "versions": dict[str, str],
+    "request": dict[str, Any],
+    "goals": Goals,
+    "devices": dict[str, StudyDevice],
+    "accuracies_from": list[str],
+    "ended": Ended | None,
+    "finalists": ConfirmationPlan,
+    "probing": dict[str, int],
+    "published:": Trial,
+    "control:": Trial,
+    "score:": Score,
+}
+"""The kinds of a study's facts by name; those that end in a colon by how their names begin."""
+
 
 class StoredStudy:
-    """The trials and facts of one search, as they were when it was opened.
-
-    Facts are named JSON values that hold for the whole study: its inputs, the resolved budget, the
-    device's passport.
+    """The trials and facts of one search. Facts hold for the whole study, such as its inputs and its devices.
 
     What is damaged raises StorageError when it is asked for.
     """
 
-    def __init__(self, folder: Path, contents: Contents) -> None:
+    def __init__(self, folder: Path, storage: Storage, contents: Contents) -> None:
         self.folder = folder
+        self._storage = storage
         self._contents = contents
 
     @property
@@ -45,15 +61,14 @@ class StoredStudy:
         return self.folder.name
 
     def fact(self, name: str) -> Any:
-        """The fact of that name, a record of the kind in `contents.FACTS`; None where there is none."""
+        """The fact of that name, a record of the kind in `FACTS`; None where there is none."""
         text = self._fact_texts().get(name)
-        return None if text is None else self._parsed(fact_name(name), text, fact_kind(name))
+        return None if text is None else self._parsed_fact(name, text)
 
     @property
     def inputs(self) -> Inputs:
         """What the study was made with."""
-        inputs: Inputs = self.fact("inputs")
-        return inputs
+        return cast(Inputs, self.fact("inputs"))
 
     @property
     def devices(self) -> dict[str, StudyDevice]:
@@ -76,13 +91,19 @@ class StoredStudy:
         assert self.device.budget_ms is not None
         return Limits(latency_ms=self.device.budget_ms, max_params=self.inputs.max_params)
 
+    def check(self) -> None:
+        """Raises StorageError where anything that is read is no record of its kind."""
+        self.check_facts()
+        self.trials()
+        self.probes()
+
     def check_facts(self) -> None:
-        """Raises StorageError where a fact, as JSON, is of another kind than is written, or one is missing."""
+        """The same of facts alone."""
         texts = self._fact_texts()
         for name, text in texts.items():
-            self._parsed(fact_name(name), text, fact_kind(name))
+            self._parsed_fact(name, text)
         if "devices" in texts and "inputs" not in texts:
-            raise unreadable(self.folder, fact_name("inputs"))
+            raise self._storage.damage(fact_name("inputs"))
 
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
@@ -111,14 +132,13 @@ class StoredStudy:
 
     def plan(self) -> ConfirmationPlan | None:
         """What the confirmation trains, once it has begun."""
-        plan: ConfirmationPlan | None = self.fact("finalists")
-        return plan
+        return cast(ConfirmationPlan | None, self.fact("finalists"))
 
     def probes(self) -> dict[int, list[Probe]]:
         """By number of the trial, the latencies that were asked for to choose it, in that order."""
         found: dict[int, list[Probe]] = {}
-        with self._sound("what was measured to choose a trial"):
-            texts = read_probes(database_path(self.folder))
+        with self._storage.reading() as snapshot:
+            texts = snapshot.probes()
         for number, text in texts:
             found.setdefault(number, []).append(self._parsed(f"a latency of {trial_name(number)}", text, Probe))
         return found
@@ -130,8 +150,8 @@ class StoredStudy:
 
     def settings(self) -> dict[int, dict[str, Any]]:
         """What was chosen for each trial, by number."""
-        with self._sound("what was chosen for a trial"):
-            return read_settings(database_path(self.folder))
+        with self._sound("what was chosen for a trial"), self._storage.reading() as snapshot:
+            return snapshot.settings()
 
     def _fact_texts(self) -> Mapping[str, str]:
         return self._contents.facts
@@ -141,9 +161,12 @@ class StoredStudy:
 
     def _facts(self, prefix: str) -> list[Any]:
         texts = sorted(self._fact_texts().items())
-        return [
-            self._parsed(fact_name(name), text, FACTS[prefix]) for name, text in texts if name.startswith(prefix)
-        ]
+        return [self._parsed_fact(name, text) for name, text in texts if name.startswith(prefix)]
+
+    def _parsed_fact(self, name: str, text: str) -> Any:
+        """One of a name that a later version added is any JSON."""
+        prefix, colon, _ = name.partition(":")
+        return self._parsed(fact_name(name), text, FACTS.get(prefix + colon, Any))
 
     def _parsed(self, name: str, text: str, kind: type[T]) -> T:
         with self._sound(name):
@@ -153,31 +176,35 @@ class StoredStudy:
     def _sound(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (*NO_RECORD, sqlite3.DatabaseError) as err:
-            raise unreadable(self.folder, name) from err
+        except NO_RECORD as err:
+            raise self._storage.damage(name) from err
 
 
-def open_study(folder: Path) -> StoredStudy:
+def open_study(folder: Path, storage: Storage | None = None) -> StoredStudy:
     """The study in `folder` at this moment, also while a driver writes to it.
+
+    Args:
+        storage: where its records are, if not in the folder's own file.
 
     Raises:
         SpecError: there is no study, or nothing has been recorded yet.
         StorageError: it cannot be read, or is damaged; the message says what can be restored.
     """
-    study = find_study(folder)
+    study = find_study(folder, storage)
     if study is None:
         raise SpecError(f"{folder}: this study has only just begun; there is nothing to read yet")
     return study
 
 
-def find_study(folder: Path) -> StoredStudy | None:
+def find_study(folder: Path, storage: Storage | None = None) -> StoredStudy | None:
     """The same; None where a driver has taken the folder and recorded nothing yet."""
-    contents = read_checked(folder)
+    storage = storage or SqliteStorage(folder)
+    contents = storage.read_checked()
     if contents is not None:
-        study = StoredStudy(folder, contents)
+        study = StoredStudy(folder, storage, contents)
         study.check_facts()
         return study
-    if lock_path(folder).is_file() or database_path(folder).is_file():
+    if is_study(folder):
         return None
     raise SpecError(f"{folder}: no study here; {_remedy(folder.absolute().name)}")
 
