@@ -20,7 +20,7 @@ from mvit2_search.report.progress import State
 from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
 from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
-from mvit2_search.system.files import scratch_folder, tidied, write_atomically
+from mvit2_search.system.files import locked_folder, scratch_folder, write_atomically
 
 if TYPE_CHECKING:
     from mvit2_search.export.verify import Agreement
@@ -111,7 +111,7 @@ def write_architecture(folder: Path, arch: ArchConfig, comments: list[str]) -> P
         StorageError: it cannot be written.
     """
     path = folder / "architecture.yaml"
-    with tidied(folder):
+    with locked_folder(folder):
         write_atomically(path, arch_yaml(arch, comments))
     return path
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from mvit2_search.errors import MeasurementError, SpecError, first_line
 from mvit2_search.records import Artifact, CoreMLOptions, InputKind, Precision
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -120,7 +120,7 @@ def import_coremltools() -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(action="ignore"), hushed(*_TORCHAO):
+        with warnings.catch_warnings(action="ignore"), filtered_stderr(*_TORCHAO):
             import coremltools
     finally:
         logger.setLevel(level)

@@ -10,7 +10,7 @@ from torch import nn
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
@@ -52,7 +52,7 @@ def read_executorch(path: Path) -> Artifact:
 
 
 def _lowered(model: nn.Module, shape: tuple[int, ...], convention: str) -> bytes:
-    with hushed(*NOTES):
+    with filtered_stderr(*NOTES):
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 

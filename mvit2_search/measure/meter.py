@@ -49,7 +49,7 @@ class Queue:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Nobody else times anything on this computer meanwhile."""
-        with locked(lock_path(), waits=self._waits, pause=self._pause):
+        with locked(lock_path(), on_wait=self._waits, pause=self._pause):
             yield
 
     def _waits(self, holder: Holder | None) -> None:

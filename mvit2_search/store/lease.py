@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.system.locks import Holder, check_supported, take
+from mvit2_search.system.locks import Holder, acquire, check_supported
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 
@@ -66,7 +66,7 @@ def find_holder(folder: Path) -> Holder | None:
             descriptors = [_open_folder(folder, opened)]
             if path.is_file():
                 descriptors.append(opened.enter_context(path.open(encoding="utf-8")).fileno())
-            if all(take(descriptor, shared=True) for descriptor in descriptors):
+            if all(acquire(descriptor, shared=True) for descriptor in descriptors):
                 return None
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}") from err
@@ -82,7 +82,7 @@ def _open_folder(folder: Path, opened: ExitStack) -> int:
 def _take(descriptor: int) -> bool:
     """Lock it, waiting a second for whoever only looks."""
     for _ in range(_TRIES):
-        if take(descriptor):
+        if acquire(descriptor):
             return True
         time.sleep(_PAUSE_S)
     return False

@@ -1,15 +1,10 @@
-"""Text: counts in words, what a terminal would act on, nested JSON as dotted keys.
-
-Counts, in words.
-
-Texts that other people chose, to be shown in one line.
-
-Nested JSON as dotted keys.
-"""
+"""Text helpers: counts with their plural, safe printing on a terminal, nested JSON as dotted keys."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+_JOINERS = "\u200c\u200d"  # format characters that several scripts need inside words
 
 
 def counted(count: int, what: str) -> str:
@@ -17,20 +12,17 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}" + ("s" if count != 1 else "")
 
 
-_JOINERS = "\u200c\u200d"  # which the letters of several scripts need
-
-
 def printable(text: str, *, keep: str = "") -> str:
-    """One line, in which whatever a terminal would act on stands as Python writes it: `\\x1b`, `\\n`, `\\u202e`.
+    """One line with every character that controls a terminal escaped as in Python: `\\x1b`, `\\n`, `\\u202e`.
 
     Args:
         keep: characters that stay as they are.
     """
-    return "".join(c if c in keep or not _is_hidden(c) else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c in keep or not _controls(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def _is_hidden(character: str) -> bool:
-    """Whether it is a control, a format such as a change of direction, half of a pair, the end of a line."""
+def _controls(character: str) -> bool:
+    """Control and format characters (text direction), lone surrogates, line and paragraph separators."""
     kind = unicodedata.category(character)
     return (kind.startswith("C") or kind in ("Zl", "Zp")) and character not in _JOINERS
 
