@@ -13,8 +13,7 @@ from commands import invoke
 from conftest import write_images
 from fakes import AGREES, FormulaProxy, fake_export, finished, macs_device, request, search, trial
 from forks import in_fork
-from mvit2_search.analysis import finalists
-from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
+from mvit2_search.analysis.confirmation import MAX_FINALISTS, ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Goals, Published
 from mvit2_search.report.progress import CANDIDATES, State, duration, state_json, state_sentences, time_left
@@ -312,7 +311,7 @@ def test_what_is_in_a_folder_that_is_another_one_now_stays(tmp_path):
 
 
 def test_the_most_finalists_are_those_of_the_confirmation():
-    assert finalists.MOST == CANDIDATES
+    assert MAX_FINALISTS == CANDIDATES
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (99, "99 s"), (720, "12 min"), (12_600, "3.5 h")])

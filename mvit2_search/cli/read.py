@@ -12,8 +12,8 @@ import click
 from mvit2_search.cli.options import echo_json, json_option, results_option, say, study_argument, study_folder
 
 if TYPE_CHECKING:
+    from mvit2_search.analysis.confirmation import Confirmed
     from mvit2_search.analysis.paired import Difference
-    from mvit2_search.analysis.verdict import Confirmed
     from mvit2_search.report.tables import Summary
 
 

@@ -9,16 +9,21 @@ Random architectures of the same space, trained like the candidates: what the se
 The last step: the finalists once more, with fresh seeds, on images that the search never saw.
 
 Round by round: one seed for all that is still racing, so that the differences are paired, and no further seed
-for what is distinguishably worse than the best candidate (`verdict.still_racing`). The published widths around
-the budget get all seeds.
+for what is distinguishably worse than the best candidate (`confirmation.still_racing`). The published widths
+around the budget get all seeds.
 """
 
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from mvit2_search.analysis.finalists import bracket, choose_candidates
-from mvit2_search.analysis.verdict import Confirmed, confirmations, still_racing
+from mvit2_search.analysis.confirmation import (
+    Confirmed,
+    bracketing_widths,
+    choose_finalists,
+    confirmations,
+    still_racing,
+)
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import TrainingError
@@ -227,7 +232,7 @@ def confirm(runner: TrialRunner, seeds: int, stop: Stop) -> bool:
     Returns:
         Whether it came to its end.
     """
-    widths = bracket(runner.all_trials(), runner.limits)
+    widths = bracketing_widths(runner.all_trials(), runner.limits)
     first = runner.seed + _FRESH
     plan = _plan(runner, widths, range(first, first + seeds))
     for seed in plan.seeds:
@@ -255,7 +260,7 @@ def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, s
     out = {c.trial.arch.key for c in before if not c.trial.published} - racing
     done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
     candidates = [once[key] for key in plan.keys if key not in out]
-    widths = bracket([*trials, *study.outside()], study.limits)
+    widths = bracketing_widths([*trials, *study.outside()], study.limits)
     return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
 
 
@@ -276,7 +281,7 @@ def _plan(runner: TrialRunner, widths: Collection[Trial], seeds: Collection[int]
 
 def _finalists(runner: TrialRunner) -> tuple[str, ...]:
     images, confirmed = _images(runner.study, "selection"), _confirmed(runner.study, runner.trials)
-    chosen = choose_candidates(runner.trials, runner.limits, images=images, confirmed=confirmed)
+    chosen = choose_finalists(runner.trials, runner.limits, images=images, confirmed=confirmed)
     return tuple(t.arch.key for t in chosen)
 
 

@@ -1,4 +1,4 @@
-"""Whether a training goes on, by the name of the rule that decides. Nothing here needs torch."""
+"""Early stopping: rules that end a training, by name. Nothing here needs torch."""
 
 from importlib import import_module
 
@@ -8,13 +8,13 @@ from mvit2_search.stopping.rule import Curve, StoppingRule
 STOPPING_RULES = {
     "dominance": "mvit2_search.stopping.dominance:Dominance",
     "halving": "mvit2_search.stopping.halving:Halving",
-    "none": "mvit2_search.stopping.rule:Never",
+    "none": "mvit2_search.stopping.rule:NeverStop",
 }
 DEFAULT_STOPPING = "dominance"
 
 
 def make_stopping_rule(name: str) -> StoppingRule:
-    """The rule of that name with its usual settings; raises SpecError where there is none."""
+    """The rule of that name with its default settings; raises SpecError if there is none."""
     check_stopping_rule(name)
     module, cls = STOPPING_RULES[name].split(":")
     rule: StoppingRule = getattr(import_module(module), cls)()
@@ -22,7 +22,7 @@ def make_stopping_rule(name: str) -> StoppingRule:
 
 
 def check_stopping_rule(name: str) -> None:
-    """Raises SpecError where there is no rule of that name."""
+    """Raises SpecError if there is no rule of that name."""
     if name not in STOPPING_RULES:
         raise SpecError(f"--stopping {name!r}: expected one of {', '.join(STOPPING_RULES)}")
 
