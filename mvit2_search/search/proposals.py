@@ -128,7 +128,7 @@ class Samplers:
             limit_ms=guess.limits.latency_ms,
             key=lambda params: self._networks.of(params).key,
             cheapest=space.lowest,
-            every=lambda: self._networks.untried(self._runner.known, guess),
+            remaining=lambda: self._networks.untried(self._runner.known, guess),
             measure=self._measure if self._runner.evaluator.latencies.quick is None else None,
         )
 

@@ -1,5 +1,6 @@
 """Search spaces: what may vary, read from YAML, and the architectures that come out."""
 
+from mvit2_search.space.axes import Value
 from mvit2_search.space.draws import draw_networks, draw_params, draw_up_to
 from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
 from mvit2_search.space.yaml import find_space, load_space, shipped_spaces
@@ -10,6 +11,7 @@ __all__ = [
     "Params",
     "Range",
     "SearchSpace",
+    "Value",
     "draw_networks",
     "draw_params",
     "draw_up_to",
