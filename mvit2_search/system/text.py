@@ -1,7 +1,7 @@
-"""Text helpers: counts with their plural, safe printing on a terminal, nested JSON as dotted keys."""
+"""Text helpers: counts and lists in words, safe printing on a terminal, nested JSON as dotted keys."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _JOINERS = "\u200c\u200d"  # format characters that several scripts need inside words
@@ -34,3 +34,9 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(inner, f"{key}.{name}" if key else name)
     else:
         yield key, value
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """`a; b`, or the first of many and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
