@@ -35,12 +35,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """A new folder inside `folder` for unfinished files; it is removed at the end.
-
-    Raises:
-        StorageError: it cannot be made.
-        BackendUnavailable: this system has no locks.
-    """
+    """A new folder inside `folder` for unfinished files, removed at the end. Raises like `locked_folder`."""
     with ExitStack() as stack:
         with locked_folder(folder):  # so that nobody takes the new folder for an abandoned one before it is locked
             scratch = Path(mkdtemp(prefix=_SCRATCH, dir=folder))

@@ -55,11 +55,7 @@ class Holder:
 
 
 def check_supported() -> None:
-    """Call this before opening what is to be locked: without locks, some systems already fail at that.
-
-    Raises:
-        BackendUnavailable: this system has no such locks.
-    """
+    """Raise BackendUnavailable without file locks; call it before opening a file, where some systems fail then."""
     try:
         import fcntl  # noqa: F401
     except ImportError as err:
@@ -67,12 +63,7 @@ def check_supported() -> None:
 
 
 def acquire(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
-    """Lock an open file or folder until it is closed. Returns whether it is locked now.
-
-    Args:
-        wait: until the present holder ends.
-        shared: with others that share it.
-    """
+    """Lock an open file or folder until it is closed, if need be `wait` for that; returns whether it is locked."""
     import fcntl
 
     try:
@@ -89,7 +80,7 @@ def locked(
     """Hold the lock file `path`, which every user of this computer may lock; it is deleted afterwards.
 
     Args:
-        on_wait: called before waiting, with the holder, or None if that has not written its name yet.
+        on_wait: called before waiting, with the holder, or None if it has not signed yet.
         pause: sleeps for so many seconds; an exception from it ends the waiting.
 
     Raises:

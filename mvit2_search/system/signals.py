@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event, Thread
-from types import TracebackType
 from typing import Any, Self
 
 HUNG_UP, STOPPED, TERMINATED = 129, 130, 143  # exit codes
@@ -48,12 +47,7 @@ class Interrupt:
         self._previous: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise if the process has to end now.
-
-        Raises:
-            Terminated: after SIGTERM or SIGHUP.
-            KeyboardInterrupt: after the second Ctrl-C.
-        """
+        """Raise Terminated after SIGTERM or SIGHUP, and KeyboardInterrupt after the second Ctrl-C."""
         if self.code == STOPPED:
             raise KeyboardInterrupt
         if self.code is not None:
@@ -66,12 +60,10 @@ class Interrupt:
         self._previous_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._watcher = Thread(target=self._watch, args=(reading,), daemon=True)
         self._watcher.start()
-        self._previous = {number: signal.signal(number, _do_nothing) for number in ending_signals()}
+        self._previous = {number: signal.signal(number, lambda *_: None) for number in ending_signals()}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._previous_fd)
@@ -111,7 +103,3 @@ def ending_signals() -> Iterator[int]:
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
         yield hang_up
-
-
-def _do_nothing(number: int, frame: object) -> None:
-    """Replaces Python's handler in the main thread."""

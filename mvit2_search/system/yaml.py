@@ -60,11 +60,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def load(path: Path) -> Document:
-    """Read one YAML file.
-
-    Raises:
-        SpecError: the file is missing, too large, not UTF-8 or not strict YAML.
-    """
+    """Read one YAML file. Raises SpecError if it is missing, too large, not UTF-8 or not strict YAML."""
     text = _read(path)
     try:
         _refuse_aliases_tags_and_excess(path, text)

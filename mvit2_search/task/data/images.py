@@ -4,7 +4,7 @@ Shape letters of this package: N images, S side in pixels, C channels (1 grey, 3
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from mvit2_search.task.data.decode import Decoded, Deep, Depth, Ranges, Unreadab
 
 _AT_A_TIME = 256  # files that are handed to the threads
 _CHANNELS = 3
+_Result = str | Deep | Unreadable  # the hash of the file if its pixels were read
 
 
 def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarray:
@@ -75,45 +76,36 @@ def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
         DataError: there is not enough memory.
     """
     pixels_NSSC = pixel_array(len(paths), size, _CHANNELS, name=name)
-    reader = _Reader(paths, size, pixels_NSSC)
-    try:
-        deep = reader.read(range(len(paths)), {})
-        ranges = _common_ranges(deep.values())
-        reader.read(list(deep), ranges)
-    except MemoryError as err:
-        raise _out_of_memory(len(paths), size, _CHANNELS, name=name) from err
-    kept = _compacted(pixels_NSSC, [path in reader.hashes for path in paths])
-    return Read(pixels_NSSC=kept, hashes=reader.hashes, bad=reader.bad, ranges=ranges)
 
-
-class _Reader:
-    def __init__(self, paths: Sequence[Path], size: int, pixels_NSSC: np.ndarray) -> None:
-        self.paths, self.size, self.pixels_NSSC = paths, size, pixels_NSSC
-        self.hashes: dict[Path, str] = {}
-        self.bad: dict[Path, str] = {}
-
-    def read(self, places: Sequence[int], ranges: Ranges) -> dict[int, Deep]:
-        """Read the files at these places. Returns those whose range is not known, which are not read."""
-        deep: dict[int, Deep] = {}
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, about odd files
-            for start in range(0, len(places), _AT_A_TIME):
-                some = places[start : start + _AT_A_TIME]
-                for at, result in zip(some, pool.map(lambda at: self._decoded(at, ranges), some), strict=True):
-                    match result:
-                        case str():
-                            self.hashes[self.paths[at]] = result
-                        case Unreadable(why=why):
-                            self.bad[self.paths[at]] = why
-                        case Deep():
-                            deep[at] = result
-        return deep
-
-    def _decoded(self, at: int, ranges: Ranges) -> str | Deep | Unreadable:
-        image = decode(self.paths[at], self.size, ranges)
+    def read(at: int, ranges: Ranges) -> _Result:
+        image = decode(paths[at], size, ranges)
         if not isinstance(image, Decoded):
             return image
-        self.pixels_NSSC[at] = image.pixels_SSC
+        pixels_NSSC[at] = image.pixels_SSC
         return image.sha256
+
+    try:
+        found = _in_threads(lambda at: read(at, {}), range(len(paths)))
+        deep = {at: one for at, one in found.items() if isinstance(one, Deep)}
+        ranges = _common_ranges(deep.values())
+        found |= _in_threads(lambda at: read(at, ranges), list(deep))
+    except MemoryError as err:
+        raise _out_of_memory(len(paths), size, _CHANNELS, name=name) from err
+    return Read(
+        pixels_NSSC=_compacted(pixels_NSSC, [at for at, one in found.items() if isinstance(one, str)]),
+        hashes={paths[at]: one for at, one in found.items() if isinstance(one, str)},
+        bad={paths[at]: one.why for at, one in found.items() if isinstance(one, Unreadable)},
+        ranges=ranges,
+    )
+
+
+def _in_threads(read: Callable[[int], _Result], places: Sequence[int]) -> dict[int, _Result]:
+    found: dict[int, _Result] = {}
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, about odd files
+        for start in range(0, len(places), _AT_A_TIME):
+            some = places[start : start + _AT_A_TIME]
+            found.update(zip(some, pool.map(read, some), strict=True))
+    return found
 
 
 def read_first(paths: Iterable[Path], size: int, *, count: int) -> list[np.ndarray]:
@@ -140,9 +132,8 @@ def _common_ranges(images: Iterable[Deep]) -> Ranges:
     return ranges
 
 
-def _compacted(pixels_NSSC: np.ndarray, keep: Sequence[bool]) -> np.ndarray:
-    """The images to keep, moved up in the same memory."""
-    places = np.flatnonzero(keep)
+def _compacted(pixels_NSSC: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """The images at these places, moved up in the same memory."""
     for to, at in enumerate(places):
         if to != at:
             pixels_NSSC[to] = pixels_NSSC[at]

@@ -8,7 +8,6 @@ Anything ambiguous is refused: a search that learns `train` against `val` looks 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mvit2_search.errors import DataError
@@ -26,26 +25,10 @@ _MOST_LISTED = 5
 NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "extra", "extras"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
-    """The folders that hold one folder per class; `train` is the data set itself if it has no parts.
+def find_parts(folder: Path, walker: Walker) -> tuple[dict[str, Path], list[str]]:
+    """The folders of `train`, `val` and `test`, as far as there are such, and in words what is beside them.
 
-    Attributes:
-        unused: in words, what else is beside the parts.
-    """
-
-    train: Path
-    val: Path | None = None
-    test: Path | None = None
-    unused: tuple[str, ...] = ()
-
-    @property
-    def folders(self) -> list[Path]:
-        return [path for path in (self.train, self.val, self.test) if path is not None]
-
-
-def find_layout(folder: Path, walker: Walker) -> Layout:
-    """Recognise parts by their names and contents.
+    A folder without parts is `train` itself.
 
     Raises:
         DataError: the folder is ambiguous, or has nothing to train on.
@@ -61,7 +44,7 @@ def find_layout(folder: Path, walker: Walker) -> Layout:
                 )
             parts[part] = path
     if not parts:
-        return Layout(train=folder)
+        return {"train": folder}, []
     if "train" not in parts:
         raise DataError(
             f"{folder}: has {_listed(parts.values())} but no train/ with a sub-folder per class; "
@@ -69,7 +52,8 @@ def find_layout(folder: Path, walker: Walker) -> Layout:
         )
     others = [path for path in below if path not in parts.values()]
     _refuse_mixtures(folder, others, parts, walker)
-    return Layout(**parts, unused=tuple(f"{path.name}/ ({_contents(path, walker)})" for path in others))
+    ordered = {part: parts[part] for part in _NAMES if part in parts}
+    return ordered, [f"{path.name}/ ({_contents(path, walker)})" for path in others]
 
 
 def part_named(name: str) -> str | None:
@@ -171,10 +155,9 @@ def _looks_like_a_class(path: Path, classes: set[str], walker: Walker, *, alone:
 
 def _contents(path: Path, walker: Walker) -> str:
     images = len(walker.below(path).images)
-    no_classes = images and part_named(path.name) and not walker.folders(path)
-    return (counted(images, "image") if images else "no images") + (
-        ", no sub-folder per class" if no_classes else ""
-    )
+    without_classes = images and part_named(path.name) and not walker.folders(path)
+    found = counted(images, "image") if images else "no images"
+    return f"{found}, no sub-folder per class" if without_classes else found
 
 
 def _listed(paths: Iterable[Path]) -> str:

@@ -52,7 +52,7 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
     dataset = Dataset(
         name=str(folder),
-        classes=tuple(found.train),
+        classes=tuple(found.classes),
         train=train,
         selection=selection,
         confirmation=confirmation,
@@ -96,7 +96,8 @@ def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, 
             found = find_images(folder, results)
     except OSError as err:
         raise DataError(f"{err.filename}: {err.strerror}") from err
-    return folder, found, divide(folder, found.train, found.val, found.test, max_train=max_train)
+    files = {name: part.classes for name, part in found.parts.items()}
+    return folder, found, divide(folder, files, max_train=max_train)
 
 
 def _skipped_notes(folder: Path, read: Read) -> list[str]:

@@ -20,17 +20,17 @@ _LOW_CONTRAST = 32  # of 256 levels
 
 def folder_notes(folder: Folder) -> Iterator[str]:
     """How the folder is read, and what in it is not used."""
-    match [f"{path.name}/" for path, _ in folder.parts]:
+    match [f"{part.path.name}/" for part in folder.parts.values()]:
         case [train, select, confirm]:
             yield f"{train} to train on, {select} to select by, {confirm} to confirm with"
         case [train, confirm]:
             yield f"{train} to train on and, a share of it, to select by; {confirm} to confirm with"
-    if doubtful := [f"{name}/" for name in folder.train if name.lower() in NO_CLASSES]:
+    if doubtful := [f"{name}/" for name in folder.classes if name.lower() in NO_CLASSES]:
         yield f"{first_few(doubtful)}: read as a class; if it is none, move it elsewhere"
-    if alike := [f"{name}/" for name in folder.train if part_named(name)]:
+    if alike := [f"{name}/" for name in folder.classes if part_named(name)]:
         yield f"{first_few(alike)}: read as a class, as it holds images but no classes; if it is none, rename it"
-    lower = Counter(name.casefold() for name in folder.train)
-    if twins := [name for name in folder.train if lower[name.casefold()] > 1]:
+    lower = Counter(name.casefold() for name in folder.classes)
+    if twins := [name for name in folder.classes if lower[name.casefold()] > 1]:
         yield f"classes that differ in capitals alone: {first_few(twins)}"
     if folder.unused:
         yield f"not used: {first_few(folder.unused)}"

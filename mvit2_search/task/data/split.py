@@ -40,15 +40,17 @@ def images_needed(held_out: int) -> int:
     return 3 - held_out
 
 
-def divide(folder: Path, train: Files, val: Files | None, test: Files | None, *, max_train: int) -> Division:
+def divide(folder: Path, parts: Mapping[str, Files], *, max_train: int) -> Division:
     """Select by `val` and confirm with `test`; a missing one is cut from the training images.
 
     If only one of them is given, it is for the confirmation, which the search must not see.
 
     Args:
-        train, val, test: with the same classes in the same order; `images_needed` of each in `train`.
+        parts: `train`, and `val` and `test` if there are such, with the same classes in the same order;
+            `images_needed` of each class in `train`.
     """
-    selection, confirmation = (val, test) if val is not None and test is not None else (None, val or test)
+    train, val, test = (parts.get(name, {}) for name in ("train", "val", "test"))
+    selection, confirmation = (val, test) if val and test else (None, val or test or None)
     share = min(_TEST_SHARE, _MAX_TEST / _count(train))
     if confirmation is None:
         train, confirmation = _cut(folder, train, share)
