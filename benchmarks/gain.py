@@ -9,7 +9,7 @@ width is estimated in four ways; bias and root mean squared error are in points:
     mean        the plain mean difference
     shrunk      with its level drawn to the mean of all candidates by empirical Bayes (positive part)
     left_out    each seed scored by the candidate that the other seeds choose
-    corrected   `chosen.choice_bias`, what is printed
+    corrected   `selection_bias`, what is printed
 
 Then the interval of `paired_difference`, beside that of the common spread alone, where all spread alike and
 independently, where they do not, and where a network's seeds are correlated with each other.
@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student_t
 
-from mvit2_search.analysis.choice_bias import choice_bias
 from mvit2_search.analysis.paired import ERROR_RATE, paired_difference
+from mvit2_search.analysis.selection_bias import selection_bias
 
 NOISE, WIDTHS, MANY_IMAGES = 0.7, 2, 10**9
 GAPS = (0.0, 0.5, 1.0, 2.0)  # points by which the best candidate is ahead
@@ -76,7 +76,7 @@ def estimates(true_K: np.ndarray, seeds: int, cases: int) -> dict[str, tuple[flo
     spread, freedom = common_spread(table_NRS)
     error = spread / math.sqrt(seeds)
     kept = np.clip(1 - error**2 / means_NK.var(1, ddof=1), 0, None)
-    bias = [choice_bias(row, error=e, freedom=freedom) for row, e in zip(means_NK, error, strict=True)]
+    bias = [selection_bias(row, error=e, freedom=freedom) for row, e in zip(means_NK, error, strict=True)]
     stated = {
         "mean": high,
         "shrunk": middle + kept * (high - middle),

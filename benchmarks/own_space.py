@@ -74,7 +74,7 @@ def search(table: Table, seed: int) -> list[int]:
         distributions=distributions(table.space),
         latency=lambda many: exactly(table.latency(many)),
         limit_ms=table.reference[1],
-        every=lambda: [params for i, params in enumerate(table.params) if i not in taken],
+        remaining=lambda: [params for i, params in enumerate(table.params) if i not in taken],
     )
     study = optuna.create_study(
         directions=["maximize", "minimize"], sampler=FrontSampler(domain, seed=seed, first=FIRST)

@@ -29,7 +29,7 @@ from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
 from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
 from mvit2_search.store.folders import EXPORTS
-from mvit2_search.system.files import scratch_folder, tidied, write_atomically
+from mvit2_search.system.files import locked_folder, scratch_folder, write_atomically
 
 if TYPE_CHECKING:
     from mvit2_search.export.agreement import Agreement
@@ -202,7 +202,7 @@ def export_network(
 
 def _write_yaml(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
     path = folder / "architecture.yaml"
-    with tidied(folder):
+    with locked_folder(folder):
         write_atomically(path, arch_yaml(arch, comments))
     return path
 

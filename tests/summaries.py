@@ -1,8 +1,9 @@
 """A study in memory, as reports and sentences take it."""
 
 from fakes import finished, measurement, trial
+from mvit2_search.analysis.confirmation import Confirmed
 from mvit2_search.analysis.paired import Difference
-from mvit2_search.analysis.verdict import Confirmed, Verdict
+from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import DataInputs, Failed, Infeasible, Inputs, Limits, Passport, Published
 from mvit2_search.report.tables import Summary
 

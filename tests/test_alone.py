@@ -30,7 +30,7 @@ from mvit2_search.system.signals import Interrupt, Terminated
 LOCK_PATH = lease.device_lock_path
 REFERENCE = scripted_artifact("reference")
 HOLD = "import sys; from pathlib import Path; from mvit2_search.system.locks import locked\n"
-HOLD += "with locked(Path(sys.argv[1]), waits=print): print('held', flush=True); sys.stdin.read()"
+HOLD += "with locked(Path(sys.argv[1]), on_wait=print): print('held', flush=True); sys.stdin.read()"
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +55,8 @@ def held_until_waited_for(path, monkeypatch):
     """The same, until this process begins to wait for it."""
     with held(path) as holder:
 
-        def released(path, *, waits, pause):
-            return locked(path, waits=lambda who: (waits(who), holder.stdin.close()), pause=pause)
+        def released(path, *, on_wait, pause):
+            return locked(path, on_wait=lambda who: (on_wait(who), holder.stdin.close()), pause=pause)
 
         monkeypatch.setattr(lease, "locked", released)
         yield holder
@@ -67,9 +67,9 @@ def silent(_):
 
 
 def test_the_lock_is_free_after_an_end_an_error_and_a_kill(lock):
-    with locked(lock, waits=silent):
+    with locked(lock, on_wait=silent):
         assert stat.S_IMODE(lock.stat().st_mode) == 0o666
-    with pytest.raises(KeyError), locked(lock, waits=silent):
+    with pytest.raises(KeyError), locked(lock, on_wait=silent):
         raise KeyError
     assert not lock.exists()
     with held(lock) as holder:
@@ -77,7 +77,7 @@ def test_the_lock_is_free_after_an_end_an_error_and_a_kill(lock):
         holder.wait()
     assert lock.exists()
     waited = []
-    with locked(lock, waits=waited.append):
+    with locked(lock, on_wait=waited.append):
         pass
     assert waited == []
     assert not lock.exists()
@@ -86,7 +86,7 @@ def test_the_lock_is_free_after_an_end_an_error_and_a_kill(lock):
 def test_every_user_may_open_the_file_whatever_the_umask_of_the_first(lock):
     before = os.umask(0o077)
     try:
-        with locked(lock, waits=silent):
+        with locked(lock, on_wait=silent):
             assert stat.S_IMODE(lock.stat().st_mode) == 0o666
     finally:
         os.umask(before)
@@ -97,7 +97,7 @@ def test_those_that_wait_come_one_after_the_other_although_each_removes_the_file
 
     def one(number):
         for _ in range(20):
-            with locked(lock, waits=silent):
+            with locked(lock, on_wait=silent):
                 inside.append(number)
                 most.append(len(inside))
                 order.append(number)
@@ -117,7 +117,7 @@ def test_nothing_that_another_user_writes_into_the_file_is_printed(lock, text):
     waited = []
     with held(lock) as holder:
         lock.write_text(text, encoding="latin-1")
-        with locked(lock, waits=lambda who: (waited.append(who), holder.stdin.close())):
+        with locked(lock, on_wait=lambda who: (waited.append(who), holder.stdin.close())):
             pass
     assert waited == [None]
 
@@ -145,7 +145,7 @@ def test_a_full_disk_is_no_reason_not_to_time(lock, monkeypatch, tmp_path, insta
 
 def test_a_system_without_file_locks_is_told_so(lock, monkeypatch, tmp_path, instant_export):
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(BackendUnavailable, match="file locks"), locked(lock, waits=silent):
+    with pytest.raises(BackendUnavailable, match="file locks"), locked(lock, on_wait=silent):
         pass
     ran = measured(monkeypatch, tmp_path / "results")
     assert (ran.exit_code, ran.stderr.count("\n")) == (4, 1)

@@ -14,7 +14,7 @@ import mvit2_search.train.proxies as short_train
 from conftest import write_images
 from fakes import FormulaProxy, finished
 from fakes import trial as make_trial
-from mvit2_search.analysis.verdict import confirmations
+from mvit2_search.analysis.confirmation import confirmations
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.models import build_model

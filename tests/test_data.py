@@ -126,7 +126,7 @@ def test_other_files_are_left_out_and_counted(tmp_path):
     (folder / "b" / "LICENSE").write_text("free")
     shutil.move(folder / "b" / "0000.png", folder / "b" / "no-ending")
     data = load(folder)
-    assert data.notes == ("3 files that are no images were left out",)
+    assert data.notes == ("3 non-image files left out",)
     assert sum(map(len, (data.train, data.selection, data.confirmation))) == 10
 
 

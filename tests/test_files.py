@@ -13,7 +13,7 @@ from fakes import fake_exporter, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
-from mvit2_search.system.files import scratch_folder, tidied
+from mvit2_search.system.files import locked_folder, scratch_folder
 
 HOLDS = """
 import sys, time
@@ -49,7 +49,7 @@ def test_a_scratch_folder_stays_while_its_process_runs_and_goes_after_a_kill(tmp
     other.send_signal(signal.SIGKILL)
     other.wait()
     assert inside(tmp_path) == {other.scratch}
-    with tidied(tmp_path):
+    with locked_folder(tmp_path):
         assert inside(tmp_path) == set()
 
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from fakes import FormulaProxy, finished, request, search, trial
-from mvit2_search.analysis.finalists import bracket, choose_candidates
-from mvit2_search.analysis.verdict import Confirmed, confirmation_progress, confirmations, judge, still_racing
+from mvit2_search.analysis.confirmation import (
+    Confirmed,
+    bracketing_widths,
+    choose_finalists,
+    confirmation_progress,
+    confirmations,
+    still_racing,
+)
+from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.confirmation import _left
@@ -19,7 +26,7 @@ IMAGES = 5000
 
 
 def chosen(trials, **options):
-    return [t.number for t in choose_candidates(trials, LIMITS, images=IMAGES, **options)]
+    return [t.number for t in choose_finalists(trials, LIMITS, images=IMAGES, **options)]
 
 
 def test_a_candidate_just_below_the_front_is_a_finalist_and_one_far_below_is_not():
@@ -35,7 +42,7 @@ def test_what_differs_by_less_than_the_noise_is_considered_and_what_differs_by_m
 
 def test_few_images_make_more_finalists():
     trials = [trial(1, finished(80, 12)), trial(2, finished(73, 5))]
-    assert len(choose_candidates(trials, LIMITS, images=100)) == 2
+    assert len(choose_finalists(trials, LIMITS, images=100)) == 2
 
 
 def test_a_spread_that_is_known_counts_instead_of_the_usual_one():
@@ -77,7 +84,7 @@ def test_widths_outside_of_the_space_are_in_the_bracket_too():
     outside = [
         trial(None, finished(70, ms), role=Published(name)) for name, ms in zip(names, (5, 15, 25), strict=True)
     ]
-    assert [t.published for t in bracket([trial(1), *outside], LIMITS)] == list(names[1:])
+    assert [t.published for t in bracketing_widths([trial(1), *outside], LIMITS)] == list(names[1:])
 
 
 WIDTH = trial(0, finished(80, 15), role=Published("mobilevitv2-0.5"))

@@ -53,7 +53,7 @@ def test_photos_that_need_a_plugin_are_counted_and_the_plugin_named(folder, run_
     result = run_on(folder)
     assert result.exit_code == 0, result.output
     assert "cannot be read without `pip install pillow-heif`: 3" in result.output
-    assert "1 file that is no image" in result.output
+    assert "1 non-image file left out" in result.output
 
 
 @pytest.mark.parametrize("where", ["a", "b", "a and b"])
@@ -114,7 +114,7 @@ def test_images_by_content_where_the_name_does_not_tell(folder, name):
 def test_other_files_are_no_images(folder, name):
     (folder / "a" / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     data = load(folder)
-    assert (used(data), data.notes) == (20, ("1 file that is no image was left out",))
+    assert (used(data), data.notes) == (20, ("1 non-image file left out",))
 
 
 @pytest.mark.parametrize("ending", ["gif", "tiff", "webp", "bmp", "jp2", "ppm", "avif", "tga"])

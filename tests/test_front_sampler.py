@@ -15,10 +15,10 @@ from mixed_settings import MIXED
 from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
-from mvit2_search.sampler.domain import Domain
+from mvit2_search.sampler.acquisition import Front, fit, informative, warped
+from mvit2_search.sampler.domain import Domain, History, complete_score
 from mvit2_search.sampler.encoding import Encoding
-from mvit2_search.sampler.front import FrontSampler, _stepped, mutated, random_rows
-from mvit2_search.sampler.surrogate import Front, History, compressed, fit, informative, told
+from mvit2_search.sampler.front import FrontSampler, mutated, random_rows, small_steps
 
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
 
@@ -56,7 +56,7 @@ class TestGain:
         return Front.of(self.ACCURACY, self.LATENCY, (50.0, 40.0))
 
     def test_a_certain_accuracy_gains_what_the_hypervolume_grows_by(self):
-        gain = self.front().expected_gain(
+        gain = self.front().expected_improvement(
             np.array([72.0, 52.0, 59.0]), np.full(3, 1e-9), np.array([15.0, 5.0, 11.0])
         )
         # from 15 to 20 ms 12 points over 60, from 20 to 30 ms 2 over 70; then 5 ms of 2 points; then nothing
@@ -66,23 +66,32 @@ class TestGain:
     def test_the_expectation_is_the_integral(self, mean, sigma, latency):
         front = self.front()
 
+        def improvement(mean, sigma):
+            return front.expected_improvement(*(np.array([float(x)]) for x in (mean, sigma, latency)))[0]
+
         def weighted(accuracy):
-            sure = front.expected_gain(np.array([accuracy]), np.array([1e-9]), np.array([float(latency)]))[0]
+            sure = front.expected_improvement(np.array([accuracy]), np.array([1e-9]), np.array([float(latency)]))[
+                0
+            ]
             return sure * norm.pdf(accuracy, mean, sigma)
 
         expected = quad(weighted, mean - 8 * sigma, mean + 8 * sigma, points=[50, 60, 70, 75], limit=200)[0]
-        found = front.expected_gain(np.array([float(mean)]), np.array([float(sigma)]), np.array([float(latency)]))
+        found = front.expected_improvement(
+            np.array([float(mean)]), np.array([float(sigma)]), np.array([float(latency)])
+        )
         assert found[0] == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
     def test_beyond_the_budget_nothing_is_gained(self):
-        assert self.front().expected_gain(np.full(2, 99.0), np.ones(2), np.array([40.0, np.inf])).tolist() == [
+        assert self.front().expected_improvement(
+            np.full(2, 99.0), np.ones(2), np.array([40.0, np.inf])
+        ).tolist() == [
             0,
             0,
         ]
 
 
-def test_low_accuracies_are_compressed_in_order():
-    y = compressed(np.array([10.0, 50.0, 70.0, 75.0, 80.0]))
+def test_low_accuracies_are_warped_in_order():
+    y = warped(np.array([10.0, 50.0, 70.0, 75.0, 80.0]))
     assert y == pytest.approx([-np.log(7), -np.log(3), 0, 0.5, 1.0])
 
 
@@ -98,7 +107,7 @@ def test_the_front_counts_from_the_worst_of_the_first_ten():
         proposals=12,
     )
     _, front = fit(history, encoding, grid_domain())
-    assert front.level_S[0] == compressed(accuracy_N)[9]
+    assert front.level_S[0] == warped(accuracy_N)[9]
 
 
 def test_of_many_trainings_the_front_is_kept():
@@ -120,7 +129,7 @@ class TestPool:
 
     def test_small_changes_are_of_every_size(self):
         encoding = Encoding({"width": FloatDistribution(0.5, 2.0)})
-        steps_N = np.abs(_stepped(np.full((4000, 1), 0.5), encoding, rng())[:, 0] - 0.5)
+        steps_N = np.abs(small_steps(np.full((4000, 1), 0.5), encoding, rng())[:, 0] - 0.5)
         assert np.quantile(steps_N, 0.1) < 0.01
         assert np.quantile(steps_N, 0.9) > 0.1
 
@@ -198,7 +207,7 @@ class TestSampler:
         study = optuna.create_study(directions=["maximize", "minimize"])
         for _ in range(24):
             every = [one for one in left if one not in tried]
-            domain = grid_domain(every=lambda every=every: every, latency=latency, limit_ms=100.0)
+            domain = grid_domain(remaining=lambda every=every: every, latency=latency, limit_ms=100.0)
             study.sampler = FrontSampler(domain, seed=0)
             trial = study.ask(GRID)
             tried.append(trial.params)
@@ -210,13 +219,13 @@ class TestSampler:
         study = optuna.create_study(directions=["maximize", "minimize"])
         search(grid_domain(), 30, study=study)
         running = study.ask(GRID).params
-        history = History.of(study, study.trials[0], grid_domain(), told, {})
+        history = History.of(study, study.trials[0], grid_domain(), complete_score, {})
         assert history.running == [running]
         encoding = Encoding(GRID)
 
         def gain(history):
             model, front = fit(history, encoding, grid_domain())
-            return front.expected_gain(
+            return front.expected_improvement(
                 *model.predict(encoding.encode([running])), np.array([grid_latency(running)])
             )
 
@@ -240,7 +249,7 @@ class TestSampler:
         waiting, current = (study._storage.create_new_trial(study._study_id) for _ in range(2))
         asked = {3: dict.fromkeys(GRID, 2), 0: dict.fromkeys(GRID, 3)}
         assert (waiting, current) == (3, 4)
-        history = History.of(study, study.trials[4], grid_domain(), told, asked)
+        history = History.of(study, study.trials[4], grid_domain(), complete_score, asked)
         assert history.running == [asked[3]]
         assert (2, 2, 2, 2) in history.seen
         assert history.proposals == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mvit2_search.task.data.images as memory
+import mvit2_search.system.memory as memory
 import mvit2_search.task.data.images as reading
 from conftest import write_images
 from mvit2_search.errors import DataError
@@ -127,10 +127,10 @@ def test_where_the_system_tells_nothing_of_its_memory_nothing_is_refused(monkeyp
     monkeypatch.setattr(memory, "_SYSTEM", Path("gone"))
     monkeypatch.setattr(memory, "_GROUPS", Path("gone"))
     assert memory.free_bytes() is None
-    assert memory.pixel_array(2, 3, 1, name="x").shape == (2, 3, 3, 1)
-    monkeypatch.setattr(memory.np, "empty", raises_memory_error)
+    assert reading.pixel_array(2, 3, 1, name="x").shape == (2, 3, 3, 1)
+    monkeypatch.setattr(reading.np, "empty", raises_memory_error)
     with pytest.raises(DataError, match="more than this process may have"):
-        memory.pixel_array(2, 3, 1, name="x")
+        reading.pixel_array(2, 3, 1, name="x")
 
 
 def raises_memory_error(*_):
@@ -143,5 +143,5 @@ def test_free_memory_is_at_most_all_of_it():
 
 
 def test_arrays_hold_bytes():
-    array = memory.pixel_array(2, 3, 1, name="x")
+    array = reading.pixel_array(2, 3, 1, name="x")
     assert (array.shape, array.dtype) == ((2, 3, 3, 1), np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import finished, trial
-from mvit2_search.analysis.paired import MANY_SEEDS, Difference, levels_pct, paired_difference, seed_spread
+from mvit2_search.analysis.paired import MANY_SEEDS, Difference, adjusted_means_pct, paired_difference, seed_spread
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import Limits, Published, Score
 
@@ -24,14 +24,15 @@ def test_what_a_seed_does_to_all_alike_is_no_spread():
 
 def test_levels_are_means_where_all_have_all_seeds_and_are_filled_in_where_not():
     """What the second one lacks is what the third seed gave the first one."""
-    assert levels_pct(columns([70, 72, 76], [60, 62, 66])) == pytest.approx([218 / 3, 188 / 3])
-    assert levels_pct([{0: 70, 1: 72, 2: 76}, {0: 60, 1: 62}]) == pytest.approx([218 / 3, 188 / 3])
+    assert adjusted_means_pct(columns([70, 72, 76], [60, 62, 66])) == pytest.approx([218 / 3, 188 / 3])
+    assert adjusted_means_pct([{0: 70, 1: 72, 2: 76}, {0: 60, 1: 62}]) == pytest.approx([218 / 3, 188 / 3])
 
 
 def test_levels_of_those_that_no_common_seed_links_are_their_own_means():
-    assert levels_pct([{0: 80, 1: 82}, {2: 85}]) == pytest.approx([81, 85])
+    assert adjusted_means_pct([{0: 80, 1: 82}, {2: 85}]) == pytest.approx([81, 85])
     # the third: seed 2 gives 3 points more than seed 1, so the second has 82 with seed 1 and 80 with seed 0
-    assert levels_pct([{0: 80, 1: 82}, {2: 85}, {1: 72, 2: 75}]) == pytest.approx([247 / 3, 247 / 3, 217 / 3])
+    linked = [{0: 80, 1: 82}, {2: 85}, {1: 72, 2: 75}]
+    assert adjusted_means_pct(linked) == pytest.approx([247 / 3, 247 / 3, 217 / 3])
 
 
 def test_the_spread_is_that_of_the_residuals_of_a_table():

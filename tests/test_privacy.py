@@ -21,7 +21,7 @@ from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
 from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.store.lease import device_lock_path
-from mvit2_search.system.locks import locked, take
+from mvit2_search.system.locks import acquire, locked
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent
@@ -112,7 +112,7 @@ def is_left(path: Path, timing_lock: Path = TIMING_LOCK) -> bool:
         return path.exists()
     try:
         with path.open() as lock:
-            return take(lock.fileno())
+            return acquire(lock.fileno())
     except FileNotFoundError:
         return False
 
@@ -135,7 +135,7 @@ def prepared(tmp_path_factory):
 
 def test_a_lock_that_another_process_holds_is_not_left_by_a_command(tmp_path):
     path = tmp_path / "timing.lock"
-    with locked(path, waits=print):
+    with locked(path, on_wait=print):
         assert not is_left(path, path)
     assert not is_left(path, path)
     path.touch()

@@ -10,8 +10,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from fakes import finished, measurement, request, search, trial
+from mvit2_search.analysis.confirmation import Confirmed
 from mvit2_search.analysis.paired import sampling_error_pct
-from mvit2_search.analysis.verdict import Confirmed, Verdict
+from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.yaml import read_arch

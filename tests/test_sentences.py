@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fakes import finished, trial
+from mvit2_search.analysis.confirmation import ConfirmationProgress, Confirmed
 from mvit2_search.analysis.paired import Difference
-from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed, Verdict
+from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import MOST_TRIES, Failed, Published, Score, device_sentence
 from mvit2_search.report.sentences import budget_sentence, verdict_sentences
 from summaries import BEST, PASSPORT, TRIALS, WIDTH, summary

@@ -12,7 +12,7 @@ from commands import invoke
 from conftest import write_images
 from fakes import finished, request, search, trial
 from forks import in_fork
-from mvit2_search.analysis.verdict import ConfirmationProgress, Confirmed
+from mvit2_search.analysis.confirmation import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Goals, Published
 from mvit2_search.report.progress import State, duration, state_json, state_sentences, time_left

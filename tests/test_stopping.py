@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fakes import request
-from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.analysis.pareto import front_mask, front_ranks
 from mvit2_search.errors import SpecError
 from mvit2_search.stopping import STOPPING_RULES, Curve, make_stopping_rule
 from mvit2_search.stopping.dominance import Dominance, end_bound_pct
-from mvit2_search.stopping.halving import Halving, front_ranks
+from mvit2_search.stopping.halving import Halving
 
 EPOCHS = 4
 

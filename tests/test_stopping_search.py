@@ -8,7 +8,6 @@ import pytest
 
 import fakes
 from fakes import FormulaProxy, measurement, request, trial
-from mvit2_search.analysis.saving import Saving, saving
 from mvit2_search.errors import StudyConflict
 from mvit2_search.records import Finished, Infeasible, Published, Stopped
 from mvit2_search.report.figures import curves_figure
@@ -16,6 +15,7 @@ from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.report.tables import summarise, trials_frame
 from mvit2_search.search.events import Silent
+from mvit2_search.stopping.saving import Saving, saving
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.train.proxies import EpochScore

@@ -6,8 +6,8 @@ from optuna.distributions import CategoricalDistribution
 from scipy.optimize import approx_fprime
 
 from mixed_settings import MIXED
-from mvit2_search.sampler.encoding import Distance, Encoding
-from mvit2_search.sampler.surrogate import Surrogate, _loss, _prior
+from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.surrogate import Distance, Surrogate, _loss, _prior
 
 
 def rng(seed=0):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from fakes import OUTCOMES, finished, measurement, trial
-from mvit2_search.analysis.choice_bias import choice_bias
-from mvit2_search.analysis.finalists import bracket
-from mvit2_search.analysis.paired import levels_pct, paired_difference, sampling_error_pct, seed_spread
-from mvit2_search.analysis.pareto import front_mask
-from mvit2_search.analysis.verdict import Confirmed, front, judge, still_racing
+from mvit2_search.analysis.confirmation import Confirmed, bracketing_widths, still_racing
+from mvit2_search.analysis.paired import adjusted_means_pct, paired_difference, sampling_error_pct, seed_spread
+from mvit2_search.analysis.pareto import front_mask, pareto_front
+from mvit2_search.analysis.selection_bias import selection_bias
+from mvit2_search.analysis.verdict import judge
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Score
 
@@ -41,7 +41,7 @@ def test_the_front_leaves_out_what_is_over_the_budget_or_unfinished():
         trial(5, OUTCOMES[2]),
         trial(6, finished(75, 15), repeats=2),
     ]
-    assert [t.number for t in front(trials, LIMITS)] == [0, 2, 6]
+    assert [t.number for t in pareto_front(trials, LIMITS)] == [0, 2, 6]
 
 
 def test_parameters_are_a_limit_too():
@@ -102,7 +102,7 @@ def widths(*latencies):
     [((5, 15, 25), [1, 2]), ((5, 20, 25, 30), [1, 2]), ((25, 30), [0]), ((5,), [0])],
 )
 def test_the_bracket_is_the_last_width_within_and_the_first_beyond(latencies, expected):
-    assert [t.number for t in bracket(widths(*latencies), LIMITS)] == expected
+    assert [t.number for t in bracketing_widths(widths(*latencies), LIMITS)] == expected
 
 
 def scores(number, *accuracies):
@@ -188,7 +188,7 @@ def test_a_gain_over_one_common_seed_is_not_corrected():
     """Other seeds tell how much one does, but nothing of this pair."""
     failed = [replace(s, result=Failed(reason="training", message="")) for s in scores(1, 0, 0, 0)[1:]]
     found = verdict(TRIALS, scores(5, 80, 81, 82), scores(6, 80, 82, 81), scores(1, 78), failed)
-    assert (found.gain.pairs, found.gain.choice, found.gain.mean) == (1, 0.0, 2.0)
+    assert (found.gain.pairs, found.gain.bias, found.gain.mean) == (1, 0.0, 2.0)
 
 
 def test_scores_without_any_common_seed_are_compared_by_their_means():
@@ -222,11 +222,11 @@ def test_the_choice_is_among_all_candidates_by_their_levels_and_with_the_spread_
     found, table = judged(rows), [dict(enumerate(row)) for row in rows]
     assert (found.searched.trial.number, found.fastest.trial.number, found.gain.compared) == (1, 2, 3)
     spread, freedom = seed_spread(table)
-    levels, error = levels_pct(table), spread / math.sqrt(3)
-    gain = choice_bias(levels[1:4], error=error, freedom=freedom)
-    lead = choice_bias([*levels[1:4], levels[0]], error=error, freedom=freedom, over=1)
-    assert found.gain.choice == pytest.approx(gain)
-    assert found.lead.choice == pytest.approx(min(lead, found.lead.mean))
+    levels, error = adjusted_means_pct(table), spread / math.sqrt(3)
+    gain = selection_bias(levels[1:4], error=error, freedom=freedom)
+    lead = selection_bias([*levels[1:4], levels[0]], error=error, freedom=freedom, over=1)
+    assert found.gain.bias == pytest.approx(gain)
+    assert found.lead.bias == pytest.approx(min(lead, found.lead.mean))
 
 
 def test_the_best_goes_by_the_level_and_not_by_the_mean():

@@ -126,7 +126,7 @@ def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
     (folder / "b" / "linked.png").symlink_to(folder / "b" / "0001.png")
     result = run_on(folder)
     assert result.exit_code == 0, result.output
-    assert "3 links lead nowhere" in result.output
+    assert "3 broken links" in result.output
     assert "a/gone.png" in result.output
     assert "12 + 4 + 4 images" not in result.output  # the link to an image is one of the class
     assert used(load(folder)) == 21
@@ -141,7 +141,7 @@ def test_links_that_lead_nowhere_are_named_where_no_image_is_left(tmp_path, run_
             (folder / name / f"{i}.png").symlink_to(tmp_path / "pool" / f"{i}.png")
     result = run_on(tmp_path / "images")
     assert result.exit_code == 4
-    assert "links lead nowhere" in result.stderr
+    assert "broken link" in result.stderr
     assert "/0.png" in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -158,7 +158,7 @@ def test_thumbnails_beside_the_classes_of_one_part_are_no_class(tmp_path, name):
 
 def test_a_class_that_leads_nowhere_is_named(folder):
     (folder / "c").symlink_to("gone")
-    assert noted(load(folder), "1 link leads nowhere", "c")
+    assert noted(load(folder), "1 broken link", "c")
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Statistics of a search: fronts, finalists, the verdict and its interval, rank correlation."""
+"""Statistics of a search: Pareto fronts, paired differences, the confirmation, the verdict, correlations."""

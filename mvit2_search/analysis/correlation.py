@@ -1,9 +1,4 @@
-"""How two quantities go together over networks: the order of both, and the power of one in the other.
-
-Whether two lists of latencies are in the same order, with an interval that holds for any number of them.
-
-How fast one quantity grows with another, as a power.
-"""
+"""Rank correlation of two quantities, and the power law between them."""
 
 import math
 from collections.abc import Sequence
@@ -14,19 +9,20 @@ from scipy.optimize import brentq
 from scipy.stats import kendalltau, spearmanr, t
 
 LEAST_NETWORKS = 3
+LEAST_POINTS = 3  # two leave no degree of freedom for the interval
 _TAIL = 0.025  # on either side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankCorrelation:
-    """Kendall's tau is the share of pairs in the same order less that of pairs in the other order.
+    """Kendall's tau: the share of pairs in the same order minus that of pairs in the opposite order.
 
     Attributes:
-        low, high: of tau in the population that the networks were drawn from, at least 95 %. By Hoeffding (1963,
-            section 5b), the share among all pairs obeys the Chernoff bound of n // 2 independent ones, so it needs
-            no large n and no normal distribution.
-        p_value: of tau, exact by permutation where there are no ties.
-        spearman: None, as `p_value`, where all values on one side are equal, which orders nothing.
+        low, high: interval of tau in the population that the networks were drawn from, at least 95 %. By Hoeffding
+            (1963, section 5b), the share among all pairs obeys the Chernoff bound of n // 2 independent ones, so
+            it needs no large n and no normal distribution.
+        p_value: of tau, exact by permutation if there are no ties.
+        spearman: None, like `p_value`, if all values on one side are equal, which orders nothing.
     """
 
     n: int
@@ -38,7 +34,7 @@ class RankCorrelation:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
-    """Of two values per network, of at least three networks; a tied pair counts half as agreeing."""
+    """Of two values per network, for at least three networks; a tied pair counts half as agreeing."""
     if len(x) < LEAST_NETWORKS:
         raise ValueError(f"{len(x)} networks: a rank correlation needs {LEAST_NETWORKS}")
     share = agreeing_share(x, y)
@@ -76,21 +72,18 @@ def share_interval(share: float, pairs: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def residuals(latencies: Sequence[float], amounts: Sequence[float]) -> list[float]:
-    """What a straight line of the logarithms leaves of `latencies` when `amounts` are known."""
-    log_y, log_x = np.log(latencies), np.log(amounts)
-    slope, intercept = np.polyfit(log_x, log_y, 1)
-    rest: list[float] = np.round(log_y - slope * log_x - intercept, 12).tolist()  # the rest is the sum's rounding
-    return rest
-
-
 def _divergence(share: float, probability: float) -> float:
-    """Of two coins, in nats."""
+    """Kullback-Leibler divergence of two coins, in nats."""
     terms = ((share, probability), (1 - share, 1 - probability))
     return sum(a * math.log(a / b) for a, b in terms if a > 0)
 
 
-LEAST_POINTS = 3  # two leave no degree of freedom for the interval
+def residuals(latencies: Sequence[float], amounts: Sequence[float]) -> list[float]:
+    """Residuals of log latency after a straight line in log amount."""
+    log_y, log_x = np.log(latencies), np.log(amounts)
+    slope, intercept = np.polyfit(log_x, log_y, 1)
+    rest: list[float] = np.round(log_y - slope * log_x - intercept, 12).tolist()  # beyond is rounding error
+    return rest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,9 +97,9 @@ class Slope:
 
 
 def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Slope:
-    """Slope of log y over log x by least squares; the interval is Student's t of the residuals.
+    """Slope of log y over log x by least squares, with Student's t interval of the residuals.
 
-    It covers the scatter of the points about a straight line; that they lie about one is assumed.
+    The interval covers scatter about a straight line; it assumes that the line is straight.
 
     Args:
         x, y: positive, at least three points, not all at the same x.
@@ -115,9 +108,9 @@ def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Slope:
         raise ValueError(f"{len(x)} points: an interval needs {LEAST_POINTS}")
     log_x, log_y = np.log(x), np.log(y)
     centred = log_x - log_x.mean()
-    spread = float(centred @ centred)
-    value = float(centred @ log_y) / spread
+    squares = float(centred @ centred)
+    value = float(centred @ log_y) / squares
     residuals = log_y - log_y.mean() - value * centred
     freedom = len(x) - 2
-    margin = float(t.ppf(0.975, freedom)) * float(residuals @ residuals / freedom / spread) ** 0.5
+    margin = float(t.ppf(0.975, freedom)) * float(residuals @ residuals / freedom / squares) ** 0.5
     return Slope(value=value, low=value - margin, high=value + margin, points=len(x))

@@ -1,14 +1,13 @@
-"""Accuracies of the same trainings with the same seeds, compared: how large a difference is and how sure.
+"""Paired differences of accuracies with confidence intervals, from trainings with the same seeds.
 
-Two things move an accuracy: the seed of the training, and the choice of the images that it is tested on. Seeds
-are common to all that is compared, so what a seed does to all of them alike cancels out; what is left is
-estimated from all of them together, as three seeds of one pair alone say little.
+Two things move an accuracy: the training's seed and the choice of test images. A seed's effect on all networks
+alike cancels in a paired difference. The rest of the spread is estimated from all networks together, because three
+seeds of one pair say little.
 
-That takes two things for granted: that the spread is the same for all, and that a network's seeds are independent.
-Where the scores contradict it the interval is wider: where the pair itself spreads more than all together do, and,
-from `_HALVES` seeds on, where means of neighbouring seeds spread more than independent ones would. What a network
-gains or loses in all of its trainings alike, for instance by the choice of training images, cannot be seen in any
-number of them.
+This assumes that all networks spread alike and that the seeds of one network are independent. Where the scores
+contradict that, the interval is wider: if the pair spreads more than all networks together, or (from `_HALVES`
+seeds on) if neighbouring seeds look correlated. An effect on all trainings of one network, for instance of the
+choice of training images, is invisible in any number of seeds.
 """
 
 import math
@@ -19,24 +18,24 @@ from typing import Self
 import numpy as np
 from scipy.special import fdtrc, stdtrit  # scipy.stats, which has the same, takes a second to import
 
-ERROR_RATE = 0.05  # of an interval, or of all that are compared together
+ERROR_RATE = 0.05  # of an interval, or of all simultaneous intervals together
 MANY_SEEDS = 10  # from here on the bootstrap; see docs/decisions.md
-_HALVES = 4  # seeds from which on two halves may tell that neighbours are alike
-_CONTRADICTION = 0.1  # chance of a ratio of spreads below which it is taken to contradict independent seeds
+_HALVES = 4  # seeds from which on the means of two halves can show that neighbours are correlated
+_CONTRADICTION = 0.1  # p-value of a variance ratio below which seeds are taken to be correlated
 _RESAMPLES = 5_000
 _ROUNDING = 1e-9  # percent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Mean of paired differences in accuracy points and its 95 % interval, which has the estimate in it.
+    """Mean paired difference in accuracy points with its 95 % confidence interval, which includes the estimate.
 
-    Never narrower than the choice of test images alone makes it; unbounded where there is only one pair.
+    Never narrower than the choice of test images alone makes it; unbounded if there is only one pair.
 
     Attributes:
-        compared: so many differences have their true value in their intervals together in 95 % of cases, so
-            that it still holds for one that was chosen by the same scores.
-        choice: how much too high the mean is on average, as the first of the two was chosen by the same scores.
+        compared: number of simultaneous intervals (Bonferroni): in 95 % of cases all of them hold, hence also that
+            of a network chosen by the same scores.
+        bias: selection bias of the mean, if the first of the two was chosen by the same scores.
     """
 
     mean: float
@@ -44,20 +43,20 @@ class Difference:
     high: float
     pairs: int
     compared: int = 1
-    choice: float = 0.0
+    bias: float = 0.0
 
     @property
     def estimate(self) -> float:
-        """The mean, corrected for the choice."""
-        return self.mean - self.choice
+        """The mean without its selection bias."""
+        return self.mean - self.bias
 
-    def corrected(self, choice: float) -> Self:
-        """The same with an estimate that is lower by `choice` than the mean."""
-        return replace(self, choice=choice, low=min(self.low, self.mean - choice))
+    def corrected(self, bias: float) -> Self:
+        """The same with this selection bias."""
+        return replace(self, bias=bias, low=min(self.low, self.mean - bias))
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -69,16 +68,16 @@ def paired_difference(
     others: Sequence[dict[int, float]] = (),
     compared: int = 1,
 ) -> Difference:
-    """Of `first` over `second`, seed by seed; accuracies in percent by seed.
+    """`first` minus `second`, seed by seed; accuracies in percent by seed.
 
-    Student's t, with the spread of all that was trained with these seeds, or the pair's where that is larger; from
-    `MANY_SEEDS` pairs on the studentised bootstrap (with a fixed seed), which takes no form and no common spread
-    for granted. Wider where seeds are seen to depend on their neighbours.
+    Student's t with the pooled spread of all networks, or the pair's own if larger. From `MANY_SEEDS` pairs on,
+    the studentised bootstrap (with a fixed seed), which assumes neither a normal distribution nor a common spread.
+    Both are wider if neighbouring seeds are correlated.
 
     Args:
-        images: how many all were tested on, the same for all.
-        others: what else was trained with these seeds.
-        compared: how many such differences are looked at, one of which this is (Bonferroni).
+        images: size of the test set, the same for all.
+        others: further networks trained with these seeds.
+        compared: number of simultaneous intervals (Bonferroni).
     """
     seeds = sorted(first.keys() & second.keys())
     differences = np.array([first[seed] - second[seed] for seed in seeds])
@@ -88,7 +87,7 @@ def paired_difference(
     if n > 1:
         rate, table = ERROR_RATE / compared, [first, second, *others]
         spread, freedom = seed_spread(table)
-        spreads = [_halves_spread(table, seeds)]
+        spreads = [_spread_of_halves(table, seeds)]
         if n >= MANY_SEEDS:
             low, high = _bootstrap(differences, rate)
         else:
@@ -100,20 +99,21 @@ def paired_difference(
     return Difference(mean=mean, low=low, high=high, pairs=n, compared=compared)
 
 
-def levels_pct(scores: Sequence[dict[int, float]]) -> list[float]:
-    """The mean accuracy of each as if all had been trained with all of the seeds.
+def adjusted_means_pct(scores: Sequence[dict[int, float]]) -> list[float]:
+    """Least-squares means: the mean accuracy of each network as if all had been trained with all seeds.
 
-    By least squares of accuracy = architecture + seed: one that is low for all costs those nothing that have it.
-    Where no chain of common seeds links two, nothing tells their seeds apart and each has the mean of its own.
+    The model is accuracy = architecture + seed, so a seed that is poor for all does not count against the networks
+    that were trained with it. Networks without a chain of common seeds between them cannot be adjusted to each
+    other.
     """
     if not any(scores):
         return [math.nan] * len(scores)
     fit = _AdditiveFit.of(scores)
-    return [float(fit.subjects[i] + fit.seeds[_linked(scores, one)].mean()) for i, one in enumerate(scores)]
+    return [float(fit.networks[i] + fit.seeds[_linked(scores, one)].mean()) for i, one in enumerate(scores)]
 
 
 def _linked(scores: Sequence[dict[int, float]], one: dict[int, float]) -> list[int]:
-    """The places, among all seeds in order, of those that common seeds link to those of `one`."""
+    """Indices, among all seeds in order, of the seeds that a chain of networks links to those of `one`."""
     linked = set(one)
     while more := {seed for other in scores if other.keys() & linked for seed in other} - linked:
         linked |= more
@@ -121,9 +121,9 @@ def _linked(scores: Sequence[dict[int, float]], one: dict[int, float]) -> list[i
 
 
 def seed_spread(scores: Sequence[dict[int, float]]) -> tuple[float, int]:
-    """What a seed does to one architecture and not to all alike: standard deviation in points, degrees of freedom.
+    """Standard deviation in points of what a seed does to one network and not to all alike; degrees of freedom.
 
-    Residuals of accuracy = architecture + seed by least squares; (0, 0) where nothing is trained twice.
+    From the residuals of accuracy = architecture + seed; (0, 0) if nothing is trained twice.
     """
     if not any(scores):
         return 0.0, 0
@@ -134,9 +134,9 @@ def seed_spread(scores: Sequence[dict[int, float]]) -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True)
 class _AdditiveFit:
-    """Accuracy = architecture + seed by least squares: effects of each, residuals and their degrees of freedom."""
+    """Accuracy = architecture + seed by least squares: effects, residuals and their degrees of freedom."""
 
-    subjects: np.ndarray
+    networks: np.ndarray
     seeds: np.ndarray
     residuals: np.ndarray
     freedom: int
@@ -144,24 +144,25 @@ class _AdditiveFit:
     @classmethod
     def of(cls, scores: Sequence[dict[int, float]]) -> "_AdditiveFit":
         rows = [(i, seed, pct) for i, one in enumerate(scores) for seed, pct in one.items()]
-        subject, seed, accuracy = (np.array(column) for column in zip(*rows, strict=True))
-        subjects = subject[:, None] == np.arange(len(scores))
-        design = np.hstack([subjects, seed[:, None] == np.unique(seed)]).astype(float)
+        network, seed, accuracy = (np.array(column) for column in zip(*rows, strict=True))
+        networks = network[:, None] == np.arange(len(scores))
+        design = np.hstack([networks, seed[:, None] == np.unique(seed)]).astype(float)
         solution, _, rank, _ = np.linalg.lstsq(design, accuracy, rcond=None)
         effects, shifts = np.split(solution, [len(scores)])
         return cls(effects, shifts, accuracy - design @ solution, len(rows) - int(rank))
 
 
 def sampling_error_pct(accuracy_pct: float, images: int) -> float:
-    """Half the 95 % interval that the choice of `images` test images alone gives an accuracy."""
+    """Half the 95 % interval of an accuracy from the choice of `images` test images alone."""
     share = accuracy_pct / 100
     return 196 * math.sqrt(share * (1 - share) / images)
 
 
-def _halves_spread(scores: Sequence[dict[int, float]], seeds: Sequence[int]) -> float:
-    """The spread of one seed by the means of the first and of the last half of them, where they contradict it.
+def _spread_of_halves(scores: Sequence[dict[int, float]], seeds: Sequence[int]) -> float:
+    """The spread of one seed, estimated by the means over the first and the last half of the seeds.
 
-    It is larger where neighbouring seeds are alike. 0 where it is no larger than by chance, or seeds are few.
+    It is larger than `seed_spread` if neighbouring seeds are correlated. 0 if an F test does not show that, or
+    seeds are few.
     """
     size, whole = len(seeds) // 2, [one for one in scores if one.keys() >= set(seeds)]
     if len(seeds) < _HALVES:
@@ -177,7 +178,7 @@ def _halves_spread(scores: Sequence[dict[int, float]], seeds: Sequence[int]) -> 
 
 
 def _bootstrap(differences: np.ndarray, rate: float) -> tuple[float, float]:
-    """The studentised bootstrap's interval of the mean, which leaves out the true one at `rate`."""
+    """The studentised bootstrap interval of the mean with error rate `rate`."""
     n, mean, spread = len(differences), float(differences.mean()), float(differences.std(ddof=1))
     if np.ptp(differences) < _ROUNDING:
         return mean, mean

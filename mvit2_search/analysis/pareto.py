@@ -1,17 +1,25 @@
-"""Fronts of accuracy against latency."""
+"""Pareto fronts of accuracy against latency, and their hypervolume."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from mvit2_search.records import Finished, Limits, Trial
 
-def front_mask(accuracy: Sequence[float] | np.ndarray, latency: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Which points no other point dominates: at least as accurate, at least as fast, and better in one.
+Values = Sequence[float] | np.ndarray
+
+
+def pareto_front(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
+    """The finished trials within the limits that no other of them dominates."""
+    scored = [(t, t.outcome) for t in trials if isinstance(t.outcome, Finished) and limits.allow_trial(t)]
+    mask = front_mask([o.score for _, o in scored], [o.latency.latency_ms for _, o in scored])
+    return [trial for (trial, _), on_front in zip(scored, mask, strict=True) if on_front]
+
+
+def front_mask(accuracy: Values, latency: Values) -> np.ndarray:
+    """Whether each point is on the front: no other is at least as accurate, at least as fast, and better in one.
 
     Equal points are on the front together.
-
-    Returns:
-        bool array, one entry per point.
     """
     gain, cost = np.asarray(accuracy, float), np.asarray(latency, float)
     order = np.lexsort((-gain, cost))  # fastest first; of the equally fast, the most accurate first
@@ -24,8 +32,17 @@ def front_mask(accuracy: Sequence[float] | np.ndarray, latency: Sequence[float] 
     return mask
 
 
+def front_ranks(accuracy: Values, latency: Values) -> np.ndarray:
+    """Non-dominated sorting: 0 for the front, 1 for the front of the rest, and so on."""
+    gain, cost = np.asarray(accuracy, float), np.asarray(latency, float)
+    ranks = np.full(len(gain), -1)
+    while (left := np.flatnonzero(ranks < 0)).size:
+        ranks[left[front_mask(gain[left], cost[left])]] = ranks.max() + 1
+    return ranks
+
+
 def hypervolume(accuracy: Sequence[float], latency: Sequence[float], *, reference: tuple[float, float]) -> float:
-    """The area between a reference (accuracy, latency) and what is reached by the points that beat it in both.
+    """The area between a reference (accuracy, latency) and the points that beat it in both.
 
     Exact, in units of accuracy times latency.
     """

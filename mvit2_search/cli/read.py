@@ -13,8 +13,8 @@ from mvit2_search.cli.options import json_option, results_option, study_argument
 from mvit2_search.cli.output import echo_json, explain, say
 
 if TYPE_CHECKING:
+    from mvit2_search.analysis.confirmation import Confirmed
     from mvit2_search.analysis.paired import Difference
-    from mvit2_search.analysis.verdict import Confirmed
     from mvit2_search.report.tables import Summary
 
 

@@ -15,7 +15,7 @@ from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes import coreai_types
 from mvit2_search.export.runtimes.coreai import NOTES, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 
 def export_coreai(
@@ -42,7 +42,7 @@ def export_coreai(
 
 
 def _converted(model: nn.Module, x: torch.Tensor) -> coreai_types.AIProgram:
-    with hushed(*NOTES):
+    with filtered_stderr(*NOTES):
         from coreai_torch import TorchConverter, get_decomp_table
 
     program = torch.export.export(model, (x,)).run_decompositions(get_decomp_table())

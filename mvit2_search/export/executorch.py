@@ -11,7 +11,7 @@ from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
@@ -48,7 +48,7 @@ def run_executorch(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
 
 
 def _lowered(model: nn.Module, shape: tuple[int, ...], convention: str) -> bytes:
-    with hushed(*NOTES):
+    with filtered_stderr(*NOTES):
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mvit2_search.analysis.finalists import MOST
+from mvit2_search.analysis.confirmation import MAX_FINALISTS
 from mvit2_search.records import Finished, Goals, Trial
 from mvit2_search.report.tables import Summary
 from mvit2_search.store import Activity, Holder
@@ -61,7 +61,7 @@ def _confirmation_trainings(summary: Summary, goals: Goals) -> int:
     progress, asked = summary.confirmation, goals.confirm_seeds
     if progress is not None and progress.seeds >= asked and summary.candidates >= goals.trials:
         return progress.planned - progress.done
-    most = (min(MOST, goals.trials) + _WIDTHS) * asked
+    most = (min(MAX_FINALISTS, goals.trials) + _WIDTHS) * asked
     return max(0, most - sum(len(c.accuracy_pct) for c in summary.confirmed))
 
 

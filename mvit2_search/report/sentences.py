@@ -1,7 +1,8 @@
 """A study in sentences, the same on the terminal and in the report."""
 
+from mvit2_search.analysis.confirmation import Confirmed
 from mvit2_search.analysis.paired import Difference
-from mvit2_search.analysis.verdict import Confirmed, Verdict
+from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import Measurement, failure_sentences
 from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
 from mvit2_search.report.tables import Summary

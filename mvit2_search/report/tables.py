@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mvit2_search.analysis.saving import Saving, saving, whole_training
-from mvit2_search.analysis.verdict import (
+from mvit2_search.analysis.confirmation import (
     ConfirmationProgress,
     Confirmed,
-    Verdict,
     confirmation_progress,
     confirmations,
-    front,
-    judge,
 )
+from mvit2_search.analysis.pareto import pareto_front
+from mvit2_search.analysis.verdict import Verdict, judge
 from mvit2_search.records import (
     Failed,
     Finished,
@@ -32,6 +30,7 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
+from mvit2_search.stopping.saving import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def summarise(study: StoredStudy) -> Summary:
         trials=trials,
         outside=outside,
         lost=study.lost_numbers(),
-        front=front(everything, limits),
+        front=pareto_front(everything, limits),
         confirmed=confirmed,
         verdict=judge(everything, scores, limits, images=images, finalists=finalists),
         ended=ended.why if ended else None,

@@ -1,1 +1,1 @@
-"""Which network to try next, where latency is known before accuracy."""
+"""Samplers: which network to try next, given its latency before its accuracy."""

@@ -1,26 +1,20 @@
-"""The networks of a space: their settings in Optuna's terms, their costs, and which are left."""
+"""The networks of a search space: their settings as Optuna distributions, their costs, and which are untried."""
 
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Container, Mapping
+from functools import lru_cache
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mvit2_search.arch.cost import Cost
 from mvit2_search.predict.guess import Guess, Network
-from mvit2_search.space import Axis, Choices, Params, SearchSpace
-from mvit2_search.space.axes import Value
+from mvit2_search.space import Axis, Choices, Params, SearchSpace, Value
 
-_MAX_POINTS = 20_000
-_GUESS_ERROR = 1.1  # a network guessed to be this much over the budget may still be within
-_KEPT = 50_000  # networks whose costs are kept, and as many of before
+_MAX_POINTS = 20_000  # of a space that is small enough to be listed
+_GUESS_ERROR = 1.1  # a network guessed to be this much over the budget may still be within it
+_CACHED = 100_000
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The space in Optuna's terms, one entry per axis."""
+    """One Optuna distribution per axis."""
     return {axis.name: _distribution(axis) for axis in space.axes}
 
 
@@ -34,31 +28,28 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 class Networks:
-    """The networks of a space and their costs; of a small one all, to tell when they have been tried."""
+    """The networks of a space and their costs; all of them if the space is small."""
 
     def __init__(self, space: SearchSpace, num_classes: int) -> None:
         self.space = space
-        self._num_classes = num_classes
-        self._kept: dict[Hashable, Network] = {}
-        self._before: dict[Hashable, Network] = {}
         self.cheapest = space.decode(space.lowest)
+        names = [axis.name for axis in space.axes]
+
+        @lru_cache(maxsize=_CACHED)
+        def network(values: tuple[Value, ...]) -> Network:
+            return Network(space.decode(dict(zip(names, values, strict=True))), num_classes)
+
+        self._names, self._network = names, network
         points = space.points(_MAX_POINTS)
-        self._all: dict[str, tuple[Params, Cost]] | None = None
-        if points is not None:
-            self._all = {self.of(params).key: (params, self.of(params).cost) for params in points}
+        self._all = None if points is None else {self.of(params).key: params for params in points}
 
     def of(self, params: Mapping[str, Value]) -> Network:
-        """The network that `params` stand for."""
-        values = tuple(params[axis.name] for axis in self.space.axes)
-        if values not in self._kept:
-            if len(self._kept) == _KEPT:
-                self._kept, self._before = {}, self._kept
-            self._kept[values] = self._before.get(values) or Network(self.space.decode(params), self._num_classes)
-        return self._kept[values]
+        """The network with these settings."""
+        return self._network(tuple(params[name] for name in self._names))
 
     def untried(self, tried: Container[str], guess: Guess) -> list[Params] | None:
-        """What is left that may fit, or None where the space is too large to tell."""
+        """The settings that are left and may fit the budget, or None if the space is too large to list."""
         if self._all is None:
             return None
-        left = [entry for key, entry in self._all.items() if key not in tried]
-        return [params for params, cost in left if guess.share_of_limits(cost) <= _GUESS_ERROR]
+        left = [params for key, params in self._all.items() if key not in tried]
+        return [params for params in left if guess.share_of_limits(self.of(params).cost) <= _GUESS_ERROR]

@@ -1,9 +1,8 @@
-"""Optuna's samplers under a budget: their proposals are drawn into it, and no network comes twice.
+"""Optuna's samplers under a latency budget: proposals are moved into it, and no network is proposed twice.
 
-Latency hardly depends on anything but the architecture, so it can be guessed before anything is timed.
-Of a space whose networks mostly exceed the budget, plain sampling would time dozens for every one that
-can be trained. Here, a proposal over the budget is moved towards the space's cheapest network until it
-should fit.
+If most networks of a space exceed the budget, plain sampling would time dozens for every one that can be trained.
+Latency can be guessed from the architecture, so a proposal over the budget is moved towards the cheapest network
+of the space until it should fit.
 """
 
 import warnings
@@ -18,13 +17,13 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mvit2_search.predict.guess import Guess
+from mvit2_search.sampler.domain import count_proposals
 from mvit2_search.sampler.networks import Networks, distributions
-from mvit2_search.sampler.surrogate import count_proposals
 from mvit2_search.space import Params
 
-_DRAWS, _BASE_DRAWS = 20, 4
+_DRAWS, _BASE_DRAWS = 20, 4  # tries for an untried network, of which the first with the base sampler
 _BISECTIONS = 10
-_FULLEST, _EMPTIEST = 0.98, 0.75  # of the budget, where a proposal that exceeds it is moved to
+_FULLEST, _EMPTIEST = 0.98, 0.75  # shares of the budget that a proposal over it is moved to
 
 OPTUNA_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(multivariate=True, seed=seed),
@@ -35,21 +34,17 @@ OPTUNA_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 
 class BudgetSampler(BaseSampler):
-    """One of `OPTUNA_SAMPLERS` over the whole space, its proposals drawn into the budget.
+    """One of `OPTUNA_SAMPLERS` over the whole space, with its proposals moved into the budget.
 
     Args:
         tried: keys that must not be proposed, besides those of running trials.
-        seed: proposals follow from it and from the trials so far.
+        seed: proposals depend on it and on the trials so far only.
     """
 
     def __init__(self, networks: Networks, *, base: str, tried: Collection[str], guess: Guess, seed: int) -> None:
         self._base = OPTUNA_SAMPLERS[base]
-        self._space = networks.space
-        self._networks = networks
-        self._tried = tried
-        self._guess = guess
-        self._seed = seed
-        self._distributions = distributions(self._space)
+        self._networks, self._tried, self._guess, self._seed = networks, tried, guess, seed
+        self._distributions = distributions(networks.space)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._distributions
@@ -65,8 +60,8 @@ class BudgetSampler(BaseSampler):
             base = self._base(int(rng.integers(2**31)))
         uniform = RandomSampler(seed=int(rng.integers(2**31)))
         for i in range(_DRAWS):
-            drawn = base if i < _BASE_DRAWS else uniform  # which has not settled on what has been tried
-            params = self._drawn_into_budget(self._draw(drawn, study, trial), rng)
+            sampler = base if i < _BASE_DRAWS else uniform  # the base may have converged to tried networks
+            params = self._move_into_budget(self._draw(sampler, study, trial), rng)
             if self._networks.of(params).key not in taken:
                 return params
         left = self._networks.untried(taken, self._guess)
@@ -82,26 +77,26 @@ class BudgetSampler(BaseSampler):
             if trial.state == TrialState.RUNNING and trial.params.keys() >= self._distributions.keys():
                 yield self._networks.of(trial.params).key
 
-    def _draw(self, base: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
-        """What the base sampler would try; it leaves axes out while it still samples at random."""
-        params = base.sample_relative(study, trial, self._distributions)
+    def _draw(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
+        """A proposal of the sampler, which leaves axes out while it still samples at random."""
+        params = sampler.sample_relative(study, trial, self._distributions)
         return {
-            name: params[name] if name in params else base.sample_independent(study, trial, name, distribution)
+            name: params[name] if name in params else sampler.sample_independent(study, trial, name, distribution)
             for name, distribution in self._distributions.items()
         }
 
-    def _drawn_into_budget(self, params: Params, rng: np.random.Generator) -> Params:
-        if self._share(params) <= 1:
+    def _move_into_budget(self, params: Params, rng: np.random.Generator) -> Params:
+        if self._share_of_budget(params) <= 1:
             return params
         limit = rng.uniform(_EMPTIEST, _FULLEST)
-        fits, exceeds = 0.0, 1.0  # shares of the way from the cheapest network
+        space, fits, exceeds = self._networks.space, 0.0, 1.0  # shares of the way from the cheapest network
         for _ in range(_BISECTIONS):
             middle = (fits + exceeds) / 2
-            if self._share(self._space.towards_cheapest(params, middle)) <= limit:
+            if self._share_of_budget(space.towards_cheapest(params, middle)) <= limit:
                 fits = middle
             else:
                 exceeds = middle
-        return self._space.towards_cheapest(params, fits)
+        return space.towards_cheapest(params, fits)
 
-    def _share(self, params: Params) -> float:
+    def _share_of_budget(self, params: Params) -> float:
         return self._guess.share_of_limits(self._networks.of(params).cost)

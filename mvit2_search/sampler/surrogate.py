@@ -1,108 +1,119 @@
-"""The model of accuracy and front that proposals are chosen by.
+"""The surrogate: a Gaussian process that predicts the accuracy of networks from those that have been trained."""
 
-What the sampler knows of networks before they are trained.
-
-What a study has found out, as the sampler reads it.
-
-What accuracy a network will reach and how sure that is, from those that have been trained.
-
-How much a front may gain from a network that is not trained yet.
-
-From the networks trained so far to what others will reach, and to the front they have to beat.
-"""
-
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial, TrialState
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import ndtr
+from scipy.spatial.distance import cdist
 
-from mvit2_search.analysis.pareto import front_mask
-from mvit2_search.sampler.domain import Domain, Params
-from mvit2_search.sampler.encoding import Distance, Encoding
-
-Score = Callable[[FrozenTrial], tuple[float, float] | None]
-
-
-def told(trial: FrozenTrial) -> tuple[float, float] | None:
-    """Accuracy and latency of a complete trial; None of others."""
-    if trial.state != TrialState.COMPLETE:
-        return None
-    accuracy, latency = trial.values
-    return accuracy, latency
-
-
-def count_proposals(trials: Iterable[FrozenTrial], current: FrozenTrial, settings: Set[str]) -> int:
-    """How many of `trials` a sampler proposed, or is proposing, before `current`: those that were queued are none,
-    nor are those that died before they had `settings`."""
-    return sum(
-        t.number < current.number
-        and "fixed_params" not in t.system_attrs
-        and (t.state == TrialState.RUNNING or settings <= t.params.keys())
-        for t in trials
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Trained networks (shape N), those that run now, and the keys of all that were ever proposed.
-
-    `proposals` were made by a sampler; see `count_proposals`.
-    """
-
-    params: list[Params]
-    accuracy_N: np.ndarray
-    latency_N: np.ndarray
-    running: list[Params]
-    seen: set[Hashable]
-    proposals: int
-
-    @classmethod
-    def of(
-        cls, study: optuna.Study, current: FrozenTrial, domain: Domain, score: Score, asked: Mapping[int, Params]
-    ) -> Self:
-        """That of `study` for the trial `current`.
-
-        Args:
-            asked: settings by number of trials that the study may not hold yet.
-        """
-        names = domain.distributions.keys()
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != current.number]
-        whole = [(t, {name: t.params[name] for name in names}) for t in others if names <= t.params.keys()]
-        scored = [(params, found) for t, params in whole if (found := score(t)) is not None]
-        running = [params for t, params in whole if t.state == TrialState.RUNNING]
-        begun = {t.number for t in others if t.state == TrialState.RUNNING and not names <= t.params.keys()}
-        asked_now = [asked[number] for number in sorted(begun & asked.keys())]
-        return cls(
-            params=[params for params, _ in scored],
-            accuracy_N=np.array([accuracy for _, (accuracy, _) in scored]),
-            latency_N=np.array([latency for _, (_, latency) in scored]),
-            running=[*running, *asked_now],
-            seen={domain.key(params) for _, params in whole} | {domain.key(params) for params in asked_now},
-            proposals=count_proposals(others, current, names),
-        )
-
-
+_POSITION_SIGMA = 0.25  # of a coordinate of an embedded choice, a priori
+_MOST_EMBEDDED = 30  # choices of a setting; of more, each is seen too rarely to learn its position
 _FINE = 8.0  # how much faster the second kernel falls with the distance
 _JITTER = 1e-8
-_STEPS, _MOST = 30, 120  # of the search for the likeliest parameters, and the networks it looks at
+_ITERATIONS, _MOST = 30, 120  # of the fit of the parameters, and the networks that it uses
+
+
+class Distance:
+    """The distance between networks: the sum of the distances between their values in D settings, with weights.
+
+    Ordered values are their squared difference apart. Unordered choices are embedded, and two are the squared
+    distance of their positions apart: 1 a priori, less if they turn out to act alike, and more if not. Settings
+    with the same choices in the same order share the embedding, so what one setting shows of two operators holds
+    for all of them; how much a setting matters is its weight. Kernels with such embeddings, for each setting
+    alone, are those of Zhang et al. (arXiv:1806.07504). Choices of a setting with very many stay 1 apart.
+
+    The parameters theta (shape T) are the logarithms of the D weights, then the positions of every set of choices;
+    a longer theta is allowed.
+
+    Args:
+        choices: of each setting; None if its values are ordered.
+
+    Attributes:
+        mean, sigma: prior means and standard deviations of the parameters, shape T.
+    """
+
+    def __init__(self, choices: Sequence[tuple[Any, ...] | None]) -> None:
+        self._choices = choices
+        settings = len(choices)
+        positions = [np.eye(count).ravel() / 2**0.5 for _, count in self._embedded()]
+        self.mean = np.concatenate([np.full(settings, np.log(0.6 / settings)), *positions])
+        self.sigma = np.where(np.arange(len(self.mean)) < settings, 1.0, _POSITION_SIGMA)
+
+    def apart(self, theta: np.ndarray, a_MD: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
+        """Unweighted distances between two lists of networks, setting by setting: shape D x M x N."""
+        apart_DMN = np.empty((len(self._choices), len(a_MD), len(b_ND)))
+        for d, choices in enumerate(self._choices):
+            if choices is None:
+                apart_DMN[d] = (a_MD[:, d, None] - b_ND[:, d]) ** 2
+            else:
+                apart_DMN[d] = a_MD[:, d, None] != b_ND[:, d]
+        for settings, position_VV in self._positions(theta):
+            apart_VV = cdist(position_VV, position_VV, "sqeuclidean")
+            for d in settings:
+                apart_DMN[d] = apart_VV[:, b_ND[:, d].astype(int)][a_MD[:, d].astype(int)]
+        return apart_DMN
+
+    def total(self, theta: np.ndarray, apart_DMN: np.ndarray) -> np.ndarray:
+        """The weighted distances, shape M x N."""
+        total_MN: np.ndarray = np.tensordot(self._weights(theta), apart_DMN, 1)
+        return total_MN
+
+    def gradient(
+        self, theta: np.ndarray, x_ND: np.ndarray, apart_DNN: np.ndarray, slope_NN: np.ndarray
+    ) -> np.ndarray:
+        """Derivatives by the parameters (shape T) of what has derivatives `slope_NN` by the distances."""
+        weight_D = self._weights(theta)
+        parts = [weight_D * np.einsum("dmn,mn->d", apart_DNN, slope_NN)]
+        for settings, position_VV in self._positions(theta):
+            has_SNV = (x_ND.T[settings][..., None] == np.arange(len(position_VV))).astype(float)
+            slope_SVV = np.swapaxes(has_SNV, 1, 2) @ slope_NN @ has_SNV
+            slope_VV = np.tensordot(weight_D[settings], slope_SVV, 1)
+            slope_VV = slope_VV + slope_VV.T
+            parts.append(2 * (slope_VV.sum(1)[:, None] * position_VV - slope_VV @ position_VV).ravel())
+        return np.concatenate(parts)
+
+    def _weights(self, theta: np.ndarray) -> np.ndarray:
+        weight_D: np.ndarray = np.exp(theta[: len(self._choices)])
+        return weight_D
+
+    def _positions(self, theta: np.ndarray) -> Iterator[tuple[list[int], np.ndarray]]:
+        """For every set of V choices: the settings that share it, and the positions, one row for each choice."""
+        start = len(self._choices)
+        for settings, count in self._embedded():
+            yield settings, theta[start : start + count**2].reshape(count, count)
+            start += count**2
+
+    def _embedded(self) -> Iterator[tuple[list[int], int]]:
+        """For every set of choices that is embedded: the settings that share it, and the number of choices."""
+        for d, choices in enumerate(self._choices):
+            if choices is not None and len(choices) <= _MOST_EMBEDDED and self._choices.index(choices) == d:
+                yield [i for i, other in enumerate(self._choices) if other == choices], len(choices)
+
+
+class _Prior(NamedTuple):
+    """Independent normal distributions of the parameters."""
+
+    mean: np.ndarray
+    sigma: np.ndarray
+
+
+def _prior(distance: Distance) -> _Prior:
+    """Of the distance's parameters, the log variances of both kernels and the log variance of the noise."""
+    mean, sigma = [*distance.mean, 0.0, -1.0, np.log(0.01)], [*distance.sigma, 1.0, 1.0, 1.5]
+    return _Prior(np.array(mean), np.array(sigma))
 
 
 class Surrogate:
-    """A Gaussian process over the distances of networks.
+    """A Gaussian process over the distances between networks.
 
-    Two kernels fall exponentially with the distance, one slowly, so that settings act mostly one by one, and one
-    fast, for what only some combinations do. The parameters theta are those of the distance, then the logarithms
-    of the kernels' variances and of the noise, and have the highest posterior probability. Values are standardised
-    here.
+    Its covariance is the sum of two kernels that fall exponentially with the distance: a slow one, so that
+    settings act mostly one by one, and a fast one for effects of combinations. The parameters (see `_prior`) have
+    the highest posterior probability (MAP). Values are standardised here.
 
     Args:
-        choices: of each setting; None where its values are ordered.
+        choices: of each setting; None if its values are ordered.
     """
 
     def __init__(self, choices: Sequence[tuple[Any, ...] | None]) -> None:
@@ -111,23 +122,24 @@ class Surrogate:
         self._theta = self._prior.mean
 
     def fit(self, x_ND: np.ndarray, y_N: np.ndarray) -> None:
-        """Find the parameters and take over what is known."""
+        """Find the parameters and condition on these networks."""
         chosen = np.linspace(0, len(y_N) - 1, min(len(y_N), _MOST)).round().astype(int)
         z_N = (y_N[chosen] - y_N.mean()) / max(y_N.std(), 1e-12)
+        mean, sigma = self._prior
         found = minimize(
             _loss,
-            self._prior.mean,
+            mean,
             args=(self._distance, x_ND[chosen], z_N, self._prior),
             jac=True,
             method="L-BFGS-B",
-            bounds=list(zip(*self._prior.bounds, strict=True)),
-            options={"maxiter": _STEPS},
+            bounds=list(zip(mean - 4 * sigma, mean + 4 * sigma, strict=True)),  # beyond, numbers overflow
+            options={"maxiter": _ITERATIONS},
         )
         self._theta = found.x
         self.condition(x_ND, y_N)
 
     def condition(self, x_ND: np.ndarray, y_N: np.ndarray) -> None:
-        """Take over what is known, with the parameters found before."""
+        """Replace the known networks, but keep the parameters."""
         self._x_ND = x_ND
         self._mean, self._spread = float(y_N.mean()), float(max(y_N.std(), 1e-12))
         noise = np.exp(self._theta[-1]) + _JITTER
@@ -150,26 +162,6 @@ class Surrogate:
         return covariance_MN
 
 
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """Independent normal distributions of the distance's parameters and the logarithms of variances and noise."""
-
-    mean: np.ndarray
-    sigma: np.ndarray
-
-    @property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Beyond these, numbers overflow or covariances cannot be factorised."""
-        return self.mean - 4 * self.sigma, self.mean + 4 * self.sigma
-
-
-def _prior(distance: Distance) -> _Prior:
-    return _Prior(
-        mean=np.array([*distance.mean, 0.0, -1.0, np.log(0.01)]),
-        sigma=np.array([*distance.sigma, 1.0, 1.0, 1.5]),
-    )
-
-
 def _kernels(theta: np.ndarray, distance_MN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.exp(theta[-3] - distance_MN), np.exp(theta[-2] - _FINE * distance_MN)
 
@@ -177,7 +169,7 @@ def _kernels(theta: np.ndarray, distance_MN: np.ndarray) -> tuple[np.ndarray, np
 def _loss(
     theta: np.ndarray, distance: Distance, x_ND: np.ndarray, z_N: np.ndarray, prior: _Prior
 ) -> tuple[float, np.ndarray]:
-    """Negative logarithm of the posterior probability and its gradient, up to a constant."""
+    """Negative log posterior probability and its gradient, up to a constant."""
     apart_DNN = distance.apart(theta, x_ND, x_ND)
     broad_NN, fine_NN = _kernels(theta, distance.total(theta, apart_DNN))
     noise = np.exp(theta[-1])
@@ -191,92 +183,3 @@ def _loss(
     by_parameter = distance.gradient(theta, x_ND, apart_DNN, by_distance_NN)
     variances = [(slope_NN * broad_NN).sum(), (slope_NN * fine_NN).sum(), noise * np.trace(slope_NN)]
     return float(loss), np.array([*by_parameter, *variances]) + score / prior.sigma
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """A front as stairs: from `start_S[i]` to `end_S[i]` on the latency's axis, `level_S[i]` is reached already.
-
-    Where nothing is, the level is that of the reference point.
-    """
-
-    start_S: np.ndarray
-    end_S: np.ndarray
-    level_S: np.ndarray
-
-    @classmethod
-    def of(cls, accuracy: np.ndarray, latency: np.ndarray, reference: tuple[float, float]) -> "Front":
-        """The stairs of points; only what lies within `reference` (an accuracy, a latency) makes one."""
-        worst, longest = reference
-        mask = front_mask(accuracy, latency) & (accuracy > worst) & (latency < longest)
-        order = np.argsort(latency[mask], kind="stable")
-        starts = latency[mask][order]
-        return cls(
-            start_S=np.r_[-np.inf, starts],
-            end_S=np.r_[starts, longest],
-            level_S=np.r_[worst, accuracy[mask][order]],
-        )
-
-    def expected_gain(self, mean_M: np.ndarray, sigma_M: np.ndarray, latency_M: np.ndarray) -> np.ndarray:
-        """Hypervolume that each network is expected to add, of shape M: exact for normally distributed accuracies.
-
-        At a known latency the gain is the sum of the network's improvements over each stair to its right, and an
-        expected improvement has a closed form.
-        """
-        width_MS = np.clip(self.end_S - np.maximum(self.start_S, latency_M[:, None]), 0, None)
-        sigma_M = np.maximum(sigma_M, 1e-300)
-        z_MS = (mean_M[:, None] - self.level_S) / sigma_M[:, None]
-        density_MS = np.exp(-0.5 * z_MS**2) / np.sqrt(2 * np.pi)
-        gain_M: np.ndarray = sigma_M * (width_MS * (z_MS * ndtr(z_MS) + density_MS)).sum(1)
-        return gain_M
-
-
-_MIDDLE = 0.5  # quantile of accuracy below which it is compressed
-_FIRST = 10  # the front counts from the worst of the first trained
-_MOST_INFORMATIVE = 400  # trainings that the model is made of
-
-
-def fit(history: History, encoding: Encoding, domain: Domain) -> tuple[Surrogate, Front]:
-    """The model and the front, both in compressed accuracies.
-
-    Networks that are in training count as if they had reached what the model expects of them, so that workers do
-    not all propose the same.
-    """
-    kept = informative(history.accuracy_N, history.latency_N, _MOST_INFORMATIVE)
-    x_ND = encoding.encode([history.params[i] for i in kept])
-    y_N, latency_N = compressed(history.accuracy_N)[kept], history.latency_N[kept]
-    surrogate = Surrogate(encoding.choices)
-    surrogate.fit(x_ND, y_N)
-    worst = float(compressed(history.accuracy_N)[:_FIRST].min())
-    if history.running:
-        running_RD = encoding.encode(history.running)
-        expected_R = surrogate.predict(running_RD)[0]
-        y_N, latency_N = np.r_[y_N, expected_R], np.r_[latency_N, domain.latency(history.running).ms_M]
-        surrogate.condition(np.r_[x_ND, running_RD], y_N)
-    return surrogate, Front.of(y_N, latency_N, (worst, domain.limit_ms))
-
-
-def compressed(accuracy_N: np.ndarray) -> np.ndarray:
-    """Accuracies above the median on a straight line from 0 to 1, those below on a logarithm that meets it.
-
-    How bad a bad network is says little about the good ones, and a model of both wastes its variance on it.
-    """
-    middle = np.quantile(accuracy_N, _MIDDLE)
-    share_N = (accuracy_N - middle) / max(float(accuracy_N.max() - middle), 1e-12)
-    y_N: np.ndarray = np.where(share_N >= 0, share_N, -np.log1p(np.maximum(-share_N, 0)))
-    return y_N
-
-
-def informative(accuracy_N: np.ndarray, latency_N: np.ndarray, most: int) -> np.ndarray:
-    """Indices of at most `most` points, in order: the nearest to the front, and a quarter spread over the rest."""
-    left = np.arange(len(accuracy_N))
-    if len(left) <= most:
-        return left
-    near: list[int] = []
-    while len(near) < most - most // 4:
-        mask = front_mask(accuracy_N[left], latency_N[left])
-        near, left = [*near, *left[mask]], left[~mask]
-    near = near[: most - most // 4]
-    rest = np.setdiff1d(np.arange(len(accuracy_N)), near)
-    spread = rest[np.linspace(0, len(rest) - 1, most // 4).round().astype(int)]
-    return np.sort(np.r_[near, spread])

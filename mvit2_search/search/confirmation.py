@@ -8,8 +8,13 @@ budget get all.
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from mvit2_search.analysis.finalists import bracket, choose_candidates
-from mvit2_search.analysis.verdict import Confirmed, confirmations, still_racing
+from mvit2_search.analysis.confirmation import (
+    Confirmed,
+    bracketing_widths,
+    choose_finalists,
+    confirmations,
+    still_racing,
+)
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
 from mvit2_search.search.events import Stop
@@ -52,7 +57,7 @@ def _plan(runner: Runner, seeds: Collection[int]) -> ConfirmationPlan:
     study, state = runner.study, runner.state
     kept, trained = study.plan(), state.count_candidates()
     keys = kept.keys if kept is not None and kept.candidates == trained else _finalists(runner)
-    widths = tuple(t.arch.key for t in bracket(state.all_trials(), state.limits))
+    widths = tuple(t.arch.key for t in bracketing_widths(state.all_trials(), state.limits))
     plan = ConfirmationPlan(keys=keys, widths=widths, seeds=tuple(seeds), candidates=trained)
     study.set_fact("finalists", plan)
     return plan
@@ -61,7 +66,7 @@ def _plan(runner: Runner, seeds: Collection[int]) -> ConfirmationPlan:
 def _finalists(runner: Runner) -> tuple[str, ...]:
     trials, images = runner.state.trials, _images(runner.study, "selection")
     confirmed = _confirmed(runner.study, trials)
-    chosen = choose_candidates(trials, runner.state.limits, images=images, confirmed=confirmed)
+    chosen = choose_finalists(trials, runner.state.limits, images=images, confirmed=confirmed)
     return tuple(t.arch.key for t in chosen)
 
 
@@ -73,7 +78,7 @@ def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, s
     out = {c.trial.arch.key for c in before if not c.trial.published} - racing
     done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
     candidates = [once[key] for key in plan.keys if key not in out]
-    widths = bracket([*trials, *study.outside()], study.limits)
+    widths = bracketing_widths([*trials, *study.outside()], study.limits)
     return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
 
 

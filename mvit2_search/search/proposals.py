@@ -76,7 +76,7 @@ class Samplers:
             limit_ms=guess.limits.latency_ms,
             key=lambda params: self._networks.of(params).key,
             cheapest=space.lowest,
-            every=lambda: self._networks.untried(known, guess),
+            remaining=lambda: self._networks.untried(known, guess),
             measure=self._measure if self._runner.jobs.latencies.quick is None else None,
         )
 

@@ -1,7 +1,16 @@
-"""Search spaces: what may vary, read from YAML, and the architectures that come out."""
+"""Search spaces: what may vary, read from YAML, and the architectures that result."""
 
-from mvit2_search.space.draws import draw_networks, draw_params, draw_up_to
-from mvit2_search.space.space import Axis, Choices, Params, Range, SearchSpace
+from mvit2_search.space.space import (
+    Axis,
+    Choices,
+    Params,
+    Range,
+    SearchSpace,
+    Value,
+    draw_networks,
+    draw_params,
+    draw_up_to,
+)
 from mvit2_search.space.yaml import find_space, load_space, shipped_spaces
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "Params",
     "Range",
     "SearchSpace",
+    "Value",
     "draw_networks",
     "draw_params",
     "draw_up_to",

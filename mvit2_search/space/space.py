@@ -1,24 +1,76 @@
-"""A search space: axes that vary, settings that are fixed, and how values become an architecture."""
+"""A search space: the settings that vary, those that are fixed, and the networks that they give."""
 
 import math
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
-from mvit2_search.arch import ArchConfig
-from mvit2_search.space.axes import SETTINGS, Value
+from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig, Attention
+from mvit2_search.errors import SpecError
 
+Value = float | int | str
 Params = dict[str, Value]
 
+_ALL = tuple(range(1, STAGES + 1))
 _FINE_STEPS = 3000  # steps of a continuous axis when counting networks: 0.0005 on a width in [0.5, 2.0],
 # below the shortest interval between two roundings of the published channels (1/1152)
+_TRIES = 100  # draws for one network that has not been drawn yet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """The values that an argument of `ArchConfig.mobilevitv2` may have in a space.
+
+    Attributes:
+        stages: that it is given for; empty if there is one value for the network.
+        published: MobileViTv2's value in each of these stages; None if it is that of another setting.
+        low, high: of numbers.
+        options: the only values allowed, if not empty.
+    """
+
+    kind: type[float] | type[int] | type[str]
+    stages: tuple[int, ...]
+    published: tuple[Value | None, ...]
+    low: float = 0
+    high: float = 0
+    options: tuple[Value, ...] = ()
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with `value`, or None."""
+        if self.options:
+            allowed = value in self.options and type(value) is self.kind
+            return None if allowed else f"expected one of {', '.join(map(str, self.options))}, found {value!r}"
+        if self.kind is int and type(value) is not int:
+            return f"expected a whole number, found {value!r}"
+        if type(value) not in (int, float):  # a bool is no number; YAML 1.1 reads 1e-3 as a string
+            return f"expected a number such as 0.5, found {value!r}"
+        if not self.low <= value <= self.high:  # type: ignore[operator]  # NaN fails here too
+            return f"expected a value from {self.low:g} to {self.high:g}, found {value!r}"
+        return None
+
+
+SETTINGS: dict[str, Setting] = {
+    "width": Setting(kind=float, stages=_ALL, published=(1.0,) * 5, low=0.1, high=4),
+    "attention_width": Setting(kind=float, stages=ATTENTION_STAGES, published=(None,) * 3, low=0.1, high=4),
+    "attention_layers": Setting(kind=int, stages=ATTENTION_STAGES, published=(2, 4, 3), low=0, high=16),
+    "ffn_multiplier": Setting(kind=float, stages=ATTENTION_STAGES, published=(2.0,) * 3, low=0.5, high=8),
+    "expand_ratio": Setting(kind=float, stages=_ALL, published=(2.0,) * 5, low=0.5, high=8),
+    "inverted_residuals": Setting(kind=int, stages=_ALL, published=(1, 2, 1, 1, 1), low=1, high=8),
+    "kernel_size": Setting(kind=int, stages=_ALL, published=(3,) * 5, options=(3, 5)),
+    "patch_size": Setting(kind=int, stages=ATTENTION_STAGES, published=(2,) * 3, low=1, high=8),
+    "attention": Setting(
+        kind=str, stages=ATTENTION_STAGES, published=("separable",) * 3, options=get_args(Attention)
+    ),
+    "image_size": Setting(kind=int, stages=(), published=(256,), low=32, high=1024),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
-    """Ordered numbers from `low` to `high`, both included; continuous where `step` is None."""
+    """Numbers from `low` to `high`, both included; continuous if `step` is None."""
 
     low: float
     high: float
@@ -32,15 +84,15 @@ class Range:
 
     @property
     def count(self) -> int:
-        """How many values there are, or of a fine sample of them where the range is continuous."""
+        """Number of values, or of a fine sample of them if the range is continuous."""
         return math.floor((self.high - self.low) / self._distance + 1e-9) + 1
 
     def value(self, i: int) -> Value:
-        """The value of that number from 0, the lowest; no others are computed."""
+        """The value number `i`, of which 0 is the lowest."""
         return min(self.low + i * self._distance, self.high)
 
     def grid(self) -> list[Value]:
-        """Every value that is counted."""
+        """All `count` values."""
         return [self.value(i) for i in range(self.count)]
 
     @property
@@ -48,18 +100,16 @@ class Range:
         return self.step or (self.high - self.low) / _FINE_STEPS
 
     def towards_low(self, value: Value, share: float) -> Value:
-        """`value` moved towards `low`, keeping `share` of the distance."""
+        """`value` moved towards `low`, keeping `share` of the distance, rounded down to a step."""
         moved = self.low + share * (float(value) - self.low)
-        return (
-            moved
-            if self.step is None
-            else self.low + math.floor((moved - self.low) / self.step + 1e-9) * self.step
-        )
+        if self.step is None:
+            return moved
+        return self.low + math.floor((moved - self.low) / self.step + 1e-9) * self.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """Values without an order."""
+    """A list of values, with the methods of `Range`."""
 
     values: tuple[Value, ...]
 
@@ -77,7 +127,7 @@ class Choices:
         return list(self.values)
 
     def towards_low(self, value: Value, share: float) -> Value:
-        """The same for numbers, by their rank; names stay as they are."""
+        """Numbers move by their rank; names stay."""
         if any(isinstance(v, str) for v in self.values):
             return value
         ranked = sorted(self.values, key=float)
@@ -86,7 +136,7 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One value to choose: a setting, in one stage or in all of them (`stage` None)."""
+    """One value to choose: a setting in one stage, or in all of them (`stage` None)."""
 
     setting: str
     stage: int | None
@@ -99,7 +149,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
-    """What varies (`axes`) and what is fixed to other than the published value (`fixed`)."""
+    """What varies (`axes`), and the settings that are fixed to other values than the published ones."""
 
     name: str
     purpose: str
@@ -115,11 +165,11 @@ class SearchSpace:
             if axis.stage is None:
                 settings[axis.setting] = value
             else:
-                settings.setdefault(axis.setting, []).append(value)  # axes of a setting stand in stage order
+                settings.setdefault(axis.setting, []).append(value)  # the axes of a setting are in stage order
         return ArchConfig.mobilevitv2(**settings)
 
     def encode_width(self, width: float) -> Params | None:
-        """The values that give the published network of `width`, or None where the space has none."""
+        """The values that give the published network of `width`, or None if the space does not contain it."""
         params: Params = {}
         for axis in self.axes:
             value = _published_value(axis, width)
@@ -134,18 +184,18 @@ class SearchSpace:
         return self.towards_cheapest({axis.name: axis.domain.value(0) for axis in self.axes}, 0.0)
 
     def towards_cheapest(self, params: Mapping[str, Value], share: float) -> Params:
-        """`params` with every number moved towards its lowest; `share` 0 is the cheapest corner."""
+        """`params` with every number moved towards its lowest, keeping `share` of the distance."""
         return {axis.name: axis.domain.towards_low(params[axis.name], share) for axis in self.axes}
 
     def points(self, limit: int) -> Iterator[Params] | None:
-        """Values that reach every network of the space, or None where there are more than `limit`."""
+        """Values that reach every network of the space, or None if there are more than `limit`."""
         if math.prod(axis.domain.count for axis in self.axes) > limit:
             return None
         names, grids = [axis.name for axis in self.axes], [axis.domain.grid() for axis in self.axes]
         return (dict(zip(names, values, strict=True)) for values in product(*grids))
 
     def values(self, setting: str, stage: int) -> list[Any]:
-        """What a setting may be in a stage."""
+        """All values that a setting may have in a stage."""
         for axis in self.axes:
             if axis.setting == setting and axis.stage in (None, stage):
                 return axis.domain.grid()
@@ -154,14 +204,15 @@ class SearchSpace:
         return [fixed[index] if isinstance(fixed, list | tuple) else fixed]
 
     def to_json(self) -> dict[str, Any]:
-        """What tells two spaces apart: the name and the purpose do not."""
+        """What tells two spaces apart, hence without name and purpose."""
         axes = {
-            a.name: list(a.domain.values) if isinstance(a.domain, Choices) else _range(a.domain) for a in self.axes
+            a.name: list(a.domain.values) if isinstance(a.domain, Choices) else _range_json(a.domain)
+            for a in self.axes
         }
         return {"axes": axes, "fixed": self.fixed}
 
 
-def _range(domain: Range) -> dict[str, float]:
+def _range_json(domain: Range) -> dict[str, float]:
     step = {} if domain.step is None else {"step": domain.step}
     return {"low": domain.low, "high": domain.high, **step}
 
@@ -172,4 +223,39 @@ def _published_value(axis: Axis, width: float) -> Value | None:
     setting = SETTINGS[axis.setting]
     if axis.stage is not None:
         return setting.published[setting.stages.index(axis.stage)]
-    return setting.published[0] if len(set(setting.published)) == 1 else None  # None: no one value is published
+    return setting.published[0] if len(set(setting.published)) == 1 else None  # None: the stages differ
+
+
+def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
+    """`count` different networks, every axis drawn evenly. A smaller `count` gives the first of a larger one.
+
+    Raises:
+        SpecError: the space has too few networks.
+    """
+    found = draw_up_to(space, count, seed=seed)
+    if len(found) < count:
+        raise SpecError(f"space {space.name!r}: {count} different networks asked for, only {len(found)} found")
+    return found
+
+
+def draw_up_to(space: SearchSpace, most: int, *, seed: int) -> list[ArchConfig]:
+    """Like `draw_networks`, but fewer if the space has fewer."""
+    generator = random.Random(seed)
+    found: dict[str, ArchConfig] = {}
+    for _ in range(most * _TRIES):
+        if len(found) == most:
+            break
+        arch = space.decode(draw_params(space, generator))
+        found.setdefault(arch.key, arch)
+    return list(found.values())
+
+
+def draw_params(space: SearchSpace, generator: random.Random) -> Params:
+    """One value for each axis, drawn evenly."""
+    return {axis.name: _draw(axis.domain, generator) for axis in space.axes}
+
+
+def _draw(domain: Range | Choices, generator: random.Random) -> Value:
+    if isinstance(domain, Range) and domain.step is None:
+        return generator.uniform(domain.low, domain.high)
+    return domain.value(generator.randrange(domain.count))

@@ -1,17 +1,16 @@
-"""Search spaces as YAML files: finding one by name or path, and reading it strictly."""
+"""Search spaces as YAML files: found by name or path, and read strictly."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 from mvit2_search.errors import SpecError
-from mvit2_search.space.axes import SETTINGS, Setting
-from mvit2_search.space.space import Axis, Choices, Range, SearchSpace
+from mvit2_search.space.space import SETTINGS, Axis, Choices, Range, SearchSpace, Setting
 from mvit2_search.system.yaml import Document, Keys, load, nearest
 
 _PACKAGE = Path(__file__).parent.parent
-_MAX_STEPS = 10_000  # of one range; finer steps are no other networks
-_MAX_CHOICES = 1_000  # of one setting; every trial keeps the list of its choices
+_MAX_STEPS = 10_000  # of one range; finer steps give no other networks
+_MAX_CHOICES = 1_000  # of one setting; every trial stores the list
 
 
 def shipped_spaces() -> dict[str, Path]:
@@ -22,7 +21,7 @@ def shipped_spaces() -> dict[str, Path]:
 
 
 def find_space(name_or_path: str) -> Path:
-    """`width` is the shipped space of that name; anything with a slash or an ending is a file.
+    """The file of a shipped space (`width`), or a path.
 
     Raises:
         SpecError: there is neither.
@@ -44,11 +43,7 @@ def load_space(name_or_path: str) -> SearchSpace:
     Raises:
         SpecError: `file:line:column: key: what is wrong`.
     """
-    return parse_space(load(find_space(name_or_path)))
-
-
-def parse_space(document: Document) -> SearchSpace:
-    """The space in a document; raises SpecError where it is none."""
+    document = load(find_space(name_or_path))
     top = document.data
     document.check_keys((), top, known=("name", "purpose", "settings"), needed=("name", "settings"))
     for key in ("name", "purpose"):
@@ -73,16 +68,14 @@ def parse_space(document: Document) -> SearchSpace:
 
 
 def _axes(document: Document, name: str, value: dict[str, Any]) -> list[Axis]:
-    keys = ("settings", name)
+    keys, setting = ("settings", name), SETTINGS[name]
     document.check_keys(keys, value, known=("range", "step", "choices", "per_stage"))
     if ("range" in value) == ("choices" in value):
         raise document.error(keys, "give either range or choices")
     if "step" in value and "choices" in value:
         raise document.error((*keys, "step"), "goes with range only")
-    setting = SETTINGS[name]
-    domain = (
-        _range(document, keys, setting, value) if "range" in value else _choices(document, keys, setting, value)
-    )
+    parse = _range if "range" in value else _choices
+    domain = parse(document, keys, setting, value)
     per_stage = value.get("per_stage", False)
     if type(per_stage) is not bool:
         raise document.error((*keys, "per_stage"), f"expected true or false, found {per_stage!r}")
@@ -93,14 +86,12 @@ def _axes(document: Document, name: str, value: dict[str, Any]) -> list[Axis]:
 
 
 def _range(document: Document, keys: Keys, setting: Setting, value: dict[str, Any]) -> Range:
-    at = (*keys, "range")
-    bounds = value["range"]
+    at, bounds = (*keys, "range"), value["range"]
     if setting.options:
         raise document.error(at, f"takes choices only: [{', '.join(map(str, setting.options))}]")
     if not isinstance(bounds, list) or len(bounds) != 2:
         raise document.error(at, f"expected [lowest, highest], found {bounds!r}")
-    for i, bound in enumerate(bounds):
-        _check(document, (*at, i), setting, bound)
+    _check_each(document, at, setting, bounds)
     low, high = bounds
     if low >= high:
         raise document.error(at, f"lowest {low} is not below highest {high}")
@@ -139,7 +130,7 @@ def _choices(document: Document, keys: Keys, setting: Setting, value: dict[str, 
 
 
 def _fixed(document: Document, name: str, value: Any) -> Any:
-    """One value, or one per stage, as it stands in the file."""
+    """One value, or one per stage, as in the file."""
     keys, setting = ("settings", name), SETTINGS[name]
     if not isinstance(value, list):
         _check(document, keys, setting, value)
@@ -147,9 +138,13 @@ def _fixed(document: Document, name: str, value: Any) -> Any:
     if len(value) != len(setting.stages):
         lists = f" or a list of {len(setting.stages)}, one per stage" if setting.stages else ""
         raise document.error(keys, f"expected one value{lists}, found {len(value):,} values")
-    for i, one in enumerate(value):
-        _check(document, (*keys, i), setting, one)
+    _check_each(document, keys, setting, value)
     return value
+
+
+def _check_each(document: Document, keys: Keys, setting: Setting, values: list[Any]) -> None:
+    for i, value in enumerate(values):
+        _check(document, (*keys, i), setting, value)
 
 
 def _check(document: Document, keys: Keys, setting: Setting, value: Any) -> None:

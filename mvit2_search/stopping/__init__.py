@@ -1,4 +1,4 @@
-"""Whether a training goes on, by the name of the rule that decides. Nothing here needs torch."""
+"""Early stopping: rules that end a training, by name. Nothing here needs torch."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ STOPPING_RULES: Registry[Entry[Callable[[], StoppingRule]]] = Registry(
     {
         "dominance": Entry("mvit2_search.stopping.dominance:Dominance"),
         "halving": Entry("mvit2_search.stopping.halving:Halving"),
-        "none": Entry("mvit2_search.stopping.rule:Never"),
+        "none": Entry("mvit2_search.stopping.rule:NeverStop"),
     },
 )
 DEFAULT_STOPPING = "dominance"

@@ -1,15 +1,14 @@
-"""Stop what can no longer enter the front at its latency, which is known before the training.
+"""Stops a training whose prediction bound shows that it will not enter the front.
 
-A training stands among the finished ones as the mean over its epochs so far of its accuracy, in standard
-deviations of all after the same epoch: all epochs tell something, each with noise of its own. How their last
-accuracy follows from where they stood after so many epochs is a straight line with a normal scatter. Student's t
-gives the bound that a new training exceeds with a small probability, however few have finished. A candidate whose
-bound is no higher than what a network that is as fast has reached is stopped.
+The latency is known before the training, so the candidate competes with the finished networks that are at least as
+fast. Its standing after some epochs is the mean over them of its accuracy, in standard deviations of all trainings
+after the same epoch: every epoch carries information and noise of its own. A linear regression over the finished
+trainings predicts the last accuracy from the standing. If the upper prediction bound (Student's t) is not above
+the best of those competitors, the candidate is stopped.
 
-The confidence holds for one candidate over all epochs: each of the epochs at which it may be stopped gets an equal
-share of the risk. It rests on finished trainings and candidate being of one kind, and on a scatter that is near
-normal. Stopped trainings are missing from the line. What is left ends a little higher than the whole would, on
-average, which raises the bound: stopping errs on the side of training.
+The confidence holds for one candidate over all its epochs: each gets an equal share of the risk (Bonferroni). It
+assumes trainings of one kind and residuals that are nearly normal. Stopped trainings are missing from the
+regression; the finished ones are better on average, which raises the bound and errs on the side of training.
 """
 
 import math
@@ -22,7 +21,7 @@ from mvit2_search.stopping.rule import Curve, epochs_of
 
 
 class Dominance:
-    """Upper prediction bound against the best that is as fast.
+    """Compares an upper prediction bound with the best network that is as fast.
 
     Args:
         confidence: that the last accuracy is not above any of the bounds of a training.
@@ -41,7 +40,7 @@ class Dominance:
         return bool(rivals) and self.bound_pct(accuracy_pct, finished) <= max(rivals)
 
     def bound_pct(self, accuracy_pct: Sequence[float], finished: Sequence[Curve]) -> float:
-        """What the training ends above only with an epoch's share of the risk; infinite while little is known."""
+        """The upper bound with one epoch's share of the risk; infinite while too few trainings have finished."""
         epoch, looks = len(accuracy_pct), epochs_of(finished) - 1
         if len(finished) < self.at_least or epoch > looks:
             return math.inf
@@ -55,26 +54,25 @@ class Dominance:
 def end_bound_pct(
     accuracy_pct: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float
 ) -> float:
-    """What a training exceeds at its end only with probability 1 - `confidence`.
+    """The last accuracy that a training exceeds only with probability 1 - `confidence`.
 
     Args:
         accuracy_pct: of the training after each epoch so far.
         finished_pct: at least three whole curves.
 
     Returns:
-        Infinity where these were equal so far, which then says nothing.
+        Infinity if all whole curves are equal so far, which says nothing.
     """
     finished_NE = np.asarray(finished_pct, float)
     standing, standing_N = _standings(np.asarray(accuracy_pct, float), finished_NE[:, : len(accuracy_pct)])
-    return _line_bound(standing, standing_N, finished_NE[:, -1], confidence)
+    return _prediction_bound(standing, standing_N, finished_NE[:, -1], confidence)
 
 
 def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, np.ndarray]:
-    """How a training stands among finished ones, and how these do. An epoch after which these are all equal says
-    nothing.
+    """The standing of a training and those of the finished ones, without epochs after which these are all equal.
 
-    The training counts in means and deviations as the others do, which bounds what one poor epoch can do: one of
-    N + 1 values is at most the root of N deviations away from their mean.
+    Means and deviations include the training itself, which bounds what one poor epoch can do: one of N + 1 values
+    is at most the root of N deviations away from their mean.
     """
     all_NE = np.vstack([accuracy_E, finished_NE])
     sigma_E = all_NE.std(0)
@@ -83,15 +81,14 @@ def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, 
     return float(standing_N[0]), standing_N[1:]
 
 
-def _line_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
-    """The one-sided prediction bound of y at `x`, from the regression of `y_N` on `x_N`; infinite where these are
-    all equal."""
+def _prediction_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
+    """Upper prediction bound of y at `x`, from the regression of `y_N` on `x_N`; infinite if these are equal."""
     away_N, away = x_N - x_N.mean(), x - x_N.mean()
-    spread = float(away_N @ away_N)
-    if spread < 1e-12:
+    squares = float(away_N @ away_N)
+    if squares < 1e-12:
         return math.inf
-    slope = float(away_N @ y_N) / spread
+    slope = float(away_N @ y_N) / squares
     residuals_N = y_N - y_N.mean() - slope * away_N
     freedom = len(y_N) - 2
-    variance = float(residuals_N @ residuals_N) / freedom * (1 + 1 / len(y_N) + away**2 / spread)
+    variance = float(residuals_N @ residuals_N) / freedom * (1 + 1 / len(y_N) + away**2 / squares)
     return float(y_N.mean() + slope * away + student_t.ppf(confidence, freedom) * math.sqrt(variance))

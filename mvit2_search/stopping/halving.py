@@ -1,20 +1,18 @@
-"""Asynchronous successive halving of two objectives: at a few epochs, only the best share goes on.
+"""Asynchronous successive halving of two objectives: after a few epochs, only the best share goes on.
 
-As MO-ASHA does it (Schmucker et al., arXiv:2106.12639), by stopping: a candidate that reaches a rung is ranked
+The stopping variant of MO-ASHA (Schmucker et al., arXiv:2106.12639): a candidate that reaches a rung is ranked
 among all that reached it before, by non-dominated sorting of accuracy there and latency. It promises nothing about
-the front: what learns slowly is stopped.
+the front: slow learners are stopped.
 """
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.analysis.pareto import front_ranks
 from mvit2_search.stopping.rule import Curve, epochs_of
 
 
 class Halving:
-    """The best 1/`factor` of those that reached a rung go on; who stands on one front stays or goes together.
+    """The best 1/`factor` of those that reached a rung go on; points of one front stay or go together.
 
     Rungs are the epochs 1, `factor`, `factor` squared and so on before the last.
     """
@@ -40,14 +38,3 @@ class Halving:
         while epoch % self.factor == 0:
             epoch //= self.factor
         return epoch == 1
-
-
-def front_ranks(accuracy: Sequence[float], latency: Sequence[float]) -> np.ndarray:
-    """0 for the front, 1 for the front of what is left without it, and so on; one whole number per point."""
-    ranks = np.full(len(accuracy), -1)
-    rank = 0
-    while (left := np.flatnonzero(ranks < 0)).size:
-        on_front = front_mask([accuracy[int(i)] for i in left], [latency[int(i)] for i in left])
-        ranks[left[on_front]] = rank
-        rank += 1
-    return ranks

@@ -12,7 +12,7 @@ class Curve:
     Attributes:
         accuracy_pct: after each epoch, as far as it was trained.
         finished: whether it was trained to the end.
-        allowed: whether its network is within the limits: only then can it be on the front.
+        allowed: whether its network is within the limits; only then can it be on the front.
     """
 
     accuracy_pct: tuple[float, ...]
@@ -25,29 +25,29 @@ class StoppingRule(Protocol):
     """Decides after each epoch whether a candidate's training goes on.
 
     Attributes:
-        stops_dominated: whether what it stops is expected to end no higher than a network that is as fast.
+        stops_dominated: whether a stopped training is expected to end below a network that is as fast.
 
     Implementations promise:
 
-    - Nothing is stopped before a training has finished, which is what tells how many epochs there are,
-      nor after the last epoch.
+    - Nothing is stopped before one training has finished, which shows how many epochs there are, nor after the
+      last epoch.
     - Equal arguments, equal answer; the order of `past` does not matter.
     """
 
     stops_dominated: bool
 
     def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
-        """Whether the next epoch is not worth its time.
+        """Whether to end the training now.
 
         Args:
             accuracy_pct: of the candidate after each epoch so far, at least one.
             latency_ms: of the candidate.
-            past: all trainings before this one, stopped ones among them.
+            past: all earlier trainings, including stopped ones.
         """
 
 
-class Never:
-    """Everything is trained to the end."""
+class NeverStop:
+    """Trains everything to the end."""
 
     stops_dominated = False
 
@@ -56,5 +56,5 @@ class Never:
 
 
 def epochs_of(past: Sequence[Curve]) -> int:
-    """How many epochs a whole training has; 0 where none has finished."""
+    """Number of epochs of a whole training; 0 if none has finished."""
     return max((len(curve.accuracy_pct) for curve in past if curve.finished), default=0)

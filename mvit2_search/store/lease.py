@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from mvit2_search.errors import StorageError, StudyConflict
-from mvit2_search.system.locks import Holder, check_supported, locked, take
+from mvit2_search.system.locks import Holder, acquire, check_supported, locked
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 
@@ -67,7 +67,7 @@ def find_holder(folder: Path) -> Holder | None:
     with ExitStack() as opened:
         try:
             files = [folder, path] if path.is_file() else [folder]
-            if all(take(_open(file, os.O_RDONLY, opened), shared=True) for file in files):
+            if all(acquire(_open(file, os.O_RDONLY, opened), shared=True) for file in files):
                 return None
         except OSError as err:
             raise StorageError(f"{path}: {err.strerror}") from err
@@ -83,7 +83,7 @@ def _open(path: Path, flags: int, opened: ExitStack) -> int:
 def _take(descriptor: int) -> bool:
     """Lock it, waiting a second for whoever only looks."""
     for _ in range(_TRIES):
-        if take(descriptor):
+        if acquire(descriptor):
             return True
         time.sleep(_PAUSE_S)
     return False
@@ -129,7 +129,7 @@ class DeviceLease:
             BackendUnavailable: this system has no such locks.
             StorageError: the lock's file cannot be made or opened.
         """
-        with locked(device_lock_path(self._key), waits=self._waits, pause=self._pause):
+        with locked(device_lock_path(self._key), on_wait=self._waits, pause=self._pause):
             yield
 
     def _waits(self, holder: Holder | None) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time, whoever's it is: a lock file that the operating system frees however its holder ends."""
+"""Locks between processes and users, which the operating system frees however their holder ends."""
 
 import errno
 import json
@@ -17,8 +17,8 @@ from typing import Self
 
 from mvit2_search.errors import BackendUnavailable, StorageError
 
-_LOOK_S = 0.1  # between two looks at whether a lock is free
-_HOST = re.compile(r"[\w.-]{1,255}")  # what may be printed of a file that everybody may write
+_POLL_S = 0.1
+_HOST = re.compile(r"[\w.-]{1,255}")  # everybody may write the file, so only this much of it is printed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,16 +35,15 @@ class Holder:
     @classmethod
     def here(cls) -> Self:
         """This process, from now on."""
-        return cls(
-            pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC).isoformat(timespec="seconds")
-        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(pid=os.getpid(), host=socket.gethostname(), since=now)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self | None:
-        """None of what is no holder, or not a whole one yet: others write the file."""
+        """None if the text is no holder, or only half written."""
         try:
             row = json.loads(text)
             since = datetime.fromisoformat(row["since"]).isoformat(timespec="seconds")
@@ -56,24 +55,15 @@ class Holder:
 
 
 def check_supported() -> None:
-    """To be called before what is to be locked is opened: systems without locks fail at that in other ways.
-
-    Raises:
-        BackendUnavailable: this system has no such locks.
-    """
+    """Raise BackendUnavailable without file locks; call it before opening a file, where some systems fail then."""
     try:
         import fcntl  # noqa: F401
     except ImportError as err:
         raise BackendUnavailable("file locks need Linux or macOS; on Windows, use WSL") from err
 
 
-def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
-    """Whether an open file or folder is locked now, for as long as it stays open.
-
-    Args:
-        wait: until whoever holds it ends.
-        shared: with others that share it.
-    """
+def acquire(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
+    """Lock an open file or folder until it is closed, if need be `wait` for that; returns whether it is locked."""
     import fcntl
 
     try:
@@ -85,13 +75,13 @@ def take(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
 
 @contextmanager
 def locked(
-    path: Path, *, waits: Callable[[Holder | None], None], pause: Callable[[float], None] = sleep
+    path: Path, *, on_wait: Callable[[Holder | None], None], pause: Callable[[float], None] = sleep
 ) -> Iterator[None]:
-    """Hold `path`, a file of its own that every user of this computer may lock; it is gone afterwards.
+    """Hold the lock file `path`, which every user of this computer may lock; it is deleted afterwards.
 
     Args:
-        waits: told before waiting for a holder, which is None where that has not said yet who it is.
-        pause: waits for so many seconds; what it raises ends the waiting.
+        on_wait: called before waiting, with the holder, or None if it has not signed yet.
+        pause: sleeps for so many seconds; an exception from it ends the waiting.
 
     Raises:
         BackendUnavailable: this system has no such locks.
@@ -99,62 +89,62 @@ def locked(
     """
     check_supported()
     try:
-        handle = _taken(path, waits, pause)
+        descriptor = _acquire_path(path, on_wait, pause)
     except OSError as err:
         raise StorageError(f"{path}: cannot be locked ({err.strerror}); remove it if nobody uses it") from err
     try:
-        with suppress(OSError):  # a full disk: who holds it is a courtesy
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, Holder.here().to_json().encode(), 0)
+        with suppress(OSError):  # the disk is full: the name of the holder is a courtesy
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, Holder.here().to_json().encode(), 0)
         yield
     finally:
-        if _is_at(path, handle):
-            with suppress(OSError):  # another user's, left by a process that was killed: it stays
+        if _is_at(path, descriptor):
+            with suppress(OSError):  # left by a killed process of another user: only that user may delete it
                 path.unlink()
-        os.close(handle)
+        os.close(descriptor)
 
 
-def _taken(path: Path, waits: Callable[[Holder | None], None], pause: Callable[[float], None]) -> int:
-    """The open file, locked, and sure to be the one that others will find there."""
+def _acquire_path(path: Path, on_wait: Callable[[Holder | None], None], pause: Callable[[float], None]) -> int:
+    """A locked file that is still at `path`: its last holder may just have deleted it."""
     while True:
-        handle = _opened(path)
+        descriptor = _open(path)
         try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is no file")
-            if not take(handle):
-                waits(Holder.from_json(os.pread(handle, 1_000, 0)))
-                while not take(handle):
-                    pause(_LOOK_S)  # the system's own waiting would not end at a signal
-            if _is_at(path, handle):
-                return handle
+            if not acquire(descriptor):
+                on_wait(Holder.from_json(os.pread(descriptor, 1_000, 0)))
+                while not acquire(descriptor):
+                    pause(_POLL_S)  # a blocking flock would not end at a signal
+            if _is_at(path, descriptor):
+                return descriptor
         except BaseException:
-            os.close(handle)
+            os.close(descriptor)
             raise
-        os.close(handle)
+        os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     """Without O_CREAT, which Linux refuses for other users' files in a folder that everybody may write to."""
     while True:
         with suppress(FileNotFoundError):
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        _make(path)
+        _create(path)
 
 
-def _make(path: Path) -> None:
-    """All of a sudden, for whoever looks: a file that everybody may open, whatever the umask says."""
-    handle, name = mkstemp(prefix=path.name, dir=path.parent)
+def _create(path: Path) -> None:
+    """Atomically, with permissions for everybody whatever the umask is."""
+    descriptor, name = mkstemp(prefix=path.name, dir=path.parent)
     try:
-        os.fchmod(handle, 0o666)
+        os.fchmod(descriptor, 0o666)
         with suppress(FileExistsError):
             os.link(name, path)
     finally:
-        os.close(handle)
+        os.close(descriptor)
         os.unlink(name)  # noqa: PTH108 (a name, not a path)
 
 
-def _is_at(path: Path, handle: int) -> bool:
+def _is_at(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(handle))
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:
         return False

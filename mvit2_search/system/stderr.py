@@ -1,4 +1,4 @@
-"""Filters harmless messages that native libraries write to stderr."""
+"""Filters harmless messages that native libraries write to stderr, past Python's `sys.stderr`."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hushed(*notes: str) -> Iterator[None]:
-    """Collect what is written to stderr, and pass on afterwards every line that contains none of `notes`.
+def filtered_stderr(*harmless: str) -> Iterator[None]:
+    """Hold back stderr inside the block; afterwards print the lines that contain none of `harmless`.
 
-    Native libraries write past Python's `sys.stderr`, so this redirects that of the whole process: keep it short.
+    This is the stderr of the whole process, so keep the block short.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -24,4 +24,4 @@ def hushed(*notes: str) -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             held.seek(0)
-            sys.stderr.writelines(line for line in held if not any(note in line for note in notes))
+            sys.stderr.writelines(line for line in held if not any(text in line for text in harmless))

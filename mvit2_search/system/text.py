@@ -1,8 +1,10 @@
-"""Text: counts in words, other people's text made safe to print, nested JSON as dotted keys."""
+"""Text helpers: counts and lists in words, safe printing on a terminal, nested JSON as dotted keys."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+_JOINERS = "\u200c\u200d"  # format characters that several scripts need inside words
 
 
 def counted(count: int, what: str) -> str:
@@ -10,20 +12,17 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}" + ("s" if count != 1 else "")
 
 
-_JOINERS = "\u200c\u200d"  # which the letters of several scripts need
-
-
 def printable(text: str, *, keep: str = "") -> str:
-    """One line, with whatever a terminal would act on escaped as Python does: `\\x1b`, `\\n`, `\\u202e`.
+    """One line with every character that controls a terminal escaped as in Python: `\\x1b`, `\\n`, `\\u202e`.
 
     Args:
         keep: characters that stay as they are.
     """
-    return "".join(c if c in keep or not _is_hidden(c) else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c in keep or not _controls(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def _is_hidden(character: str) -> bool:
-    """Whether it is a control, a format such as a change of direction, half of a pair, the end of a line."""
+def _controls(character: str) -> bool:
+    """Control and format characters (text direction), lone surrogates, line and paragraph separators."""
     kind = unicodedata.category(character)
     return (kind.startswith("C") or kind in ("Zl", "Zp")) and character not in _JOINERS
 
@@ -35,3 +34,9 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(inner, f"{key}.{name}" if key else name)
     else:
         yield key, value
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """`a; b`, or the first of many and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more

@@ -1,7 +1,6 @@
-"""YAML read so that a typo is an error with its line: no duplicate keys, aliases or tags, no surprises.
+"""Strict YAML: duplicate keys, aliases and tags are errors.
 
-`load` gives plain data and remembers where every value stood, so that whoever understands the data
-can say `file:line:column: key: what is wrong`.
+`load` gives plain data and the place of every value, so errors can say `file:line:column: key: what is wrong`.
 """
 
 import reprlib
@@ -20,12 +19,12 @@ Keys = tuple[str | int, ...]
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
 _MAX_NUMBER = 10**15
-_MAX_VALUES = 5_000  # keys, values and lists of a file: reading a million takes minutes
+_MAX_VALUES = 5_000  # keys, values and lists in a file: a million take minutes to read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """The data of one file and where each value stood, by its keys from the top."""
+    """The data of one file, and the line and column of each value by its keys from the top."""
 
     path: Path
     data: Any
@@ -61,14 +60,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def load(path: Path) -> Document:
-    """Read one YAML file.
-
-    Raises:
-        SpecError: the file is missing, too large, not UTF-8 or not strict YAML.
-    """
+    """Read one YAML file. Raises SpecError if it is missing, too large, not UTF-8 or not strict YAML."""
     text = _read(path)
     try:
-        _refuse_more_than_plain_values(path, text)
+        _refuse_aliases_tags_and_excess(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         places: dict[Keys, tuple[int, int]] = {(): (1, 1)}
         data = None if node is None else _data(path, node, (), places)
@@ -92,58 +87,54 @@ def _read(path: Path) -> str:
         raise SpecError(f"{path}: not UTF-8 text at byte {err.start}") from err
 
 
-def _refuse_more_than_plain_values(path: Path, text: str) -> None:
+def _refuse_aliases_tags_and_excess(path: Path, text: str) -> None:
     depth = count = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line, column = _place(event)
         if isinstance(event, yaml.AliasEvent):
-            raise SpecError(f"{path}:{line}:{column}: alias *{event.anchor}: write the value out")
+            raise _error(path, event, f"alias *{event.anchor}: write the value out")
         if tag := getattr(event, "tag", None):
-            raise SpecError(f"{path}:{line}:{column}: tag {tag}: write the value without it")
+            raise _error(path, event, f"tag {tag}: write the value without it")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise SpecError(f"{path}:{line}:{column}: nested too deeply")
+            raise _error(path, event, "nested too deeply")
         count += isinstance(event, yaml.NodeEvent)
         if count > _MAX_VALUES:
-            raise SpecError(f"{path}:{line}:{column}: more than {_MAX_VALUES:,} values in one file")
+            raise _error(path, event, f"more than {_MAX_VALUES:,} values in one file")
 
 
 def _data(path: Path, node: yaml.Node, keys: Keys, places: dict[Keys, tuple[int, int]]) -> Any:
     places.setdefault(keys, _place(node))
     if isinstance(node, yaml.SequenceNode):
         return [_data(path, child, (*keys, i), places) for i, child in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(path, node, keys, places)
-    return _scalar(path, node)
-
-
-def _mapping(
-    path: Path, node: yaml.MappingNode, keys: Keys, places: dict[Keys, tuple[int, int]]
-) -> dict[str, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(path, node)
     data: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-        line, column = _place(key_node)
-        if key is None:
-            raise SpecError(f"{path}:{line}:{column}: keys must be plain words")
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _error(path, key_node, "keys must be plain words")
+        key = key_node.value
         if key in data:
-            raise SpecError(f"{path}:{line}:{column}: {key}: given twice")
-        places[(*keys, key)] = (line, column)
+            raise _error(path, key_node, f"{key}: given twice")
+        places[(*keys, key)] = _place(key_node)
         data[key] = _data(path, value_node, (*keys, key), places)
     return data
 
 
 def _scalar(path: Path, node: yaml.Node) -> Any:
-    line, column = _place(node)
     try:
         value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as err:
-        raise SpecError(f"{path}:{line}:{column}: cannot read {reprlib.repr(node.value)}") from err
+        raise _error(path, node, f"cannot read {reprlib.repr(node.value)}") from err
     if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-        raise SpecError(f"{path}:{line}:{column}: {reprlib.repr(node.value)} is too large a number")
+        raise _error(path, node, f"{reprlib.repr(node.value)} is too large a number")
     return value
 
 
 def _place(thing: yaml.Node | yaml.Event) -> tuple[int, int]:
     mark: Any = thing.start_mark  # every node and event that comes from text has one
     return mark.line + 1, mark.column + 1
+
+
+def _error(path: Path, thing: yaml.Node | yaml.Event, problem: str) -> SpecError:
+    line, column = _place(thing)
+    return SpecError(f"{path}:{line}:{column}: {problem}")

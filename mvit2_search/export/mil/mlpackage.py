@@ -8,7 +8,7 @@ from typing import Any
 
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.records import Artifact, InputKind, Precision
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -102,7 +102,7 @@ def import_coremltools() -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(action="ignore"), hushed(*_TORCHAO):
+        with warnings.catch_warnings(action="ignore"), filtered_stderr(*_TORCHAO):
             import coremltools
     finally:
         logger.setLevel(level)

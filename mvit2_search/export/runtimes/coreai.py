@@ -18,7 +18,7 @@ import numpy as np
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.export.runtimes import coreai_types
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 FUNCTION = "main"
 NOTES = ("ODIE [default]: Loading function", "torchao", "KernelPreference")
@@ -96,7 +96,7 @@ def run(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
     asset, _ = opened(artifact.path)
     samples = np.ascontiguousarray(inputs_NCHW, artifact.precision)
     try:
-        with hushed(*NOTES):
+        with filtered_stderr(*NOTES):
             outputs: np.ndarray = in_thread(asyncio.run, _outputs(asset, artifact.input_name, samples))
     except Exception as err:
         raise MeasurementError(f"{artifact.path.name}: Core AI cannot run it: {first_line(err)}") from err

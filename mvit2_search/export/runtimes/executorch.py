@@ -10,7 +10,7 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.records import Artifact
-from mvit2_search.system.stderr import hushed
+from mvit2_search.system.stderr import filtered_stderr
 
 INPUT_NAME = "image"  # the format has no names
 CONVENTION = "input_convention"  # the method that returns it
@@ -30,7 +30,7 @@ class Network:
     def __init__(self, path: Path) -> None:
         runtime = _runtime()
         try:
-            with hushed(*NOTES):
+            with filtered_stderr(*NOTES):
                 program = runtime.load_program(path)
                 self._method = program.load_method("forward")
                 self.convention = str(program.load_method(CONVENTION).execute([])[0])
@@ -84,7 +84,7 @@ def describe(path: Path) -> Artifact:
 def _runtime() -> Any:
     """The runtime, with one thread: changing their number later would break programs already loaded."""
     check_installed()
-    with hushed(*NOTES), warnings.catch_warnings(action="ignore"):
+    with filtered_stderr(*NOTES), warnings.catch_warnings(action="ignore"):
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 

@@ -1,1 +1,1 @@
-"""Images to train on, to select by and to confirm with."""
+"""Data sets: images to train on, to select by and to confirm with."""

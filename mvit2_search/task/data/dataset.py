@@ -1,15 +1,8 @@
-"""A data set by name or by folder, in three parts, and how its images enter a network.
+"""A data set in memory, and how its images become the input of a network.
 
-A data set in memory, in the three parts that a search needs.
-
-Shape letters: N images, S side in pixels, C channels (1 grey, 3 RGB).
-
-How pixels become a network's input: the one place that training and evaluation share.
-
-Every network takes values in [0, 1] without mean or deviation, MobileViTv2 in the order RGB, the first
-version in the order BGR (`ArchConfig.channel_order`, which exported files state too).
-
-A data set by name or by folder.
+Training and evaluation share `to_input`: every network takes values in [0, 1] without mean or deviation,
+MobileViTv2 in the order RGB, the first version in the order BGR (`ArchConfig.channel_order`, which exported files
+state too).
 """
 
 from dataclasses import dataclass
@@ -34,17 +27,19 @@ class Split:
         return len(self.labels_N)
 
     def first(self, count: int) -> "Split":
-        """The first `count` images, or all where there are fewer."""
+        """The first `count` images, or all if there are fewer."""
         return Split(pixels_NSSC=self.pixels_NSSC[:count], labels_N=self.labels_N[:count])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """Networks train on `train`, the search selects by `selection`, `confirmation` it never sees.
+    """The three splits of a data set.
 
     Attributes:
-        fingerprint: of the files in use, whatever the size they were loaded at.
-        notes: what a user should know, for instance the images that did not open.
+        train, selection, confirmation: networks train on the first; the search selects by the second (a validation
+            set) and never sees the third (a test set).
+        fingerprint: of the files in use, independent of the image size.
+        notes: what a user should know, for instance which images could not be read.
     """
 
     name: str
@@ -57,13 +52,13 @@ class Dataset:
 
     @property
     def images_per_class(self) -> list[int]:
-        """In the order of the classes, all parts together."""
+        """In the order of the classes, all splits together."""
         labels = np.concatenate([part.labels_N for part in (self.train, self.selection, self.confirmation)])
         return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
 
     @property
     def is_unbalanced(self) -> bool:
-        """Whether the largest class has twice the images of the smallest, of which accuracy then says little."""
+        """Whether the largest class has at least twice the images of the smallest: accuracy ignores small ones."""
         counts = self.images_per_class
         return max(counts) >= _UNBALANCED * min(counts)
 

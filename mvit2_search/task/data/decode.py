@@ -1,8 +1,6 @@
-"""One image file to square RGB pixels.
+"""Image files: which files are images, and their pixels.
 
-What a file says besides its pixels. Only which side is up is read; the rest may be broken.
-
-Which files are images: by their endings, and by their content where a name does not tell.
+Of the metadata, only the orientation is read, by our own code: damaged metadata must not spoil an image.
 """
 
 import hashlib
@@ -20,104 +18,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvit2_search.errors import first_line
-
-_ORIENTATION = 0x0112
-_TURNS = {  # what puts an image upright, by its orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_EXIF = b"Exif\0\0"
-_WHOLE = {0xE0: 18, 0xEE: 16}  # bytes of JFIF's and Adobe's segments; cut short, they say nothing
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def upright(image: Image.Image, exif: bytes | None) -> Image.Image:
-    """A loaded image, turned as `exif` says, or what it holds elsewhere."""
-    orientation = exif_orientation(exif) if exif else _orientation_elsewhere(image)
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-
-
-def exif_orientation(exif: bytes) -> int | None:
-    """The orientation in EXIF data, read alone: no other entry is looked at."""
-    data = exif.removeprefix(_EXIF)
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    try:
-        if order is None:
-            return None
-        (start,) = struct.unpack_from(f"{order}L", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        for i in range(count):
-            tag, kind = struct.unpack_from(f"{order}HH", data, start + 2 + 12 * i)
-            if tag == _ORIENTATION:
-                letter = {1: "B", 3: "H", 4: "L"}.get(kind, "H")
-                return int(struct.unpack_from(f"{order}{letter}", data, start + 10 + 12 * i)[0])
-    except struct.error:  # cut short before it
-        pass
-    return None
-
-
-def without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
-    """A JPEG's or PNG's content with what its pixels need alone, and its EXIF data; others as they are."""
-    if data.startswith(b"\xff\xd8"):
-        return _bare(data, _jpeg_parts(data))
-    return _bare(data, _png_parts(data)) if data.startswith(_PNG) else (data, None)
-
-
-Part = tuple[int, int, bool, int | None]
-"""Where a part of a file begins and ends, whether the pixels need it, where in it EXIF data begin."""
-
-
-def _bare(data: bytes, parts: Iterator[Part]) -> tuple[bytes, bytes | None]:
-    kept, exif = [], None
-    for start, end, needed, exif_at in parts:
-        if needed:
-            kept.append(data[start:end])
-        if exif_at is not None and exif is None:
-            exif = data[exif_at:end]
-    return b"".join(kept), exif
-
-
-def _jpeg_parts(data: bytes) -> Iterator[Part]:
-    """Segments; of those for applications JFIF's and Adobe's are needed, which say what the colours are."""
-    yield 0, 2, True, None
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # where the scan begins
-        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
-        is_exif = marker == 0xE1 and data[at + 4 : end].startswith(_EXIF)
-        for_applications = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        needed = end - at >= _WHOLE[marker] if marker in _WHOLE else not for_applications
-        yield at, end, needed, at + 10 if is_exif else None
-        at = end
-    yield at, len(data), True, None
-
-
-def _png_parts(data: bytes) -> Iterator[Part]:
-    """Chunks; those with a capital and transparency are needed."""
-    yield 0, len(_PNG), True, None
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
-        yield at, end, name[:1].isupper() or name == b"tRNS", at + 8 if name == b"eXIf" else None
-        at = end
-    yield at, len(data), True, None
-
-
-def _orientation_elsewhere(image: Image.Image) -> int | None:
-    """In EXIF or XMP of any other format."""
-    exif = image.info.get("exif")
-    if isinstance(exif, bytes):
-        return exif_orientation(exif)
-    try:
-        found = image.getexif().get(_ORIENTATION)
-    except Exception:  # broken metadata raise whatever their reader stumbles over
-        return None
-    return found if isinstance(found, int) else None
-
 
 _NEVER_DECODED = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow names these formats and reads none of them
 _WITH_MAGIC = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "TIFF", "WEBP")
@@ -139,34 +39,27 @@ def image_endings() -> frozenset[str]:
 
 
 def is_image(path: Path, endings: frozenset[str]) -> bool:
-    """Whether a file is meant to be an image. `1234`, `a.jpg?w=200` and `a.0001` are asked for their content."""
+    """Whether a file is meant to be an image: by its ending, or by content for `1234`, `a.jpg?w=200`, `a.0001`."""
     ending = path.suffix.lower()
     return ending in endings or (
-        not ending[1:].isalpha() and not path.name.endswith("~") and _begins_like_one(path)
+        not ending[1:].isalpha() and not path.name.endswith("~") and _has_magic_bytes(path)
     )
 
 
 def needs_plugin(path: Path) -> bool:
-    """Whether a file that is no image here is one where a plugin of Pillow's is installed."""
+    """Whether a file that is no image here would be one with a plugin of Pillow."""
     return path.suffix.lower() in _NEEDS
 
 
 def plugin_hints(others: Iterable[Path]) -> list[str]:
-    """What to install for the photos among files that are no images here."""
+    """Which plugins to install for the photos among files that are no images here."""
     counts = Counter(_NEEDS[path.suffix.lower()] for path in others if needs_plugin(path))
     return [f"photos that cannot be read without `pip install {name}`: {count}" for name, count in counts.items()]
 
 
-def unknown_format(data: bytes) -> str:
-    """Why the content of a file is no image."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return f"HEIC, whatever its name says, which needs `pip install {_HEIF}`"
-    return "not an image of a known format"
-
-
 @cache
 def _register_plugins() -> None:
-    """Importing one of these makes Pillow read more formats."""
+    """Importing a plugin makes Pillow read more formats."""
     for module in _PLUGINS:
         try:
             import_module(module)
@@ -174,23 +67,23 @@ def _register_plugins() -> None:
             continue
 
 
-def _begins_like_one(path: Path) -> bool:
-    """Formats that begin with a mark of their own; the others might be taken for anything."""
+def _has_magic_bytes(path: Path) -> bool:
+    """Only of formats that begin with a signature; anything could be taken for one of the others."""
     try:
         with Image.open(path, formats=[name for name in _WITH_MAGIC if name in Image.OPEN]):
             return True
-    except Exception:  # a broken file raises whatever its decoder stumbles over
+    except Exception:  # decoders raise anything for a broken file
         return False
 
 
 Depth = Literal["integer", "float"]
 Ranges = Mapping[Depth, tuple[float, float]]
-"""What is black and what is white in images of more than 8 bits."""
+"""The values of black and white in images of more than 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoded:
-    """RGB pixels [S, S, 3], uint8, and the hash of the file they come from."""
+    """RGB pixels [S, S, 3], uint8, and the hash of their file."""
 
     pixels_SSC: np.ndarray
     sha256: str
@@ -198,11 +91,7 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deep:
-    """An image of more than 8 bits, whose values are grey levels only beside those of the other images.
-
-    Attributes:
-        low, high: the least and the largest of its values.
-    """
+    """The lowest and highest value of an image of more than 8 bits, which needs a range common to all images."""
 
     depth: Depth
     low: float
@@ -217,10 +106,10 @@ class Unreadable:
 
 
 def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable:
-    """Scale the short side to `size` and crop the centre. Any mode and depth that Pillow reads.
+    """Scale the short side to `size` and crop the centre. Reads any mode and depth that Pillow reads.
 
     Args:
-        ranges: for images of more than 8 bits; without theirs they are `Deep`.
+        ranges: for images of more than 8 bits; without one they are `Deep`.
     """
     try:
         data = path.read_bytes()
@@ -228,42 +117,48 @@ def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable
         return Unreadable(why=str(err.strerror))
     if not data:
         return Unreadable(why="empty file")
-    bare, exif = without_metadata(data)
+    bare, exif = _without_metadata(data)
     failures = []
-    for version in dict.fromkeys((data, bare)):  # metadata that Pillow stumbles over do not count
+    for version in dict.fromkeys((data, bare)):  # the second in case Pillow stumbles over the metadata
         try:
             square = _square(version, exif, size)
             return _in_range(square, ranges, hashlib.sha256(data).hexdigest())
         except UnidentifiedImageError:
-            failures.append(unknown_format(data))
+            failures.append(_unknown_format(data))
         except MemoryError:
             raise
-        except Exception as err:  # a broken file raises whatever its decoder stumbles over
+        except Exception as err:  # decoders raise anything for a broken file
             failures.append(first_line(err))
     return Unreadable(why=failures[0])
 
 
+def _unknown_format(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return f"HEIC, whatever its name says, which needs `pip install {_HEIF}`"
+    return "not an image of a known format"
+
+
 def _square(data: bytes, exif: bytes | None, size: int) -> Image.Image:
-    """Of mode RGB; of I or F where the values have more than 8 bits."""
+    """Mode RGB; I or F if the values have more than 8 bits."""
     with Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
         image.load()
-        return ImageOps.fit(_plain(upright(image, exif)), (size, size), Image.Resampling.BILINEAR)
+        return ImageOps.fit(_converted(_upright(image, exif)), (size, size), Image.Resampling.BILINEAR)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _converted(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         return Image.fromarray(_finite(np.asarray(image)))
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray(np.asarray(image).astype(np.int32))
-    if image.has_transparency_data:  # on white, as a viewer would show it
+    if image.has_transparency_data:  # on white, as a viewer shows it
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """What is no number becomes the least that is one; what is infinite, the least or the largest."""
+    """NaN becomes the lowest finite value, infinities the lowest and the highest."""
     known = values[np.isfinite(values)]
     if not known.size:
         raise ValueError("no value is a finite number")
@@ -281,3 +176,104 @@ def _in_range(square: Image.Image, ranges: Ranges, sha256: str) -> Decoded | Dee
     low, high = ranges[depth]
     grey_SS = np.rint((values_SS - low) * (255 / ((high - low) or 1.0))).clip(0, 255).astype(np.uint8)
     return Decoded(pixels_SSC=np.repeat(grey_SS[..., None], 3, axis=2), sha256=sha256)
+
+
+_ORIENTATION = 0x0112
+_TURNS = {  # what puts an image upright, by its orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF = b"Exif\0\0"
+_WHOLE = {
+    0xE0: 18,
+    0xEE: 16,
+}  # least bytes of JFIF's and Adobe's segments; shorter ones are cut off and say nothing
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _upright(image: Image.Image, exif: bytes | None) -> Image.Image:
+    """A loaded image, turned as its EXIF or other metadata say."""
+    orientation = exif_orientation(exif) if exif else _other_orientation(image)
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """The orientation in EXIF data; no other entry is read."""
+    data = exif.removeprefix(_EXIF)
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(f"{order}L", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        for i in range(count):
+            tag, kind = struct.unpack_from(f"{order}HH", data, start + 2 + 12 * i)
+            if tag == _ORIENTATION:
+                letter = {1: "B", 3: "H", 4: "L"}.get(kind, "H")
+                return int(struct.unpack_from(f"{order}{letter}", data, start + 10 + 12 * i)[0])
+    except struct.error:  # cut off before it
+        pass
+    return None
+
+
+def _other_orientation(image: Image.Image) -> int | None:
+    """From EXIF or XMP of formats other than JPEG and PNG."""
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return exif_orientation(exif)
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:  # readers raise anything for broken metadata
+        return None
+    return found if isinstance(found, int) else None
+
+
+Part = tuple[int, int, bool, int | None]
+"""Start and end of a part of a file, whether the pixels need it, and where its EXIF data start, if it has any."""
+
+
+def _without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
+    """A JPEG or PNG reduced to what its pixels need, and its EXIF data; other files as they are."""
+    if data.startswith(b"\xff\xd8"):
+        parts = _jpeg_parts(data)
+    elif data.startswith(_PNG):
+        parts = _png_parts(data)
+    else:
+        return data, None
+    kept, exif = [], None
+    for start, end, needed, exif_at in parts:
+        if needed:
+            kept.append(data[start:end])
+        if exif_at is not None and exif is None:
+            exif = data[exif_at:end]
+    return b"".join(kept), exif
+
+
+def _jpeg_parts(data: bytes) -> Iterator[Part]:
+    """Segments. Of those for applications, only JFIF's and Adobe's are needed, which describe the colours."""
+    yield 0, 2, True, None
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # where the scan begins
+        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        is_exif = marker == 0xE1 and data[at + 4 : end].startswith(_EXIF)
+        for_applications = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        needed = end - at >= _WHOLE[marker] if marker in _WHOLE else not for_applications
+        yield at, end, needed, at + 10 if is_exif else None
+        at = end
+    yield at, len(data), True, None
+
+
+def _png_parts(data: bytes) -> Iterator[Part]:
+    """Chunks. Those that begin with a capital are needed, and transparency."""
+    yield 0, len(_PNG), True, None
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
+        yield at, end, name[:1].isupper() or name == b"tRNS", at + 8 if name == b"eXIf" else None
+        at = end
+    yield at, len(data), True, None

@@ -1,8 +1,8 @@
 """`fashion-mnist-mini`: 18,000 images of Fashion-MNIST that come with this package.
 
-Per class 800 images to train on and 500 to select by, from Fashion-MNIST's training images, and 500 to
-confirm with, from its test images. `scripts/build_fashion_mnist_mini.py` makes the files from the
-official ones. Licence: fashion_mnist_mini/NOTICE.
+Per class 800 images to train on and 500 to select by, from Fashion-MNIST's training images, and 500 to confirm
+with, from its test images. `scripts/build_fashion_mnist_mini.py` builds the files. Licence:
+fashion_mnist_mini/NOTICE.
 """
 
 import bz2
@@ -26,9 +26,9 @@ FOLDER = Path(__file__).parent / "fashion_mnist_mini"
 
 
 def load_fashion_mnist_mini(image_size: int) -> Dataset:
-    """The data set with its 28 x 28 images scaled to `image_size`."""
-    packed = {name: (FOLDER / f"{name}.npy.bz2").read_bytes() for name in ("images", "labels")}
-    images_NSS, labels_N = (np.load(io.BytesIO(bz2.decompress(data))) for data in packed.values())
+    """With its 28 x 28 images scaled to `image_size`."""
+    packed = [(FOLDER / f"{name}.npy.bz2").read_bytes() for name in ("images", "labels")]
+    images_NSS, labels_N = map(_unpacked, packed)
     pixels_NSSC = _scaled(images_NSS, image_size)
     bounds = [TRAIN, TRAIN + SELECTION]
     parts = zip(np.split(pixels_NSSC, bounds), np.split(labels_N.astype(np.int64), bounds), strict=True)
@@ -39,14 +39,19 @@ def load_fashion_mnist_mini(image_size: int) -> Dataset:
         train=train,
         selection=selection,
         confirmation=confirmation,
-        fingerprint=hashlib.sha256(b"".join(packed.values())).hexdigest()[:16],
+        fingerprint=hashlib.sha256(b"".join(packed)).hexdigest()[:16],
     )
 
 
 def first_of_fashion_mnist_mini(image_size: int, count: int) -> np.ndarray:
     """The first `count` selection images, uint8 [N, S, S, 1]; no other is scaled."""
-    images_NSS = np.load(io.BytesIO(bz2.decompress((FOLDER / "images.npy.bz2").read_bytes())))
+    images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
     return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
+
+
+def _unpacked(data: bytes) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(bz2.decompress(data)))
+    return array
 
 
 def _scaled(images_NSS: np.ndarray, size: int) -> np.ndarray:

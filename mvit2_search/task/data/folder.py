@@ -1,109 +1,131 @@
-"""A user's own images, one sub-folder per class, as a data set: found, divided, read.
+"""A folder of images: its parts, their classes and the images of each class, before any is opened."""
 
-    images/cat/1.jpg  images/dog/2.png                      three parts, 60 / 20 / 20 % of every class
-    images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
-    images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
-
-Which image goes where depends on its path inside the folder and nothing else.
-"""
-
-import hashlib
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.classes import Folder, find_images
-from mvit2_search.task.data.dataset import Dataset, Split
-from mvit2_search.task.data.images import Read, read_first, read_images
-from mvit2_search.task.data.layout import Division, divide
-from mvit2_search.task.data.remarks import balance_remarks, copies_remarks, layout_remarks, value_remarks
-
-_MAX_SKIPPED = 0.001  # share of images that may fail to open
-_SHOWN = 5
+from mvit2_search.system.text import counted
+from mvit2_search.task.data.decode import plugin_hints
+from mvit2_search.task.data.layout import find_parts, refuse_parts_as_classes, refuse_same_subfolders
+from mvit2_search.task.data.split import images_needed
+from mvit2_search.task.data.walk import THUMBNAILS, Found, Walker, skipped_notes
 
 
-def load_folder(folder: Path, *, image_size: int, max_train: int, results: Iterable[Path]) -> Dataset:
-    """The images below `folder`, scaled and centre-cropped to `image_size`, as RGB.
+class Part(NamedTuple):
+    """The images of each class in one part of a folder."""
 
-    Up to 5,000 images to select by and to confirm with and up to `max_train` to train on are read, in
-    the classes' proportions.
+    path: Path
+    classes: dict[str, list[Path]]
+
+
+@dataclass(kw_only=True)
+class Folder:
+    """What a folder contains.
+
+    Attributes:
+        parts: those of `train`, `val` and `test` that are in use, in this order, with the same classes in the same
+            order; `train` is the folder itself if it has no parts.
+        below, beside: what was found in the classes, and beside the folders of classes and parts.
+        unused: in words, folders that hold no class.
+    """
+
+    root: Path
+    parts: dict[str, Part] = field(default_factory=dict)
+    below: list[Found] = field(default_factory=list)
+    beside: list[Found] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.parts["train"].classes)
+
+    @property
+    def found(self) -> list[Found]:
+        return [*self.beside, *self.below]
+
+
+def find_images(root: Path, results: Iterable[Path]) -> Folder:
+    """Find the images below `root`, except in the folders `results`.
 
     Raises:
-        DataError: no image, one class, a class without images, or more than 0.1 % that do not open.
+        DataError: there are no two classes with enough images in each part, or the folder is ambiguous.
+        OSError: a folder cannot be read.
     """
-    found, division = _division(folder, max_train, results)
-    read = read_images([file.path for part in division.parts for file in part], image_size, name=str(folder))
-    skipped = _unreadable(folder, read)
-    train, selection, confirmation = _splits(division, read)
-    if train.pixels_NSSC.min() == train.pixels_NSSC.max():
-        raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to tell apart")
-    whole = Dataset(
-        name=str(folder),
-        classes=tuple(found.train),
-        train=train,
-        selection=selection,
-        confirmation=confirmation,
-        fingerprint=_fingerprint(folder, read.hashes),
-        notes=(
-            *layout_remarks(folder, found),
-            *copies_remarks(folder, division, read.hashes),
-            *value_remarks(read, train),
-            *skipped,
-        ),
-    )
-    return replace(whole, notes=(*whole.notes, *balance_remarks(whole)))
+    walker = Walker(root, results)
+    paths, unused = find_parts(root, walker)
+    folder = Folder(root=root, unused=unused)
+    folder.beside = [walker.files_in(path) for path in dict.fromkeys([root, *paths.values()])]
+    for name, path in paths.items():
+        part = Part(path, _by_class(path, walker, folder))
+        if path == root:
+            refuse_same_subfolders(root, walker.folders(root), walker)
+        if name != "train" and len(part.classes) == 1 and (strange := part.classes.keys() - {*folder.classes}):
+            unlabelled = f"its one sub-folder, {strange.pop()}/, is no class of the training images"
+            folder.unused.append(f"{path.name}/ ({unlabelled})")
+        else:
+            folder.parts[name] = part
+    _leave_out_thumbnails(folder)
+    _refuse_single_class(folder, walker)
+    _refuse_small_classes(folder)
+    return folder
 
 
-def first_of_folder(folder: Path, *, image_size: int, count: int, results: Iterable[Path]) -> np.ndarray:
-    """The first `count` selection images that open, uint8 RGB [N, S, S, 3]; the others are not opened.
-
-    Raises:
-        DataError: as `load_folder` does.
-    """
-    files = _division(folder, 1, results)[1].selection
-    good = read_first([file.path for file in files], image_size, count=count)
-    if not good:
-        raise DataError(f"{folder}: none of {len(files)} selection images opens")
-    return np.stack(good)
-
-
-def _division(folder: Path, max_train: int, results: Iterable[Path]) -> tuple[Folder, Division]:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd files
-            found = find_images(folder, results)
-    except OSError as err:
-        raise DataError(f"{err.filename}: {err.strerror}") from err
-    return found, divide(folder, found.train, found.val, found.test, max_train=max_train)
+def _by_class(path: Path, walker: Walker, folder: Folder) -> dict[str, list[Path]]:
+    classes = walker.folders(path)
+    refuse_parts_as_classes(path, classes, walker)
+    images = {}
+    for one in classes:
+        found = walker.below(one)
+        folder.below.append(found)
+        if found.images or not found.results:
+            images[one.name] = found.images
+    return images
 
 
-def _unreadable(folder: Path, read: Read) -> list[str]:
-    """What to say of images that did not open; raises DataError where they are too many."""
-    bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
-    if len(bad) == of:
-        raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
-    if len(bad) > _MAX_SKIPPED * of:
-        shown = "; ".join(bad[:_SHOWN]) + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
-        raise DataError(
-            f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {shown}; repair or remove them"
-        )
-    return [f"{len(bad)} of {of} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
+def _leave_out_thumbnails(folder: Folder) -> None:
+    """A class may be called `thumbs`, unless only one of several parts has it."""
+    for part in folder.parts.values():
+        for name in [name for name in part.classes if name.lower() in THUMBNAILS]:
+            others = [other for other in folder.parts.values() if other.path != part.path]
+            if others and not any(name in other.classes for other in others):
+                del part.classes[name]
+                folder.beside.append(Found(tools=[part.path / name]))
 
 
-def _splits(division: Division, read: Read) -> Iterator[Split]:
-    """The parts, as views of the array that was read."""
-    start = 0
-    for part in division.parts:
-        labels = [file.label for file in part if file.path in read.hashes]
-        end = start + len(labels)
-        yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))
-        start = end
+def _refuse_single_class(folder: Folder, walker: Walker) -> None:
+    path, classes = folder.parts["train"]
+    if not any(classes.values()):
+        loose = sum(len(found.images) for found in folder.beside)
+        beside = f", found {counted(loose, 'image')} in the folder itself" if loose else ""
+        raise DataError(f"{path}: no images; expected one sub-folder of images per class{beside}{_hints(folder)}")
+    if len(classes) < 2:
+        name = next(iter(classes))
+        up = f"give `data` {path / name}" if path == folder.root else f"move them up into {path.name}/"
+        hint = f"; if its sub-folders are the classes, {up}" if walker.folders(path / name) else ""
+        raise DataError(f"{path}: only one class, {name!r}; at least two are needed{hint}{_hints(folder)}")
 
 
-def _fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
-    """Of the contents of the files in use and where they lie in the folder."""
-    lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256}" for path, sha256 in hashes.items())
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def _refuse_small_classes(folder: Folder) -> None:
+    """Raises one DataError that names every class with too few images in a part."""
+    names, bad = sorted({name for part in folder.parts.values() for name in part.classes}), []
+    for part, (path, classes) in folder.parts.items():
+        needed = images_needed(len(folder.parts) - 1) if part == "train" else 1
+        for name in names:
+            where, count = (path / name).relative_to(folder.root).as_posix(), len(classes.get(name, ()))
+            if name not in classes:
+                bad.append(f"{where} is missing")
+            elif not count:
+                bad.append(f"{where} has no images")
+            elif count < needed:
+                bad.append(f"{where} has {counted(count, 'image')} of {needed}")
+    if bad:
+        remedy = f"add images or remove their folders{_hints(folder)}"
+        raise DataError(f"{folder.root}: classes that cannot be used: {'; '.join(bad)}; {remedy}")
+
+
+def _hints(folder: Folder) -> str:
+    """For an error: what was not read."""
+    others = (path for found in folder.found for path in found.others)
+    return "".join(f"; {hint}" for hint in (*skipped_notes(folder.root, folder.found), *plugin_hints(others)))

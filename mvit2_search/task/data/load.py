@@ -1,50 +1,89 @@
-"""A data set by name or by folder."""
+"""Loads a data set: the shipped one by its name, or a folder with one sub-folder of images per class.
 
-from collections.abc import Iterable
+images/cat/1.jpg  images/dog/2.png                      three splits, 60 / 20 / 20 % of every class
+images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
+images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.dataset import Dataset
+from mvit2_search.system.text import first_few
+from mvit2_search.task.data.dataset import Dataset, Split
 from mvit2_search.task.data.fashion_mnist import (
     FASHION_MNIST_MINI,
     first_of_fashion_mnist_mini,
     load_fashion_mnist_mini,
 )
-from mvit2_search.task.data.folder import first_of_folder, load_folder
+from mvit2_search.task.data.folder import Folder, find_images
+from mvit2_search.task.data.images import Read, read_first, read_images
+from mvit2_search.task.data.notes import balance_notes, copy_notes, folder_notes, value_notes
+from mvit2_search.task.data.split import Division, divide
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_MAX_SKIPPED = 0.001  # share of images that may be unreadable
 
 
 def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
-    """Load `fashion-mnist-mini` or a folder with one sub-folder of images per class.
+    """Load `fashion-mnist-mini`, or the images of a folder, scaled and centre-cropped to `image_size`, as RGB.
+
+    Of a folder, up to 5,000 images to select by and to confirm with and up to `max_train` to train on are read, in
+    the classes' proportions.
 
     Args:
-        image_size: side in pixels that every image is scaled and cropped to.
-        max_train: of a larger folder, read only so many training images.
-        results: folders of studies, which may lie among the images and hold none.
+        results: results folders, which may be among the images and are not read.
 
     Raises:
         DataError: there are no such images, or they cannot be used.
     """
     if name_or_folder == FASHION_MNIST_MINI:
         return load_fashion_mnist_mini(image_size)
-    return load_folder(_folder(name_or_folder), image_size=image_size, max_train=max_train, results=results)
+    folder, found, division = _divided(name_or_folder, max_train, results)
+    read = read_images([file.path for part in division.parts for file in part], image_size, name=str(folder))
+    skipped = _skipped_notes(folder, read)
+    train, selection, confirmation = _splits(division, read)
+    if train.pixels_NSSC.min() == train.pixels_NSSC.max():
+        raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
+    dataset = Dataset(
+        name=str(folder),
+        classes=tuple(found.classes),
+        train=train,
+        selection=selection,
+        confirmation=confirmation,
+        fingerprint=_fingerprint(folder, read.hashes),
+    )
+    notes = (
+        *folder_notes(found),
+        *copy_notes(folder, division, read.hashes),
+        *value_notes(read, train),
+        *skipped,
+        *balance_notes(dataset),
+    )
+    return replace(dataset, notes=notes)
 
 
 def load_images(name_or_folder: str, *, image_size: int, count: int, results: Iterable[Path] = ()) -> np.ndarray:
-    """The first `count` images that a search would select by, uint8 [N, S, S, 1 or 3], and no others.
+    """The first `count` images that a search would select by, uint8 [N, S, S, 1 or 3]; others are not read.
 
     Raises:
         DataError: there are no such images, or they cannot be used.
     """
     if name_or_folder == FASHION_MNIST_MINI:
         return first_of_fashion_mnist_mini(image_size, count)
-    return first_of_folder(_folder(name_or_folder), image_size=image_size, count=count, results=results)
+    folder, _, division = _divided(name_or_folder, 1, results)
+    good = read_first([file.path for file in division.selection], image_size, count=count)
+    if not good:
+        raise DataError(f"{folder}: none of {len(division.selection)} selection images opens")
+    return np.stack(good)
 
 
-def _folder(name: str) -> Path:
+def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, Folder, Division]:
     folder = Path(name)
     if folder.is_file():
         packed = folder.suffix.lower() in _PACKED
@@ -52,4 +91,38 @@ def _folder(name: str) -> Path:
         raise DataError(f"{folder}: is a file; {what}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, and the one shipped data set is {FASHION_MNIST_MINI}")
-    return folder
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
+            found = find_images(folder, results)
+    except OSError as err:
+        raise DataError(f"{err.filename}: {err.strerror}") from err
+    files = {name: part.classes for name, part in found.parts.items()}
+    return folder, found, divide(folder, files, max_train=max_train)
+
+
+def _skipped_notes(folder: Path, read: Read) -> list[str]:
+    """The unreadable images; raises DataError if there are too many."""
+    bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
+    if len(bad) == of:
+        raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
+    if len(bad) > _MAX_SKIPPED * of:
+        raise DataError(
+            f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {first_few(bad)}; repair or remove them"
+        )
+    return [f"{len(bad)} of {of} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
+
+
+def _splits(division: Division, read: Read) -> Iterator[Split]:
+    """Views of the array that was read."""
+    start = 0
+    for part in division.parts:
+        labels = [file.label for file in part if file.path in read.hashes]
+        end = start + len(labels)
+        yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))
+        start = end
+
+
+def _fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
+    """Of the contents and relative paths of the files in use."""
+    lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256}" for path, sha256 in hashes.items())
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]

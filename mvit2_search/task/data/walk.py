@@ -1,4 +1,4 @@
-"""The images below a folder: links are followed, what tools keep there is not looked at."""
+"""The image files below a folder. Links are followed; folders of tools and results are not."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvit2_search.store.folders import EXPORTS, LATENCIES, USED, is_study
+from mvit2_search.system.text import counted, first_few
 from mvit2_search.task.data.decode import image_endings, is_image, needs_plugin
 
 _TOOLS = {
@@ -15,35 +16,58 @@ _TOOLS = {
     *("@__thumb", "__thumbs__", "_thumb", "_thumbs", "thumbnails", "_thumbnails"),
     "[originals]",
 }
-THUMBNAILS = {"thumb", "thumbs", "thumbnail", "_thumbnail"}  # below a class; a class may be called so
+THUMBNAILS = {"thumb", "thumbs", "thumbnail", "_thumbnail"}  # below a class; a class may have such a name
 
 
 @dataclass(kw_only=True)
 class Found:
-    """What lies below a folder.
+    """What is in a folder.
 
     Attributes:
         others: files that are no images.
-        dangling: links that lead nowhere.
-        again: links to folders that are read already, or that lie above.
+        broken: links that lead nowhere.
+        again: links to folders that were read already, or that contain the link.
         tools: folders that tools keep.
-        studies: folders that the program itself writes.
+        results: folders that this program writes.
     """
 
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
-    dangling: list[Path] = field(default_factory=list)
+    broken: list[Path] = field(default_factory=list)
     again: list[Path] = field(default_factory=list)
     tools: list[Path] = field(default_factory=list)
-    studies: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
+
+
+def skipped_notes(root: Path, found: Sequence[Found]) -> list[str]:
+    """Links and folders below `root` that were not read: of each kind how many, and which."""
+    kinds = (
+        ("broken link", "", [path for one in found for path in one.broken]),
+        (
+            *("link", " to folders that are read already or lie above, not followed"),
+            [path for one in found for path in one.again],
+        ),
+        ("folder", " of tools, left out", [path for one in found for path in one.tools]),
+        ("folder", " of results, left out", [path for one in found for path in one.results]),
+    )
+    return [
+        f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
+        for what, where, paths in kinds
+        if paths
+    ]
+
+
+def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
+    """Paths relative to `root`."""
+    return [path.relative_to(root).as_posix() for path in paths]
 
 
 class Walker:
     """Looks into the folders of one data set.
 
     Args:
-        root: the data set; no link leads into it or to what lies above it.
-        results: folders that hold no images to use, whatever lies in them.
+        root: the data set; links to it or to folders above it are not followed.
+        results: folders to leave out, whatever is in them.
     """
 
     def __init__(self, root: Path, results: Iterable[Path] = ()) -> None:
@@ -52,27 +76,27 @@ class Walker:
         self._results = frozenset(_identity(path) for path in results if path.exists())
 
     def folders(self, folder: Path) -> list[Path]:
-        """The sub-folders that may hold images, in order of their names."""
+        """The sub-folders that may hold images, by name."""
         with os.scandir(folder) as entries:
             found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
         return sorted(path for path in found if not self._is_written_here(path))
 
     def files_in(self, folder: Path) -> Found:
-        """What lies in a folder itself; of hidden folders everybody knows that nothing is used."""
+        """What is directly in a folder; hidden folders are not mentioned, as nobody expects them to be used."""
         found = Found()
         for entry in _sorted_entries(folder):
             if not _is_folder(entry):
-                self._take(entry, found)
+                self._add_file(entry, found)
             elif entry.name.startswith("."):
                 continue
             elif _is_of_tools(entry):
                 found.tools.append(Path(entry))
             elif self._is_written_here(Path(entry)):
-                found.studies.append(Path(entry))
+                found.results.append(Path(entry))
         return found
 
     def below(self, top: Path) -> Found:
-        """What lies in a folder and its sub-folders, each of which is looked at once, real ones before links."""
+        """What is in a folder and its sub-folders, each of which is read once, real ones before links."""
         found = Found()
         seen = {*self._above, _identity(top.parent)}
         real, linked = [top], list[Path]()
@@ -83,31 +107,31 @@ class Walker:
                 continue
             seen.add(_identity(folder))
             if self._is_written_here(folder):
-                found.studies.append(folder)
+                found.results.append(folder)
                 continue
             for entry in _sorted_entries(folder):
                 if not _is_folder(entry):
-                    self._take(entry, found)
+                    self._add_file(entry, found)
                 elif _is_of_tools(entry) or entry.name.lower() in THUMBNAILS:
                     found.tools.append(Path(entry))
                 else:
                     (linked if entry.is_symlink() else real).append(Path(entry))
         return found
 
-    def _take(self, entry: os.DirEntry[str], found: Found) -> None:
-        """A file, by what it is; hidden ones are nobody's images."""
+    def _add_file(self, entry: os.DirEntry[str], found: Found) -> None:
+        """Hidden files are ignored."""
         if entry.name.startswith("."):
             return
         path = Path(entry)
-        if _leads_nowhere(entry):
-            found.dangling.append(path)
+        if _is_broken(entry):
+            found.broken.append(path)
         elif entry.is_file() and is_image(path, self._endings):
             found.images.append(path)
         else:
             found.others.append(path)
 
     def _is_written_here(self, folder: Path) -> bool:
-        """Whether it is a study, a folder of results, or what the program keeps beside studies."""
+        """Whether it is a study, a results folder, or something that the program writes beside studies."""
         return (
             self._is_results(folder)
             or is_study(folder)
@@ -115,7 +139,7 @@ class Walker:
         )
 
     def _is_results(self, folder: Path) -> bool:
-        """Whether it is one that was named, or holds nothing but what the program writes."""
+        """Whether it is one of the given results folders, or holds nothing but what the program writes."""
         if _identity(folder) in self._results - self._above or (folder / LATENCIES).exists():
             return True
         below = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -124,13 +148,13 @@ class Walker:
         )
 
     def _keeps_results(self, folder: Path) -> bool:
-        """Whether studies are or were to be written into it, which may hold the classes too."""
+        """Whether the program writes, wrote or is to write results there; the classes may be in it too."""
         there = _identity(folder) in self._results or (folder / LATENCIES).exists()
         exported = any((folder / EXPORTS).glob("*/architecture.yaml"))
         return there or exported or any(is_study(path) for path in folder.iterdir())
 
     def _has_no_image(self, folder: Path) -> bool:
-        """A class may be called `bench`: its images tell it from what benchmarks write, readable or not."""
+        """Tells what benchmarks write from a class that is called `bench`; its images need not be readable."""
         return not any(
             path.is_symlink() or needs_plugin(path) or (path.is_file() and is_image(path, self._endings))
             for path in folder.rglob("*")
@@ -138,7 +162,7 @@ class Walker:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """The same for every path that leads to a folder."""
+    """The same for every path to a folder."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
@@ -153,23 +177,9 @@ def _is_of_tools(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return not _leads_nowhere(entry) and entry.is_dir()
+    return not _is_broken(entry) and entry.is_dir()
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+def _is_broken(entry: os.DirEntry[str]) -> bool:
     """A link to nothing, or to itself."""
     return entry.is_symlink() and not Path(entry).exists()
-
-
-_SHOWN = 5
-
-
-def shown(names: Sequence[str]) -> str:
-    """All of a few, the first of many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
-
-
-def names_below(root: Path, paths: Sequence[Path]) -> list[str]:
-    """Where files lie in a data set."""
-    return [path.relative_to(root).as_posix() for path in paths]

@@ -1,4 +1,4 @@
-"""What ending trainings early has saved."""
+"""What early stopping has saved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from mvit2_search.records import Finished, Stopped, Trial
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saving:
-    """Of the search's trainings, published widths included, without the confirmation's.
+    """Trainings of the search, published widths included, without the confirmation.
 
     Attributes:
-        rule: of the stopping rule.
-        epochs: of a whole training; 0 where none has finished.
+        rule: the name of the stopping rule.
+        epochs: of a whole training; 0 if none has finished.
     """
 
     rule: str
@@ -28,7 +28,7 @@ class Saving:
 
 
 def saving(trials: Sequence[Trial], *, rule: str) -> Saving:
-    """Trials that took another's outcome over were not trained and do not count."""
+    """Trials that took over the outcome of another were not trained and do not count."""
     trained = [t.outcome for t in trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
     return Saving(
         rule=rule,
@@ -40,5 +40,5 @@ def saving(trials: Sequence[Trial], *, rule: str) -> Saving:
 
 
 def whole_training(trials: Sequence[Trial]) -> int:
-    """How many epochs a training to the end has; 0 where none has finished."""
+    """Number of epochs of a training to the end; 0 if none has finished."""
     return max((len(t.outcome.curve) for t in trials if isinstance(t.outcome, Finished)), default=0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import finished, trial
-from mvit2_search.analysis.choice_bias import choice_bias
+from mvit2_search.analysis.selection_bias import selection_bias
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import Limits, Published, Score
 
@@ -22,16 +22,16 @@ levels = st.lists(st.floats(60, 90), min_size=2, max_size=6)
     ("count", "expected"), [(2, 1 / math.sqrt(math.pi)), (3, 1.5 / math.sqrt(math.pi)), (4, 1.0294)]
 )
 def test_of_equal_ones_it_is_the_expected_largest_of_so_many_normal_numbers(count, expected):
-    assert choice_bias([80.0] * count, error=1.0, freedom=10) == pytest.approx(expected, abs=1e-4)
-    assert choice_bias([80.0] * count, error=0.4, freedom=10) == pytest.approx(0.4 * expected, abs=1e-4)
+    assert selection_bias([80.0] * count, error=1.0, freedom=10) == pytest.approx(expected, abs=1e-4)
+    assert selection_bias([80.0] * count, error=0.4, freedom=10) == pytest.approx(0.4 * expected, abs=1e-4)
 
 
 def test_the_lead_over_one_that_is_not_the_best_is_too_high_by_more():
     """Four equal ones: the noise of all is 0 on average, so that of one that did not win is below by a third."""
-    alone = choice_bias([80.0] * 4, error=1.0, freedom=10)
-    assert choice_bias([80.0] * 4, error=1.0, freedom=10, over=2) == pytest.approx(alone * 4 / 3)
-    apart = choice_bias([90.0, 80.0, 90.0], error=1.0, freedom=10)
-    assert choice_bias([90.0, 80.0, 90.0], error=1.0, freedom=10, over=1) == pytest.approx(apart)
+    alone = selection_bias([80.0] * 4, error=1.0, freedom=10)
+    assert selection_bias([80.0] * 4, error=1.0, freedom=10, over=2) == pytest.approx(alone * 4 / 3)
+    apart = selection_bias([90.0, 80.0, 90.0], error=1.0, freedom=10)
+    assert selection_bias([90.0, 80.0, 90.0], error=1.0, freedom=10, over=1) == pytest.approx(apart)
 
 
 def test_of_two_it_is_what_a_formula_says():
@@ -39,31 +39,31 @@ def test_of_two_it_is_what_a_formula_says():
     kept = 1 - (10 / 8) / (2 / 0.25)
     s = 0.5 * math.sqrt(2)
     expected = s * math.exp(-((kept * 2 / s) ** 2) / 2) / math.sqrt(2 * math.pi)
-    assert choice_bias([79.0, 81.0], error=0.5, freedom=10) == pytest.approx(expected, abs=1e-5)
+    assert selection_bias([79.0, 81.0], error=0.5, freedom=10) == pytest.approx(expected, abs=1e-5)
 
 
 def test_where_the_noise_is_hardly_known_all_are_taken_for_equal():
     for freedom in (1, 2):
-        assert choice_bias([80.0, 90.0], error=1.0, freedom=freedom) == pytest.approx(1 / math.sqrt(math.pi))
-    assert choice_bias([80.0, 90.0], error=1.0, freedom=3) == pytest.approx(0, abs=1e-6)
+        assert selection_bias([80.0, 90.0], error=1.0, freedom=freedom) == pytest.approx(1 / math.sqrt(math.pi))
+    assert selection_bias([80.0, 90.0], error=1.0, freedom=3) == pytest.approx(0, abs=1e-6)
 
 
 def test_there_is_none_where_nothing_was_chosen_or_noise_is_not_known():
-    assert choice_bias([80.0], error=1.0, freedom=10) == 0
-    assert choice_bias([80.0, 80.0], error=0.0, freedom=0) == 0
-    assert choice_bias([], error=1.0, freedom=10) == 0
+    assert selection_bias([80.0], error=1.0, freedom=10) == 0
+    assert selection_bias([80.0, 80.0], error=0.0, freedom=0) == 0
+    assert selection_bias([], error=1.0, freedom=10) == 0
 
 
 @given(levels, st.floats(0.05, 3), st.integers(1, 20))
 def test_it_lies_between_none_and_that_of_equal_ones(found, error, freedom):
-    bias = choice_bias(found, error=error, freedom=freedom)
-    assert -1e-9 <= bias <= choice_bias([80.0] * len(found), error=error, freedom=freedom) + 1e-9
+    bias = selection_bias(found, error=error, freedom=freedom)
+    assert -1e-9 <= bias <= selection_bias([80.0] * len(found), error=error, freedom=freedom) + 1e-9
 
 
 @given(levels, st.floats(0, 5), st.floats(0.05, 3))
 def test_the_corrected_level_of_the_best_rises_with_its_level(found, more, error):
     low, high = sorted(found), [*sorted(found)[:-1], max(found) + more]
-    before, after = (max(x) - choice_bias(x, error=error, freedom=10) for x in (low, high))
+    before, after = (max(x) - selection_bias(x, error=error, freedom=10) for x in (low, high))
     assert after >= before + more - 1e-6
 
 
