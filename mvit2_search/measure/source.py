@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def source_names() -> list[str]:
     """The devices and estimates that a search may name besides `auto`."""
-    return [*device_names(), *(f"{_ESTIMATE}{name}" for name in ESTIMATES)]
+    return [*device_names(), *(f"{_ESTIMATE}:{name}" for name in ESTIMATES)]
 
 
 def find_source(name: str) -> LatencySource:
