@@ -145,12 +145,11 @@ def confirmations(
 
 
 class Comparison:
-    """Compares networks by their confirmed accuracies, seed by seed.
+    """Compares networks by their confirmed accuracies on `images` images, seed by seed.
 
     Args:
         confirmed: all networks with scores; those that are not compared still tell the spread between seeds.
         compared: number of simultaneous intervals.
-        images: number of images that the scores were tested on.
     """
 
     def __init__(self, confirmed: Sequence[Confirmed], *, compared: int, images: int) -> None:
@@ -187,10 +186,7 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
 
     Racing: seed by seed from the second on, a candidate drops out once it is distinguishably worse than the most
     accurate one. A round depends only on the scores of the seeds up to it, so repeating it gives the same result.
-
-    Args:
-        confirmed: published widths do not race, but tell the spread between seeds.
-        images: number of images that the scores were tested on.
+    Published widths do not race, but tell the spread between seeds.
     """
     seeds = sorted({seed for c in confirmed for seed in c.accuracy_pct})
     candidates = [c for c in confirmed if not c.trial.published]
@@ -223,15 +219,10 @@ class ConfirmationProgress:
 def confirmation_progress(
     plan: ConfirmationPlan, confirmed: Sequence[Confirmed], scores: Sequence[Score], *, images: int
 ) -> ConfirmationProgress:
-    """How far the confirmation is; candidates that dropped out need no further seeds.
-
-    Args:
-        confirmed: the scored finalists and published widths.
-        images: number of images that the scores were tested on.
-    """
+    """How far the confirmation is. `confirmed` are the scored finalists and published widths."""
     tried = {(score.subject, score.seed) for score in scores if not score.is_unfinished}
     racing = {c.key for c in still_racing(confirmed, images=images)}
-    out = {c.key for c in confirmed if not c.trial.published} - racing
+    out = {c.key for c in confirmed if not c.trial.published} - racing  # they need no further seeds
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)

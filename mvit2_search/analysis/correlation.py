@@ -97,12 +97,10 @@ class Slope:
 
 
 def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Slope:
-    """Slope of log y over log x by least squares, with Student's t interval of the residuals.
+    """Slope of log y over log x by least squares; x and y positive, at least three points, not all at the same x.
 
-    The interval covers scatter about a straight line; it assumes that the line is straight.
-
-    Args:
-        x, y: positive, at least three points, not all at the same x.
+    The interval, Student's t of the residuals, covers scatter about a straight line; that it is straight is
+    assumed.
     """
     if len(x) < LEAST_POINTS:
         raise ValueError(f"{len(x)} points: an interval needs {LEAST_POINTS}")

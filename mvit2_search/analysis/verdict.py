@@ -45,12 +45,7 @@ def judge(
     images: int,
     finalists: Collection[str] | None = None,
 ) -> Verdict | None:
-    """The verdict, or None if nothing within the limits has been confirmed.
-
-    Args:
-        images: number of images that the scores were tested on.
-        finalists: see `confirmations`.
-    """
+    """The verdict, or None if nothing within the limits is confirmed; see `confirmations` for `finalists`."""
     tested = confirmations(trials, scores, finalists)
     entrants = [c for c in tested if not c.trial.published]
     candidates = [c for c in still_racing(tested, images=images) if limits.allow_trial(c.trial)]

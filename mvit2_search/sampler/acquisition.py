@@ -16,7 +16,7 @@ _WARPED_BELOW = 0.5  # quantile of accuracy
 _FIRST = 10  # trainings; the worst of them is the reference point's accuracy
 _MOST_INFORMATIVE = 400  # trainings that the model is fitted to
 _MOST_MEASURED = 3  # candidates for one proposal
-_CLEARLY = 0.8  # a smaller share of the best one's improvement could change the choice
+_UNCERTAIN = 0.8  # the best one is measured if its improvement may be below this share of the next one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,7 @@ def informative(accuracy_N: np.ndarray, latency_N: np.ndarray, most: int) -> np.
 
 
 class Candidates:
-    """Candidates and their expected improvements.
-
-    Args:
-        seen: keys of networks that are no candidates.
-    """
+    """Candidates and their expected improvements; networks whose keys are in `seen` are none."""
 
     def __init__(
         self, surrogate: Surrogate, front: Front, *, encoding: Encoding, domain: Domain, seen: Set[Hashable]
@@ -151,7 +147,7 @@ class Candidates:
 
     def _is_uncertain(self) -> bool:
         order = np.argsort(-self._gain_M, kind="stable")
-        return len(order) > 1 and bool(self._least_M[order[0]] < _CLEARLY * self._gain_M[order[1]])
+        return len(order) > 1 and bool(self._least_M[order[0]] < _UNCERTAIN * self._gain_M[order[1]])
 
     def _measure(self, i: int, measure: Callable[[Params], float]) -> None:
         try:

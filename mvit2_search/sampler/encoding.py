@@ -15,18 +15,13 @@ class Encoding:
 
     Ordered values lie in [0, 1]: a range linearly (or by logarithm, if the range says so), numbers to choose from
     by rank. A column of unordered choices holds the index of the choice.
-
-    Attributes:
-        ordered_D: whether each column is ordered.
-        count_D: number of values of each column; 0 if it is continuous.
-        choices: of each column; None if it is ordered.
     """
 
     def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
         self._columns = {name: _column(distribution) for name, distribution in distributions.items()}
         self.ordered_D = np.array([column.ordered for column in self._columns.values()])
-        self.count_D = np.array([column.count for column in self._columns.values()])
-        self.choices = [column.choices for column in self._columns.values()]
+        self.count_D = np.array([column.count for column in self._columns.values()])  # of values; 0: continuous
+        self.choices = [column.choices for column in self._columns.values()]  # None: ordered
 
     def encode(self, params: Sequence[Params]) -> np.ndarray:
         """x_ND, one row for each."""

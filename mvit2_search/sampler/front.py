@@ -33,15 +33,12 @@ _REDRAWN = 0.5  # share of changes that draw a new value instead of a small step
 
 
 class FrontSampler(BaseSampler):
-    """See the module. The study maximises an accuracy and minimises a latency in ms.
+    """See the module. The study must maximise an accuracy and minimise a latency in ms, or SpecError is raised.
 
     Args:
         score: accuracy and latency of a finished trial, or None if it has none.
         first: number of trained networks from which on the model proposes.
         seed: proposals depend on it, the trials so far and the known latencies only.
-
-    Raises:
-        SpecError: the study that asks has other directions.
     """
 
     def __init__(self, domain: Domain, *, seed: int, score: Score = complete_score, first: int = _FIRST) -> None:

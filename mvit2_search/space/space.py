@@ -227,10 +227,9 @@ def _published_value(axis: Axis, width: float) -> Value | None:
 
 
 def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
-    """`count` different networks, every axis drawn evenly. A smaller `count` gives the first of a larger one.
+    """`count` different networks, every axis drawn evenly; raises SpecError if the space has fewer.
 
-    Raises:
-        SpecError: the space has too few networks.
+    A smaller `count` gives the first of a larger one.
     """
     found = draw_up_to(space, count, seed=seed)
     if len(found) < count:

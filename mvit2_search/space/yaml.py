@@ -21,11 +21,7 @@ def shipped_spaces() -> dict[str, Path]:
 
 
 def find_space(name_or_path: str) -> Path:
-    """The file of a shipped space (`width`), or a path.
-
-    Raises:
-        SpecError: there is neither.
-    """
+    """The file of a shipped space (`width`), or a path; raises SpecError if there is neither."""
     shipped = shipped_spaces()
     if name_or_path in shipped:
         return shipped[name_or_path]
@@ -38,11 +34,7 @@ def find_space(name_or_path: str) -> Path:
 
 
 def load_space(name_or_path: str) -> SearchSpace:
-    """Read a search space.
-
-    Raises:
-        SpecError: `file:line:column: key: what is wrong`.
-    """
+    """Read a search space; raises SpecError, `file:line:column: key: what is wrong`."""
     document = load(find_space(name_or_path))
     top = document.data
     document.check_keys((), top, known=("name", "purpose", "settings"), needed=("name", "settings"))

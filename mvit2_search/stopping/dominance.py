@@ -56,12 +56,7 @@ def end_bound_pct(
 ) -> float:
     """The last accuracy that a training exceeds only with probability 1 - `confidence`.
 
-    Args:
-        accuracy_pct: of the training after each epoch so far.
-        finished_pct: at least three whole curves.
-
-    Returns:
-        Infinity if all whole curves are equal so far, which says nothing.
+    Infinite if all finished curves, of which three are needed, are equal so far.
     """
     finished_NE = np.asarray(finished_pct, float)
     standing, standing_N = _standings(np.asarray(accuracy_pct, float), finished_NE[:, : len(accuracy_pct)])

@@ -14,12 +14,9 @@ _SCRATCH = "tmp"  # the names of scratch folders begin with this
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name and rename it into place.
+    """Write UTF-8 text under a temporary name and rename it into place; raises StorageError.
 
     Parts of file names that are not UTF-8 are written as escapes, `\\udcff`.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -48,9 +45,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 def locked_folder(folder: Path) -> Iterator[None]:
     """Lock `folder`, which is made if missing, and remove the scratch folders of processes that were killed.
 
-    Raises:
-        StorageError: it cannot be made or written.
-        BackendUnavailable: this system has no locks.
+    Raises StorageError, or BackendUnavailable if the system has no locks.
     """
     check_supported()
     try:

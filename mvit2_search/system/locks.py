@@ -83,9 +83,7 @@ def locked(
         on_wait: called before waiting, with the holder, or None if it has not signed yet.
         pause: sleeps for so many seconds; an exception from it ends the waiting.
 
-    Raises:
-        BackendUnavailable: this system has no such locks.
-        StorageError: the file cannot be made or opened.
+    Raises StorageError if the file cannot be made or opened, BackendUnavailable without file locks.
     """
     check_supported()
     try:

@@ -14,11 +14,7 @@ from typing import Any, Self
 
 HUNG_UP, STOPPED, TERMINATED = 129, 130, 143  # exit codes
 _EXIT_CODES = {"SIGHUP": HUNG_UP, "SIGTERM": TERMINATED}
-_GRACE_S = {
-    HUNG_UP: 10.0,
-    STOPPED: 3.0,
-    TERMINATED: 10.0,
-}  # then leave: files on disk survive it
+_GRACE_S = {HUNG_UP: 10.0, STOPPED: 3.0, TERMINATED: 10.0}  # before `leave`, which no file on disk suffers from
 
 
 class Terminated(BaseException):

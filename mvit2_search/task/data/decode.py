@@ -8,11 +8,10 @@ import io
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -81,16 +80,14 @@ Ranges = Mapping[Depth, tuple[float, float]]
 """The values of black and white in images of more than 8 bits."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """RGB pixels [S, S, 3], uint8, and the hash of their file."""
 
     pixels_SSC: np.ndarray
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deep:
+class Deep(NamedTuple):
     """The lowest and highest value of an image of more than 8 bits, which needs a range common to all images."""
 
     depth: Depth
@@ -98,8 +95,7 @@ class Deep:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """A file that is no usable image."""
 
     why: str
@@ -189,10 +185,7 @@ _TURNS = {  # what puts an image upright, by its orientation
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF = b"Exif\0\0"
-_WHOLE = {
-    0xE0: 18,
-    0xEE: 16,
-}  # least bytes of JFIF's and Adobe's segments; shorter ones are cut off and say nothing
+_WHOLE = {0xE0: 18, 0xEE: 16}  # bytes of JFIF's and Adobe's segments; shorter ones are cut off, and say nothing
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -233,10 +226,6 @@ def _other_orientation(image: Image.Image) -> int | None:
     return found if isinstance(found, int) else None
 
 
-Part = tuple[int, int, bool, int | None]
-"""Start and end of a part of a file, whether the pixels need it, and where its EXIF data start, if it has any."""
-
-
 def _without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
     """A JPEG or PNG reduced to what its pixels need, and its EXIF data; other files as they are."""
     if data.startswith(b"\xff\xd8"):
@@ -246,34 +235,37 @@ def _without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
     else:
         return data, None
     kept, exif = [], None
-    for start, end, needed, exif_at in parts:
+    for part, needed, exif_at in parts:
         if needed:
-            kept.append(data[start:end])
-        if exif_at is not None and exif is None:
-            exif = data[exif_at:end]
+            kept.append(part)
+        if exif_at and exif is None:
+            exif = part[exif_at:]
     return b"".join(kept), exif
 
 
-def _jpeg_parts(data: bytes) -> Iterator[Part]:
-    """Segments. Of those for applications, only JFIF's and Adobe's are needed, which describe the colours."""
-    yield 0, 2, True, None
+def _jpeg_parts(data: bytes) -> Iterator[tuple[bytes, bool, int]]:
+    """Segments, whether the pixels need them, and where in them EXIF data begin, or 0.
+
+    Of those for applications, only JFIF's and Adobe's are needed, which describe the colours.
+    """
+    yield data[:2], True, 0
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # where the scan begins
         marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
         is_exif = marker == 0xE1 and data[at + 4 : end].startswith(_EXIF)
         for_applications = 0xE0 <= marker <= 0xEF or marker == 0xFE
         needed = end - at >= _WHOLE[marker] if marker in _WHOLE else not for_applications
-        yield at, end, needed, at + 10 if is_exif else None
+        yield data[at:end], needed, 10 if is_exif else 0
         at = end
-    yield at, len(data), True, None
+    yield data[at:], True, 0
 
 
-def _png_parts(data: bytes) -> Iterator[Part]:
-    """Chunks. Those that begin with a capital are needed, and transparency."""
-    yield 0, len(_PNG), True, None
+def _png_parts(data: bytes) -> Iterator[tuple[bytes, bool, int]]:
+    """The same of chunks. Those that begin with a capital are needed, and transparency."""
+    yield _PNG, True, 0
     at = len(_PNG)
     while at + 12 <= len(data):
         name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
-        yield at, end, name[:1].isupper() or name == b"tRNS", at + 8 if name == b"eXIf" else None
+        yield data[at:end], name[:1].isupper() or name == b"tRNS", 8 if name == b"eXIf" else 0
         at = end
-    yield at, len(data), True, None
+    yield data[at:], True, 0

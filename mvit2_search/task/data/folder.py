@@ -49,9 +49,8 @@ class Folder:
 def find_images(root: Path, results: Iterable[Path]) -> Folder:
     """Find the images below `root`, except in the folders `results`.
 
-    Raises:
-        DataError: there are no two classes with enough images in each part, or the folder is ambiguous.
-        OSError: a folder cannot be read.
+    Raises DataError if `root` is ambiguous, or has no two classes with enough images in each part; OSError if it
+    cannot be read.
     """
     walker = Walker(root, results)
     paths, unused = find_parts(root, walker)

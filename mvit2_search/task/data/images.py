@@ -21,11 +21,7 @@ _Result = str | Deep | Unreadable  # the hash of the file if its pixels were rea
 
 
 def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarray:
-    """An empty array for `count` square images, uint8 [N, S, S, C].
-
-    Raises:
-        DataError: it is larger than the free memory.
-    """
+    """An empty array for `count` square images, uint8 [N, S, S, C]; raises DataError if memory is short."""
     needed, free = count * size * size * channels, free_bytes()
     if free is not None and needed > free:
         raise _out_of_memory(count, size, channels, name=name)
@@ -52,28 +48,18 @@ def _size(count: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """The images that could be read, in the order of their files.
+    """The images that could be read, in the order of their files."""
 
-    Attributes:
-        pixels_NSSC: uint8.
-        hashes: of the contents of these files.
-        bad: the other files, and why.
-        ranges: the values of black and white in images of more than 8 bits, if there are any.
-    """
-
-    pixels_NSSC: np.ndarray
-    hashes: dict[Path, str]
-    bad: dict[Path, str]
+    pixels_NSSC: np.ndarray  # uint8
+    hashes: dict[Path, str]  # of the contents of these files
+    bad: dict[Path, str]  # the other files, and why
     ranges: Ranges
 
 
 def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
-    """Decode files straight into the returned array, so pixels are in memory once.
+    """Decode files straight into the returned array, so pixels are in memory once; raises like `pixel_array`.
 
     Images of more than 8 bits are read again once the range of all their values is known.
-
-    Raises:
-        DataError: there is not enough memory.
     """
     pixels_NSSC = pixel_array(len(paths), size, _CHANNELS, name=name)
 

@@ -26,12 +26,9 @@ NO_CLASSES = {"unlabeled", "unlabelled", "unsupervised", "unsup", "unused", "ext
 
 
 def find_parts(folder: Path, walker: Walker) -> tuple[dict[str, Path], list[str]]:
-    """The folders of `train`, `val` and `test`, as far as there are such, and in words what is beside them.
+    """The folders of `train` and, if there are such, `val` and `test`; and in words what is beside them.
 
-    A folder without parts is `train` itself.
-
-    Raises:
-        DataError: the folder is ambiguous, or has nothing to train on.
+    A folder without parts is `train` itself. Raises DataError if it is ambiguous, or has nothing to train on.
     """
     below = walker.folders(folder)
     parts: dict[str, Path] = {}

@@ -3,6 +3,8 @@
 images/cat/1.jpg  images/dog/2.png                      three splits, 60 / 20 / 20 % of every class
 images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
 images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
+
+Which image goes where depends only on its path inside the folder.
 """
 
 import hashlib
@@ -34,18 +36,15 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
     """Load `fashion-mnist-mini`, or the images of a folder, scaled and centre-cropped to `image_size`, as RGB.
 
     Of a folder, up to 5,000 images to select by and to confirm with and up to `max_train` to train on are read, in
-    the classes' proportions.
+    the classes' proportions. Raises DataError if there are no such images, or they cannot be used.
 
     Args:
         results: results folders, which may be among the images and are not read.
-
-    Raises:
-        DataError: there are no such images, or they cannot be used.
     """
     if name_or_folder == FASHION_MNIST_MINI:
         return load_fashion_mnist_mini(image_size)
     folder, found, division = _divided(name_or_folder, max_train, results)
-    read = read_images([file.path for part in division.parts for file in part], image_size, name=str(folder))
+    read = read_images([file.path for part in division for file in part], image_size, name=str(folder))
     skipped = _skipped_notes(folder, read)
     train, selection, confirmation = _splits(division, read)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():
@@ -69,11 +68,7 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
 
 
 def load_images(name_or_folder: str, *, image_size: int, count: int, results: Iterable[Path] = ()) -> np.ndarray:
-    """The first `count` images that a search would select by, uint8 [N, S, S, 1 or 3]; others are not read.
-
-    Raises:
-        DataError: there are no such images, or they cannot be used.
-    """
+    """Only the first `count` images that a search would select by, uint8 [N, S, S, 1 or 3]; see `load_dataset`."""
     if name_or_folder == FASHION_MNIST_MINI:
         return first_of_fashion_mnist_mini(image_size, count)
     folder, _, division = _divided(name_or_folder, 1, results)
@@ -115,7 +110,7 @@ def _skipped_notes(folder: Path, read: Read) -> list[str]:
 def _splits(division: Division, read: Read) -> Iterator[Split]:
     """Views of the array that was read."""
     start = 0
-    for part in division.parts:
+    for part in division:
         labels = [file.label for file in part if file.path in read.hashes]
         end = start + len(labels)
         yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))

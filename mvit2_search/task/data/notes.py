@@ -44,12 +44,8 @@ def folder_notes(folder: Folder) -> Iterator[str]:
 
 
 def copy_notes(root: Path, division: Division, hashes: Mapping[Path, str]) -> Iterator[str]:
-    """How many images are in two splits, or in two classes.
-
-    Args:
-        hashes: of the contents of the files in use.
-    """
-    train, selection, confirmation = ([hashes.get(file.path) for file in part] for part in division.parts)
+    """How many images are in two splits, or in two classes, by the hashes of their files."""
+    train, selection, confirmation = ([hashes.get(file.path) for file in part] for part in division)
     selected = _count_in({*train}, selection)
     confirmed = _count_in({*train, *selection}, confirmation)
     if selected or confirmed:
@@ -68,7 +64,7 @@ def _count_in(known: set[str | None], hashes: list[str | None]) -> int:
 def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) -> list[str]:
     """For contents that are in several classes, the first file in each."""
     first: dict[str, dict[int, Path]] = {}
-    for file in sorted((file for part in division.parts for file in part), key=lambda file: file.path):
+    for file in sorted((file for part in division for file in part), key=lambda file: file.path):
         if file.path in hashes:
             first.setdefault(hashes[file.path], {}).setdefault(file.label, file.path)
     return [" = ".join(names_below(root, found.values())) for found in first.values() if len(found) > 1]
@@ -77,10 +73,8 @@ def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) 
 def value_notes(read: Read, train: Split) -> Iterator[str]:
     """How images of more than 8 bits were scaled, and whether the training images have little contrast."""
     for depth, (low, high) in read.ranges.items():
-        kind, scale = (
-            "floating-point" if depth == "float" else "integer",
-            f"from {low:g} (black) to {high:g} (white)",
-        )
+        kind = "floating-point" if depth == "float" else "integer"
+        scale = f"from {low:g} (black) to {high:g} (white)"
         yield f"{kind} images of more than 8 bits: scaled {scale}, in all parts alike"
     darkest, brightest = _most_values(train)
     if brightest - darkest < _LOW_CONTRAST and _median_contrast(train) < _LOW_CONTRAST:

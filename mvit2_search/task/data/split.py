@@ -5,8 +5,8 @@ It depends on an image's path inside the folder only, so the same folder is alwa
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 Files = Mapping[str, Sequence[Path]]
 """The images of each class."""
@@ -14,25 +14,19 @@ Files = Mapping[str, Sequence[Path]]
 _TEST_SHARE, _MAX_TEST = 0.2, 5_000  # of selection and of confirmation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labelled:
+class Labelled(NamedTuple):
     """An image and the index of its class."""
 
     path: Path
     label: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Division:
+class Division(NamedTuple):
     """The files of each split, before any is opened; classes are mixed."""
 
     train: list[Labelled]
     selection: list[Labelled]
     confirmation: list[Labelled]
-
-    @property
-    def parts(self) -> tuple[list[Labelled], list[Labelled], list[Labelled]]:
-        return self.train, self.selection, self.confirmation
 
 
 def images_needed(held_out: int) -> int:

@@ -1,7 +1,7 @@
 """The image files below a folder. Links are followed; folders of tools and results are not."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,40 +21,29 @@ THUMBNAILS = {"thumb", "thumbs", "thumbnail", "_thumbnail"}  # below a class; a 
 
 @dataclass(kw_only=True)
 class Found:
-    """What is in a folder.
-
-    Attributes:
-        others: files that are no images.
-        broken: links that lead nowhere.
-        again: links to folders that were read already, or that contain the link.
-        tools: folders that tools keep.
-        results: folders that this program writes.
-    """
+    """What is in a folder."""
 
     images: list[Path] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
-    broken: list[Path] = field(default_factory=list)
-    again: list[Path] = field(default_factory=list)
-    tools: list[Path] = field(default_factory=list)
-    results: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)  # files that are no images
+    broken: list[Path] = field(default_factory=list)  # links that lead nowhere
+    again: list[Path] = field(default_factory=list)  # links to folders that were read already, or contain the link
+    tools: list[Path] = field(default_factory=list)  # folders that tools keep
+    results: list[Path] = field(default_factory=list)  # folders that this program writes
 
 
-def skipped_notes(root: Path, found: Sequence[Found]) -> list[str]:
+def skipped_notes(root: Path, found: Sequence[Found]) -> Iterator[str]:
     """Links and folders below `root` that were not read: of each kind how many, and which."""
-    kinds = (
-        ("broken link", "", [path for one in found for path in one.broken]),
-        (
-            *("link", " to folders that are read already or lie above, not followed"),
-            [path for one in found for path in one.again],
-        ),
-        ("folder", " of tools, left out", [path for one in found for path in one.tools]),
-        ("folder", " of results, left out", [path for one in found for path in one.results]),
+    broken, again, tools, results = (
+        [path for one in found for path in getattr(one, kind)] for kind in ("broken", "again", "tools", "results")
     )
-    return [
-        f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
-        for what, where, paths in kinds
-        if paths
-    ]
+    for what, where, paths in (
+        ("broken link", "", broken),
+        ("link", " to folders that are read already or lie above, not followed", again),
+        ("folder", " of tools, left out", tools),
+        ("folder", " of results, left out", results),
+    ):
+        if paths:
+            yield f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
 
 
 def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
