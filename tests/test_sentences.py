@@ -38,17 +38,13 @@ def test_a_clear_gain_is_not_called_a_tie():
 
 
 def test_a_gain_says_what_it_is_corrected_for():
-    verdict = replace(
-        summary().verdict, gain=Difference(mean=1.5, low=0.2, high=2.5, pairs=2, compared=3, choice=0.4)
-    )
+    corrected = Difference(mean=1.5, low=0.2, high=2.5, pairs=2, compared=3, bias=0.4)
+    verdict = replace(summary().verdict, gain=corrected)
     gain = verdict_sentences(summary(verdict=verdict))[1]
-    assert (
-        "+1.10 points at 25 % lower latency, 95 % interval +0.20 to +2.50 over 2 seeds. Gain and interval are "
-        in gain
-    )
-    assert gain.endswith("corrected for choosing the best of 3 candidates (uncorrected +1.50).")
-    one_seed = replace(verdict.gain, pairs=1, choice=0.0)
-    gain = verdict_sentences(summary(verdict=replace(verdict, gain=one_seed)))[1]
+    assert "+1.10 points at 25 % lower latency, 95 % interval +0.20 to +2.50 over 2 seeds. Gain and " in gain
+    assert gain.endswith("interval are corrected for choosing the best of 3 candidates (uncorrected +1.50).")
+    verdict = replace(verdict, gain=replace(corrected, pairs=1, bias=0.0))
+    gain = verdict_sentences(summary(verdict=verdict))[1]
     assert "It has no interval, and it is not corrected for choosing the best of 3 candidates: " in gain
 
 
