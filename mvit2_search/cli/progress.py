@@ -20,7 +20,7 @@ _CLASSES_SHOWN = 10
 
 
 class _QuietConsole(Console):
-    """Continues in silence when the reader of the output has left."""
+    """Stops printing when the reader of the output has left; the search continues."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -49,17 +49,15 @@ class Progress:
 
     def opened(self, study: Study, request: Request) -> None:
         data, passport = study.inputs.data, study.device.passport
-        classes = ", ".join(
-            [*data.classes[:_CLASSES_SHOWN], *(["..."] if len(data.classes) > _CLASSES_SHOWN else [])]
-        )
+        classes = ", ".join(data.classes[:_CLASSES_SHOWN])
+        more = ", ..." if len(data.classes) > _CLASSES_SHOWN else ""
         where = f"on {passport.device}" if passport.kind == "measured" else f"predicted for {passport.device}"
-        random = f" and {counted(request.control, 'random network')}" if request.control else ""
-        self._print(
-            f"Study {study.name} in {study.folder}: {counted(request.trials, 'candidate')}{random} to train"
-        )
+        goal = counted(request.trials, "candidate")
+        goal += f" and {counted(request.control, 'random network')}" if request.control else ""
+        self._print(f"Study {study.name} in {study.folder}: {goal} to train")
         self._print(
             f"Data {data.name}: {data.train:,} training, {data.selection:,} selection and {data.confirmation:,} "
-            f"confirmation images of {len(data.classes)} classes: {classes}"
+            f"confirmation images of {len(data.classes)} classes: {classes}{more}"
         )
         self._print(f"Budget {request.latency_budget}: {study.limits.latency_ms:.2f} ms {where}")
         self._refresh(study)
@@ -86,11 +84,10 @@ class Progress:
 
     def scored(self, study: Study, score: Score, name: str) -> None:
         result = score.result
-        text = (
-            f"failed: {result.message}"
-            if isinstance(result, Failed)
-            else f"{result:.2f} %{_balanced(score)} on unseen images"
-        )
+        if isinstance(result, Failed):
+            text = f"failed: {result.message}"
+        else:
+            text = f"{result:.2f} %{_balanced(score)} on unseen images"
         self._print(f"confirm   {name:<16} {text}, seed {score.seed}")
         self._refresh(study)
 

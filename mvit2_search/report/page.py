@@ -1,4 +1,4 @@
-"""The frame of every HTML file this program writes: one file, no network, nothing that runs but Plotly."""
+"""The frame of every HTML page: one file that works offline, with no script but Plotly."""
 
 import json
 import re
@@ -55,18 +55,18 @@ def heading(text: str) -> str:
 
 
 def paragraphs(lines: Iterable[str]) -> str:
-    """What stands in backticks is shown as code."""
+    """One for each line; texts in backticks are shown as code."""
     return "".join(f"<p>{_CODE.sub(_AS_CODE, escape(line))}</p>" for line in lines)
 
 
 def drawn(figure: go.Figure, name: str, words: str) -> str:
-    """A figure with the id `name`; `words` say what it shows to those who do not see it."""
+    """A figure with the id `name`; `words` describe it to those who cannot see it."""
     html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, default_height="32rem")
     return f'<div role="img" aria-label="{escape(words)}">{html}</div>'
 
 
 def table(frame: pd.DataFrame) -> str:
-    """A table that scrolls; numbers with two decimals. What is not known is an empty cell."""
+    """A table that scrolls; numbers with two decimals, empty cells for missing values."""
     html = frame.astype(object).map(_cell).to_html(index=False, border=0)
     return f'<div class="scroll">{html}</div>'
 
@@ -78,7 +78,7 @@ def _cell(value: Any) -> str:
 
 
 def key_values(pairs: Iterable[tuple[str, object]]) -> str:
-    """A table of names and values; nothing is `none`."""
+    """A table of names and values; None is `none`."""
     texts = ((key, "none" if value is None else str(value)) for key, value in pairs)
     rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(text)}</td></tr>" for key, text in texts)
     return f'<div class="scroll inputs"><table>{rows}</table></div>'
