@@ -63,5 +63,5 @@ class Storage(Protocol):
             StorageError: that cannot be done; the copy of before stays.
         """
 
-    def damage(self, what: str) -> StorageError:
+    def refusal(self, what: str) -> StorageError:
         """The refusal to go on because `what` is damaged; it says what can be restored, and how."""

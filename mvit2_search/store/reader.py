@@ -54,6 +54,7 @@ class StoredStudy:
         self.folder = folder
         self._storage = storage
         self._contents = contents
+        self._trials: dict[str, Trial] = {}  # by record
 
     @property
     def name(self) -> str:
@@ -103,12 +104,12 @@ class StoredStudy:
         for name, text in texts.items():
             self._parsed_fact(name, text)
         if "devices" in texts and "inputs" not in texts:
-            raise self._storage.damage(fact_name("inputs"))
+            raise self._storage.refusal(fact_name("inputs"))
 
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
         rows = [row for row in self._rows() if row.is_closed]
-        return [self._parsed(trial_name(row.number), row.record, Trial) for row in rows if row.record is not None]
+        return [self._trial(row.number, row.record) for row in rows if row.record is not None]
 
     def lost_numbers(self) -> list[int]:
         """Trials that were killed before they had an architecture."""
@@ -163,6 +164,12 @@ class StoredStudy:
         texts = sorted(self._fact_texts().items())
         return [self._parsed_fact(name, text) for name, text in texts if name.startswith(prefix)]
 
+    def _trial(self, number: int, record: str) -> Trial:
+        """Parsed once: a report asks for all trials several times."""
+        if record not in self._trials:
+            self._trials[record] = self._parsed(trial_name(number), record, Trial)
+        return self._trials[record]
+
     def _parsed_fact(self, name: str, text: str) -> Any:
         """One of a name that a later version added is any JSON."""
         prefix, colon, _ = name.partition(":")
@@ -177,7 +184,7 @@ class StoredStudy:
         try:
             yield
         except NO_RECORD as err:
-            raise self._storage.damage(name) from err
+            raise self._storage.refusal(name) from err
 
 
 def open_study(folder: Path, storage: Storage | None = None) -> StoredStudy:

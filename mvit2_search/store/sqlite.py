@@ -84,5 +84,5 @@ class SqliteStorage:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"{path}: no backup was made: {err}") from err
 
-    def damage(self, what: str) -> StorageError:
+    def refusal(self, what: str) -> StorageError:
         return integrity.damaged(self.folder, f"{what} is damaged")

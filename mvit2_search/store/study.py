@@ -99,7 +99,7 @@ class Study(StoredStudy):
         records = {trial.number: trial for trial in self.trials()}
         for seen in self._frozen():
             if seen.number in records and not _agrees(seen, records[seen.number], key_of):
-                raise self._storage.damage(f"what the sampler reads of {trial_name(seen.number)}")
+                raise self._storage.refusal(f"what the sampler reads of {trial_name(seen.number)}")
 
     def set_fact(self, name: str, fact: Any) -> None:
         """Keep a fact of a kind in `reader.FACTS`."""
@@ -276,7 +276,7 @@ def _understood(storage: Storage) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, StorageError) as err:
         if isinstance(err, StorageError) and not is_damage(err.__cause__):
             raise
-        raise storage.damage("what Optuna reads of it") from err
+        raise storage.refusal("what Optuna reads of it") from err
 
 
 def _state(name: str) -> optuna.trial.TrialState:

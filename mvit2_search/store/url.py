@@ -62,8 +62,11 @@ class UrlStorage:
     def back_up(self) -> None:
         """Nothing to do."""
 
-    def damage(self, what: str) -> StorageError:
-        return StorageError(f"{self.name}: {what} is damaged; restore the database from its server's backup")
+    def refusal(self, what: str) -> StorageError:
+        return self._refused(f"{what} is damaged")
+
+    def _refused(self, why: str) -> StorageError:
+        return StorageError(f"{self.name}: {why}; restore the database from its server's backup")
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -83,7 +86,7 @@ class UrlStorage:
         except ImportError as err:
             raise BackendUnavailable(f"{self.name}: {err}; install that driver of SQLAlchemy's") from err
         except Damage as err:
-            raise self.damage(str(err).removesuffix(" is damaged")) from err
+            raise self._refused(str(err)) from err
         except SQLAlchemyError as err:
             raise StorageError(f"{self.name}: {' '.join(str(getattr(err, 'orig', err)).split())}") from err
 
