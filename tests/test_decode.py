@@ -213,4 +213,4 @@ def test_a_folder_with_odd_exif_is_used_whole(tmp_path, run_on):
     half_white().save(folder / "a" / "0003.jpg", exif=exif_with((0x0112, 3, 1, 6), *ODD_ENTRIES))
     result = run_on(folder)
     assert result.exit_code == 0, result.output
-    assert "12 + 4 + 4 images" in result.output
+    assert "12 training, 4 selection and 4 confirmation images" in result.output

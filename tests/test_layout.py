@@ -78,7 +78,7 @@ def test_the_command_says_which_part_is_used_for_what(tmp_path, run_on):
         write_images(tmp_path / "images" / name, BOTH)
     result = run_on(tmp_path / "images")
     assert result.exit_code == 0, result.output
-    assert "20 + 20 + 20 images of 2 classes: a, b" in result.output
+    assert "20 training, 20 selection and 20 confirmation images of 2 classes: a, b" in result.output
     assert "Train/ to train on, valid/ to select by, Testing/ to confirm with" in result.output
 
 
@@ -101,7 +101,7 @@ def test_images_without_classes_are_not_used_and_counted(tmp_path, run_on, held_
     assert f"{held_out}/ (7 images, no sub-folder per class)" in result.output
     assert "unlabeled/ (3 images)" in result.output
     assert "annotations/ (no images)" in result.output
-    assert "12 + 4 + 4 images" in result.output
+    assert "12 training, 4 selection and 4 confirmation images" in result.output
 
 
 def test_one_folder_of_all_test_images_is_no_class(tmp_path):
