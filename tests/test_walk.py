@@ -128,7 +128,8 @@ def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
     assert result.exit_code == 0, result.output
     assert "3 broken links" in result.output
     assert "a/gone.png" in result.output
-    assert "12 training, 4 selection and 4 confirmation images" not in result.output  # the link to an image is one of the class
+    # the link to an image is one of the class
+    assert "12 training, 4 selection and 4 confirmation images" not in result.output
     assert used(load(folder)) == 21
 
 
