@@ -12,6 +12,7 @@ import yaml
 
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.records import (
@@ -187,7 +188,7 @@ def export_network(
                 exported.arch,
                 scratch,
                 format=format,
-                num_classes=classes,
+                head=ClassifierHead(classes),
                 formulation=formulation,
                 images=lambda size: load_images(FASHION_MNIST_MINI, image_size=size, count=4),
                 options=options,
@@ -240,7 +241,7 @@ def _origin(summary: Summary, trial: Trial) -> list[str]:
         lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):
         lines.append(f"{trial.outcome.score:.2f} % top-1 on the selection images after a short training.")
-    imagenet = network_cost(trial.arch, 1000)
+    imagenet = network_cost(trial.arch)
     lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
     lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")
     return lines
@@ -316,16 +317,14 @@ def measure_architecture(
     from mvit2_search.measure.timer import open_timer
     from mvit2_search.predict.estimate import Estimate
 
-    arch, source = load_arch(name_or_path), find_source(device)
+    arch, source, head = load_arch(name_or_path), find_source(device), ClassifierHead(classes)
     about = partial(Measured, name=Path(name_or_path).name, key=arch.key, num_classes=classes)
     if isinstance(source, Estimate):
         return about(latency=source.predict(arch), passport=passport_of(source), samples=None)
     if predict:
-        latency, passport = predict_latency(
-            source, arch, results=results, num_classes=classes, formulation=formulation
-        )
+        latency, passport = predict_latency(source, arch, results=results, head=head, formulation=formulation)
         return about(latency=latency, passport=passport, samples=None)
-    with open_timer(source, results=results, num_classes=classes, formulation=formulation, tell=tell) as timer:
+    with open_timer(source, results=results, head=head, formulation=formulation, tell=tell) as timer:
         measured = timer.measure(arch, again=again)
         return about(latency=measured, passport=timer.passport, samples=timer.path(measured.artifact_sha256))
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import IMAGENET
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.measure.bench import CLASSES, try_timing
+from mvit2_search.measure.bench import try_timing
 from mvit2_search.measure.protocol import Device
 from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
@@ -118,9 +119,7 @@ def bench_predict(
     if measured < LEAST_MEASURED or held_out < 1:
         raise SpecError(f"expected at least {LEAST_MEASURED} measured networks and 1 held out")
     archs = _drawn(load_space(space), measured + held_out, seed=seed)
-    with open_timer(
-        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
-    ) as timer:
+    with open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell) as timer:
         train = _timed(archs[:measured], timer.measure, "measured", tell)
         test = _timed(archs[measured:], timer.measure, "held out", tell)
         again = _timed([arch for arch, _ in test[:REPEATS]], partial(timer.measure, again=True), "again", tell)
@@ -161,7 +160,7 @@ def _timed(
 
 def _held_out(train: list[Measured], test: list[Measured]) -> list[HeldOut]:
     predictor = LatencyPredictor(
-        [arch for arch, _ in train], [label.latency_ms for _, label in train], num_classes=CLASSES
+        [arch for arch, _ in train], [label.latency_ms for _, label in train], head=IMAGENET
     )
     predictions = predictor.predict([arch for arch, _ in test])
     return [

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 from mvit2_search.arch.config import ATTENTION_STAGES, LINFORMER_TOKENS, STAGES, ArchConfig, Attention
+from mvit2_search.arch.head import IMAGENET, Head
 
 Kind = Literal["dense", "pointwise", "depthwise", "token", "product", "elementwise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -50,18 +51,18 @@ class Cost:
     macs: int
 
 
-def network_cost(arch: ArchConfig, num_classes: int = 1000) -> Cost:
+def network_cost(arch: ArchConfig, head: Head = IMAGENET) -> Cost:
     """The whole network at batch 1 and `arch.image_size`."""
-    return _total(network_operators(arch, num_classes))
+    return _total(network_operators(arch, head))
 
 
-def stage_costs(arch: ArchConfig, num_classes: int = 1000) -> dict[str, Cost]:
+def stage_costs(arch: ArchConfig, head: Head = IMAGENET) -> dict[str, Cost]:
     """The same by block, one entry for each of `BLOCKS`."""
-    operators = network_operators(arch, num_classes)
+    operators = network_operators(arch, head)
     return {block: _total(o for o in operators if o.block == block) for block in BLOCKS}
 
 
-def network_operators(arch: ArchConfig, num_classes: int = 1000) -> list[Operator]:
+def network_operators(arch: ArchConfig, head: Head = IMAGENET) -> list[Operator]:
     """Every operator of the network, in the order of execution."""
     walk = _Walk(block="stem", side=arch.image_size)
     walk.conv(3, arch.stem_channels, kernel=3, stride=2)
@@ -76,7 +77,7 @@ def network_operators(arch: ArchConfig, num_classes: int = 1000) -> list[Operato
         walk.conv(inputs, arch.final_channels)
         inputs = arch.final_channels
     walk.elementwise(inputs * (walk.side**2 + 1))  # pooling
-    walk.add("pointwise", (inputs + 1) * num_classes, inputs * num_classes, inputs + num_classes)
+    walk.add("pointwise", (inputs + 1) * head.classes, inputs * head.classes, inputs + head.classes)
     return walk.operators
 
 

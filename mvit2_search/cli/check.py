@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli.options import DATA_HELP, Place, classes_option, json_option, option
 from mvit2_search.cli.output import echo_json, say
 
@@ -29,7 +30,7 @@ def profile(file: str, classes: int, as_json: bool) -> None:
     from mvit2_search.models.profile import profile as count
 
     arch = load_arch(file)
-    rows = count(arch, classes)
+    rows = count(arch, ClassifierHead(classes))
     if as_json:
         parts = [asdict(row) for row in rows]
         echo_json({"key": arch.key, "image_size": arch.image_size, "classes": classes, "parts": parts})

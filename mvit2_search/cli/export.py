@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli.options import Place, formulation_option, json_option, option, results_option, study_folder
 from mvit2_search.cli.output import echo_json, explain, say
 from mvit2_search.export.formats import FORMATS
@@ -99,7 +100,7 @@ def export(
         )
     if as_json:
         number = exported.trial.number if exported.trial else None
-        params = network_cost(exported.arch, exported.classes).params
+        params = network_cost(exported.arch, ClassifierHead(exported.classes)).params
         echo_json({"path": str(path), "trial": number, "key": exported.arch.key, "params": params})
         return
     say(str(path))

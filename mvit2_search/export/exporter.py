@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.agreement import Agreement
 from mvit2_search.export.untrained import export_model
@@ -42,7 +43,7 @@ class Exporter(Protocol):
         folder: Path,
         *,
         format: str,
-        num_classes: int,
+        head: Head,
         formulation: FormulationName,
         images: Images,
     ) -> Written:
@@ -59,13 +60,11 @@ def export_untrained(
     folder: Path,
     *,
     format: str,
-    num_classes: int,
+    head: Head,
     formulation: FormulationName,
     images: Images,
     options: CoreMLOptions | None = None,
 ) -> Written:
     """The exporter of all that is timed; `options` are of a Core ML package."""
-    artifact = export_model(
-        arch, folder, format=format, num_classes=num_classes, formulation=formulation, options=options
-    )
+    artifact = export_model(arch, folder, format=format, head=head, formulation=formulation, options=options)
     return Written(artifact=artifact, verify=lambda: verify_network(artifact, arch, images(arch.image_size)))

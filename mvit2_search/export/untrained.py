@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import Head
 from mvit2_search.export.formats import export_module
 from mvit2_search.models import MobileViT, build_model, formulated
 from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention, SeparableSelfAttention
@@ -23,7 +24,7 @@ def export_model(
     folder: Path,
     *,
     format: str,
-    num_classes: int,
+    head: Head,
     formulation: FormulationName = DEFAULT_FORMULATION,
     options: CoreMLOptions | None = None,
 ) -> Artifact:
@@ -39,7 +40,7 @@ def export_model(
         SpecError: the format does not have such options.
     """
     return export_module(
-        formulated(untrained_network(arch, num_classes), formulation),
+        formulated(untrained_network(arch, head), formulation),
         folder / f"{arch.key}.{format}",
         shape=(1, 3, arch.image_size, arch.image_size),
         convention=arch.input_convention,
@@ -47,7 +48,7 @@ def export_model(
     )
 
 
-def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
+def untrained_network(arch: ArchConfig, head: Head) -> MobileViT:
     """The network that `export_model` exports, the same weights every time.
 
     It is as heavy as a trained one: Core ML drops a norm's scale of 1 and shift of 0. And its outputs depend
@@ -56,7 +57,7 @@ def untrained_network(arch: ArchConfig, num_classes: int) -> MobileViT:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would change that of GPUs too
-        model = build_model(arch, num_classes)
+        model = build_model(arch, head)
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.02)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.agreement import Agreement, judge, share_of_largest
 from mvit2_search.export.formats import FORMATS
@@ -50,7 +51,7 @@ def verify_network(artifact: Artifact, arch: ArchConfig, pixels_NSSC: np.ndarray
             f"{artifact.path}: says that it takes {artifact.convention!r}; "
             f"the architecture takes {arch.input_convention!r}"
         )
-    model = untrained_network(arch, artifact.output_shape[1])
+    model = untrained_network(arch, ClassifierHead(artifact.output_shape[1]))
     images = to_input(_tinted(pixels_NSSC), arch.channel_order).numpy()
     return verify(artifact, model, widest_leads(model, images, count=max(1, len(images) // 2)))
 

@@ -13,6 +13,7 @@ import torch
 from mvit2_search.analysis.correlation import LEAST_POINTS, Slope, log_log_slope
 from mvit2_search.arch import ArchConfig, Attention, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, Cost, network_cost
+from mvit2_search.arch.head import IMAGENET
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.exporter import Written
 from mvit2_search.export.formats import export_module
@@ -23,8 +24,7 @@ from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Failed, FormulationName, Measurement, Passport
 
-CLASSES = 1000  # of the published networks
-DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
+DIM, IMAGENETS = 512, 8  # figure 1 of arXiv:2206.02680
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
 TOKENS = (64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096)  # octaves, half octaves where the slope is fitted
 SLOPE_FROM = 1024  # tokens; below, fixed costs hide how the latency grows
@@ -90,7 +90,7 @@ def bench_models(device: Device, *, results: Path, formulation: FormulationName,
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(device, results=results, num_classes=CLASSES, formulation=formulation, tell=tell) as timer:
+    with open_timer(device, results=results, head=IMAGENET, formulation=formulation, tell=tell) as timer:
         networks = [_time_network(timer, name, arch, tell) for name, arch in published_networks().items()]
         return ModelsBench(passport=timer.passport, formulation=formulation, networks=networks)
 
@@ -104,9 +104,7 @@ def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBe
         BackendUnavailable: the device cannot be used from here, or went away.
         StorageError: `results` cannot be read or written.
     """
-    with open_timer(
-        device, results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
-    ) as timer:
+    with open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell) as timer:
         networks = [
             _time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
         ]
@@ -144,7 +142,7 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
 
 def _time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) -> NetworkTiming:
     timing = try_timing(name, lambda: timer.measure(arch), tell)
-    return NetworkTiming(name=name, cost=network_cost(arch, CLASSES), timing=timing)
+    return NetworkTiming(name=name, cost=network_cost(arch, IMAGENET), timing=timing)
 
 
 def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
@@ -167,6 +165,6 @@ def _mixer(
         case "separable":
             return SeparableSelfAttention(DIM, grid)
         case "multi_head":
-            return MultiHeadAttention(DIM, grid, HEADS)
+            return MultiHeadAttention(DIM, grid, IMAGENETS)
         case "linformer":
-            return LinformerAttention(DIM, grid, HEADS)
+            return LinformerAttention(DIM, grid, IMAGENETS)

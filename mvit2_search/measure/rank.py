@@ -12,9 +12,10 @@ from pathlib import Path
 from mvit2_search.analysis.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import IMAGENET
 from mvit2_search.arch.published_figures import Published, published_by_network
 from mvit2_search.errors import SpecError
-from mvit2_search.measure.bench import CLASSES, try_timing
+from mvit2_search.measure.bench import try_timing
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.timer import Tell, open_timer
 from mvit2_search.predict.estimate import make_estimate
@@ -69,7 +70,7 @@ def open_side(name: str, *, results: Path, tell: Tell) -> Iterator[Side]:
 @contextmanager
 def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Side]:
     with open_timer(
-        make_device(name), results=results, num_classes=CLASSES, formulation=DEFAULT_FORMULATION, tell=tell
+        make_device(name), results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell
     ) as timer:
 
         def latency_ms(network: str, arch: ArchConfig) -> float | None:
@@ -127,7 +128,7 @@ def _cache(name: str, digest: str, results: Path) -> Side:
     labels = {
         about.arch.key: (about.arch, measurement)
         for about, measurement in Measurements(folders[0]).networks()
-        if (about.num_classes, about.formulation) == (CLASSES, DEFAULT_FORMULATION) and _sound(measurement)
+        if (about.head, about.formulation) == (IMAGENET, DEFAULT_FORMULATION) and _sound(measurement)
     }
     return Side(
         name=name,
@@ -290,6 +291,6 @@ def _pairs(networks: dict[str, ArchConfig], a: Side, b: Side) -> list[Pair]:
         first = a.latency_ms(name, arch)
         second = None if first is None else b.latency_ms(name, arch)
         if first is not None and second is not None:
-            macs = network_cost(arch, CLASSES).macs
+            macs = network_cost(arch, IMAGENET).macs
             pairs.append(Pair(network=name, arch=arch, macs=macs, a_ms=first, b_ms=second))
     return pairs

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.exporter import Exporter, export_untrained
 from mvit2_search.measure.devices.registry import DeviceAddress, device_names, make_device
@@ -103,7 +104,7 @@ def open_latencies(
     *,
     results: Path,
     scratch: Path,
-    num_classes: int,
+    head: Head,
     formulation: FormulationName,
     data: str,
     reference_ms: float | None,
@@ -122,7 +123,7 @@ def open_latencies(
         source,
         results=results,
         scratch=scratch,
-        num_classes=num_classes,
+        head=head,
         formulation=formulation,
         data=data,
         scale_ms=reference_ms,

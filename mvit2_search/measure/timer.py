@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.export.exporter import Exporter, Written, export_untrained
 from mvit2_search.measure.protocol import Device, TimingPlan
@@ -35,7 +36,7 @@ from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI
 from mvit2_search.task.data.load import load_images
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
-REFERENCE_CLASSES = 1000
+REFERENCE_HEAD = IMAGENET
 
 Tell = Callable[[str], None]
 
@@ -48,7 +49,7 @@ class NetworkTimer:
 
     Args:
         scratch: folder for exported networks.
-        num_classes, formulation: of the networks that are timed.
+        head, formulation: of the networks that are timed.
         data: exported files are compared with their networks on a few of its images, before they are timed.
         scale_ms: what the reference took when the study began; by default what it is known to take now. All
             latencies are multiples of it, whatever is learned of the device later.
@@ -67,7 +68,7 @@ class NetworkTimer:
         *,
         results: Path,
         scratch: Path,
-        num_classes: int,
+        head: Head,
         formulation: FormulationName,
         data: str = FASHION_MNIST_MINI,
         scale_ms: float | None = None,
@@ -78,7 +79,7 @@ class NetworkTimer:
         self.passport = device.passport()
         self.format = device.format
         self._device, self._scratch, self._exporter = device, scratch, exporter
-        self._num_classes, self._formulation = num_classes, formulation
+        self._head, self._formulation = head, formulation
         self._images = cache(lambda size: load_images(data, image_size=size, count=4, results=[results]))
         self._plan = TimingPlan()
         self._lease = DeviceLease(device.lease, tell=tell, pause=device.pause)
@@ -98,8 +99,8 @@ class NetworkTimer:
             BackendUnavailable: the device went away.
             StorageError: it cannot be written.
         """
-        about = AboutNetwork(arch=arch, num_classes=self._num_classes, formulation=self._formulation)
-        export = self._export_of(arch, self._num_classes, self._formulation)
+        about = AboutNetwork(arch=arch, head=self._head, formulation=self._formulation)
+        export = self._export_of(arch, self._head, self._formulation)
         return self.measure_export(export, about=about, again=again)
 
     def measure_export(
@@ -123,14 +124,12 @@ class NetworkTimer:
         """Where the measurement of that artifact and all its samples are, or will be."""
         return self._kept.path(sha256)
 
-    def _export_of(
-        self, arch: ArchConfig, num_classes: int, formulation: FormulationName
-    ) -> Callable[[Path], Written]:
+    def _export_of(self, arch: ArchConfig, head: Head, formulation: FormulationName) -> Callable[[Path], Written]:
         return lambda folder: self._exporter(
             arch,
             folder,
             format=self.format,
-            num_classes=num_classes,
+            head=head,
             formulation=formulation,
             images=self._images,
         )
@@ -144,7 +143,7 @@ class NetworkTimer:
             raise StorageError(f"{self._scratch}: cannot write an exported network: {err}") from err
 
     def _exported_reference(self) -> Artifact:
-        export = self._export_of(REFERENCE, REFERENCE_CLASSES, DEFAULT_FORMULATION)
+        export = self._export_of(REFERENCE, REFERENCE_HEAD, DEFAULT_FORMULATION)
         written = self._written("reference", export)
         written.check()
         return written.artifact
@@ -213,7 +212,7 @@ def open_timer(
     device: Device,
     *,
     results: Path,
-    num_classes: int,
+    head: Head,
     formulation: FormulationName,
     exporter: Exporter = export_untrained,
     tell: Tell = lambda text: None,
@@ -224,7 +223,7 @@ def open_timer(
             device,
             results=results,
             scratch=Path(scratch),
-            num_classes=num_classes,
+            head=head,
             formulation=formulation,
             exporter=exporter,
             tell=tell,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig
+from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.models.encoder import V1_DROPOUT, Encoder
 from mvit2_search.models.layers import ConvNorm, InvertedResidual
 
@@ -69,10 +70,10 @@ class Classifier(nn.Module):
         input x_BCHW; output [B, K] logits.
     """
 
-    def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, channels: int, head: Head, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(channels, num_classes)
+        self.linear = nn.Linear(channels, head.classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         logits_BK: Tensor = self.linear(self.dropout(x_BCHW.mean(dim=(2, 3))))
@@ -86,7 +87,7 @@ class MobileViT(nn.Module):
         input [B, 3, H, W], any H and W from 32; output [B, K] logits.
     """
 
-    def __init__(self, arch: ArchConfig, num_classes: int) -> None:
+    def __init__(self, arch: ArchConfig, head: Head) -> None:
         super().__init__()
         self.arch = arch
         last = arch.stage_channels[-1]
@@ -94,16 +95,16 @@ class MobileViT(nn.Module):
         self.stages = nn.Sequential(*(_stage(arch, i) for i in range(STAGES)))
         self.final = ConvNorm(last, arch.final_channels) if arch.final_channels else nn.Identity()
         dropout = V1_DROPOUT if arch.family == "mobilevitv1" else 0.0
-        self.classifier = Classifier(arch.final_channels or last, num_classes, dropout)
+        self.classifier = Classifier(arch.final_channels or last, head, dropout)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         logits_BK: Tensor = self.classifier(self.final(self.stages(self.stem(x_B3HW))))
         return logits_BK
 
 
-def build_model(arch: ArchConfig, num_classes: int = 1000) -> MobileViT:
+def build_model(arch: ArchConfig, head: Head = IMAGENET) -> MobileViT:
     """The network of `arch` with random weights, drawn from torch's global generator."""
-    model = MobileViT(arch, num_classes)
+    model = MobileViT(arch, head)
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)  # layers on tokens, as in transformers

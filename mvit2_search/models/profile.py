@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import STAGES, ArchConfig
+from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.models.formulations import formulated
 from mvit2_search.models.mobilevit import MobileViT
 
@@ -38,10 +39,10 @@ class PartCost:
     other_ops: int
 
 
-def profile(arch: ArchConfig, num_classes: int = 1000) -> list[PartCost]:
+def profile(arch: ArchConfig, head: Head = IMAGENET) -> list[PartCost]:
     """One row each for stem, stages 1 to 5, classifier and total."""
     with torch.device("meta"):  # the values of the weights do not matter
-        model = formulated(MobileViT(arch, num_classes), "pixel_unshuffle")
+        model = formulated(MobileViT(arch, head), "pixel_unshuffle")
     model = model.to_empty(device="cpu")
     counts = _counts(model, arch.image_size)
     parts: list[tuple[str, nn.Module, str]] = [("stem", model.stem, "stem")]

@@ -7,6 +7,7 @@ import numpy as np
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import BLOCKS, KINDS, network_operators
+from mvit2_search.arch.head import Head
 
 WORK = (
     "networks",
@@ -16,14 +17,14 @@ WORK = (
 )
 
 
-def work(archs: Sequence[ArchConfig], lanes: int, num_classes: int) -> np.ndarray:
+def work(archs: Sequence[ArchConfig], lanes: int, head: Head) -> np.ndarray:
     """Amounts of work, each of which costs time: one row per architecture and one column per name in `WORK`.
 
     Args:
         lanes: channel counts are rounded up to a multiple of it. A runtime that computes so many channels at once
             takes as long for a partial group as for a full one.
     """
-    return np.array([_work(_padded(arch, lanes), num_classes) for arch in archs])
+    return np.array([_work(_padded(arch, lanes), head) for arch in archs])
 
 
 def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
@@ -31,9 +32,9 @@ def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
     return np.array([_shape(arch) for arch in archs], dtype=float)
 
 
-def _work(arch: ArchConfig, num_classes: int) -> list[float]:
+def _work(arch: ArchConfig, head: Head) -> list[float]:
     macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
-    operators = network_operators(arch, num_classes)
+    operators = network_operators(arch, head)
     for operator in operators:
         macs_of[operator.kind] += operator.macs
         elements_of[operator.block] += operator.elements

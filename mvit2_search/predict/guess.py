@@ -12,6 +12,7 @@ import numpy as np
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import Cost, network_cost
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 from mvit2_search.records import Latency, Limits
@@ -63,15 +64,15 @@ class Guess:
 class Network:
     """An architecture with its key, cost and estimate, each computed once."""
 
-    def __init__(self, arch: ArchConfig, num_classes: int) -> None:
+    def __init__(self, arch: ArchConfig, head: Head) -> None:
         self.arch = arch
         self.key = arch.key
-        self._num_classes = num_classes
+        self._head = head
         self._estimate_ms: float | None = None
 
     @cached_property
     def cost(self) -> Cost:
-        return network_cost(self.arch, self._num_classes)
+        return network_cost(self.arch, self._head)
 
     def estimate_ms(self, estimate: Callable[[ArchConfig], float]) -> float:
         """`estimate` of the architecture; infinite where it raises MeasurementError.
@@ -108,8 +109,8 @@ class LatencyGuesses:
         known: networks and their latencies, in the order in which they were asked for.
     """
 
-    def __init__(self, known: Iterable[tuple[ArchConfig, Latency]], num_classes: int) -> None:
-        self._num_classes = num_classes
+    def __init__(self, known: Iterable[tuple[ArchConfig, Latency]], head: Head) -> None:
+        self._head = head
         self._known = {arch.key: (arch, latency) for arch, latency in known}
         self._predictor: LatencyPredictor | None = None
         self._fitted = 0
@@ -141,7 +142,7 @@ class LatencyGuesses:
         if count != self._fitted:
             known = list(self._known.values())[:count][-_MOST_FITTED:]
             archs, latencies_ms = zip(*((arch, latency.latency_ms) for arch, latency in known), strict=True)
-            self._predictor = LatencyPredictor(archs, latencies_ms, num_classes=self._num_classes)
+            self._predictor = LatencyPredictor(archs, latencies_ms, head=self._head)
             self._fitted = count
         return self._predictor
 

@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from scipy.spatial.distance import cdist
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.features import shape, work
 from mvit2_search.records import Prediction
@@ -47,14 +48,14 @@ class LatencyPredictor:
     """
 
     def __init__(
-        self, archs: Sequence[ArchConfig], latencies_ms: Sequence[float], *, num_classes: int = 1000
+        self, archs: Sequence[ArchConfig], latencies_ms: Sequence[float], *, head: Head = IMAGENET
     ) -> None:
         if len(archs) < LEAST_MEASURED or not min(latencies_ms) > 0:
             raise SpecError(f"a predictor needs {LEAST_MEASURED} measured networks, found {len(archs)}")
-        self._num_classes = num_classes
+        self._head = head
         self._seen = {name: set().union(*map(of, archs)) for name, of in _CATEGORIES.items()}
         y_N, shape_NF = np.log(latencies_ms), shape(archs)
-        works = {lanes: work(archs, lanes, num_classes) for lanes in _LANES}
+        works = {lanes: work(archs, lanes, head) for lanes in _LANES}
         self.lanes = min(_LANES, key=lambda lanes: _left_out_error(works[lanes], y_N))
         self._model = _Model(works[self.lanes], shape_NF, y_N)
         self._reach = _reach(works[self.lanes], shape_NF, y_N, self._model.process.hyperparameters)
@@ -70,7 +71,7 @@ class LatencyPredictor:
             self._check(arch)
         if not archs:
             return []
-        mean_M, sigma_M = self._model.predict(work(archs, self.lanes, self._num_classes), shape(archs))
+        mean_M, sigma_M = self._model.predict(work(archs, self.lanes, self._head), shape(archs))
         bounds = np.exp(np.stack([mean_M, mean_M - self._reach * sigma_M, mean_M + self._reach * sigma_M], 1))
         return [
             Prediction(latency_ms=middle, low_ms=low, high_ms=high, predictor=self.description)

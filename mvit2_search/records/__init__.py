@@ -36,6 +36,7 @@ from mvit2_search.records.latency import (
     time_fault,
 )
 from mvit2_search.records.limits import Limits
+from mvit2_search.records.metric import TOP1, Metric
 from mvit2_search.records.passport import Passport, device_sentence
 from mvit2_search.records.recipe import Recipe
 from mvit2_search.records.study import BudgetNetwork, DataInputs, Ended, Goals, Inputs, StudyDevice
@@ -73,6 +74,7 @@ __all__ = [
     "PRECISIONS",
     "SCHEMA",
     "TARGETS",
+    "TOP1",
     "About",
     "AboutMixer",
     "AboutNetwork",
@@ -98,6 +100,7 @@ __all__ = [
     "LatencyKind",
     "Limits",
     "Measurement",
+    "Metric",
     "Outcome",
     "Passport",
     "Precision",

@@ -6,6 +6,7 @@ from statistics import fmean, variance
 from typing import Self
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError
 from mvit2_search.records.latency import Measurement, Samples, time_fault
 from mvit2_search.records.passport import Passport
@@ -16,12 +17,8 @@ class AboutNetwork:
     """A whole network: `formulation` may be one of a later version."""
 
     arch: ArchConfig
-    num_classes: int
+    head: Head
     formulation: str
-
-    def __post_init__(self) -> None:
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes is {self.num_classes}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from mvit2_search.arch.head import Head
 from mvit2_search.predict.guess import Guess, Network
 from mvit2_search.space import Axis, Choices, Params, SearchSpace, Value
 
@@ -30,14 +31,14 @@ def _distribution(axis: Axis) -> BaseDistribution:
 class Networks:
     """The networks of a space and their costs; all of them if the space is small."""
 
-    def __init__(self, space: SearchSpace, num_classes: int) -> None:
+    def __init__(self, space: SearchSpace, head: Head) -> None:
         self.space = space
         self.cheapest = space.decode(space.lowest)
         names = [axis.name for axis in space.axes]
 
         @lru_cache(maxsize=_CACHED)
         def network(values: tuple[Value, ...]) -> Network:
-            return Network(space.decode(dict(zip(names, values, strict=True))), num_classes)
+            return Network(space.decode(dict(zip(names, values, strict=True))), head)
 
         self._names, self._network = names, network
         points = space.points(_MAX_POINTS)

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import StorageError
 from mvit2_search.execute.checks import CheckedDevice, checked_latencies
 from mvit2_search.execute.inline import InlineExecutor
@@ -167,7 +168,7 @@ def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> No
 
 
 def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener) -> Runner:
-    latencies = _latencies(study, tools, len(dataset.classes), scratch, listener)
+    latencies = _latencies(study, tools, dataset.task.head, scratch, listener)
     jobs = Jobs(
         latencies=settle_budget(study, tools.request, latencies, listener),
         executor=InlineExecutor(tools.proxy, dataset),
@@ -179,14 +180,14 @@ def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listen
     return Runner(study, tools.space, jobs, kept_accuracies(study, tools.request.results, listener))
 
 
-def _latencies(study: Study, tools: _Tools, num_classes: int, scratch: Path, listener: Listener) -> Latencies:
+def _latencies(study: Study, tools: _Tools, head: Head, scratch: Path, listener: Listener) -> Latencies:
     """On the scale of the study, where it has one."""
     source, request = tools.source, tools.request
     latencies = open_latencies(
         source if isinstance(source, Estimate) else CheckedDevice(source, tools.interrupt.check),
         results=request.results,
         scratch=scratch,
-        num_classes=num_classes,
+        head=head,
         formulation=request.formulation,
         data=request.data,
         reference_ms=study.device.reference_ms if study.devices else None,

@@ -104,7 +104,7 @@ def search_candidates(runner: Runner, request: Request, stop: Stop) -> str | Non
     Raises:
         MVit2SearchError: trials fail one after the other for the same reason.
     """
-    networks = Networks(runner.space, runner.num_classes)
+    networks = Networks(runner.space, runner.head)
     samplers = Samplers(request.sampler, networks, runner, seed=request.seed)
     while not stop.requested:
         if runner.state.count_candidates() >= request.trials:
@@ -186,7 +186,7 @@ def _draws(runner: Runner) -> Iterator[ArchConfig]:
     while skipped < _MAX_SKIPPED:
         arch = runner.space.decode(draw_params(runner.space, generator))
         skipped += 1
-        if arch.key not in seen and guess.share_of_limits(network_cost(arch, runner.num_classes)) <= _SURELY_OVER:
+        if arch.key not in seen and guess.share_of_limits(network_cost(arch, runner.head)) <= _SURELY_OVER:
             skipped = 0
             seen.add(arch.key)
             yield arch

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import MeasurementError
-from mvit2_search.measure.timer import REFERENCE, REFERENCE_CLASSES
+from mvit2_search.measure.timer import REFERENCE, REFERENCE_HEAD
 from mvit2_search.predict.guess import Guess, LatencyBounds, LatencyGuesses, PowerLaw, exactly
 from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler.domain import Domain, Params
@@ -28,7 +28,7 @@ class Samplers:
 
     def __init__(self, name: str, networks: Networks, runner: Runner, *, seed: int) -> None:
         self._name, self._networks, self._runner, self._seed = name, networks, runner, seed
-        self._guesses = self._known() if name == "front" else LatencyGuesses([], runner.num_classes)
+        self._guesses = self._known() if name == "front" else LatencyGuesses([], runner.head)
         self._learned = len(runner.state.trials)
         self._untimed: set[str] = set()  # keys of networks that the device refused
 
@@ -59,7 +59,7 @@ class Samplers:
         for lost in probes.values():
             state.add_latencies(lost)
         timed = [(arch, latency) for arch, latency in asked if latency is not None]
-        return LatencyGuesses(timed, self._runner.num_classes)
+        return LatencyGuesses(timed, self._runner.head)
 
     def _score(self) -> Callable[[FrozenTrial], tuple[float, float] | None]:
         """Accuracy and latency of the networks that have been trained, stopped ones among them."""
@@ -108,7 +108,7 @@ def guess_from(runner: Runner, trials: Sequence[Trial]) -> Guess:
     """From the latencies of `trials`; where there is none, from that of the reference, known on every device."""
     timed = [(t.macs, t.latency.latency_ms) for t in trials if t.latency is not None]
     if not timed:
-        timed = [(network_cost(REFERENCE, REFERENCE_CLASSES).macs, runner.jobs.latencies.reference_ms)]
+        timed = [(network_cost(REFERENCE, REFERENCE_HEAD).macs, runner.jobs.latencies.reference_ms)]
     macs_N, latencies_ms = zip(*timed, strict=True)
     return Guess(PowerLaw(macs_N, latencies_ms), runner.state.limits)
 

@@ -29,6 +29,7 @@ from mvit2_search.search.state import State
 from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import Proposal, Study
+from mvit2_search.task import make_task
 from mvit2_search.train.proxies import EpochScore
 
 RUNNING = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
@@ -45,7 +46,7 @@ class Runner:
     def __init__(self, study: Study, space: SearchSpace, jobs: Jobs, kept: KeptAccuracies) -> None:
         inputs = study.inputs
         self.study, self.space, self.jobs, self.listener = study, space, jobs, jobs.listener
-        self.seed, self.num_classes = inputs.seed, len(inputs.data.classes)
+        self.seed, self.head = inputs.seed, make_task(inputs.task, inputs.data.classes).head
         self.stopping = make_stopping_rule(inputs.stopping)
         self._device = next(iter(study.devices))
         digest = study.device.passport.digest
@@ -108,7 +109,7 @@ class Runner:
             del self.state.latencies[arch.key]
         except MeasurementError as err:
             return Failed(reason="measurement", message=str(err))
-        params = network_cost(arch, self.num_classes).params
+        params = network_cost(arch, self.head).params
         if not (train_anyway or self.state.limits.allow(latency, params)):
             return Infeasible(latencies={self._device: latency})
         return self._trained(arch, role, latency)
@@ -172,7 +173,7 @@ class Runner:
         tries: int,
         repeats: int | None = None,
     ) -> Trial:
-        cost = network_cost(arch, self.num_classes)
+        cost = network_cost(arch, self.head)
         source = self.state.kept.source(arch.key, outcome)
         return Trial(
             number=number,

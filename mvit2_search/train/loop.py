@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mvit2_search.errors import TrainingError
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
+from mvit2_search.task import Task
 from mvit2_search.task.data.dataset import Split, flipped, to_input
+from mvit2_search.task.protocol import TaskScore
 
 _TEST_BATCH = 128
 _AVERAGED = 0.1  # share of all steps over which weights are averaged
@@ -25,6 +25,7 @@ def train_epochs(
     split: Split,
     recipe: Recipe,
     *,
+    task: Task,
     seed: int,
     device: str,
     between: Callable[[], None] = lambda: None,
@@ -54,7 +55,7 @@ def train_epochs(
         for _ in range(recipe.steps_per_epoch):
             between()
             _set_learning_rate(optimizer, recipe, step)
-            total += _train_step(model, optimizer, *next(batches), recipe=recipe, device=device)
+            total += _train_step(model, optimizer, *next(batches), task=task, recipe=recipe, device=device)
             averaged.update_parameters(model)
             step += 1
         if not math.isfinite(total.item()):
@@ -62,32 +63,18 @@ def train_epochs(
         yield epoch, cast(MobileViT, averaged.module)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """How often the first answer is right, in percent: of all images, and the mean over the classes among them."""
-
-    top1_pct: float
-    balanced_pct: float
-
-
-def accuracy(model: MobileViT, split: Split, *, device: str) -> Accuracy:
-    """Test a network; raises TrainingError where it gives no finite numbers."""
-    right_N = _answers(model, split, device=device) == split.labels_N
-    recalls = [right_N[split.labels_N == label].mean() for label in np.unique(split.labels_N)]
-    return Accuracy(top1_pct=100 * float(right_N.mean()), balanced_pct=100 * float(np.mean(recalls)))
-
-
-def _answers(model: MobileViT, split: Split, *, device: str) -> np.ndarray:
+def evaluate(model: MobileViT, split: Split, task: Task, *, device: str) -> TaskScore:
+    """Score a network on images; raises TrainingError where its outputs are not finite."""
     ready = for_inference(model)
     answers = []
     with torch.inference_mode():
         for i in range(0, len(split), _TEST_BATCH):
             images = to_input(split.pixels_NSSC[i : i + _TEST_BATCH], model.arch.channel_order)
-            logits = ready(images.to(device))
-            if not logits.isfinite().all():
+            outputs = ready(images.to(device))
+            if not outputs.isfinite().all():
                 raise TrainingError("the trained network's outputs are not finite")
-            answers.append(logits.argmax(1).cpu().numpy())
-    return np.concatenate(answers)
+            answers.append(task.answers(outputs).cpu().numpy())
+    return task.score(np.concatenate(answers), split.labels_N)
 
 
 def _train_step(
@@ -96,13 +83,14 @@ def _train_step(
     pixels_NSSC: np.ndarray,
     labels_N: np.ndarray,
     *,
+    task: Task,
     recipe: Recipe,
     device: str,
 ) -> torch.Tensor:
     """One step; the loss before it."""
-    logits = model(to_input(pixels_NSSC, model.arch.channel_order).to(device))
-    target = torch.from_numpy(labels_N).to(device)
-    loss = F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
+    outputs = model(to_input(pixels_NSSC, model.arch.channel_order).to(device))
+    labels = torch.from_numpy(labels_N).to(device)
+    loss = task.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)

@@ -10,7 +10,7 @@ from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.loop import accuracy, train_epochs
+from mvit2_search.train.loop import evaluate, train_epochs
 from mvit2_search.train.randomness import with_own_randomness
 from mvit2_search.train.statistics import settle_statistics
 
@@ -91,18 +91,24 @@ class ShortTrain:
     def _scores(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
         images = dataset.selection if test_on == "selection" else dataset.confirmation
         some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
-        model = build_model(arch, len(dataset.classes))
+        model = build_model(arch, dataset.task.head)
         epochs = train_epochs(
-            model, dataset.train, self.recipe, seed=seed, device=self.device, between=self._between
+            model,
+            dataset.train,
+            self.recipe,
+            task=dataset.task,
+            seed=seed,
+            device=self.device,
+            between=self._between,
         )
         for epoch, averaged in epochs:
             is_last = epoch == self.recipe.epochs
             if test_on == "confirmation" and not is_last:
                 continue
             settle_statistics(averaged, dataset.train, device=self.device)
-            reached = accuracy(averaged, images if is_last else some, device=self.device)
-            balanced_pct = reached.balanced_pct if dataset.is_unbalanced else None
-            yield EpochScore(epoch=epoch, accuracy_pct=reached.top1_pct, balanced_pct=balanced_pct)
+            reached = evaluate(averaged, images if is_last else some, dataset.task, device=self.device)
+            balanced = reached.balanced if dataset.is_unbalanced else None
+            yield EpochScore(epoch=epoch, accuracy_pct=reached.score, balanced_pct=balanced)
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         if any(axis.setting == "image_size" for axis in space.axes):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mvit2_search.arch import ChannelOrder
+from mvit2_search.task import Task, make_task
 
 _UNBALANCED = 2
 
@@ -49,6 +50,11 @@ class Dataset:
     confirmation: Split
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """What networks are trained for on it."""
+        return make_task("classification", self.classes)
 
     @property
     def images_per_class(self) -> list[int]:
