@@ -18,6 +18,7 @@ from typing import Any
 
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Recipe
@@ -57,7 +58,7 @@ def _drawn_within(space: SearchSpace, limit: float, generator: random.Random) ->
 
 
 def _macs(arch: ArchConfig) -> int:
-    return network_cost(arch, CLASSES).macs
+    return network_cost(arch, ClassifierHead(CLASSES)).macs
 
 
 def train_all(out: Path, device: str, share: tuple[int, int]) -> None:
@@ -105,7 +106,10 @@ def time_all(out: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         open_timer(
-            make_device("host"), results=Path(folder), num_classes=CLASSES, formulation=DEFAULT_FORMULATION
+            make_device("host"),
+            results=Path(folder),
+            head=ClassifierHead(CLASSES),
+            formulation=DEFAULT_FORMULATION,
         ) as timer,
     ):
         measured = {arch.key: asdict(timer.measure(arch)) for arch in architectures()}

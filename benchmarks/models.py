@@ -36,11 +36,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.measure.devices.chip import chip
 from mvit2_search.measure.devices.machine import system
 from mvit2_search.models import build_model, for_inference
 from mvit2_search.models.weights import load_state_dict
 from mvit2_search.records import Recipe
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.train.device import keep_freed_memory
 from mvit2_search.train.loop import train_epochs
@@ -122,7 +124,7 @@ def networks(case: Case) -> tuple[nn.Module, nn.Module]:
     """timm's and ours with timm's weights, channels last."""
     arch = ArchConfig.mobilevitv2(case.width)
     torch.manual_seed(0)
-    theirs, ours = of_timm(arch, CLASSES), build_model(arch, CLASSES)
+    theirs, ours = of_timm(arch, CLASSES), build_model(arch, ClassifierHead(CLASSES))
     load_state_dict(ours, theirs.state_dict())
     for model in (theirs, ours):
         model.to(memory_format=torch.channels_last)
@@ -231,8 +233,10 @@ def our_training(case: Case) -> Callable[[], None]:
         learning_rate=1e-3,
         label_smoothing=SMOOTHING,
     )
-    model = build_model(ArchConfig.mobilevitv2(case.width), CLASSES)
-    epochs = train_epochs(model, some_images(case), recipe, seed=0, device="cpu")
+    model = build_model(ArchConfig.mobilevitv2(case.width), ClassifierHead(CLASSES))
+    epochs = train_epochs(
+        model, some_images(case), recipe, task=Classification(range(CLASSES)), seed=0, device="cpu"
+    )
     return lambda: next(epochs) and None
 
 

@@ -23,6 +23,7 @@ import optuna
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import Guess, PowerLaw
 from mvit2_search.records import Finished, Limits, Prediction, Stopped, Trial
 from mvit2_search.sampler.networks import Networks, distributions
@@ -39,15 +40,15 @@ ASKED = 7
 
 
 def latency_ms(arch: ArchConfig) -> float:
-    return 20 * network_cost(arch, CLASSES).macs / 1e9
+    return 20 * network_cost(arch, ClassifierHead(CLASSES)).macs / 1e9
 
 
 def accuracy_pct(arch: ArchConfig, noise: float) -> float:
-    return 90 - 20 * (1e6 / (1e6 + network_cost(arch, CLASSES).params)) + noise
+    return 90 - 20 * (1e6 / (1e6 + network_cost(arch, ClassifierHead(CLASSES)).params)) + noise
 
 
 def trained(number: int, arch: ArchConfig, pct: float) -> Trial:
-    cost, ms = network_cost(arch, CLASSES), latency_ms(arch)
+    cost, ms = network_cost(arch, ClassifierHead(CLASSES)), latency_ms(arch)
     prediction = Prediction(latency_ms=ms, low_ms=ms, high_ms=ms, predictor="a law")
     finished = Finished(score=pct, curve=(pct / 2, pct), latencies={"host": prediction})
     stopped = Stopped(curve=(pct / 2,), latencies={"host": prediction})
@@ -73,7 +74,7 @@ class Search:
         self.runner: Any = SimpleNamespace(
             study=SimpleNamespace(probes=dict, outside=list),  # nothing was timed before a trial was chosen
             state=self.state,
-            num_classes=CLASSES,
+            head=ClassifierHead(CLASSES),
             jobs=SimpleNamespace(latencies=SimpleNamespace(quick=quick)),
             stopping=make_stopping_rule("dominance"),
         )
@@ -102,7 +103,7 @@ class Search:
 def proposal_s(count: int, quick: Callable[[ArchConfig], float] | None) -> dict[str, float]:
     """Median and largest seconds of seven proposals after a first one, which fills what is kept between them."""
     search = Search(count, quick)
-    samplers = Samplers("front", Networks(search.space, CLASSES), search.runner, seed=0)
+    samplers = Samplers("front", Networks(search.space, ClassifierHead(CLASSES)), search.runner, seed=0)
     spent = []
     for _ in range(ASKED + 1):
         guess = search.guess()

@@ -21,6 +21,7 @@ from optuna.distributions import distribution_to_json
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.records import (
     Candidate,
     DataInputs,
@@ -87,7 +88,7 @@ def _write_trials(folder: Path, count: int) -> list[ArchConfig]:
 
 
 def _trial(number: int, arch: ArchConfig, rng: random.Random) -> Trial:
-    cost = network_cost(arch, CLASSES)
+    cost = network_cost(arch, ClassifierHead(CLASSES))
     ms = 20 * cost.macs / 1e9 + (1000 if number % 10 == 9 else 0)
     latency = Prediction(latency_ms=ms, low_ms=ms, high_ms=ms, predictor="a law")
     pct = 90 - 20 * (1e6 / (1e6 + cost.params)) + rng.gauss(0, 0.5)

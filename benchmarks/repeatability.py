@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig, published
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.exporter import Written, export_untrained
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.timer import open_timer
@@ -54,7 +55,9 @@ def measure_all(device: str) -> None:
     """Print what every network takes, as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         host = make_device(device)
-        with open_timer(host, results=Path(folder), num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+        with open_timer(
+            host, results=Path(folder), head=ClassifierHead(CLASSES), formulation=DEFAULT_FORMULATION
+        ) as timer:
             print(json.dumps({name: asdict(timer.measure(published(name))) for name in NETWORKS}))
 
 
@@ -83,7 +86,9 @@ def order(device_name: str, tries: int) -> dict[str, Any]:
         folder = Path(name)
         exported = {width: _exported(width, device.format, folder) for width in PAIR}
         rows = []
-        with open_timer(device, results=folder, num_classes=CLASSES, formulation=DEFAULT_FORMULATION) as timer:
+        with open_timer(
+            device, results=folder, head=ClassifierHead(CLASSES), formulation=DEFAULT_FORMULATION
+        ) as timer:
             for _ in range(tries):
                 turn = [*PAIR]
                 rng.shuffle(turn)
@@ -98,7 +103,7 @@ def _exported(width: float, format: str, folder: Path) -> Callable[[Path], Writt
         ArchConfig.mobilevitv2(width),
         folder,
         format=format,
-        num_classes=CLASSES,
+        head=ClassifierHead(CLASSES),
         formulation=DEFAULT_FORMULATION,
         images=lambda size: load_images(FASHION_MNIST_MINI, image_size=size, count=4),
     )

@@ -31,6 +31,7 @@ from scipy.stats import beta
 from mvit2_search.analysis.pareto import front_mask, hypervolume
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.stopping import Curve, make_stopping_rule
 from mvit2_search.stopping.dominance import Dominance, end_bound_pct
 from mvit2_search.stopping.halving import Halving
@@ -77,7 +78,9 @@ def read_trained(folder: Path) -> Trained:
 
 def _latencies(path: Path, archs: Sequence[ArchConfig]) -> tuple[list[float], str]:
     if not path.is_file():
-        return [float(network_cost(arch, CLASSES).macs) for arch in archs], "multiply-adds, not measured"
+        return [
+            float(network_cost(arch, ClassifierHead(CLASSES)).macs) for arch in archs
+        ], "multiply-adds, not measured"
     found = json.loads(path.read_text())
     measured = [found["measurements"][arch.key]["latency_ms"] for arch in archs]
     return measured, f"measured in ms: {found['passport']['device']}, {found['passport']['chip']}"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.agreement import Agreement
 from mvit2_search.export.exporter import Written
 from mvit2_search.measure.devices.scripted import ScriptedDevice
@@ -133,7 +134,7 @@ class ScriptedTimer(NetworkTimer):
             device,
             results=folder,
             scratch=Path(tempfile.mkdtemp(dir=folder)),
-            num_classes=1,
+            head=ClassifierHead(1),
             formulation=DEFAULT_FORMULATION,
             exporter=lambda *_, **__: _written(reference),
             **more,

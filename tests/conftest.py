@@ -22,6 +22,7 @@ import mvit2_search.search.driver as driver
 from exports import SMALL, exported
 from fakes import FormulaProxy, fake_exporter, macs_device
 from formula_devices import formula_devices
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.export.exporter import Exporter
@@ -137,7 +138,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is known of this computer: finding it out takes whatever times networks half a minute."""
     results = tmp_path_factory.mktemp("timed")
-    with open_timer(make_device("host"), results=results, num_classes=2, formulation=DEFAULT_FORMULATION):
+    with open_timer(make_device("host"), results=results, head=ClassifierHead(2), formulation=DEFAULT_FORMULATION):
         pass
     return results / ".latencies"
 

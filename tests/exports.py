@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.untrained import export_model, untrained_network
 from mvit2_search.export.verify import verify
 from mvit2_search.records import DEFAULT_FORMULATION
@@ -38,13 +39,15 @@ def noise(arch, count=2):
 
 def exported(arch, folder, *, options=None, format="mlpackage", formulation=DEFAULT_FORMULATION, classes=4):
     folder.mkdir(exist_ok=True)
-    return export_model(arch, folder, format=format, num_classes=classes, formulation=formulation, options=options)
+    return export_model(
+        arch, folder, format=format, head=ClassifierHead(classes), formulation=formulation, options=options
+    )
 
 
 @cache
 def network(arch, classes):
     """What `export_model` exports. Comparisons leave it as it is."""
-    return untrained_network(arch, classes)
+    return untrained_network(arch, ClassifierHead(classes))
 
 
 def agreement(artifact, arch, images=None):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead, Head
 from mvit2_search.errors import TrainingError
 from mvit2_search.export.agreement import Agreement
 from mvit2_search.export.exporter import Written
@@ -34,7 +35,7 @@ def written(artifact: Artifact) -> Written:
 
 
 def fake_exporter(
-    arch: ArchConfig, folder: Path, *, format: str, num_classes: int, formulation: str, **_: Any
+    arch: ArchConfig, folder: Path, *, format: str, head: Head, formulation: str, **_: Any
 ) -> Written:
     """Writes a file that holds the architecture instead of a network, and compares nothing."""
     path = folder / f"{arch.key}.{format}"
@@ -43,12 +44,12 @@ def fake_exporter(
     return written(
         Artifact(
             path=path,
-            sha256=f"{arch.key}-{num_classes}-{formulation}",
+            sha256=f"{arch.key}-{head.classes}-{formulation}",
             format=format,
             precision="float32",
             input_name="image",
             input_shape=shape,
-            output_shape=(1, num_classes),
+            output_shape=(1, head.classes),
         )
     )
 
@@ -87,7 +88,7 @@ class FormulaProxy:
         self.trained.append((arch.key, seed, test_on))
         if self.fails:
             raise TrainingError("the loss is not finite in epoch 1")
-        params = network_cost(arch, len(dataset.classes)).params
+        params = network_cost(arch, ClassifierHead(len(dataset.classes))).params
         accuracy = 90 - 20 * (1e6 / (1e6 + params)) + int(arch.key, 16) % 7 * seed % 3 / 10
         yield EpochScore(epoch=1, accuracy_pct=accuracy / 2)
         yield EpochScore(epoch=2, accuracy_pct=accuracy)

@@ -36,7 +36,7 @@ def formula_devices(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     rig = SimpleNamespace(laws=laws, fails=set(), flags={}, asked=[], again_factor=1.0)
 
     @contextmanager
-    def open_timer(device, *, results, num_classes, formulation, tell):
+    def open_timer(device, *, results, head, formulation, tell):
         def measure(arch, *, again=False):
             rig.asked.append((arch.key, again))
             if arch.key in rig.fails:

@@ -16,15 +16,21 @@ from fakes import FormulaProxy, finished
 from fakes import trial as make_trial
 from mvit2_search.analysis.confirmation import confirmations
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe, Score
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.loop import Accuracy, accuracy
+from mvit2_search.task.protocol import TaskScore
+from mvit2_search.train.loop import evaluate
 from mvit2_search.train.proxies import EpochScore, ShortTrain
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
+
+
+THREE = Classification(["a", "b", "c"])
 
 
 class BalancedProxy(FormulaProxy):
@@ -38,27 +44,27 @@ class BalancedProxy(FormulaProxy):
 
 @pytest.mark.parametrize(("zeros", "ones", "balanced"), [(50, 150, 50.0), (0, 10, 100.0), (10, 0, 0.0)])
 def test_every_class_counts_the_same(zeros, ones, balanced):
-    model = build_model(ArchConfig.mobilevitv2(0.25), 3)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3))
     nn.init.zeros_(model.classifier.linear.weight)
     model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0]))  # always answers 1
     labels = np.array([1] * ones + [0] * zeros)
     split = Split(pixels_NSSC=np.zeros((zeros + ones, 32, 32, 1), np.uint8), labels_N=labels)
-    tested = accuracy(model, split, device="cpu")
-    assert tested.top1_pct == pytest.approx(100 * ones / (zeros + ones))
-    assert tested.balanced_pct == pytest.approx(balanced)
+    tested = evaluate(model, split, THREE, device="cpu")
+    assert tested.score == pytest.approx(100 * ones / (zeros + ones))
+    assert tested.balanced == pytest.approx(balanced)
 
 
 def test_it_is_the_mean_over_three_classes_too():
-    model = build_model(ArchConfig.mobilevitv2(0.25), 3)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3))
     nn.init.zeros_(model.classifier.linear.weight)
     model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0]))  # always answers 1
     labels = np.array([0] * 1 + [1] * 7 + [2] * 2)
     split = Split(pixels_NSSC=np.zeros((10, 32, 32, 1), np.uint8), labels_N=labels)
-    assert accuracy(model, split, device="cpu").balanced_pct == pytest.approx(100 / 3)
+    assert evaluate(model, split, THREE, device="cpu").balanced == pytest.approx(100 / 3)
 
 
 def test_a_training_tells_both_accuracies_that_were_tested(tmp_path, monkeypatch):
-    monkeypatch.setattr(short_train, "accuracy", lambda *_, **__: Accuracy(top1_pct=80.0, balanced_pct=30.0))
+    monkeypatch.setattr(short_train, "evaluate", lambda *_, **__: TaskScore(score=80.0, balanced=30.0))
     data = load_dataset(str(write_images(tmp_path / "images", {"a": 20, "b": 60})), image_size=32, max_train=100)
     *_, last = ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection")
     assert (last.accuracy_pct, last.balanced_pct) == (80.0, 30.0)

@@ -37,9 +37,9 @@ class TestPredict:
         fitted = []
 
         class Recorder(predict_bench.LatencyPredictor):
-            def __init__(self, archs, latencies_ms, *, num_classes):
+            def __init__(self, archs, latencies_ms, *, head):
                 fitted.append(list(archs))
-                super().__init__(archs, latencies_ms, num_classes=num_classes)
+                super().__init__(archs, latencies_ms, head=head)
 
         monkeypatch.setattr(predict_bench, "LatencyPredictor", Recorder)
         predicted(tmp_path)

@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import Guess, PowerLaw
 from mvit2_search.records import Limits
 from mvit2_search.sampler.networks import Networks, distributions
@@ -22,7 +23,7 @@ def guess_for(gmacs, max_params=None):
 
 def proposals(space, guess, count, *, base="tpe", tried=frozenset(), seed=0, study=None):
     study = study or optuna.create_study(directions=["maximize", "minimize"])
-    networks, tried, found = Networks(space, 1000), set(tried), []
+    networks, tried, found = Networks(space, ClassifierHead(1000)), set(tried), []
     for _ in range(count):
         study.sampler = BudgetSampler(networks, base=base, tried=tried, guess=guess, seed=seed)
         trial = study.ask(distributions(space))
@@ -59,12 +60,12 @@ def test_proposals_use_the_budget():
 
 
 def test_under_an_impossible_budget_the_cheapest_network_is_proposed():
-    assert proposals(BLOCKS, guess_for(0.001), 1) == [Networks(BLOCKS, 1000).cheapest]
+    assert proposals(BLOCKS, guess_for(0.001), 1) == [Networks(BLOCKS, ClassifierHead(1000)).cheapest]
 
 
 def test_a_small_space_is_searched_to_its_last_network():
     guess = guess_for(0.6)
-    networks = Networks(WIDTH, 1000)
+    networks = Networks(WIDTH, ClassifierHead(1000))
     allowed = {WIDTH.decode(p).key for p in networks.untried(set(), guess)}
     found = {arch.key for arch in proposals(WIDTH, guess, len(allowed))}
     assert found == allowed
@@ -72,7 +73,7 @@ def test_a_small_space_is_searched_to_its_last_network():
 
 
 def test_a_large_space_cannot_be_told_to_be_empty():
-    assert Networks(BLOCKS, 1000).untried(set(), guess_for(0.001)) is None
+    assert Networks(BLOCKS, ClassifierHead(1000)).untried(set(), guess_for(0.001)) is None
 
 
 def test_the_next_proposal_follows_from_the_seed_and_the_trials():
@@ -114,7 +115,7 @@ def test_the_forecast_never_falls_with_more_work():
 @pytest.mark.parametrize("base", OPTUNA_SAMPLERS)
 def test_what_is_running_is_not_proposed_again(base):
     """All networks of the space that fit, asked for before any is told."""
-    networks, guess = Networks(WIDTH, 1000), guess_for(0.6)
+    networks, guess = Networks(WIDTH, ClassifierHead(1000)), guess_for(0.6)
     study = optuna.create_study(directions=["maximize", "minimize"])
     count = len(networks.untried((), guess))
     assert 1 < count < 50

@@ -23,6 +23,7 @@ from commands import invoke
 from conftest import write_images
 from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.cli.group import COMMANDS
 from mvit2_search.cli.output import with_flags
@@ -112,7 +113,9 @@ def test_profile_counts_published_and_exported_architectures(study):
     path = invoke("export", study).output.strip()
     params = sum(
         p.numel()
-        for p in build_model(ArchConfig.from_json(yaml.safe_load(Path(path).read_text())), 2).parameters()
+        for p in build_model(
+            ArchConfig.from_json(yaml.safe_load(Path(path).read_text())), ClassifierHead(2)
+        ).parameters()
     )
     table = invoke("profile", path, "--classes", 2)
     assert re.search(rf"total +{params:,} ", table.output)

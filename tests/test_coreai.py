@@ -16,6 +16,7 @@ from torch import nn
 from conftest import need_device
 from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.coreai import export_coreai
 from mvit2_search.export.runtimes.coreai import describe, run
@@ -149,11 +150,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mvit2_search.arch.config import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.untrained import export_model
 from mvit2_search.export.runtimes.coreai import run
 import numpy as np
 arch = ArchConfig.mobilevitv2(0.25, image_size=64)
-made = export_model(arch, Path(sys.argv[1]), format="aimodel", num_classes=3)
+made = export_model(arch, Path(sys.argv[1]), format="aimodel", head=ClassifierHead(3))
 run(made, np.zeros((1, 3, 64, 64), np.float32))
 print(made.sha256)
 """
@@ -161,7 +163,7 @@ print(made.sha256)
 
 @pytest.mark.slow
 def test_other_processes_export_the_same_and_are_quiet(tmp_path):
-    here = export_model(SMALL, tmp_path, format="aimodel", num_classes=3)
+    here = export_model(SMALL, tmp_path, format="aimodel", head=ClassifierHead(3))
     for seed in ("1", "2"):
         folder = tmp_path / seed
         folder.mkdir()
@@ -184,7 +186,7 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation, precision):
-    model = untrained_network(arch, 10).eval()
+    model = untrained_network(arch, ClassifierHead(10)).eval()
     artifact = export_coreai(
         formulated(model, formulation).eval(), tmp_path / "a.aimodel", (1, 3, 64, 64), "RGB", precision
     )

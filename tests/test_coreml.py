@@ -19,6 +19,7 @@ from PIL import Image
 import coreml_stand_in as constructed
 from conftest import require_device
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
 from mvit2_search.export.mil import run_mlpackage
 from mvit2_search.export.mil.mlpackage import import_coremltools
@@ -309,7 +310,9 @@ class TestCoreMLDevice(DeviceContract):
         require_device("coreml")  # before the long exports
         folder = tmp_path_factory.mktemp("coreml")
         return [
-            export_model(ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="mlpackage", num_classes=2)
+            export_model(
+                ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="mlpackage", head=ClassifierHead(2)
+            )
             for s in (96, 32)
         ]
 
@@ -342,7 +345,7 @@ def test_core_ml_gives_what_the_interpreter_gives(arch, kind, tmp_path):
     require_device("coreml:cpu")
     coremltools = import_coremltools()
     options = CoreMLOptions(input_kind=kind)
-    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=10, options=options)
+    artifact = export_model(arch, tmp_path, format="mlpackage", head=ClassifierHead(10), options=options)
     size = arch.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     x_1CHW = to_input(pixels[None], arch.channel_order).numpy()

@@ -7,6 +7,7 @@ import pytest
 
 from exports import FEW, FIRST, HEADS, MODEL, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.formats import open_artifact
 from mvit2_search.export.mil.mlpackage import parsed_spec
@@ -228,5 +229,5 @@ def test_a_file_that_states_another_order_of_channels_is_refused(package, tmp_pa
 def test_one_class_is_always_the_first(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     arch = ArchConfig.mobilevitv2(0.25, image_size=64)
-    artifact = export_model(arch, tmp_path, format="onnx", num_classes=1)
+    artifact = export_model(arch, tmp_path, format="onnx", head=ClassifierHead(1))
     assert verify_network(artifact, arch, images).passed

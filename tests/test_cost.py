@@ -10,6 +10,7 @@ from torch import nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost, network_operators, stage_costs
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.models import profile as profile_module
 from mvit2_search.models.profile import profile
 from test_arch import archs
@@ -61,10 +62,13 @@ first_version = st.builds(
 @example(ODD)
 @example(HALF_BLOCKS)
 def test_the_formula_agrees_with_counting_in_every_stage(arch):
-    *parts, total = profile(arch, 10)
-    formula = stage_costs(arch, 10)
+    *parts, total = profile(arch, ClassifierHead(10))
+    formula = stage_costs(arch, ClassifierHead(10))
     assert {p.part: (p.params, p.macs) for p in parts} == {k: (c.params, c.macs) for k, c in formula.items()}
-    assert (total.params, total.macs) == (network_cost(arch, 10).params, network_cost(arch, 10).macs)
+    assert (total.params, total.macs) == (
+        network_cost(arch, ClassifierHead(10)).params,
+        network_cost(arch, ClassifierHead(10)).macs,
+    )
 
 
 def test_a_convolution_moves_its_input_and_its_output():
@@ -90,7 +94,7 @@ def test_an_attention_layer_by_hand():
 
 def test_other_operators_are_counted_by_element():
     """Stem at 32 pixels: a norm that reads its 16 x 16 x 16 inputs twice, and SiLU over as many."""
-    stem = profile(ArchConfig.mobilevitv2(0.25, image_size=32), 10)[0]
+    stem = profile(ArchConfig.mobilevitv2(0.25, image_size=32), ClassifierHead(10))[0]
     assert stem.other_ops == 3 * 16 * 16 * 16
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml.device import CoreMLDevice
@@ -104,7 +105,9 @@ class TestHostDevice(DeviceContract):
         folder = tmp_path_factory.mktemp("host")
         sizes = {"candidate": 96, "reference": 32}
         return {
-            name: export_model(ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="onnx", num_classes=2)
+            name: export_model(
+                ArchConfig.mobilevitv2(0.25, image_size=s), folder, format="onnx", head=ClassifierHead(2)
+            )
             for name, s in sizes.items()
         }
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from conftest import need_device
 from exports import FEW, FEW_FIRST, FEW_MIXED, Tiny, images, worst
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.executorch import export_executorch, run_executorch
 from mvit2_search.export.runtimes.executorch import Network, describe
@@ -115,7 +116,7 @@ class TestExecuTorchDevice(DeviceContract):
     ids=["layer_norm", "sum_first", "the other mixers", "first version"],
 )
 def test_every_network_computes_what_torch_computes(tmp_path, arch, formulation):
-    model = untrained_network(arch, 10).eval()
+    model = untrained_network(arch, ClassifierHead(10)).eval()
     exported = formulated(model, formulation).eval()
     artifact = export_executorch(exported, tmp_path / "a.pte", (1, 3, 64, 64), "RGB")
     assert worst(run_executorch, artifact, model, 64) < 1e-4
@@ -125,11 +126,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mvit2_search.arch.config import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.protocol import TimingPlan
 arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(0, 0, 1))
-made = export_model(arch, Path(sys.argv[1]), format="pte", num_classes=3)
+made = export_model(arch, Path(sys.argv[1]), format="pte", head=ClassifierHead(3))
 make_device("executorch").time(made, made, TimingPlan(warmup=0, pairs_per_visit=1))
 print(made.sha256)
 """

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.onnx import export_onnx
 from mvit2_search.export.runtimes.onnxruntime import load_network
@@ -24,7 +25,7 @@ OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), 
 @pytest.mark.parametrize("arch", [SMALL, OTHER], ids=["published", "other"])
 def test_onnx_computes_what_torch_computes(tmp_path, arch):
     torch.manual_seed(5)
-    model = build_model(arch, 4).eval()
+    model = build_model(arch, ClassifierHead(4)).eval()
     artifact = export_onnx(model, tmp_path / "a.onnx", (1, 3, 64, 64), "RGB")
     x = torch.rand(artifact.input_shape)
     (logits,) = load_network(artifact.path).run(None, {artifact.input_name: x.numpy()})
@@ -36,25 +37,25 @@ def test_onnx_computes_what_torch_computes(tmp_path, arch):
 def test_the_hash_is_of_the_content(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    first = export_model(SMALL, tmp_path / "a", format="onnx", num_classes=3)
+    first = export_model(SMALL, tmp_path / "a", format="onnx", head=ClassifierHead(3))
     torch.manual_seed(99)  # whatever else a process has drawn
-    again = export_model(SMALL, tmp_path / "b", format="onnx", num_classes=3)
-    more = export_model(SMALL, tmp_path / "b", format="onnx", num_classes=4)
-    other = export_model(OTHER, tmp_path / "b", format="onnx", num_classes=3)
+    again = export_model(SMALL, tmp_path / "b", format="onnx", head=ClassifierHead(3))
+    more = export_model(SMALL, tmp_path / "b", format="onnx", head=ClassifierHead(4))
+    other = export_model(OTHER, tmp_path / "b", format="onnx", head=ClassifierHead(3))
     assert first.sha256 == again.sha256
     assert len({first.sha256, more.sha256, other.sha256}) == 3
 
 
 def test_the_norms_of_an_untrained_network_scale_and_shift():
     """Core ML drops a scale of 1 and a shift of 0, and would time a lighter network."""
-    for name, parameter in untrained_network(SMALL, 4).named_parameters():
+    for name, parameter in untrained_network(SMALL, ClassifierHead(4)).named_parameters():
         if parameter.ndim == 1:
             assert not torch.isin(parameter.detach(), torch.tensor([0.0, 1.0])).any(), name
 
 
 @pytest.mark.parametrize("arch", [SMALL, ArchConfig.mobilevitv1("xxs")], ids=["v2", "v1"])
 def test_the_file_states_the_order_of_the_channels(tmp_path, arch):
-    artifact = export_model(arch, tmp_path, format="onnx", num_classes=4)
+    artifact = export_model(arch, tmp_path, format="onnx", head=ClassifierHead(4))
     (image,) = onnx.load(artifact.path).graph.input
     assert image.doc_string.startswith("RGB, values in" if arch is SMALL else "BGR, values in")
 
@@ -63,7 +64,7 @@ def test_exporting_leaves_the_random_state_alone(tmp_path):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    export_model(SMALL, tmp_path, format="onnx", num_classes=3)
+    export_model(SMALL, tmp_path, format="onnx", head=ClassifierHead(3))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -71,12 +72,13 @@ def test_exporting_leaves_the_random_state_alone(tmp_path):
 def test_the_hash_is_the_same_in_another_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
+        "from mvit2_search.arch.head import ClassifierHead;"
         "from mvit2_search.export.untrained import export_model;"
         "print(export_model(ArchConfig.mobilevitv2(0.25, image_size=64), Path(sys.argv[1]), format='onnx',"
-        " num_classes=3).sha256)"
+        " head=ClassifierHead(3)).sha256)"
     )
     printed = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    again = export_model(SMALL, tmp_path, format="onnx", num_classes=3)
+    again = export_model(SMALL, tmp_path, format="onnx", head=ClassifierHead(3))
     assert printed.stdout.strip() == again.sha256
 
 
@@ -96,7 +98,7 @@ def packages(tmp_path_factory):
     made = []
     for i, arch in enumerate((SMALL, SMALL, OTHER)):
         (folder / str(i)).mkdir()
-        made.append(export_model(arch, folder / str(i), format="mlpackage", num_classes=3))
+        made.append(export_model(arch, folder / str(i), format="mlpackage", head=ClassifierHead(3)))
     return made
 
 
@@ -133,7 +135,7 @@ class TestCoreML:
         from mvit2_search.arch.cost import network_cost
 
         weights = packages[0].path / "Data/com.apple.CoreML/weights/weight.bin"
-        per_parameter = weights.stat().st_size / network_cost(SMALL, 3).params
+        per_parameter = weights.stat().st_size / network_cost(SMALL, ClassifierHead(3)).params
         assert 1.9 < per_parameter < 2.3
 
     def test_the_hash_is_of_the_content(self, packages):
@@ -152,6 +154,6 @@ def test_a_conversion_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypat
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     arch = ArchConfig.mobilevitv2(0.25, image_size=32)
-    artifact = export_model(arch, tmp_path, format="mlpackage", num_classes=2)
+    artifact = export_model(arch, tmp_path, format="mlpackage", head=ClassifierHead(2))
     assert list(temporary.iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"temporary", artifact.path.name}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.formats import export_module
 from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.export.untrained import export_model
@@ -44,7 +45,7 @@ def test_every_name_has_a_formulation():
 @pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS)
 @torch.inference_mode()
 def test_outputs_are_those_of_the_reference(name, arch):
-    model = randomised(build_model(arch, 5))
+    model = randomised(build_model(arch, ClassifierHead(5)))
     for size in ((64, 64), (97, 33)):
         x = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
         assert relative_error(formulated(model, name)(x), reference_logits(model, x)) < TOLERANCE
@@ -54,7 +55,9 @@ def test_outputs_are_those_of_the_reference(name, arch):
 @pytest.mark.parametrize("attention", ["multi_head", "linformer"])
 @torch.inference_mode()
 def test_other_mixers_are_formulated_too(name, attention):
-    model = randomised(build_model(ArchConfig.mobilevitv2(0.25, attention=attention, image_size=64), 5))
+    model = randomised(
+        build_model(ArchConfig.mobilevitv2(0.25, attention=attention, image_size=64), ClassifierHead(5))
+    )
     x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     assert relative_error(formulated(model, name)(x), model(x)) < TOLERANCE
 
@@ -64,13 +67,13 @@ def test_other_mixers_are_formulated_too(name, attention):
 @pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS)
 def test_no_tensor_has_more_than_five_axes(name, arch):
     x = torch.rand(1, 3, 64, 64)
-    model = build_model(arch, 3).eval()
+    model = build_model(arch, ClassifierHead(3)).eval()
     assert ranks_and_operators(model, x)[0] == 6  # the form that trains
     assert ranks_and_operators(formulated(model, name), x)[0] <= 5
 
 
 def test_each_formulation_has_the_operators_that_it_is_named_after():
-    model, x = build_model(ArchConfig.mobilevitv2(0.25), 3).eval(), torch.rand(1, 3, 64, 64)
+    model, x = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3)).eval(), torch.rand(1, 3, 64, 64)
     counts = {name: ranks_and_operators(formulated(model, name), x)[1] for name in FORMULATIONS}
     norms, blocks = 2 * 9 + 3, 3
     assert counts["rank5"]["aten::pixel_unshuffle"] == 0
@@ -87,7 +90,7 @@ def test_each_formulation_has_the_operators_that_it_is_named_after():
 
 
 def test_a_formulation_leaves_the_network_itself_alone():
-    model = build_model(ArchConfig.mobilevitv2(0.25), 3)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3))
     before = [type(module) for module in model.modules()]
     formulated(model, "sum_first")
     assert [type(module) for module in model.modules()] == before
@@ -106,7 +109,7 @@ MIXED = {
 @pytest.mark.parametrize("name", FORMULATIONS)
 @pytest.mark.parametrize("arch", MIXED.values(), ids=MIXED)
 def test_every_formulation_runs_on_onnx_runtime(name, arch, tmp_path):
-    model = randomised(build_model(arch, 4))
+    model = randomised(build_model(arch, ClassifierHead(4)))
     artifact = export_module(formulated(model, name), tmp_path / "a.onnx", shape=(1, 3, 64, 64), convention="RGB")
     session = load_network(artifact.path)
     x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -122,7 +125,7 @@ def test_core_ml_operators_of_width_1(name, operators, tmp_path):
     import coremltools
 
     artifact = export_model(
-        ArchConfig.mobilevitv2(1.0), tmp_path, format="mlpackage", num_classes=1000, formulation=name
+        ArchConfig.mobilevitv2(1.0), tmp_path, format="mlpackage", head=ClassifierHead(1000), formulation=name
     )
     spec = coremltools.utils.load_spec(str(artifact.path))
     (block,) = spec.mlProgram.functions["main"].block_specializations.values()

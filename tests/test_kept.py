@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import mvit2_search.measure.source as latencies
 from fakes import macs_device, measurement
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.errors import StorageError
 from mvit2_search.records import AboutMixer, AboutNetwork, Kept, Samples
@@ -16,7 +17,7 @@ from mvit2_search.records.codec import from_json, to_json
 from mvit2_search.store.measurements import Measurements
 from summaries import PASSPORT
 
-NETWORK = AboutNetwork(arch=ArchConfig.mobilevitv2(0.5), num_classes=1000, formulation="rank5")
+NETWORK = AboutNetwork(arch=ArchConfig.mobilevitv2(0.5), head=ClassifierHead(1000), formulation="rank5")
 MIXER = AboutMixer(mixer="linformer", tokens=1024, channels=512)
 VISIT = Samples(candidate_ms=(1.0, 2.0), reference_ms=(3.0, 4.0), unit=2, load_ms=5.0, placement=(("cpu", 1.0),))
 KNOWN = {"reference_ms": 10.0, "unit": 1, "scatter": {"variance": 0.0, "freedom": 5}, "aa_test": []}
@@ -69,7 +70,8 @@ def edited(**changes):
         {"measurement": {"flags": []}},
         to_json(kept()) | {"about": 3},
         to_json(kept()) | {"about": {}},
-        to_json(kept()) | {"about": {"kind": "network", "arch": {}, "num_classes": 10, "formulation": "rank5"}},
+        to_json(kept())
+        | {"about": {"kind": "network", "arch": {}, "head": {"classes": 10}, "formulation": "rank5"}},
         to_json(kept()) | {"about": {"kind": "mixer", "mixer": "linformer"}},
         to_json(kept()) | {"visits": [{"candidate_ms": 3}]},
         edited(latency_ms="7.0"),
@@ -83,7 +85,7 @@ def edited(**changes):
         edited(low_ms=7.5),
         edited(high_ms=6.5),
         *(
-            to_json(kept()) | {"about": to_json(NETWORK) | {"num_classes": classes, "kind": "network"}}
+            to_json(kept()) | {"about": to_json(NETWORK) | {"head": {"classes": classes}, "kind": "network"}}
             for classes in ("x", 0, 2.0, True)
         ),
     ],

@@ -12,6 +12,7 @@ from commands import invoke
 from fakes import AGREES, MS_PER_GMAC, fake_exporter, macs_device
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.agreement import Gate
@@ -32,7 +33,7 @@ def timer(device, results, *, num_classes=10, exporter=fake_exporter):
     return open_timer(
         device,
         results=results,
-        num_classes=num_classes,
+        head=ClassifierHead(num_classes),
         formulation=DEFAULT_FORMULATION,
         exporter=exporter,
     )

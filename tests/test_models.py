@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.models import build_model, for_inference, formulated
 from mvit2_search.models.encoder import SampleNorm, fold, unfold
 from mvit2_search.models.layers import PointwiseConv
@@ -67,7 +68,7 @@ def test_parameters_of_the_first_version_are_the_published_ones(size):
 def test_every_setting_changes_the_network_and_it_still_runs(setting):
     moved, plain = ArchConfig.mobilevitv2(**SMALL | setting), ArchConfig.mobilevitv2(**SMALL)
     assert moved.key != plain.key
-    logits = build_model(moved, 7)(torch.rand(2, 3, moved.image_size, moved.image_size))
+    logits = build_model(moved, ClassifierHead(7))(torch.rand(2, 3, moved.image_size, moved.image_size))
     assert logits.shape == (2, 7)
     assert logits.isfinite().all()
 
@@ -75,7 +76,7 @@ def test_every_setting_changes_the_network_and_it_still_runs(setting):
 @pytest.mark.parametrize("size", [(64, 64), (70, 50), (33, 97)])
 @pytest.mark.parametrize("attention", ["separable", "multi_head", "linformer"])
 def test_inputs_of_any_shape_go_through(size, attention):
-    model = build_model(ArchConfig.mobilevitv2(0.25, attention=attention), 3).eval()
+    model = build_model(ArchConfig.mobilevitv2(0.25, attention=attention), ClassifierHead(3)).eval()
     assert model(torch.rand(1, 3, *size)).isfinite().all()
 
 
@@ -94,7 +95,7 @@ def test_inputs_of_any_shape_go_through(size, attention):
 @pytest.mark.parametrize("size", [(64, 64), (100, 72), (97, 33)])
 @pytest.mark.parametrize("make_ready", [lambda model: model, for_inference], ids=["as built", "folded"])
 def test_outputs_are_those_of_the_reference(arch, size, make_ready):
-    model = randomised(build_model(arch, 5))
+    model = randomised(build_model(arch, ClassifierHead(5)))
     x = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         assert relative_error(make_ready(model)(x), reference_logits(model, x)) < TOLERANCE
@@ -123,7 +124,7 @@ def test_unfold_is_torchs_unfold_and_fold_its_inverse(patch):
 
 
 def test_a_map_that_the_patch_does_not_divide_is_stretched_and_stays_so():
-    block = build_model(ArchConfig.mobilevitv2(0.25), 2).eval().stages[2][1]
+    block = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2)).eval().stages[2][1]
     x = torch.randn(1, 64, 5, 6)
     stretched = F.interpolate(x, size=(6, 6), mode="bilinear", align_corners=True)
     assert block(x).shape == (1, 64, 6, 6)
@@ -131,7 +132,7 @@ def test_a_map_that_the_patch_does_not_divide_is_stretched_and_stays_so():
 
 
 def test_the_first_version_shrinks_a_stretched_map_again():
-    block = build_model(ArchConfig.mobilevitv1("xxs"), 2).eval().stages[2][1]
+    block = build_model(ArchConfig.mobilevitv1("xxs"), ClassifierHead(2)).eval().stages[2][1]
     assert block(torch.randn(1, 48, 5, 7)).shape == (1, 48, 5, 7)
 
 
@@ -144,7 +145,7 @@ def test_the_encoder_norm_takes_all_channels_and_positions_together():
 
 
 def test_folding_leaves_the_network_itself_alone():
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     for_inference(model)(torch.rand(1, 3, 64, 64))
     after = model.state_dict()
@@ -155,7 +156,7 @@ def test_folding_leaves_the_network_itself_alone():
 
 @torch.inference_mode()
 def test_a_folded_network_may_be_formulated_and_trained_on():
-    model = randomised(build_model(ArchConfig.mobilevitv2(0.25), 5))
+    model = randomised(build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(5)))
     x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     for again in (formulated(for_inference(model), "rank5"), for_inference(model).train()):
         assert relative_error(again(x), model(x)) < TOLERANCE
@@ -164,7 +165,7 @@ def test_a_folded_network_may_be_formulated_and_trained_on():
 @pytest.mark.parametrize("name", ["mobilevitv1-xxs", "mobilevitv2-0.5"])
 def test_dropout_belongs_to_the_first_version(name):
     """Behind the mixer and the feed-forward network, which share it, and before the classifier."""
-    model = build_model(published_networks()[name], 2)
+    model = build_model(published_networks()[name], ClassifierHead(2))
     rate = 0.1 if name == "mobilevitv1-xxs" else 0.0
     layer = model.stages[2][1].encoder.layers[0]
     assert (layer.dropout.p, model.classifier.dropout.p) == (rate, rate)
@@ -175,7 +176,7 @@ def test_dropout_belongs_to_the_first_version(name):
 
 
 def test_layers_on_tokens_start_small():
-    model = build_model(ArchConfig.mobilevitv2(0.5), 10)
+    model = build_model(ArchConfig.mobilevitv2(0.5), ClassifierHead(10))
     layer = model.stages[2][1].encoder.layers[0]
     for linear in (layer.mixer.qkv, layer.ffn[0], model.classifier.linear):
         assert float(linear.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
@@ -185,7 +186,7 @@ def test_layers_on_tokens_start_small():
 def test_weights_follow_the_seed():
     def weights(seed):
         torch.manual_seed(seed)
-        return build_model(ArchConfig.mobilevitv2(0.25), 3).stem[0].weight
+        return build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3)).stem[0].weight
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))

@@ -10,6 +10,7 @@ from scipy.stats import beta, multivariate_normal
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost, network_operators
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.estimate import FORMS, make_estimate
 from mvit2_search.predict.features import WORK, shape, work
@@ -25,7 +26,7 @@ def networks(count):
 
 def lawful_ms(arch, lanes=16):
     """A device with prices of its own, that computes 16 channels at once, and an interaction no price explains."""
-    row = dict(zip(WORK, work([arch], lanes, 1000)[0], strict=True))
+    row = dict(zip(WORK, work([arch], lanes, ClassifierHead(1000))[0], strict=True))
     arithmetic = 12 * row["pointwise GMACs"] + 15 * row["token GMACs"] + 60 * row["depthwise GMACs"]
     moved = sum(0.3 * value for name, value in row.items() if name.endswith("Melements"))
     return (1 + arithmetic + moved) * (1 + 0.1 * np.tanh(arch.stage_channels[2] / 256 - 1))
@@ -34,16 +35,17 @@ def lawful_ms(arch, lanes=16):
 class TestWork:
     def test_channels_are_rounded_up_to_lanes(self):
         arch = ArchConfig.mobilevitv2(0.55)
-        assert np.all(work([arch], 32, 1000) >= work([arch], 1, 1000))
+        assert np.all(work([arch], 32, ClassifierHead(1000)) >= work([arch], 1, ClassifierHead(1000)))
         assert np.array_equal(
-            work([ArchConfig.mobilevitv2(1.0)], 32, 1000), work([ArchConfig.mobilevitv2(1.0)], 1, 1000)
+            work([ArchConfig.mobilevitv2(1.0)], 32, ClassifierHead(1000)),
+            work([ArchConfig.mobilevitv2(1.0)], 1, ClassifierHead(1000)),
         )
         macs = [i for i, name in enumerate(WORK) if name.endswith("GMACs")]
-        assert work([arch], 1, 1000)[0, macs].sum() == pytest.approx(network_cost(arch).macs / 1e9)
+        assert work([arch], 1, ClassifierHead(1000))[0, macs].sum() == pytest.approx(network_cost(arch).macs / 1e9)
 
     def test_every_operator_is_in_the_work(self):
         arch = ArchConfig.mobilevitv2(0.75)
-        row, operators = work([arch], 1, 1000)[0], network_operators(arch)
+        row, operators = work([arch], 1, ClassifierHead(1000))[0], network_operators(arch)
         assert row[WORK.index("operators")] == len(operators)
         elements = [i for i, name in enumerate(WORK) if name.endswith("Melements")]
         assert row[elements].sum() == pytest.approx(sum(operator.elements for operator in operators) / 1e6)

@@ -9,13 +9,13 @@ import torch
 
 from conftest import write_images
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError, TrainingError
 from mvit2_search.records import Recipe
 from mvit2_search.space import load_space
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train import proxies as short_train
-from mvit2_search.train.loop import accuracy
 from mvit2_search.train.proxies import ShortTrain
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)
@@ -99,11 +99,11 @@ def sizes_tested(proxy, dataset, monkeypatch, part):
     """How many images each test was on, and what came out."""
     tested = []
 
-    def watched(model, split, *, device):
+    def watched(model, split, task, *, device):
         tested.append(len(split))
-        return accuracy(model, split, device=device)
+        return evaluate(model, split, task, device=device)
 
-    monkeypatch.setattr(short_train, "accuracy", watched)
+    monkeypatch.setattr(short_train, "evaluate", watched)
     return tested, list(proxy.run(ARCH, dataset, seed=0, test_on=part))
 
 
@@ -154,7 +154,7 @@ def test_one_token_is_what_the_network_really_sees():
     """At 48 pixels the tokens of stage 5 are one patch, those of stage 4 are four."""
     from mvit2_search.models import build_model
 
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2).eval()
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2)).eval()
     patches = {}
     for i in (3, 4):
         mixer = model.stages[i][-1].encoder.layers[0].mixer

@@ -15,6 +15,7 @@ from formula_devices import elements_ms, macs_ms, mixed_ms, silent
 from mvit2_search.analysis.correlation import agreeing_share, rank_correlation, residuals, share_interval
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.rank import Pair, bench_rank, compare, differ_in_width_alone
@@ -174,7 +175,7 @@ class TestRank:
         archs = draw_networks(load_space("blocks"), 5, seed=9)
         named = [(arch, "pixel_unshuffle") for arch in archs] + [(ArchConfig.mobilevitv2(1.1), "rank5")]
         for arch, formulation in named:
-            about = AboutNetwork(arch=arch, num_classes=1000, formulation=formulation)
+            about = AboutNetwork(arch=arch, head=ClassifierHead(1000), formulation=formulation)
             one = measurement(mixed_ms(arch), artifact_sha256=arch.key)
             Measurements(folder).put(Kept(measurement=one, about=about, visits=()))
         bench = ranked("cache:0123", "macs", tmp_path)

@@ -9,6 +9,7 @@ from fakes import finished, macs_device, measurement, request, scattered_device,
 from fakes import trial as trial_of
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import LatencyGuesses, Network, PowerLaw, fitted_count
 from mvit2_search.records import Stopped
 from mvit2_search.sampler.networks import Networks
@@ -21,7 +22,7 @@ LAW = PowerLaw([10**9], [20.0])
 
 
 def network(arch):
-    return Network(arch, 10)
+    return Network(arch, ClassifierHead(10))
 
 
 def test_a_stopped_training_would_have_gained_what_others_did():
@@ -45,43 +46,45 @@ def test_a_stopped_training_would_have_gained_what_others_did():
 class TestLatencyGuesses:
     def test_what_is_known_is_exact_and_the_rest_follows_the_law(self):
         small, large = (network(published(f"mobilevitv2-{width}")) for width in (0.5, 1.0))
-        span = LatencyGuesses([(small.arch, measurement(9.5))], 10).bounds([small, large], LAW)
+        span = LatencyGuesses([(small.arch, measurement(9.5))], ClassifierHead(10)).bounds([small, large], LAW)
         assert span.ms_M[0] == span.high_M[0] == 9.5
         assert span.ms_M[1] == pytest.approx(LAW.latency_ms(large.cost.macs))
         assert span.ms_M[1] < span.high_M[1]
 
     def test_from_20_networks_on_the_devices_predictor_speaks(self):
         archs = draw_networks(BLOCKS, 40, seed=1)
-        known = [(arch, measurement(2 + 11 * network_cost(arch, 10).macs / 1e9)) for arch in archs]
+        known = [(arch, measurement(2 + 11 * network_cost(arch, ClassifierHead(10)).macs / 1e9)) for arch in archs]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 50, seed=2)[40:]]
         truth = np.array([2 + 11 * one.cost.macs / 1e9 for one in asked])
-        few, many = (LatencyGuesses(known[:count], 10).bounds(asked, LAW) for count in (19, 40))
+        few, many = (LatencyGuesses(known[:count], ClassifierHead(10)).bounds(asked, LAW) for count in (19, 40))
         assert np.abs(many.ms_M / truth - 1).max() < 0.05 < np.abs(few.ms_M / truth - 1).max()
 
     def test_multiply_adds_are_not_counted_for_what_the_predictor_covers(self):
         known = [
-            (arch, measurement(network_cost(arch, 10).macs / 1e8)) for arch in draw_networks(BLOCKS, 25, seed=1)
+            (arch, measurement(network_cost(arch, ClassifierHead(10)).macs / 1e8))
+            for arch in draw_networks(BLOCKS, 25, seed=1)
         ]
         covered, other = (
             network(ArchConfig.mobilevitv2(1.0, attention=name)) for name in ("separable", "linformer")
         )
-        LatencyGuesses(known, 10).bounds([covered, other], LAW)
+        LatencyGuesses(known, ClassifierHead(10)).bounds([covered, other], LAW)
         assert "cost" not in vars(covered)
         assert "cost" in vars(other)
 
     def test_an_added_latency_is_known(self):
         one = network(published("mobilevitv2-0.75"))
-        guesses = LatencyGuesses([(published("mobilevitv2-0.5"), measurement(9.5))], 10)
+        guesses = LatencyGuesses([(published("mobilevitv2-0.5"), measurement(9.5))], ClassifierHead(10))
         guesses.add(one.arch, measurement(17.0))
         assert guesses.bounds([one], LAW).ms_M.tolist() == [17.0]
 
     def test_a_mixer_that_was_never_measured_follows_the_law(self):
         known = [
-            (arch, measurement(network_cost(arch, 10).macs / 1e8)) for arch in draw_networks(BLOCKS, 25, seed=1)
+            (arch, measurement(network_cost(arch, ClassifierHead(10)).macs / 1e8))
+            for arch in draw_networks(BLOCKS, 25, seed=1)
         ]
         other = network(ArchConfig.mobilevitv2(1.0, attention="linformer"))
         usual = network(published("mobilevitv2-1.0"))
-        span = LatencyGuesses(known, 10).bounds([other, usual], LAW)
+        span = LatencyGuesses(known, ClassifierHead(10)).bounds([other, usual], LAW)
         assert span.ms_M[0] == pytest.approx(LAW.latency_ms(other.cost.macs))
         assert span.ms_M[1] == pytest.approx(usual.cost.macs / 1e8, rel=0.05)
 
@@ -91,23 +94,23 @@ class TestLatencyGuesses:
         known = [
             (
                 arch,
-                measurement(20 * network_cost(arch, 10).macs / 1e9 * rng.uniform(0.9, 1.1)),
+                measurement(20 * network_cost(arch, ClassifierHead(10)).macs / 1e9 * rng.uniform(0.9, 1.1)),
             )
             for arch in draw_networks(BLOCKS, 41, seed=1)
         ]
         asked = [network(arch) for arch in draw_networks(BLOCKS, 60, seed=2)[41:]]
-        running = LatencyGuesses(known[:20], 10)
+        running = LatencyGuesses(known[:20], ClassifierHead(10))
         for one in known[20:]:
             running.bounds(asked, LAW)
             running.add(*one)
-        resumed = LatencyGuesses(known, 10)
+        resumed = LatencyGuesses(known, ClassifierHead(10))
         assert np.array_equal(running.bounds(asked, LAW).ms_M, resumed.bounds(asked, LAW).ms_M)
         assert np.array_equal(running.bounds(asked, LAW).high_M, resumed.bounds(asked, LAW).high_M)
         assert [fitted_count(n) for n in (19, 20, 21, 22, 24, 25, 41)] == [0, 20, 20, 22, 22, 25, 39]
 
 
 def test_networks_are_found_by_their_settings_in_any_order():
-    networks = Networks(BLOCKS, 10)
+    networks = Networks(BLOCKS, ClassifierHead(10))
     params = BLOCKS.lowest
     turned = dict(reversed(params.items()))
     assert networks.of(params) is networks.of(turned)

@@ -7,6 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.models import build_model
 from mvit2_search.task.data.dataset import Split, to_input
 from mvit2_search.train.statistics import settle_statistics
@@ -26,7 +27,7 @@ def norms(model):
 
 def test_the_statistics_are_those_of_the_images_under_the_weights_of_now():
     torch.manual_seed(0)
-    model, images = build_model(SMALL, 10), split_of(100)
+    model, images = build_model(SMALL, ClassifierHead(10)), split_of(100)
     seen = []
     first = norms(model)[0]
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -38,7 +39,7 @@ def test_the_statistics_are_those_of_the_images_under_the_weights_of_now():
 
 
 def test_at_most_512_images_count_in_equal_parts():
-    model = build_model(SMALL, 10)
+    model = build_model(SMALL, ClassifierHead(10))
     batches = []
     model.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     for count, expected in ((600, [128] * 4), (129, [65, 64]), (100, [100])):
@@ -49,7 +50,7 @@ def test_at_most_512_images_count_in_equal_parts():
 
 def test_weights_and_the_course_of_training_stay_as_they_are():
     torch.manual_seed(0)
-    model = build_model(SMALL, 10)
+    model = build_model(SMALL, ClassifierHead(10))
     weights = {name: value.clone() for name, value in model.named_parameters()}
     momenta = [norm.momentum for norm in norms(model)]
     settle_statistics(model, split_of(64), device="cpu")
@@ -62,7 +63,10 @@ def test_weights_and_the_course_of_training_stay_as_they_are():
 
 
 def test_nothing_is_dropped_and_no_random_number_is_used():
-    model, images = build_model(replace(ArchConfig.mobilevitv1("xxs"), image_size=64), 10), split_of(32)
+    model, images = (
+        build_model(replace(ArchConfig.mobilevitv1("xxs"), image_size=64), ClassifierHead(10)),
+        split_of(32),
+    )
     torch.manual_seed(1)
     settle_statistics(model, images, device="cpu")
     first = [norm.running_mean.clone() for norm in norms(model)]

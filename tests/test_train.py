@@ -8,15 +8,20 @@ import torch
 from torch import nn
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split, to_input
 from mvit2_search.train import loop
 from mvit2_search.train.device import resolve_train_device
-from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate, accuracy, train_epochs
+from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate, evaluate, train_epochs
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
+
+
+TWO = Classification(["first", "second"])
 
 
 def colours(count=64, size=32):
@@ -30,8 +35,10 @@ def colours(count=64, size=32):
 
 def trained(recipe=TINY, seed=0, split=None):
     torch.manual_seed(seed)
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
-    epochs = [epoch for epoch, _ in train_epochs(model, split or colours(), recipe, seed=seed, device="cpu")]
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
+    epochs = [
+        epoch for epoch, _ in train_epochs(model, split or colours(), recipe, task=TWO, seed=seed, device="cpu")
+    ]
     return model, epochs
 
 
@@ -40,7 +47,7 @@ def test_it_learns_what_is_easy():
         Recipe(epochs=4, image_size=32, images_per_epoch=256, batch_size=16, learning_rate=5e-3)
     )
     assert epochs == [1, 2, 3, 4]
-    assert accuracy(model, colours(), device="cpu").top1_pct > 90
+    assert evaluate(model, colours(), TWO, device="cpu").score > 90
 
 
 def test_a_seed_fixes_the_result_and_another_changes_it():
@@ -55,7 +62,7 @@ def test_the_averaged_weights_follow_those_of_the_training(monkeypatch):
     """Two epochs of four steps: averaged over half of them, as a tenth would be less than one."""
     monkeypatch.setattr(loop, "_AVERAGED", 0.5)
     torch.manual_seed(0)
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     after: list[torch.Tensor] = []
     real = loop._train_step
 
@@ -66,7 +73,7 @@ def test_the_averaged_weights_follow_those_of_the_training(monkeypatch):
 
     monkeypatch.setattr(loop, "_train_step", watched)
     recipe = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
-    for epoch, averaged in train_epochs(model, colours(), recipe, seed=0, device="cpu"):
+    for epoch, averaged in train_epochs(model, colours(), recipe, task=TWO, seed=0, device="cpu"):
         expected = after[0]
         for weight in after[1:]:
             expected = 0.75 * expected + 0.25 * weight
@@ -112,11 +119,11 @@ def test_norms_and_biases_do_not_decay():
 
 
 def test_accuracy_is_the_share_of_right_answers():
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     nn.init.zeros_(model.classifier.linear.weight)
     model.classifier.linear.bias.data.copy_(torch.tensor([0.0, 1.0]))  # always answers 1
     split = Split(pixels_NSSC=np.zeros((200, 32, 32, 1), np.uint8), labels_N=np.array([1] * 150 + [0] * 50))
-    assert accuracy(model, split, device="cpu").top1_pct == 75.0
+    assert evaluate(model, split, TWO, device="cpu").score == 75.0
 
 
 def test_images_reach_each_version_in_its_order(monkeypatch):
@@ -129,19 +136,19 @@ def test_images_reach_each_version_in_its_order(monkeypatch):
     monkeypatch.setattr(loop, "to_input", spy)
     recipe = Recipe(epochs=1, image_size=32, images_per_epoch=2, batch_size=2)
     for arch, order in ((ArchConfig.mobilevitv1("xxs"), "BGR"), (ArchConfig.mobilevitv2(0.25), "RGB")):
-        model = build_model(arch, 2)
-        list(train_epochs(model, colours(4), recipe, seed=0, device="cpu"))
-        accuracy(model, colours(4), device="cpu")
+        model = build_model(arch, ClassifierHead(2))
+        list(train_epochs(model, colours(4), recipe, task=TWO, seed=0, device="cpu"))
+        evaluate(model, colours(4), TWO, device="cpu")
         assert set(orders) == {order}
         assert len(orders) == 2
         orders.clear()
 
 
 def test_outputs_that_are_not_finite_are_no_answers():
-    model = build_model(ArchConfig.mobilevitv2(0.25), 2)
+    model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     nn.init.constant_(model.classifier.linear.bias, torch.nan)
     with pytest.raises(TrainingError, match="outputs are not finite"):
-        accuracy(model, colours(), device="cpu")
+        evaluate(model, colours(), TWO, device="cpu")
 
 
 def test_an_epoch_is_whole_batches_of_at_least_the_images_asked_for():

@@ -18,6 +18,7 @@ from torch import nn
 from conftest import write_images
 from exports import FIRST, FIRST_ODD, HEADS, MODEL, ODD, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, MeasurementError, SpecError
@@ -47,7 +48,7 @@ def test_the_outputs_of_an_untrained_network_depend_on_the_image(arch):
     """Else a file could compute anything from the images and still agree."""
     pixels = load_images("fashion-mnist-mini", image_size=arch.image_size, count=8)
     with torch.inference_mode():
-        logits_NK = untrained_network(arch, 10).eval()(to_input(pixels, arch.channel_order))
+        logits_NK = untrained_network(arch, ClassifierHead(10)).eval()(to_input(pixels, arch.channel_order))
     assert 0.1 < logits_NK.abs().max() < 4
     assert logits_NK.std(0).mean() > 0.05 * logits_NK.abs().max()
 
@@ -81,7 +82,7 @@ def test_a_module_that_is_no_classifier_has_no_top1(tmp_path):
 
 @pytest.mark.parametrize("fixture", ["package", "onnx_file"])
 def test_the_weights_of_another_network_do_not_pass(fixture, request):
-    model = untrained_network(SMALL, 4)
+    model = untrained_network(SMALL, ClassifierHead(4))
     with torch.no_grad():
         model.classifier.linear.weight[1, 5].neg_()
     assert not verify(request.getfixturevalue(fixture), model, noise(SMALL)).passed
@@ -109,9 +110,9 @@ def test_another_top1_on_one_image_does_not_pass():
 
 def test_a_file_of_another_size_or_shape_is_told_apart(package):
     with pytest.raises(SpecError, match=r"takes inputs of shape \[3, 64, 64\], found \[3, 32, 32\]"):
-        verify(package, untrained_network(SMALL, 4), np.zeros((1, 3, 32, 32), np.float32))
+        verify(package, untrained_network(SMALL, ClassifierHead(4)), np.zeros((1, 3, 32, 32), np.float32))
     with pytest.raises(MeasurementError, match=r"gives outputs of shape \[4\], the network \[5\]"):
-        verify(package, untrained_network(SMALL, 5), noise(SMALL))
+        verify(package, untrained_network(SMALL, ClassifierHead(5)), noise(SMALL))
 
 
 def test_a_file_is_described_by_what_stands_in_it(package, onnx_file):
@@ -215,7 +216,7 @@ def drawn(name, seed):
 def test_no_norm_takes_what_half_precision_cannot_square(arch):
     """Converters square it, and 256 squared is infinite: such a package gave other classes."""
     taken = []
-    model = untrained_network(arch, 10).eval()
+    model = untrained_network(arch, ClassifierHead(10)).eval()
     for module in model.modules():
         if isinstance(module, SampleNorm | nn.LayerNorm):
             module.register_forward_pre_hook(lambda _, given: taken.append(float(given[0].abs().max())))
@@ -340,9 +341,10 @@ def test_whatever_is_exported_agrees(arch, formulation, options, tmp_path):
 def test_a_package_has_the_same_hash_in_other_processes(package, tmp_path):
     code = (
         "import sys; from pathlib import Path; from mvit2_search.arch.config import ArchConfig;"
+        "from mvit2_search.arch.head import ClassifierHead;"
         "from mvit2_search.export.untrained import export_model;"
         "arch = ArchConfig.mobilevitv2(0.25, image_size=64, attention=('separable', 'multi_head', 'linformer'));"
-        "print(export_model(arch, Path(sys.argv[1]), format='mlpackage', num_classes=4).sha256)"
+        "print(export_model(arch, Path(sys.argv[1]), format='mlpackage', head=ClassifierHead(4)).sha256)"
     )
     for seed in ("1", "2"):
         (tmp_path / seed).mkdir()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mvit2_search.arch import ArchConfig, published_networks
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError
 from mvit2_search.models import build_model, for_inference
 from mvit2_search.models.libraries import transformers_config, transformers_network
@@ -35,11 +36,11 @@ def images(*size):
 
 
 def ours(arch, num_classes=7, seed=0):
-    return randomised(build_model(arch, num_classes), seed)
+    return randomised(build_model(arch, ClassifierHead(num_classes)), seed)
 
 
 def with_weights_of(other, arch, num_classes=7):
-    model = build_model(arch, num_classes).eval()
+    model = build_model(arch, ClassifierHead(num_classes)).eval()
     load_state_dict(model, other.state_dict())
     return model
 
@@ -147,7 +148,7 @@ def test_transformers_loads_what_we_write(arch, tmp_path):
 
 @pytest.mark.parametrize("arch", [WIDTH_05, XXS], ids=["v2", "v1"])
 def test_images_reach_transformers_in_the_order_that_the_network_takes(arch, tmp_path):
-    save_pretrained(build_model(arch, 2), tmp_path)
+    save_pretrained(build_model(arch, ClassifierHead(2)), tmp_path)
     written = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert written == {
         "image_processor_type": "MobileViTImageProcessor",
@@ -178,7 +179,7 @@ def test_the_names_and_shapes_are_those_of_an_ml_cvnets_checkpoint():
 
 @pytest.mark.parametrize("arch", [WIDTH_05, XXS, ArchConfig.mobilevitv2(0.25, attention="linformer")])
 def test_our_own_names_are_recognised(arch):
-    model, other = ours(arch), build_model(arch, 7)
+    model, other = ours(arch), build_model(arch, ClassifierHead(7))
     load_state_dict(other, model.state_dict())
     assert_same_weights(other, model)
 
@@ -199,27 +200,27 @@ class TestWrongWeights:
         gone = list(weights)[10]
         del weights[gone]
         with pytest.raises(SpecError, match=f"missing from the weights: {re.escape(gone)}$"):
-            load_state_dict(build_model(arch, 7), weights)
+            load_state_dict(build_model(arch, ClassifierHead(7)), weights)
 
     def test_an_extra_key_is_named(self, make, arch):
         weights = {**make(arch, 7).state_dict(), "something.else": torch.zeros(1)}
         with pytest.raises(SpecError, match=r"has no place for: something\.else$"):
-            load_state_dict(build_model(arch, 7), weights)
+            load_state_dict(build_model(arch, ClassifierHead(7)), weights)
 
     def test_a_wrong_shape_is_named(self, make, arch):
         weights = dict(make(arch, 7).state_dict())
         name = next(key for key in weights if "qkv" in key or "attention.query.weight" in key)
         weights[name] = weights[name][:-1]
         with pytest.raises(SpecError, match=rf"{re.escape(name)}: expected the shape \[.*\], found \["):
-            load_state_dict(build_model(arch, 7), weights)
+            load_state_dict(build_model(arch, ClassifierHead(7)), weights)
 
     def test_another_number_of_classes_is_a_wrong_shape(self, make, arch):
         with pytest.raises(SpecError, match=r"(head\.fc|classifier)\.weight: expected the shape \[9, "):
-            load_state_dict(build_model(arch, 9), make(arch, 7).state_dict())
+            load_state_dict(build_model(arch, ClassifierHead(9)), make(arch, 7).state_dict())
 
 
 def test_a_tensor_that_only_has_as_many_numbers_is_refused():
-    model = build_model(WIDTH_05, 7)
+    model = build_model(WIDTH_05, ClassifierHead(7))
     weights = model.state_dict()
     key = "stages.2.1.encoder.layers.0.mixer.out.weight"
     weights[key] = weights[key].reshape(1, -1)
@@ -228,7 +229,7 @@ def test_a_tensor_that_only_has_as_many_numbers_is_refused():
 
 
 def test_refused_weights_leave_the_network_as_it_was():
-    model = build_model(WIDTH_05, 7)
+    model = build_model(WIDTH_05, ClassifierHead(7))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     weights = dict(ours(WIDTH_05).state_dict())
     weights["classifier.linear.bias"] = torch.zeros(8)
@@ -240,7 +241,7 @@ def test_refused_weights_leave_the_network_as_it_was():
 @pytest.mark.parametrize("weights", [{}, {"features.0.weight": torch.zeros(1)}])
 def test_weights_of_no_known_scheme_are_refused(weights):
     with pytest.raises(SpecError, match="no known naming scheme"):
-        load_state_dict(build_model(WIDTH_05, 7), weights)
+        load_state_dict(build_model(WIDTH_05, ClassifierHead(7)), weights)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_weights_of_no_known_scheme_are_refused(weights):
     ],
 )
 def test_a_network_that_they_do_not_have_is_refused_by_the_setting(setting, named, tmp_path):
-    model = build_model(ArchConfig.mobilevitv2(**{"width": 0.5} | setting), 2)
+    model = build_model(ArchConfig.mobilevitv2(**{"width": 0.5} | setting), ClassifierHead(2))
     with pytest.raises(SpecError, match=f"transformers cannot express {named} "):
         save_pretrained(model, tmp_path / "made")
     assert not (tmp_path / "made").exists()
@@ -264,7 +265,7 @@ def test_a_network_that_they_do_not_have_is_refused_by_the_setting(setting, name
 
 def test_transformers_cannot_stretch_maps(tmp_path):
     with pytest.raises(SpecError, match="transformers cannot express image_size 208: it does not stretch"):
-        save_pretrained(build_model(ArchConfig.mobilevitv2(0.5, image_size=208), 2), tmp_path)
+        save_pretrained(build_model(ArchConfig.mobilevitv2(0.5, image_size=208), ClassifierHead(2)), tmp_path)
 
 
 def test_timm_has_names_for_the_published_networks():
@@ -284,23 +285,27 @@ def test_timm_has_names_for_the_published_networks():
 )
 def test_timm_has_no_other_mixers(arch, usual):
     with pytest.raises(SpecError, match=rf"timm cannot express attention \(.*it has {usual} in"):
-        timm_state_dict(build_model(arch, 2))
+        timm_state_dict(build_model(arch, ClassifierHead(2)))
 
 
 def test_timm_has_inner_widths_in_multiples_of_8():
     arch = replace(WIDTH_05, expanded_channels=((30,), *WIDTH_05.expanded_channels[1:]))
     with pytest.raises(SpecError, match=r"timm cannot express expanded_channels \(\(30,\).*multiples of 8"):
-        timm_state_dict(build_model(arch, 2))
+        timm_state_dict(build_model(arch, ClassifierHead(2)))
 
 
 def test_transformers_cannot_do_without_the_last_convolution_of_the_first_version(tmp_path):
     with pytest.raises(SpecError, match="transformers cannot express final_channels 0"):
-        save_pretrained(build_model(replace(XXS, final_channels=0), 2), tmp_path)
+        save_pretrained(build_model(replace(XXS, final_channels=0), ClassifierHead(2)), tmp_path)
 
 
 def test_the_names_of_the_first_version_in_ml_cvnets():
     """Its modules as its source defines them, in stage 3, which has two encoder layers."""
-    keys = [key for key in build_model(XXS, 2).state_dict() if key.startswith(("stages.2.1.", "classifier"))]
+    keys = [
+        key
+        for key in build_model(XXS, ClassifierHead(2)).state_dict()
+        if key.startswith(("stages.2.1.", "classifier"))
+    ]
     found = {name for key in keys for name in foreign_names(key, XXS, "ml-cvnets")}
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     conv_norm = ("block.conv.weight", *(f"block.norm.{leaf}" for leaf in norm))
@@ -327,17 +332,17 @@ def test_the_names_of_the_first_version_in_ml_cvnets():
 def test_what_only_looks_like_a_weight_is_refused(value, message):
     weights = {**of_timm(WIDTH_05, 7).state_dict(), "stem.bn.bias": value}
     with pytest.raises(SpecError, match=rf"stem\.bn\.bias: {message}"):
-        load_state_dict(build_model(WIDTH_05, 7), weights)
+        load_state_dict(build_model(WIDTH_05, ClassifierHead(7)), weights)
 
 
 def test_half_precision_weights_are_loaded():
-    model, other = ours(WIDTH_05), build_model(WIDTH_05, 7)
+    model, other = ours(WIDTH_05), build_model(WIDTH_05, ClassifierHead(7))
     load_state_dict(other, {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()})
     torch.testing.assert_close(other.state_dict(), model.state_dict(), atol=1e-3, rtol=1e-3)
 
 
 def test_a_folded_network_is_not_written(tmp_path):
-    folded = for_inference(build_model(WIDTH_05, 2))
+    folded = for_inference(build_model(WIDTH_05, ClassifierHead(2)))
     for write in (timm_state_dict, lambda model: save_pretrained(model, tmp_path)):
         with pytest.raises(SpecError, match="folded for inference"):
             write(folded)
