@@ -90,7 +90,7 @@ def _is_there(path: Path, dataset: Dataset, proxy: ShortTrain) -> bool:
 
 def _train(proxy: ShortTrain, arch: ArchConfig, dataset: Dataset, seed: int) -> dict[str, Any]:
     start = perf_counter()
-    curve = [score.accuracy_pct for score in proxy.run(arch, dataset, seed=seed, test_on="selection")]
+    curve = [score.score for score in proxy.run(arch, dataset, seed=seed, test_on="selection")]
     return {
         "arch": arch.to_json(),
         "seed": seed,

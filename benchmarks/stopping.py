@@ -97,7 +97,7 @@ class Oracle:
 
     def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         finished = [curve for curve in past if curve.finished]
-        rivals = [curve.accuracy_pct[-1] for curve in finished if curve.latency_ms <= latency_ms]
+        rivals = [curve.scores[-1] for curve in finished if curve.latency_ms <= latency_ms]
         return len(finished) >= self.at_least and self.truth <= max(rivals, default=-np.inf)
 
 
@@ -134,7 +134,7 @@ def replay(trained: Trained, rule: StoppingRule, order_A: np.ndarray, seeds_A: n
         epochs_A[arch] = next(stops, total)
         past.append(
             Curve(
-                accuracy_pct=tuple(curve[: epochs_A[arch]]),
+                scores=tuple(curve[: epochs_A[arch]]),
                 latency_ms=latency,
                 finished=bool(epochs_A[arch] == total),
             )

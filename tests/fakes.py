@@ -90,8 +90,8 @@ class FormulaProxy:
             raise TrainingError("the loss is not finite in epoch 1")
         params = network_cost(arch, ClassifierHead(len(dataset.classes))).params
         accuracy = 90 - 20 * (1e6 / (1e6 + params)) + int(arch.key, 16) % 7 * seed % 3 / 10
-        yield EpochScore(epoch=1, accuracy_pct=accuracy / 2)
-        yield EpochScore(epoch=2, accuracy_pct=accuracy)
+        yield EpochScore(epoch=1, score=accuracy / 2)
+        yield EpochScore(epoch=2, score=accuracy)
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         return []

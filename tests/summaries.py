@@ -29,8 +29,8 @@ TRIALS = [
     trial(5, Failed(reason="training", message='=1+1 </script> "quoted"\nand more')),
     trial(6, finished(80, 25)),
 ]
-BEST = Confirmed(trial=TRIALS[3], accuracy_pct={1000: 76.0, 1001: 77.0})
-WIDTH = Confirmed(trial=TRIALS[1], accuracy_pct={1000: 75.0, 1001: 75.0})
+BEST = Confirmed(trial=TRIALS[3], scores={1000: 76.0, 1001: 77.0})
+WIDTH = Confirmed(trial=TRIALS[1], scores={1000: 75.0, 1001: 75.0})
 
 
 def inputs(**changes):

@@ -70,7 +70,7 @@ class AllEqual(FormulaProxy):
     def run(self, arch, dataset, *, seed, test_on):
         noise = np.random.default_rng([int(arch.key, 16), seed]).normal()
         for score in super().run(arch, dataset, seed=seed, test_on=test_on):
-            yield type(score)(epoch=score.epoch, accuracy_pct=80 + noise)
+            yield type(score)(epoch=score.epoch, score=80 + noise)
 
 
 def test_the_gain_is_stated_corrected_for_the_choice_and_its_interval_holds_it(tmp_path):
@@ -90,7 +90,7 @@ class WidthsWin(FormulaProxy):
     def run(self, arch, dataset, *, seed, test_on):
         for score in super().run(arch, dataset, seed=seed, test_on=test_on):
             width = arch.key == "bd11eccc8f2f"
-            yield type(score)(epoch=score.epoch, accuracy_pct=99.0 if width else score.accuracy_pct)
+            yield type(score)(epoch=score.epoch, score=99.0 if width else score.score)
 
 
 def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):

@@ -39,7 +39,7 @@ class BalancedProxy(FormulaProxy):
     def run(self, arch, dataset, *, seed, test_on):
         for score in super().run(arch, dataset, seed=seed, test_on=test_on):
             balanced = 50.0 + score.epoch * 2.5 if dataset.is_unbalanced else None
-            yield EpochScore(epoch=score.epoch, accuracy_pct=score.accuracy_pct, balanced_pct=balanced)
+            yield EpochScore(epoch=score.epoch, score=score.score, balanced=balanced)
 
 
 @pytest.mark.parametrize(("zeros", "ones", "balanced"), [(50, 150, 50.0), (0, 10, 100.0), (10, 0, 0.0)])
@@ -67,7 +67,7 @@ def test_a_training_tells_both_accuracies_that_were_tested(tmp_path, monkeypatch
     monkeypatch.setattr(short_train, "evaluate", lambda *_, **__: TaskScore(score=80.0, balanced=30.0))
     data = load_dataset(str(write_images(tmp_path / "images", {"a": 20, "b": 60})), image_size=32, max_train=100)
     *_, last = ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection")
-    assert (last.accuracy_pct, last.balanced_pct) == (80.0, 30.0)
+    assert (last.score, last.balanced) == (80.0, 30.0)
 
 
 def test_each_network_has_the_mean_of_its_own():
@@ -88,7 +88,7 @@ def test_twice_the_images_are_unbalanced(tmp_path, classes, unbalanced):
     assert data.images_per_class == list(classes)
     assert any("unbalanced" in note for note in data.notes) == unbalanced
     scores = list(ShortTrain(RECIPE, "cpu").run(ArchConfig.mobilevitv2(0.25), data, seed=0, test_on="selection"))
-    assert [score.balanced_pct is not None for score in scores] == [unbalanced] * 2
+    assert [score.balanced is not None for score in scores] == [unbalanced] * 2
 
 
 def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monkeypatch):

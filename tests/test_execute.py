@@ -33,7 +33,7 @@ class Steps(FormulaProxy):
     def run(self, arch, dataset, *, seed, test_on):
         for epoch in (1, 2, 3):
             self.asked.append((arch.key, epoch))
-            yield EpochScore(epoch=epoch, accuracy_pct=10.0 * epoch + seed)
+            yield EpochScore(epoch=epoch, score=10.0 * epoch + seed)
             self.then()
 
 

@@ -48,7 +48,7 @@ def test_few_images_make_more_finalists():
 def test_a_spread_that_is_known_counts_instead_of_the_usual_one():
     trials = [trial(1, finished(80, 12)), trial(2, finished(76, 5))]
     rng = np.random.default_rng(0)
-    wild = [Confirmed(trial=t, accuracy_pct=dict(enumerate(80 + rng.normal(0, 4, 6)))) for t in trials]
+    wild = [Confirmed(trial=t, scores=dict(enumerate(80 + rng.normal(0, 4, 6)))) for t in trials]
     assert chosen(trials) == [1]
     assert chosen(trials, confirmed=wild) == [1, 2]
     assert chosen(trials, confirmed=wild[:1]) == [1]  # of one architecture alone nothing is known
@@ -133,7 +133,7 @@ class FarApart(FormulaProxy):
         if test_on == "confirmation":
             self.steps = getattr(self, "steps", {})
             step = self.steps.setdefault(arch.key, 10.0 * len(self.steps))
-            last = type(last)(epoch=2, accuracy_pct=90 - step + seed % 2 / 10)
+            last = type(last)(epoch=2, score=90 - step + seed % 2 / 10)
         yield last
 
 

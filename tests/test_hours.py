@@ -140,7 +140,7 @@ def test_an_extended_study_compares_what_one_that_was_asked_for_all_at_once_does
     search(request(tmp_path))
     parts = summarise(search(request(tmp_path, trials=10, confirm_seeds=3)))
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), trials=10, confirm_seeds=3))
-    assert [c.accuracy_pct for c in parts.confirmed] == [c.accuracy_pct for c in summarise(whole).confirmed]
+    assert [c.scores for c in parts.confirmed] == [c.scores for c in summarise(whole).confirmed]
     assert parts.verdict.gain == summarise(whole).verdict.gain
 
 

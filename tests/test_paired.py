@@ -156,7 +156,7 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
         others = table[1 : found.searched.trial.number] + table[found.searched.trial.number + 1 :]
         yield (
             found.gain,
-            paired_difference(found.searched.accuracy_pct, table[0], images=MANY, others=others),
+            paired_difference(found.searched.scores, table[0], images=MANY, others=others),
         )
 
 

@@ -16,6 +16,7 @@ from mvit2_search.space import load_space
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train import proxies as short_train
+from mvit2_search.train.loop import evaluate
 from mvit2_search.train.proxies import ShortTrain
 
 RECIPE = Recipe(epochs=2, image_size=32, images_per_epoch=32, batch_size=8)

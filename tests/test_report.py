@@ -254,7 +254,7 @@ def test_refreshing_writes_every_input(study):
 
 def test_a_width_outside_of_the_space_has_a_name_and_no_number_in_the_status():
     wide = trial(None, finished(70, 9), role=Published("mobilevitv2-0.5"), arch=published("mobilevitv2-0.5"))
-    one = Confirmed(trial=wide, accuracy_pct={1000: 71.0, 1001: 72.0})
+    one = Confirmed(trial=wide, scores={1000: 71.0, 1001: 72.0})
     verdict = Verdict(best=one, searched=BEST, fastest=one, published=one, gain=None)
     told = _status_json(summary(outside=[wide], front=[wide, TRIALS[3]], confirmed=[one, BEST], verdict=verdict))
     assert told["front"] == ["mobilevitv2-0.5", 3]

@@ -42,12 +42,12 @@ class Odd(FormulaProxy):
 
 
 def gives(*values):
-    return lambda: iter([EpochScore(epoch=i, accuracy_pct=value) for i, value in enumerate(values, 1)])
+    return lambda: iter([EpochScore(epoch=i, score=value) for i, value in enumerate(values, 1)])
 
 
 def raises(error):
     def odd():
-        yield EpochScore(epoch=1, accuracy_pct=30.0)
+        yield EpochScore(epoch=1, score=30.0)
         raise error
 
     return odd
@@ -72,7 +72,7 @@ ODD = {
     "nothing": gives(),
     "no iterator": lambda: None,
     "no scores": lambda: iter([40.0]),
-    "no last score": lambda: iter([EpochScore(epoch=1, accuracy_pct=30.0), None]),
+    "no last score": lambda: iter([EpochScore(epoch=1, score=30.0), None]),
     "ValueError": raises(ValueError("bad shape\nand more")),
     "KeyError": raises(KeyError("x")),
     "MemoryError": raises(MemoryError()),
@@ -123,7 +123,7 @@ def test_other_numbers_are_numbers(tmp_path, run_with_fakes, value):
 
 
 def test_a_balanced_accuracy_of_numpy_is_a_number(tmp_path, run_with_fakes):
-    score = EpochScore(epoch=1, accuracy_pct=60.0, balanced_pct=np.float32(50))
+    score = EpochScore(epoch=1, score=60.0, balanced=np.float32(50))
     done = run_with_fakes(proxy=Odd(lambda: iter([score])))
     assert done.exit_code == 0, done.output
     assert 50.0 in {getattr(t.outcome, "balanced", None) for t in open_study(tmp_path / "results/test").trials()}

@@ -49,7 +49,7 @@ def test_a_gain_says_what_it_is_corrected_for():
 
 
 def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
-    quick = Confirmed(trial=trial(8, finished(75, 12)), accuracy_pct={1000: 75.0, 1001: 76.0})
+    quick = Confirmed(trial=trial(8, finished(75, 12)), scores={1000: 75.0, 1001: 76.0})
     lead = Difference(mean=1.0, low=-0.5, high=2.5, pairs=2)
     verdict = Verdict(best=BEST, searched=BEST, fastest=quick, lead=lead, published=WIDTH, gain=None)
     last = verdict_sentences(summary(verdict=verdict))[-1]
@@ -71,7 +71,7 @@ def test_what_the_fastest_saves_and_costs_is_said_beside_what_is_exported():
 )
 def test_scores_of_other_seeds_are_said_to_be_such(seeds, pairs, words):
     inf = float("inf")
-    width = replace(WIDTH, accuracy_pct=dict.fromkeys(seeds, 73.0))
+    width = replace(WIDTH, scores=dict.fromkeys(seeds, 73.0))
     verdict = Verdict(
         best=BEST,
         searched=BEST,
@@ -86,12 +86,12 @@ def test_scores_of_other_seeds_are_said_to_be_such(seeds, pairs, words):
 
 def test_one_seed_says_nothing_about_noise():
     inf = float("inf")
-    once = replace(BEST, accuracy_pct={1000: 75.0})
+    once = replace(BEST, scores={1000: 75.0})
     verdict = Verdict(
         best=once,
         searched=once,
         fastest=once,
-        published=replace(WIDTH, accuracy_pct={1000: 73.5}),
+        published=replace(WIDTH, scores={1000: 73.5}),
         gain=Difference(mean=1.5, low=-inf, high=inf, pairs=1),
     )
     assert verdict_sentences(summary(verdict=verdict))[1].endswith(
@@ -100,7 +100,7 @@ def test_one_seed_says_nothing_about_noise():
 
 
 def test_balanced_accuracies_are_said_as_such():
-    best, width = replace(BEST, balanced_pct={1000: 33.0, 1001: 34.0}), replace(WIDTH, balanced_pct={1000: 20.0})
+    best, width = replace(BEST, balanced={1000: 33.0, 1001: 34.0}), replace(WIDTH, balanced={1000: 20.0})
     verdict = replace(summary().verdict, best=best, searched=best, fastest=best, published=width)
     said = "Balanced accuracy (mean over the unbalanced classes): trial 3 33.50 %, mobilevitv2-0.75 20.00 %."
     assert said in verdict_sentences(summary(verdict=verdict))
@@ -152,7 +152,7 @@ def test_an_answer_before_the_end_is_provisional_and_says_how_far_the_confirmati
     assert verdict_sentences(summary(ended=None, verdict=faster))[-1].startswith("To export so far: ")
     assert not any("so far" in line or "Provisional" in line for line in verdict_sentences(summary()))
     one = Difference(mean=1.5, low=-float("inf"), high=float("inf"), pairs=1)
-    once, width = (replace(c, accuracy_pct={1000: c.mean_pct}) for c in (BEST, WIDTH))
+    once, width = (replace(c, scores={1000: c.mean_pct}) for c in (BEST, WIDTH))
     early = Verdict(best=once, searched=once, fastest=once, published=width, gain=one)
     gain = verdict_sentences(summary(ended=None, verdict=early))[2]
     assert gain.endswith("It has no interval: one seed shows no noise.")

@@ -167,7 +167,7 @@ def test_the_time_left_by_hand():
         trial(2, finished(75, 20), seconds=30.0),
         trial(3, seconds=6.0, repeats=1),
     ]
-    one = Confirmed(trial=trials[1], accuracy_pct={1000: 76.0, 1001: 77.0})
+    one = Confirmed(trial=trials[1], scores={1000: 76.0, 1001: 77.0})
     left = time_left(summary(trials=trials, confirmed=[one], ended=None), GOALS)
     training = (100 + 60 + 30) / 3
     assert left.seconds == pytest.approx(8 * 48 + (6 * 3 - 2) * training)

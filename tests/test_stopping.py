@@ -16,7 +16,7 @@ EPOCHS = 4
 
 
 def curve(*accuracy_pct, latency_ms=10.0, finished=True, allowed=True):
-    return Curve(accuracy_pct=accuracy_pct, latency_ms=latency_ms, finished=finished, allowed=allowed)
+    return Curve(scores=accuracy_pct, latency_ms=latency_ms, finished=finished, allowed=allowed)
 
 
 def past_of(rng, count, epochs=EPOCHS, scatter=1.0):
@@ -175,7 +175,7 @@ def search_once(rng, *, rule, trials=40, noise=1.0):
         stop = next((e for e in range(1, 6) if rule.should_stop(curves[i, :e], latency[i], past)), None)
         past.append(curve(*curves[i, :stop], latency_ms=latency[i], finished=stop is None))
         stopped += [i] if stop else []
-    share = sum(len(one.accuracy_pct) for one in past) / (5 * trials)
+    share = sum(len(one.scores) for one in past) / (5 * trials)
     return share, int(front_mask(last, latency)[stopped].sum())
 
 
@@ -215,7 +215,7 @@ def test_five_trainings_must_have_finished_before_any_is_stopped():
     past = [curve(50.0 + i, 70.0 + i, latency_ms=5.0) for i in range(5)]
     assert Dominance().should_stop([30.0], 10.0, past)
     assert not Dominance().should_stop([30.0], 10.0, past[:4])
-    cut = [replace(one, accuracy_pct=one.accuracy_pct[:1], finished=False) for one in past[4:]]
+    cut = [replace(one, scores=one.scores[:1], finished=False) for one in past[4:]]
     assert not Dominance().should_stop([30.0], 10.0, past[:4] + cut)
 
 

@@ -32,7 +32,7 @@ class FourEpochs(FormulaProxy):
         *_, last = super().run(arch, dataset, seed=seed, test_on=test_on)
         for epoch, missing in enumerate((30, 12, 5, 0), start=1):
             self.epochs[arch.key, test_on, seed] = epoch
-            yield EpochScore(epoch=epoch, accuracy_pct=last.accuracy_pct - missing)
+            yield EpochScore(epoch=epoch, score=last.score - missing)
 
 
 def search(asked, proxy=None, listener=None, interrupt=None):
@@ -64,7 +64,7 @@ def assert_stops_were_right(study):
         if isinstance(one.outcome, Stopped):
             *_, last = FourEpochs().run(one.arch, range_of_classes(study), seed=0, test_on="selection")
             faster = [t for t in trained if t.latency.latency_ms <= one.latency.latency_ms]
-            assert last.accuracy_pct <= max(t.outcome.score for t in faster)
+            assert last.score <= max(t.outcome.score for t in faster)
 
 
 def range_of_classes(study):
@@ -75,7 +75,7 @@ def range_of_classes(study):
 class SmallerIsBetter(FourEpochs):
     def run(self, arch, dataset, *, seed, test_on):
         for score in super().run(arch, dataset, seed=seed, test_on=test_on):
-            yield replace(score, accuracy_pct=100 - score.accuracy_pct)
+            yield replace(score, score=100 - score.score)
 
 
 @pytest.mark.slow

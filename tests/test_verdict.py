@@ -268,7 +268,7 @@ def test_who_is_out_of_the_race_is_told_by_intervals_of_all_candidates_together(
     """By the interval of one pair alone the third would be out."""
     rows = [[79, 80.4, 79.1], [80.6, 80.5, 80.9], [80, 81, 80.1], [79.5, 80.0, 79.8]]
     table = [dict(enumerate(map(float, row))) for row in rows]
-    confirmed = [Confirmed(trial=t, accuracy_pct=one) for t, one in zip(FIVE, table, strict=False)]
+    confirmed = [Confirmed(trial=t, scores=one) for t, one in zip(FIVE, table, strict=False)]
     assert [c.trial.number for c in still_racing(confirmed, images=MANY)] == [1, 2, 3]
     assert paired_difference(table[1], table[3], images=MANY, others=[table[0], table[2]]).low > 0
 

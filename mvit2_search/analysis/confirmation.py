@@ -49,7 +49,7 @@ def choose_finalists(
         images: number of images that the trials were scored on.
         confirmed: to estimate the spread between seeds from, if there are enough.
     """
-    spread, freedom = seed_spread([c.accuracy_pct for c in confirmed])
+    spread, freedom = seed_spread([c.scores for c in confirmed])
     if freedom < _KNOWN:
         spread = SEED_SPREAD_PCT
     found = [
@@ -81,11 +81,11 @@ def bracketing_widths(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmed:
-    """A network and its accuracy for each fresh seed; `balanced_pct` if the classes are unbalanced."""
+    """A network and its accuracy for each fresh seed; `balanced` if the classes are unbalanced."""
 
     trial: Trial
-    accuracy_pct: dict[int, float]
-    balanced_pct: dict[int, float] = field(default_factory=dict)
+    scores: dict[int, float]
+    balanced: dict[int, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -93,11 +93,11 @@ class Confirmed:
 
     @property
     def mean_pct(self) -> float:
-        return float(np.mean(list(self.accuracy_pct.values())))
+        return float(np.mean(list(self.scores.values())))
 
     @property
     def mean_balanced_pct(self) -> float | None:
-        return float(np.mean(list(self.balanced_pct.values()))) if self.balanced_pct else None
+        return float(np.mean(list(self.balanced.values()))) if self.balanced else None
 
     @property
     def latency_ms(self) -> float:
@@ -137,7 +137,7 @@ def confirmations(
     finished = [t for t in trials if isinstance(t.outcome, Finished) and t.repeats is None]
     finished.sort(key=lambda t: t.published is not None)  # a published width replaces a candidate that equals it
     confirmed = [
-        Confirmed(trial=trial, accuracy_pct=accuracies[key], balanced_pct=balanced.get(key, {}))
+        Confirmed(trial=trial, scores=accuracies[key], balanced=balanced.get(key, {}))
         for key, trial in {t.arch.key: t for t in finished}.items()
         if key in accuracies and (finalists is None or trial.published or key in finalists)
     ]
@@ -153,7 +153,7 @@ class Comparison:
     """
 
     def __init__(self, confirmed: Sequence[Confirmed], *, compared: int, images: int) -> None:
-        self._scores = {c.key: c.accuracy_pct for c in confirmed}
+        self._scores = {c.key: c.scores for c in confirmed}
         self._means = dict(zip(self._scores, adjusted_means_pct([*self._scores.values()]), strict=True))
         self._compared, self._images = max(compared, 1), images
 
@@ -163,8 +163,8 @@ class Comparison:
 
     def difference(self, first: Confirmed, second: Confirmed) -> Difference:
         return paired_difference(
-            first.accuracy_pct,
-            second.accuracy_pct,
+            first.scores,
+            second.scores,
             images=self._images,
             others=[scores for key, scores in self._scores.items() if key not in (first.key, second.key)],
             compared=self._compared,
@@ -175,7 +175,7 @@ class Comparison:
         spread, freedom = seed_spread([*self._scores.values()])
         return selection_bias(
             [self.mean(one) for one in among],
-            error=spread / math.sqrt(len(best.accuracy_pct)),
+            error=spread / math.sqrt(len(best.scores)),
             freedom=freedom,
             over=next((i for i, one in enumerate(among) if one is over), None),
         )
@@ -188,11 +188,11 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
     accurate one. A round depends only on the scores of the seeds up to it, so repeating it gives the same result.
     Published widths do not race, but tell the spread between seeds.
     """
-    seeds = sorted({seed for c in confirmed for seed in c.accuracy_pct})
+    seeds = sorted({seed for c in confirmed for seed in c.scores})
     candidates = [c for c in confirmed if not c.trial.published]
     racing = candidates
     for n in range(2, len(seeds) + 1):
-        so_far = {c.key: cut for c in confirmed if (cut := _first_seeds(c, seeds[:n])).accuracy_pct}
+        so_far = {c.key: cut for c in confirmed if (cut := _first_seeds(c, seeds[:n])).scores}
         compare = Comparison([*so_far.values()], compared=len(candidates), images=images)
         scored = [so_far[c.key] for c in racing if c.key in so_far]
         if scored:
@@ -203,8 +203,8 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
 
 
 def _first_seeds(confirmed: Confirmed, seeds: Sequence[int]) -> Confirmed:
-    scores = {seed: pct for seed, pct in confirmed.accuracy_pct.items() if seed in seeds}
-    return replace(confirmed, accuracy_pct=scores)
+    scores = {seed: pct for seed, pct in confirmed.scores.items() if seed in seeds}
+    return replace(confirmed, scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

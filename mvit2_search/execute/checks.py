@@ -61,16 +61,16 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
 
 
 def _checked_score(score: EpochScore) -> EpochScore:
-    balanced = score.balanced_pct
-    fault = score_fault(score.accuracy_pct)
+    balanced = score.balanced
+    fault = score_fault(score.score)
     if balanced is not None:
         fault = fault or score_fault(balanced)
     if fault:
         raise TrainingError(f"{fault}, after epoch {score.epoch}")
     return replace(
         score,
-        accuracy_pct=float(score.accuracy_pct),
-        balanced_pct=None if balanced is None else float(balanced),
+        score=float(score.score),
+        balanced=None if balanced is None else float(balanced),
     )
 
 

@@ -121,7 +121,7 @@ def _curves(trials: Sequence[Trial], name: str, color: str, symbol: str) -> go.S
 
 def confirmation_figure(summary: Summary) -> go.Figure:
     """Each confirmed network's accuracy for each fresh seed, and the mean."""
-    seeds = [(c.trial.name, pct) for c in summary.confirmed for pct in c.accuracy_pct.values()]
+    seeds = [(c.trial.name, pct) for c in summary.confirmed for pct in c.scores.values()]
     means = [(c.trial.name, c.mean_pct) for c in summary.confirmed]
     dot = {"color": BLUE, "symbol": "circle-open", "size": 9}
     bar = {"color": ORANGE, "symbol": "line-ew-open", "size": 30, "line": {"width": 3}}

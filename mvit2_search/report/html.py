@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mvit2_search.records import device_sentence
+from mvit2_search.records import TOP1, device_sentence
 from mvit2_search.records.codec import to_json
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
@@ -22,7 +22,7 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "trial": "trial",
     "outcome": "outcome",
     "published": "published width",
-    "accuracy_pct": "top-1 %",
+    TOP1.name: "top-1 %",
     "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
     "confirmed_balanced_pct": "confirmed, balanced %",
@@ -137,6 +137,6 @@ def _trials(summary: Summary) -> str:
 def _most(frame: pd.DataFrame) -> pd.DataFrame:
     """The front, published widths, what is confirmed, then the most accurate up to `MANY` rows; in their order."""
     kept = frame["on_front"].eq(True) | frame["published"].notna() | frame["confirmed_pct"].notna()
-    order = ["kept", "accuracy_pct"]
+    order = ["kept", TOP1.name]
     ranked = frame.assign(kept=kept).sort_values(order, ascending=False, kind="stable", na_position="last")
     return frame.loc[ranked.index[: max(MANY, int(kept.sum()))].sort_values()]

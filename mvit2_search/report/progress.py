@@ -62,7 +62,7 @@ def _confirmation_trainings(summary: Summary, goals: Goals) -> int:
     if progress is not None and progress.seeds >= asked and summary.candidates >= goals.trials:
         return progress.planned - progress.done
     most = (min(MAX_FINALISTS, goals.trials) + _WIDTHS) * asked
-    return max(0, most - sum(len(c.accuracy_pct) for c in summary.confirmed))
+    return max(0, most - sum(len(c.scores) for c in summary.confirmed))
 
 
 def duration(seconds: float) -> str:

@@ -133,7 +133,7 @@ def _gain_sentence(gain: Difference, searched: Confirmed, published: Confirmed, 
 
 
 def _too_few_seeds(gain: Difference, searched: Confirmed, published: Confirmed, so_far: str) -> str:
-    if max(len(searched.accuracy_pct), len(published.accuracy_pct)) > 1:
+    if max(len(searched.scores), len(published.scores)) > 1:
         return f"the two share {'only one' if gain.pairs else 'no'} seed"
     return f"one seed shows no noise{'' if so_far else '; raise `confirm_seeds`'}"
 
@@ -157,7 +157,7 @@ def _no_width_sentence(summary: Summary) -> str:
 def _uneven_sentence(verdict: Verdict) -> list[str]:
     """Why the means that are shown need not tell which is better."""
     shown = [verdict.best, verdict.searched, verdict.published, verdict.fastest]
-    if len({frozenset(one.accuracy_pct) for one in shown if one}) == 1:
+    if len({frozenset(one.scores) for one in shown if one}) == 1:
         return []
     return [
         "Not all of these were trained with the same seeds: they are compared by the seeds they share, or by the "
@@ -177,7 +177,7 @@ def _export_sentence(verdict: Verdict, so_far: str) -> str:
     best, fastest, lead = verdict.best, verdict.fastest, verdict.lead
     default = f"To export{so_far}: {best.trial.name}"
     if lead is None:
-        alone = ", as no faster network is statistically tied with it" if len(best.accuracy_pct) > 1 else ""
+        alone = ", as no faster network is statistically tied with it" if len(best.scores) > 1 else ""
         return f"{default}{alone}."
     saved = best.latency_ms - fastest.latency_ms
     percent = 100 * saved / best.latency_ms

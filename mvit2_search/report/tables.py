@@ -16,6 +16,7 @@ from mvit2_search.analysis.confirmation import (
 from mvit2_search.analysis.pareto import pareto_front
 from mvit2_search.analysis.verdict import Verdict, judge
 from mvit2_search.records import (
+    TOP1,
     Failed,
     Finished,
     Infeasible,
@@ -124,7 +125,7 @@ def summarise(study: StoredStudy) -> Summary:
 
 
 _COLUMNS = [
-    *("trial", "outcome", "published", "repeats", "key", "accuracy_pct", "balanced_pct", "latency_kind"),
+    *("trial", "outcome", "published", "repeats", "key", TOP1.name, "balanced_pct", "latency_kind"),
     *("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front"),
     *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve", "seconds"),
     *("seed", "reason", "message", "architecture"),
@@ -193,14 +194,14 @@ def _confirmed(confirmed: Confirmed | None) -> dict[str, Any]:
     return {
         "confirmed_pct": confirmed.mean_pct,
         "confirmed_balanced_pct": confirmed.mean_balanced_pct,
-        "confirmed_seeds": len(confirmed.accuracy_pct),
+        "confirmed_seeds": len(confirmed.scores),
     }
 
 
 def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
     match outcome:
         case Finished(score=accuracy, curve=curve, balanced=balanced):
-            return {"accuracy_pct": accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
+            return {TOP1.name: accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
         case Stopped(curve=curve):
             return {"curve": _curve(curve), "reason": f"stopped after epoch {len(curve)} of {epochs}"}
         case Failed(reason=reason, message=message):

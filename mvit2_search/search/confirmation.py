@@ -117,4 +117,4 @@ def _scored(runner: Runner, arch: ArchConfig, score: Score) -> Score:
         if (result := running.result()).ending == "failed":
             return replace(score, result=Failed(reason="training", message=result.failure))
         found = scores[-1]
-    return replace(score, result=found.accuracy_pct, balanced=found.balanced_pct)
+    return replace(score, result=found.score, balanced=found.balanced)

@@ -125,7 +125,7 @@ class KeptAccuracies:
                 self.candidates.setdefault(trial.arch.key, params[trial.number or 0])
         for score in scores:
             if not isinstance(score.result, Failed):
-                kept = EpochScore(epoch=1, accuracy_pct=score.result, balanced_pct=score.balanced)
+                kept = EpochScore(epoch=1, score=score.result, balanced=score.balanced)
                 self.scores.setdefault((score.subject, score.seed), kept)
 
     def sentence(self) -> str:
@@ -144,7 +144,7 @@ class KeptAccuracies:
         curve = self.curves.get(arch_key)
         if curve is None or not isinstance(outcome, Finished | Stopped):
             return None
-        begun = tuple(score.accuracy_pct for score in curve.scores[: len(outcome.curve)])
+        begun = tuple(score.score for score in curve.scores[: len(outcome.curve)])
         return curve.source if begun == outcome.curve else None
 
 
@@ -171,9 +171,9 @@ def kept_accuracies(study: Study, results: Path, listener: Listener) -> KeptAccu
 def _curve(trial: Trial, study: StoredStudy) -> KeptCurve:
     assert isinstance(trial.outcome, Finished | Stopped)
     name = trial.accuracy_from or f"{trial.name} in {study.folder}"
-    scores = [EpochScore(epoch=i, accuracy_pct=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
+    scores = [EpochScore(epoch=i, score=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
     if isinstance(trial.outcome, Finished):
-        scores[-1] = replace(scores[-1], balanced_pct=trial.outcome.balanced)
+        scores[-1] = replace(scores[-1], balanced=trial.outcome.balanced)
     return KeptCurve(scores=tuple(scores), whole=isinstance(trial.outcome, Finished), source=name)
 
 

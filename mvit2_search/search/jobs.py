@@ -46,7 +46,7 @@ class Jobs:
         try:
             for score in running:
                 self.interrupt.check()
-                self.listener.working(f"training, epoch {score.epoch}: {score.accuracy_pct:.1f} %")
+                self.listener.working(f"training, epoch {score.epoch}: {score.score:.1f} %")
                 yield score
             if running.result().ending == "failed":
                 self.interrupt.check()  # a signal may have ended the training's own processes before this one

@@ -142,7 +142,7 @@ class _Best:
     def __init__(self, finished: Sequence[Finished]) -> None:
         points = sorted((one.latency.latency_ms, one.score) for one in finished)
         self._latency_ms = [latency_ms for latency_ms, _ in points]
-        self._accuracy_pct = [math.inf, *accumulate((pct for _, pct in points), max)]
+        self._best_score = [math.inf, *accumulate((pct for _, pct in points), max)]
 
     def within(self, latency_ms: float) -> float:
-        return self._accuracy_pct[bisect_right(self._latency_ms, latency_ms)]
+        return self._best_score[bisect_right(self._latency_ms, latency_ms)]

@@ -138,7 +138,7 @@ class Runner:
         """
         curve: tuple[float, ...] = ()
         for score in scores:
-            curve = (*curve, score.accuracy_pct)
+            curve = (*curve, score.score)
             if isinstance(role, Candidate) and self.stopping.should_stop(
                 curve, latency.latency_ms, self.state.curves()
             ):
@@ -223,10 +223,10 @@ class Runner:
 
 def _finished(scores: Sequence[EpochScore], latencies: dict[str, Latency]) -> Finished:
     return Finished(
-        score=scores[-1].accuracy_pct,
-        curve=tuple(score.accuracy_pct for score in scores),
+        score=scores[-1].score,
+        curve=tuple(score.score for score in scores),
         latencies=latencies,
-        balanced=scores[-1].balanced_pct,
+        balanced=scores[-1].balanced,
     )
 
 

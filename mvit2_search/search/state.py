@@ -94,7 +94,7 @@ class State:
         """All trainings so far but those of random architectures, each once."""
         return [
             Curve(
-                accuracy_pct=trial.outcome.curve,
+                scores=trial.outcome.curve,
                 latency_ms=trial.outcome.latency.latency_ms,
                 finished=isinstance(trial.outcome, Finished),
                 allowed=self.limits.allow_trial(trial),

@@ -34,32 +34,30 @@ class Dominance:
         self.confidence = confidence
         self.at_least = at_least
 
-    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         finished = [curve for curve in past if curve.finished]
-        rivals = [c.accuracy_pct[-1] for c in finished if c.allowed and c.latency_ms <= latency_ms]
-        return bool(rivals) and self.bound_pct(accuracy_pct, finished) <= max(rivals)
+        rivals = [c.scores[-1] for c in finished if c.allowed and c.latency_ms <= latency_ms]
+        return bool(rivals) and self.bound_pct(scores, finished) <= max(rivals)
 
-    def bound_pct(self, accuracy_pct: Sequence[float], finished: Sequence[Curve]) -> float:
+    def bound_pct(self, scores: Sequence[float], finished: Sequence[Curve]) -> float:
         """The upper bound with one epoch's share of the risk; infinite while too few trainings have finished."""
-        epoch, looks = len(accuracy_pct), epochs_of(finished) - 1
+        epoch, looks = len(scores), epochs_of(finished) - 1
         if len(finished) < self.at_least or epoch > looks:
             return math.inf
         return end_bound_pct(
-            accuracy_pct,
-            [curve.accuracy_pct for curve in finished],
+            scores,
+            [curve.scores for curve in finished],
             confidence=1 - (1 - self.confidence) / looks,
         )
 
 
-def end_bound_pct(
-    accuracy_pct: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float
-) -> float:
+def end_bound_pct(scores: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float) -> float:
     """The last accuracy that a training exceeds only with probability 1 - `confidence`.
 
     Infinite if all finished curves, of which three are needed, are equal so far.
     """
     finished_NE = np.asarray(finished_pct, float)
-    standing, standing_N = _standings(np.asarray(accuracy_pct, float), finished_NE[:, : len(accuracy_pct)])
+    standing, standing_N = _standings(np.asarray(scores, float), finished_NE[:, : len(scores)])
     return _prediction_bound(standing, standing_N, finished_NE[:, -1], confidence)
 
 

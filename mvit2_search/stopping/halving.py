@@ -22,13 +22,13 @@ class Halving:
     def __init__(self, *, factor: int = 3) -> None:
         self.factor = factor
 
-    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
-        epoch = len(accuracy_pct)
+    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+        epoch = len(scores)
         if epoch >= epochs_of(past) or not self._is_rung(epoch):
             return False
-        reached = [curve for curve in past if len(curve.accuracy_pct) >= epoch]
+        reached = [curve for curve in past if len(curve.scores) >= epoch]
         ranks = front_ranks(
-            [accuracy_pct[-1], *(curve.accuracy_pct[epoch - 1] for curve in reached)],
+            [scores[-1], *(curve.scores[epoch - 1] for curve in reached)],
             [latency_ms, *(curve.latency_ms for curve in reached)],
         )
         better = int((ranks < ranks[0]).sum())

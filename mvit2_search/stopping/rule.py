@@ -10,12 +10,12 @@ class Curve:
     """An earlier training of the same recipe.
 
     Attributes:
-        accuracy_pct: after each epoch, as far as it was trained.
+        scores: after each epoch, as far as it was trained.
         finished: whether it was trained to the end.
         allowed: whether its network is within the limits; only then can it be on the front.
     """
 
-    accuracy_pct: tuple[float, ...]
+    scores: tuple[float, ...]
     latency_ms: float
     finished: bool
     allowed: bool = True
@@ -36,11 +36,11 @@ class StoppingRule(Protocol):
 
     stops_dominated: bool
 
-    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         """Whether to end the training now.
 
         Args:
-            accuracy_pct: of the candidate after each epoch so far, at least one.
+            scores: of the candidate after each epoch so far, at least one.
             latency_ms: of the candidate.
             past: all earlier trainings, including stopped ones.
         """
@@ -51,10 +51,10 @@ class NeverStop:
 
     stops_dominated = False
 
-    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
         return False
 
 
 def epochs_of(past: Sequence[Curve]) -> int:
     """Number of epochs of a whole training; 0 if none has finished."""
-    return max((len(curve.accuracy_pct) for curve in past if curve.finished), default=0)
+    return max((len(curve.scores) for curve in past if curve.finished), default=0)

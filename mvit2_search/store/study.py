@@ -25,6 +25,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, MVit2SearchError, SpecError, StorageError
 from mvit2_search.records import (
     SCHEMA,
+    TOP1,
     Candidate,
     Control,
     Failed,
@@ -327,5 +328,5 @@ def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna
         load_if_exists=True,
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        study.set_metric_names(["accuracy_pct", "latency_ms"])
+        study.set_metric_names([TOP1.name, "latency_ms"])
     return study

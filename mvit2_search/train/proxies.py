@@ -22,12 +22,13 @@ class EpochScore:
     """How good an architecture is after one epoch.
 
     Attributes:
-        balanced_pct: mean accuracy over the classes, where they are unbalanced and the proxy tells.
+        score: the task's metric.
+        balanced: its mean over the classes, where they are unbalanced and the proxy tells.
     """
 
     epoch: int
-    accuracy_pct: float
-    balanced_pct: float | None = None
+    score: float
+    balanced: float | None = None
 
 
 class Proxy(Protocol):
@@ -108,7 +109,7 @@ class ShortTrain:
             settle_statistics(averaged, dataset.train, device=self.device)
             reached = evaluate(averaged, images if is_last else some, dataset.task, device=self.device)
             balanced = reached.balanced if dataset.is_unbalanced else None
-            yield EpochScore(epoch=epoch, accuracy_pct=reached.score, balanced_pct=balanced)
+            yield EpochScore(epoch=epoch, score=reached.score, balanced=balanced)
 
     def blind_spots(self, space: SearchSpace) -> list[str]:
         if any(axis.setting == "image_size" for axis in space.axes):
