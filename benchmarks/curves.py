@@ -94,7 +94,7 @@ def _train(proxy: ShortTrain, arch: ArchConfig, dataset: Dataset, seed: int) -> 
     return {
         "arch": arch.to_json(),
         "seed": seed,
-        "curve": curve,
+        "curve_pct": curve,
         "seconds": round(perf_counter() - start, 1),
         "data": dataset.fingerprint,
         "settings": proxy.settings(),

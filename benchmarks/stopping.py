@@ -64,7 +64,7 @@ def read_trained(folder: Path) -> Trained:
     for row in rows:
         by_key.setdefault(ArchConfig.from_json(row["arch"]).key, {})[row["seed"]] = row
     whole = {key: of for key, of in by_key.items() if of.keys() == set(seeds)}
-    curves = [[of[seed]["curve"] for seed in seeds] for of in whole.values()]
+    curves = [[of[seed]["curve_pct"] for seed in seeds] for of in whole.values()]
     archs = [ArchConfig.from_json(of[seeds[0]]["arch"]) for of in whole.values()]
     if not whole:
         raise SystemExit(f"{folder} has no curves: python benchmarks/curves.py --out {folder}")

@@ -148,7 +148,7 @@ def test_a_network_whose_timing_before_a_choice_kills_the_driver_is_given_up(tmp
     assert run_with_fakes("--trials", "14", device=scattered_device()).exit_code == 0
     study = open_study(tmp_path / "results" / "test")
     chosen = {t.arch.key for t in study.trials()}
-    probed = [arch.key for probes in study.probes().values() for arch, _ in probes]
+    probed = [probe.arch.key for probes in study.probes().values() for probe in probes]
     deadly = next(key for key in probed if key not in chosen)
     device, deaths = device_that_raises(Killed(), deadly)
     again = ("--trials", "14", "--results", str(tmp_path / "again"))

@@ -20,7 +20,7 @@ def write_curves(folder, *, noise=0.0, bonus=0.0):
         for seed in range(3):
             last = 70 + i / 2 - 5 * (i % 2) + seed * bonus
             curve = [10.0, last - 10 + rng.normal(0, noise), last - 5 + rng.normal(0, noise), last]
-            row = {"arch": arch.to_json(), "seed": seed, "curve": curve}
+            row = {"arch": arch.to_json(), "seed": seed, "curve_pct": curve}
             (folder / f"{arch.key}-{seed}.json").write_text(json.dumps(row))
     return folder
 

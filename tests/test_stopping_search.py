@@ -164,9 +164,10 @@ def test_the_report_says_what_was_stopped_and_where(tmp_path, images):
     assert label in html
     assert saving_sentence(summary) in html
     saved = summary.saving
+    epochs, share = 4 * saved.trainings, 100 * saved.trained_epochs / 4 / saved.trainings
     assert saving_sentence(summary) == (
-        f"Stopped early by dominance: {saved.stopped} of {saved.trainings} trainings; {saved.trained_epochs} of "
-        f"{4 * saved.trainings} epochs were trained ({100 * saved.trained_epochs / 4 / saved.trainings:.0f} %)."
+        f"Stopped early by dominance: {saved.stopped} of {saved.trainings} trainings; "
+        f"trained {saved.trained_epochs} of {epochs} epochs ({share:.0f} %)."
     )
 
 
