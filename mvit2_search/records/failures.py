@@ -47,4 +47,5 @@ def _sentence(trial: Trial) -> str:
 def _why(failed: Failed, tries: int) -> str:
     if failed.reason == INTERRUPTED:
         return f"was stopped {tries} times while it ran, and is not tried again. {_DIFFERS}"
-    return f"failed {tries} times and is not tried again. The last failure, in {failed.reason}: {failed.message.rstrip('.')}."
+    message = failed.message.rstrip(".")
+    return f"failed {tries} times and is not tried again. The last failure, in {failed.reason}: {message}."
