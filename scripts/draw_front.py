@@ -20,7 +20,8 @@ import matplotlib.pyplot as plt  # after the backend that needs no screen
 def main(folder: str, target: str) -> None:
     summary = read_study(Path(folder))
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
-    _draw(axes, [t for t in summary.all_trials if not t.published], "candidates", "o", "0.6")
+    others = [t for t in summary.all_trials if not t.published and t not in summary.front]
+    _draw(axes, others, "other candidates", "o", "0.6")
     published = [t for t in summary.all_trials if t.published]
     _draw(axes, published, "published widths", "D", "tab:orange", line=":")
     _draw(axes, summary.front, "Pareto front", "o", "tab:blue", line="-")

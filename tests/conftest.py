@@ -170,3 +170,17 @@ def run_with_fakes(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
         return CliRunner().invoke(cli, ["run", *(word for pair in asked.items() for word in pair), *flags])
 
     return run
+
+
+@pytest.fixture
+def resume(run_with_fakes: Callable[..., Result]) -> Callable[..., Result]:
+    """`mvit2-search run` for the study of `fakes.request`, on a formula."""
+    return partial(run_with_fakes, "--image-size", "32")
+
+
+@pytest.fixture(scope="session")
+def finished_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for a finished study, which `damaged_studies.a_finished_study` copies; made once."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_images(folder / "images", {"blue": 20, "red": 20})
+    return folder

@@ -1,99 +1,23 @@
 """A study that was damaged from outside: it is refused, with what can be restored and how, and nothing is lost."""
 
 import json
-import os
 import re
-import shutil
-import sqlite3
-import subprocess
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
 import mvit2_search.store.integrity as integrity
 from commands import invoke
+from damaged_studies import READERS, a_finished_study, carry_out, contents, killed_search, records, refusal
 from damages import DAMAGES, change_an_accuracy, execute, truncate
 from fakes import request, search
-from forks import in_fork
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
 from mvit2_search.search.events import Silent
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
-from mvit2_search.store.digests import Digests
 
 pytestmark = pytest.mark.usefixtures("images")
-READERS = ("status", "report", "export")
-
-
-class DiesAfter(Silent):
-    def __init__(self, trials):
-        self.left = trials
-
-    def trial_ended(self, study, trial):
-        self.left -= 1
-        if self.left == 0:
-            os._exit(137)
-
-
-def killed_search(asked, trials):
-    """A search in a process of its own that is killed after so many trials."""
-    assert in_fork(lambda: search(asked, listener=DiesAfter(trials))) == 137
-
-
-@pytest.fixture
-def resume(run_with_fakes):
-    """`mvit2-search run` for the study of `request`, on a formula."""
-    return partial(run_with_fakes, "--image-size", "32")
-
-
-def contents(folder):
-    """What is in a study's folder, but for what says who runs it."""
-    passing = ("driver.lock", "progress.json", "study.db-shm", "study.db-wal")
-    return {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in passing
-    }
-
-
-def refusal(folder, resume):
-    """The one line with which `run` and every command that reads refuse, having changed nothing of the study."""
-    before = contents(folder)
-    results = [resume(), *(invoke(command, folder) for command in READERS)]
-    for result in results:
-        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
-        assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
-    assert contents(folder) == before
-    assert len({result.stderr for result in results}) == 1
-    return results[0].stderr
-
-
-def carry_out(line, which="to go on from it"):
-    """The commands that a refusal names."""
-    (command,) = re.findall(rf"{which}: ([^;\n]*)", line)
-    subprocess.run(command.strip(), shell=True, check=True)
-
-
-def records(folder):
-    return {trial.number: trial for trial in open_study(folder).trials()}
-
-
-@pytest.fixture(scope="module")
-def finished_results(tmp_path_factory):
-    """A results folder with a finished study, to be copied; made once for all kinds of damage."""
-    from conftest import write_images
-
-    folder = tmp_path_factory.mktemp("finished")
-    write_images(folder / "images", {"blue": 20, "red": 20})
-    return folder
-
-
-def a_finished_study(tmp_path, finished_results):
-    """The folder of a copy in `tmp_path`."""
-    if not (finished_results / "results").exists():
-        search(request(finished_results))
-    shutil.copytree(finished_results / "results", tmp_path / "results")
-    return request(tmp_path).folder
 
 
 @pytest.mark.slow
@@ -189,86 +113,6 @@ def test_the_way_back_takes_the_log_of_a_killed_driver_along(tmp_path):
     assert len(records(asked.folder)) == 10
 
 
-def no_digests(path):
-    path.write_bytes(bytes(range(256)) * 3)
-
-
-def a_folder_of_digests(path):
-    path.unlink()
-    path.mkdir()
-
-
-def a_note(path):
-    path.write_text("to be looked at")
-
-
-def half_of_each_digest(path):
-    path.write_text("".join(line[:9] + "\n" for line in path.read_text().splitlines()))
-
-
-@pytest.mark.parametrize("break_them", [no_digests, a_note, a_folder_of_digests, half_of_each_digest])
-def test_digests_that_are_none_are_not_written_over(tmp_path, finished_results, resume, break_them):
-    folder = a_finished_study(tmp_path, finished_results)
-    whole = records(folder)
-    break_them(folder / "study.digests")
-    line = refusal(folder, resume)
-    assert "study.digests is damaged, by which it is checked" in line
-    carry_out(line, "if study.digests is what is wrong")
-    assert records(folder) == whole
-    assert resume().exit_code == 0
-
-
-def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tmp_path, resume):
-    asked = request(tmp_path, trials=9)
-    killed_search(asked, 12)
-    whole = records(asked.folder)
-    (wal,) = asked.folder.glob("study.db-wal")
-    wal.unlink()
-    line = refusal(asked.folder, resume)
-    assert "holds no study, beside study.digests" in line
-    assert "study.backup.db holds 10 trials; to go on from it: " in line
-    carry_out(line)
-    assert records(asked.folder).items() <= whole.items()
-    assert len(records(asked.folder)) == 10
-    finished = search(asked)
-    assert finished.fact("ended")
-    assert records(asked.folder).items() >= {n: whole[n] for n in range(10)}.items()
-
-
-def test_a_kill_at_any_time_is_no_damage(tmp_path):
-    asked = request(tmp_path)
-    for trials in (1, 2, 3):
-        killed_search(asked, trials)
-        assert open_study(asked.folder).trials()
-    assert search(asked).fact("ended")
-
-
-def test_a_write_that_a_crash_cut_short_is_no_damage(tmp_path):
-    """The digest is written before the record; either may be the last thing that was."""
-    folder = search(request(tmp_path)).folder
-    path = folder / "study.digests"
-    with path.open("a") as file:
-        file.write(f"? {'0' * 16} trial 99\n? {'0' * 16} fact budget_ms\n! 0123")
-    assert open_study(folder).fact("ended")
-    path.write_text(
-        "".join(line for line in path.read_text().splitlines(keepends=True) if " trial 3\n" not in line)
-    )
-    assert 3 in records(folder)
-    assert search(request(tmp_path)).fact("ended")
-    assert " trial 3\n" in path.read_text()
-
-
-def test_a_study_from_before_there_were_digests_opens_and_gets_them(tmp_path):
-    asked = request(tmp_path)
-    folder = search(asked).folder
-    for name in ("study.digests", "study.backup.db"):
-        (folder / name).unlink()
-    assert open_study(folder).fact("ended")
-    search(replace(asked, trials=5))
-    assert backup_path(folder).is_file()
-    assert (folder / "study.digests").is_file()
-
-
 def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
     folder = search(request(tmp_path)).folder
     (folder / "study.digests").unlink()
@@ -331,33 +175,6 @@ def test_fewer_scores_than_the_backup_has_are_refused_too(tmp_path, finished_res
     assert open_study(folder).scores() == scores
 
 
-def test_what_was_written_last_is_what_a_fact_has_to_be(tmp_path):
-    digests = Digests(tmp_path)
-    for text in ("1", "2"):
-        digests.coming("a", text)
-        digests.written("a", text)
-    assert digests.differing({"a": "1"}, digests.known()) == ([], ["a"])
-    digests.coming("a", "3")
-    for text in ("2", "3"):
-        assert digests.differing({"a": text}, digests.known()) == ([], [])
-
-
-@pytest.mark.parametrize("backed_up", [True, False])
-def test_a_sound_database_beside_damaged_digests_can_be_kept(tmp_path, resume, backed_up):
-    folder = search(request(tmp_path)).folder
-    whole, digests = records(folder), folder / "study.digests"
-    digests.write_text(re.sub(r"[0-9a-f]{16} trial 3\n", f"{'0' * 16} trial 3\n", digests.read_text()))
-    damaged = digests.read_bytes()
-    if not backed_up:
-        backup_path(folder).unlink()
-    line = refusal(folder, resume)
-    assert "trial 3 is changed since written" in line
-    carry_out(line, "if study.digests is what is wrong")
-    assert records(folder) == whole
-    assert (folder / "damaged" / "study.digests").read_bytes() == damaged
-    assert resume().exit_code == 0
-
-
 def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
     folder = search(request(tmp_path)).folder
     backup_path(folder).unlink()
@@ -405,36 +222,3 @@ def test_a_backup_that_cannot_be_written_is_noted_and_the_search_goes_on(tmp_pat
     (asked.folder / "study.backup.db").mkdir(parents=True)  # nothing can be renamed over a folder
     assert search(asked, listener=Notes()).fact("ended")
     assert any("no backup was made" in note for note in notes)
-
-
-def a_folder(path):
-    path.mkdir()
-
-
-def a_text(path):
-    path.write_text("these are my notes\n" * 200)
-
-
-def another_programs(path):
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE photos (name TEXT)")
-    connection.close()
-
-
-def a_link(path):
-    path.symlink_to(path.with_name("elsewhere.db"))
-
-
-@pytest.mark.parametrize("thing", [a_folder, a_text, another_programs, a_link], ids=lambda thing: thing.__name__)
-def test_what_is_no_study_is_refused_and_left_alone(tmp_path, resume, thing):
-    folder = request(tmp_path).folder
-    folder.mkdir(parents=True)
-    thing(database_path(folder))
-    before = contents(folder)
-    result = resume()
-    assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output
-    assert "study.db" in result.stderr
-    assert contents(folder) == before
-    for command in READERS if thing is not a_link else ():
-        result = invoke(command, folder)
-        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.output

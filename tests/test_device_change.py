@@ -349,7 +349,7 @@ def test_latencies_of_an_estimate_are_called_predicted_everywhere(tmp_path):
     assert set(trials_frame(summary)["latency_kind"].dropna()) == {"predicted"}
     assert summary.verdict.best.latency_text.endswith(" ms (predicted)")
     page = (study.folder / "report.html").read_text()
-    assert "Latencies are predicted for iPhone 12, and nothing was measured" in page
+    assert "Latencies are predicted for iPhone 12; nothing was measured" in page
     assert "predicted ms" in page
     assert "measured ms" not in page
     assert "latency in ms, predicted" in page

@@ -79,7 +79,7 @@ def test_a_width_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_
     done = run_on(run_with_fakes, proxy, "--space", str(tmp_path / "five.yaml") if space == "five" else space)
     assert proxy.deaths == 3
     assert done.exit_code == 0, done.output
-    say_so(tmp_path, done, ["mobilevitv2-0.5 was tried 3 times"])
+    say_so(tmp_path, done, ["mobilevitv2-0.5 was stopped 3 times"])
     status = json.loads(CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "test"), "--json"]).output)
     assert status["given_up"] == ["mobilevitv2-0.5"]
 
@@ -98,7 +98,7 @@ def test_a_candidate_whose_training_kills_the_driver_is_given_up(tmp_path, run_w
     done = run_on(run_with_fakes, proxy)
     assert proxy.deaths == 3
     assert done.exit_code == 0, done.output
-    say_so(tmp_path, done, ["Trial ", f"({first[0]}) was tried 3 times"])
+    say_so(tmp_path, done, ["Trial ", f"({first[0]}) was stopped 3 times"])
     study = open_study(tmp_path / "results" / "test")
     assert [t.tries for t in study.trials() if t.arch.key == first[0]] == [1, 2, 3]
     assert sum(t.is_trained_candidate for t in study.trials()) == 4
@@ -115,7 +115,7 @@ def test_a_random_architecture_whose_training_kills_the_driver_is_given_up(tmp_p
     done = run_on(run_with_fakes, proxy, "--control", "1", "--results", str(again))
     assert done.exit_code == 0, done.output
     assert proxy.deaths == 3
-    assert f"({drawn.arch.key}) was tried 3 times" in done.output
+    assert f"({drawn.arch.key}) was stopped 3 times" in done.output
     controls = open_study(again / "test").controls()
     assert [t.is_given_up for t in controls if t.arch.key == drawn.arch.key] == [True]
     assert isinstance(controls[-1].outcome, Finished)

@@ -19,7 +19,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
-from mvit2_search.records import Infeasible, Published
+from mvit2_search.records import Failed, Infeasible, Published
 from mvit2_search.report.figures import confirmation_figure, curves_figure, front_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.tables import trials_frame
@@ -261,3 +261,11 @@ def test_a_width_outside_of_the_space_has_a_name_and_no_number_in_the_status():
     assert [told[name]["trial"] for name in ("best", "export", "published", "fastest")] == [None] * 4
     assert told["best"]["published"] == "mobilevitv2-0.5"
     assert told["searched"]["trial"] == BEST.trial.number
+
+
+def test_of_a_width_that_failed_and_then_succeeded_the_success_alone_is_on_the_front():
+    role = Published("mobilevitv2-0.5")
+    failed = trial(None, Failed(reason="training", message="lost"), role=role)
+    done = trial(None, finished(70, 9), role=role)
+    rows = trials_frame(summary(trials=[], outside=[failed, done], front=[done], lost=[]))
+    assert rows.set_index("outcome").on_front.to_dict() == {"failed": False, "finished": True}

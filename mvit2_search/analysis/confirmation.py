@@ -202,6 +202,12 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
     return racing
 
 
+def dropped_out(confirmed: Sequence[Confirmed], *, images: int) -> set[str]:
+    """Keys of the candidates that no longer race; see `still_racing`."""
+    racing = {c.key for c in still_racing(confirmed, images=images)}
+    return {c.key for c in confirmed if not c.trial.published} - racing
+
+
 def _first_seeds(confirmed: Confirmed, seeds: Sequence[int]) -> Confirmed:
     scores = {seed: pct for seed, pct in confirmed.scores.items() if seed in seeds}
     return replace(confirmed, scores=scores)
@@ -221,8 +227,7 @@ def confirmation_progress(
 ) -> ConfirmationProgress:
     """How far the confirmation is. `confirmed` are the scored finalists and published widths."""
     tried = {(score.subject, score.seed) for score in scores if not score.is_unfinished}
-    racing = {c.key for c in still_racing(confirmed, images=images)}
-    out = {c.key for c in confirmed if not c.trial.published} - racing  # they need no further seeds
+    out = dropped_out(confirmed, images=images)
     wanted = [(key, seed) for key in (*plan.keys, *plan.widths) for seed in plan.seeds]
     done = sum(one in tried for one in wanted)
     left = sum(key not in out and (key, seed) not in tried for key, seed in wanted)

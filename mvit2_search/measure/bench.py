@@ -131,7 +131,7 @@ def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str
     """
     grid = (1, tokens)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would change that of GPUs too
         mixer = _mixer(attention, grid)
     module, shape = mixer_for_export(mixer, grid, DEFAULT_FORMULATION)
     path = folder / f"{attention}-{tokens}.{format}"

@@ -25,7 +25,6 @@ from mvit2_search.records import (
     Kept,
     Measurement,
     Samples,
-    latency_fault,
     time_fault,
 )
 from mvit2_search.records.kept import KnownReference
@@ -183,8 +182,6 @@ class NetworkTimer:
             measurement = to_measurement(
                 visits, artifact=artifact, passport=self.passport.digest, known=self.known, plan=plan
             )
-            if fault := latency_fault(measurement):
-                raise MeasurementError(fault)
             if not measurement.flags or self._earlier(artifact) is None:  # what is flagged replaces nothing sound
                 self._kept.put(Kept(measurement=measurement, about=about, visits=tuple(visits)))
             return self._scaled(measurement)

@@ -95,9 +95,7 @@ _converter.register_structure_hook_factory(_is_tuple, _tuple_of)
 _converter.register_structure_hook(ArchConfig, lambda row, _: ArchConfig.from_json(row))
 _converter.register_unstructure_hook(ArchConfig, ArchConfig.to_json)
 for _union in (Latency, About, Outcome, Role):
-    configure_tagged_union(
-        _union, _converter, tag_name="kind", tag_generator=lambda cls: cls.__name__.removeprefix("About").lower()
-    )
+    configure_tagged_union(_union, _converter, tag_name="kind", tag_generator=_tag)
 _converter.register_structure_hook(float | Failed, _result)
 _converter.register_structure_hook(About | None, _about)
 _converter.register_unstructure_hook(

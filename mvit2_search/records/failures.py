@@ -1,10 +1,10 @@
-"""What a search does without: said in the same words while it runs, by `status` and in the report."""
+"""Sentences on what failed for good. `run`, `status` and the report use the same ones."""
 
 from collections.abc import Sequence
 
 from mvit2_search.records.trial import INTERRUPTED, MOST_TRIES, Failed, Score, Trial
 
-_DIFFERS = "it is not tried again, so this search differs from one that was never stopped."
+_DIFFERS = "So this search differs from one that was never stopped."
 
 
 def failure_sentences(
@@ -19,7 +19,7 @@ def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score], untimed
     """One for each trial, training of the confirmation and network to choose from that is not tried any more."""
     names = {trial.arch.key: trial.name for trial in reversed(trials)}
     lost = Failed(reason=INTERRUPTED, message="")
-    found = [f"The timing of {key}, before a trial was chosen, {_why(lost, MOST_TRIES)}" for key in untimed]
+    found = [f"The timing of {key}, for choosing a trial, {_why(lost, MOST_TRIES)}" for key in untimed]
     found += [_sentence(trial) for trial in trials if trial.is_given_up]
     return found + [
         f"The confirmation of {names.get(score.subject, score.subject)} with seed {score.seed} "
@@ -46,5 +46,6 @@ def _sentence(trial: Trial) -> str:
 
 def _why(failed: Failed, tries: int) -> str:
     if failed.reason == INTERRUPTED:
-        return f"was tried {tries} times, and the search was stopped while it ran: {_DIFFERS}"
-    return f"failed {tries} times, at last in {failed.reason}: {failed.message}; it is not tried again."
+        return f"was stopped {tries} times while it ran, and is not tried again. {_DIFFERS}"
+    message = failed.message.rstrip(".")
+    return f"failed {tries} times and is not tried again. The last failure, in {failed.reason}: {message}."

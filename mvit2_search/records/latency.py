@@ -114,19 +114,13 @@ def time_fault(ms: object) -> str | None:
 
 
 def _check(latency: Latency) -> None:
-    if fault := latency_fault(latency):
-        raise MeasurementError(fault)
-
-
-def latency_fault(latency: Latency) -> str | None:
-    """What is wrong with a latency and its interval."""
+    """Raises MeasurementError where a latency, or its interval, cannot be one."""
     if fault := time_fault(latency.latency_ms):
-        return fault
+        raise MeasurementError(fault)
     low, value, high = (_number(ms) for ms in (latency.low_ms, latency.latency_ms, latency.high_ms))
     if low is None or value is None or high is None or not -math.inf < low <= value <= high < math.inf:
         interval = f"[{_shown(latency.low_ms)}, {_shown(latency.high_ms)}]"
-        return f"a latency of {value:g} ms is not within its own interval, {interval}"
-    return None
+        raise MeasurementError(f"a latency of {value:g} ms is not within its own interval, {interval}")
 
 
 def _number(value: object) -> float | None:

@@ -38,12 +38,12 @@ def device_sentence(passport: Passport) -> str:
     """What the latencies were measured on, or predicted for."""
     if passport.kind == "predicted":
         return (
-            f"Latencies are predicted for {passport.device}, and nothing was measured: {passport.runtime}. "
-            "`mvit2-search measure` times an exported architecture where a device is at hand."
+            f"Latencies are predicted for {passport.device}; nothing was measured. Method: {passport.runtime}. "
+            "If you have the device, `mvit2-search measure` times an exported architecture on it."
         )
     threads = f", {passport.threads} thread" if passport.threads == 1 else ""
     return (
         f"Latencies were measured with {passport.device} ({passport.chip}, {passport.system}; "
         f"{passport.runtime}, {passport.precision}, batch {passport.batch}{threads}). "
-        "On other devices they differ, and so may their order."
+        "Other devices give other latencies and may rank networks differently."
     )

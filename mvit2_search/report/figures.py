@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from mvit2_search.analysis.paired import sampling_error_pct
 from mvit2_search.records import Finished, Measurement, Stopped, Trial
-from mvit2_search.report.hypervolume import HypervolumeTable
+from mvit2_search.report.against_random import HypervolumeTable
 from mvit2_search.report.tables import Summary
 from mvit2_search.system.text import counted
 

@@ -4,8 +4,8 @@ import pandas as pd
 
 from mvit2_search.records import TOP1, device_sentence
 from mvit2_search.records.codec import to_json
+from mvit2_search.report.against_random import HypervolumeTable, hypervolume_table
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
-from mvit2_search.report.hypervolume import HypervolumeTable, hypervolume_table
 from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.report.sentences import (
     budget_sentence,

@@ -1,7 +1,7 @@
 """The last step of a search: train the finalists again, with fresh seeds, and score them on images it never saw.
 
 It goes seed by seed, the same seed for all that still race, so that differences are paired. A candidate that is
-distinguishably worse than the best gets no further seed (`verdict.still_racing`); the published widths around the
+distinguishably worse than the best gets no further seed (`still_racing`); the published widths around the
 budget get all.
 """
 
@@ -13,7 +13,7 @@ from mvit2_search.analysis.confirmation import (
     bracketing_widths,
     choose_finalists,
     confirmations,
-    still_racing,
+    dropped_out,
 )
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
@@ -74,8 +74,7 @@ def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, s
     """What is to be trained with `seed`: the widths and what is still racing, but for those that have a score."""
     once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
     before = _confirmed(study, trials, before=seed, finalists=plan.keys)
-    racing = {c.trial.arch.key for c in still_racing(before, images=_images(study, "confirmation"))}
-    out = {c.trial.arch.key for c in before if not c.trial.published} - racing
+    out = dropped_out(before, images=_images(study, "confirmation"))
     done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
     candidates = [once[key] for key in plan.keys if key not in out]
     widths = bracketing_widths([*trials, *study.outside()], study.limits)
