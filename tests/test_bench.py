@@ -15,13 +15,12 @@ from commands import invoke
 from fakes import AGREES, macs_device, measurement, request, search
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
-from mvit2_search.arch.head import ClassifierHead
+from mvit2_search.arch.head import IMAGENET
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.exporter import Written
 from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.measure.bench import (
-    CLASSES,
     MIXERS,
     TOKENS,
     AttentionBench,
@@ -304,7 +303,7 @@ def test_the_mixers_are_those_of_the_papers_figure():
 def test_this_machine_times_mixers(tmp_path, timed):
     shutil.copytree(timed, tmp_path / ".latencies")
     with open_timer(
-        registry.make_device("host"), results=tmp_path, head=ClassifierHead(CLASSES), formulation="pixel_unshuffle"
+        registry.make_device("host"), results=tmp_path, head=IMAGENET, formulation="pixel_unshuffle"
     ) as timer:
         few, many = (attention_bench._time_mixer(timer, "separable", n, silent) for n in (64, 1024))
     assert 0 < few.timing.latency_ms < many.timing.latency_ms
@@ -367,7 +366,7 @@ class TestCommand:
         (folder,) = tmp_path.glob(".latencies/*")
         for width in range(20):
             arch = ArchConfig.mobilevitv2(0.5 + width / 16)
-            about = AboutNetwork(arch=arch, head=ClassifierHead(CLASSES), formulation="pixel_unshuffle")
+            about = AboutNetwork(arch=arch, head=IMAGENET, formulation="pixel_unshuffle")
             timed = measurement(network_cost(arch).macs / 5e7, artifact_sha256=arch.key)
             Measurements(folder).put(Kept(measurement=timed, about=about, visits=()))
         digest = folder.name.partition("-")[0]

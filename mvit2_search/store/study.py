@@ -324,7 +324,7 @@ def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna
     study = optuna.create_study(
         study_name=name or next((study.study_name for study in opened.get_all_studies()), new_name),
         storage=opened,
-        directions=["maximize", "minimize"],
+        directions=[TOP1.direction, "minimize"],
         load_if_exists=True,
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
