@@ -24,8 +24,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student_t
 
-from mvit2_search.analysis.paired import ERROR_RATE, paired_difference
-from mvit2_search.analysis.selection_bias import selection_bias
+from mvit2_search.analysis.paired import ERROR_RATE, paired_difference, selection_bias
 
 NOISE, WIDTHS, MANY_IMAGES = 0.7, 2, 10**9
 GAPS = (0.0, 0.5, 1.0, 2.0)  # points by which the best candidate is ahead

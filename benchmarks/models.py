@@ -37,8 +37,7 @@ from torch import Tensor, nn
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.measure.devices.chip import chip
-from mvit2_search.measure.devices.machine import system
+from mvit2_search.measure.devices.machine import chip, system
 from mvit2_search.models import build_model, for_inference
 from mvit2_search.models.weights import load_state_dict
 from mvit2_search.records import Recipe

@@ -21,11 +21,11 @@ from curves import settings
 from scipy.stats import t
 from stopping import Trained, read_trained
 
-from mvit2_search.analysis.hypervolume import hypervolume
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.predict.guess import exactly
 from mvit2_search.sampler.domain import Domain, Params
 from mvit2_search.sampler.front import FrontSampler
-from mvit2_search.sampler.networks import distributions
+from mvit2_search.sampler.optuna import distributions
 from mvit2_search.space import load_space
 from mvit2_search.system.files import write_atomically
 

@@ -26,7 +26,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import Guess, PowerLaw
 from mvit2_search.records import Finished, Limits, Prediction, Stopped, Trial
-from mvit2_search.sampler.networks import Networks, distributions
+from mvit2_search.sampler.optuna import Networks, distributions
 from mvit2_search.search.device_change import KeptAccuracies
 from mvit2_search.search.proposals import Samplers
 from mvit2_search.search.state import State

@@ -37,7 +37,7 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import to_json
-from mvit2_search.sampler.networks import distributions
+from mvit2_search.sampler.optuna import distributions
 from mvit2_search.space import draw_params, load_space
 from mvit2_search.store import create_study, database_path, driver_lock
 from mvit2_search.system.files import write_atomically

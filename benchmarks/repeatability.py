@@ -28,8 +28,7 @@ from mvit2_search.export.exporter import Written, export_untrained
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement
-from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI
-from mvit2_search.task.data.load import load_images
+from mvit2_search.task.data.load import FASHION_MNIST_MINI, load_images
 
 NETWORKS = ("mobilevitv2-0.5", "mobilevitv2-0.75", "mobilevitv2-1.0", "mobilevitv1-xxs", "mobilevitv1-xs")
 PAIR = (0.5, 0.53)  # widths: 6 % apart on one thread of ONNX Runtime

@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from mvit2_search.analysis.hypervolume import hypervolume
-from mvit2_search.analysis.pareto import front_mask
+from mvit2_search.analysis.pareto import front_mask, hypervolume
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead

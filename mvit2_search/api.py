@@ -33,7 +33,7 @@ from mvit2_search.store.folders import EXPORTS
 from mvit2_search.system.files import locked_folder, scratch_folder, write_atomically
 
 if TYPE_CHECKING:
-    from mvit2_search.export.agreement import Agreement
+    from mvit2_search.export.verify import Agreement
 
 Pick = Literal["best", "fastest"]
 
@@ -175,8 +175,10 @@ def export_network(
         StorageError: the file cannot be written.
     """
     from mvit2_search.export import exporter
-    from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI  # these import torch
-    from mvit2_search.task.data.load import load_images
+    from mvit2_search.task.data.load import (
+        FASHION_MNIST_MINI,  # these import torch
+        load_images,
+    )
 
     folder, classes = exported.path.parent, classes or exported.classes
     unusual = [] if classes == exported.classes else [f"{classes}-classes"]
@@ -312,8 +314,7 @@ def measure_architecture(
         MeasurementError: the network cannot be exported or timed.
         StorageError: `results` cannot be read or written.
     """
-    from mvit2_search.measure.predicted import predict_latency
-    from mvit2_search.measure.source import find_source, passport_of
+    from mvit2_search.measure.source import find_source, passport_of, predict_latency
     from mvit2_search.measure.timer import open_timer
     from mvit2_search.predict.estimate import Estimate
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit2_search.task.data.fashion_mnist import CLASSES, CONFIRMATION, FOLDER, SELECTION, TRAIN
+from mvit2_search.task.data.load import CLASSES, CONFIRMATION, FOLDER, SELECTION, TRAIN
 
 _HEADER_BYTES = {"images-idx3": 16, "labels-idx1": 8}
 _SHA256 = {  # of the uncompressed official files

@@ -11,8 +11,8 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead, Head
 from mvit2_search.errors import TrainingError
-from mvit2_search.export.agreement import Agreement
 from mvit2_search.export.exporter import Written
+from mvit2_search.export.verify import Agreement
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import Artifact, Failed, Finished, Infeasible, Measurement, Outcome, Recipe, Trial
@@ -21,7 +21,7 @@ from mvit2_search.search.events import Listener, Silent
 from mvit2_search.search.request import Request
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import StoredStudy, open_study
-from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.process import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.proxies import EpochScore
 

@@ -18,7 +18,7 @@ from sampler_bench.search import SearchRow, marks, search_row
 from sampler_bench.tables import mean_of, search_rows, search_table
 from samplers import samplers
 
-from mvit2_search.analysis.hypervolume import hypervolume
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import SpecError
 from mvit2_search.sampler import front, surrogate
 

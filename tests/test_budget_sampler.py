@@ -9,8 +9,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import Guess, PowerLaw
 from mvit2_search.records import Limits
-from mvit2_search.sampler.networks import Networks, distributions
-from mvit2_search.sampler.optuna import OPTUNA_SAMPLERS, BudgetSampler
+from mvit2_search.sampler.optuna import OPTUNA_SAMPLERS, BudgetSampler, Networks, distributions
 from mvit2_search.space import load_space
 
 BLOCKS, WIDTH = load_space("blocks"), load_space("width")

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from mvit2_search.cli import cli
-from mvit2_search.measure.devices import chip
-from mvit2_search.measure.devices.chip import chip_name
+from mvit2_search.measure.devices import machine as chip
+from mvit2_search.measure.devices.machine import chip_name
 from mvit2_search.measure.devices.registry import make_device
 
 RECORDED = Path(__file__).parent / "data" / "cpuinfo"

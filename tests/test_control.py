@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import FormulaProxy, finished, request, search, trial
-from mvit2_search.analysis.hypervolume import hypervolume, hypervolume_curve
+from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Stopped
 from mvit2_search.report.against_random import hypervolume_table
@@ -18,7 +18,7 @@ from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, summarise
 from mvit2_search.search.events import Silent
 from mvit2_search.search.runner import Runner
-from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.process import Interrupt
 from summaries import inputs
 
 SIDE = 7

@@ -18,7 +18,7 @@ import pytest
 import mvit2_search
 from conftest import need_device
 from mac_wheels import mac_wheel
-from mvit2_search.export.runtimes import coreai_types
+from mvit2_search.export.runtimes import coreai as coreai_types
 from package_names import check_member, check_use, differing, library_calls, members, protocols, resolve, unnamed
 from package_uses import uses_below
 

@@ -8,7 +8,7 @@ import pytest
 from damaged_studies import a_finished_study, carry_out, killed_search, records, refusal
 from fakes import request, search
 from mvit2_search.store import backup_path, open_study
-from mvit2_search.store.digests import Digests
+from mvit2_search.store.integrity import Digests
 
 pytestmark = pytest.mark.usefixtures("images")
 

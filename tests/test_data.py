@@ -13,8 +13,7 @@ from conftest import write_images
 from mvit2_search.arch import published_networks
 from mvit2_search.errors import DataError
 from mvit2_search.task.data.dataset import Dataset, flipped, to_input
-from mvit2_search.task.data.fashion_mnist import FOLDER
-from mvit2_search.task.data.load import load_dataset
+from mvit2_search.task.data.load import FOLDER, load_dataset
 
 OFFICIAL = Path(os.environ.get("MVIT2_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 

@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from mixed_settings import MIXED
-from mvit2_search.analysis.hypervolume import hypervolume
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
 from mvit2_search.sampler.acquisition import Front, fit, informative, warped

@@ -13,7 +13,7 @@ from timing_plan import ScriptedTimer, scripted_artifact
 from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.turns import take_turns
+from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import About, AboutMixer, Measurement
 from mvit2_search.records.codec import from_json
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from conftest import write_images
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.layout import part_named
+from mvit2_search.task.data.folder import part_named
 from mvit2_search.task.data.load import load_dataset
 
 BOTH = {"a": 10, "b": 10}

@@ -15,7 +15,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.agreement import Gate
+from mvit2_search.export.verify import Gate
 from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION
 

@@ -13,8 +13,16 @@ from mvit2_search.arch.cost import network_cost, network_operators
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.estimate import FORMS, make_estimate
-from mvit2_search.predict.features import WORK, shape, work
-from mvit2_search.predict.predictor import GaussianProcess, Hyperparameters, LatencyPredictor, kernel, most_likely
+from mvit2_search.predict.predictor import (
+    WORK,
+    GaussianProcess,
+    Hyperparameters,
+    LatencyPredictor,
+    kernel,
+    most_likely,
+    shape,
+    work,
+)
 from mvit2_search.records import Measurement, Prediction
 from mvit2_search.space import draw_networks, load_space
 

@@ -8,12 +8,7 @@ import pytest
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, published_name, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, network_cost
-from mvit2_search.arch.published_figures import (
-    Published,
-    published_by_attention,
-    published_by_network,
-    read_published,
-)
+from mvit2_search.arch.published import Published, published_by_attention, published_by_network, read_published
 
 ROWS = read_published()
 COSTS = {name: network_cost(arch) for name, arch in published_networks().items()}
@@ -102,7 +97,7 @@ def test_the_comparison_of_attention_is_that_of_table_1():
 
 def test_reading_needs_neither_torch_nor_pandas():
     code = (
-        "import json, sys; from mvit2_search.arch.published_figures import read_published; read_published();"
+        "import json, sys; from mvit2_search.arch.published import read_published; read_published();"
         "print(json.dumps(sorted({'torch', 'numpy', 'pandas'} & sys.modules.keys())))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

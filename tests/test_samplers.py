@@ -12,7 +12,7 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.predict.guess import LatencyGuesses, Network, PowerLaw, fitted_count
 from mvit2_search.records import Stopped
-from mvit2_search.sampler.networks import Networks
+from mvit2_search.sampler.optuna import Networks
 from mvit2_search.search.proposals import Samplers, ends_pct
 from mvit2_search.space import draw_networks, load_space
 from mvit2_search.store.measurements import Measurements

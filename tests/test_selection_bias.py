@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import finished, trial
-from mvit2_search.analysis.selection_bias import selection_bias
+from mvit2_search.analysis.paired import selection_bias
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import Limits, Published, Score
 

@@ -10,7 +10,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.models import build_model
 from mvit2_search.task.data.dataset import Split, to_input
-from mvit2_search.train.statistics import settle_statistics
+from mvit2_search.train.loop import settle_statistics
 
 SMALL = ArchConfig.mobilevitv2(0.25, image_size=32)
 

@@ -25,7 +25,7 @@ from mvit2_search.search.events import Silent
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
 from mvit2_search.store.database import reading
 from mvit2_search.store.folders import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
-from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.process import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
 

@@ -11,9 +11,14 @@ from scipy.stats import ttest_rel
 
 from fakes import OUTCOMES, finished, measurement, trial
 from mvit2_search.analysis.confirmation import Confirmed, bracketing_widths, still_racing
-from mvit2_search.analysis.paired import adjusted_means_pct, paired_difference, sampling_error_pct, seed_spread
+from mvit2_search.analysis.paired import (
+    adjusted_means_pct,
+    paired_difference,
+    sampling_error_pct,
+    seed_spread,
+    selection_bias,
+)
 from mvit2_search.analysis.pareto import front_mask, pareto_front
-from mvit2_search.analysis.selection_bias import selection_bias
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Score

@@ -22,11 +22,10 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, MeasurementError, SpecError
-from mvit2_search.export.agreement import judge
 from mvit2_search.export.formats import export_module, open_artifact
 from mvit2_search.export.mil.mlpackage import parsed_spec
 from mvit2_search.export.untrained import untrained_network
-from mvit2_search.export.verify import verify, widest_leads
+from mvit2_search.export.verify import judge, verify, widest_leads
 from mvit2_search.models.encoder import SampleNorm
 from mvit2_search.records import FORMULATION_NAMES, PRECISIONS, CoreMLOptions
 from mvit2_search.space import load_space

@@ -6,9 +6,9 @@ from scipy.stats import binom
 
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.statistics import drifts, pair_ratios, paired_ratio
-from mvit2_search.measure.turns import take_turns
+from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import Samples
-from mvit2_search.records.kept import Scatter
+from mvit2_search.records.artifact import Scatter
 
 
 def samples(candidate, reference, unit=1):

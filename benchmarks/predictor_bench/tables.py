@@ -18,7 +18,7 @@ from mvit2_search.report.bench_files import (
 )
 from mvit2_search.report.bench_tables import Row, Table, Titled, interval, number
 from mvit2_search.report.figures import BLUE, GREY, LAYOUT
-from mvit2_search.report.page import drawn, page, paragraphs
+from mvit2_search.report.html import drawn, page, paragraphs
 from mvit2_search.store.folders import BENCH
 
 _HITS_NOTE = (

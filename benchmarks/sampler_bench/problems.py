@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from mvit2_search.analysis.hypervolume import hypervolume
+from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import SpecError
 
 Params = dict[str, Any]

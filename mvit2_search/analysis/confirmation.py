@@ -15,8 +15,8 @@ from mvit2_search.analysis.paired import (
     paired_difference,
     sampling_error_pct,
     seed_spread,
+    selection_bias,
 )
-from mvit2_search.analysis.selection_bias import selection_bias
 from mvit2_search.arch import PUBLISHED_WIDTHS, published_name
 from mvit2_search.records import (
     ConfirmationPlan,

@@ -12,10 +12,10 @@ from torch import nn
 
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.export.formats import Format
-from mvit2_search.export.runtimes import coreai_types
+from mvit2_search.export.runtimes import coreai as coreai_types
 from mvit2_search.export.runtimes.coreai import NOTES, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.system.stderr import filtered_stderr
+from mvit2_search.system.process import filtered_stderr
 
 
 def export_coreai(

@@ -11,7 +11,7 @@ from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
-from mvit2_search.system.stderr import filtered_stderr
+from mvit2_search.system.process import filtered_stderr
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:

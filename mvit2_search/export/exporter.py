@@ -10,9 +10,8 @@ import numpy as np
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.agreement import Agreement
 from mvit2_search.export.untrained import export_model
-from mvit2_search.export.verify import verify_network
+from mvit2_search.export.verify import Agreement, verify_network
 from mvit2_search.records import Artifact, CoreMLOptions, FormulationName
 
 Images = Callable[[int], np.ndarray]  # uint8 images, [N, S, S, channels], of S pixels

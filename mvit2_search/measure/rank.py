@@ -13,7 +13,7 @@ from mvit2_search.analysis.correlation import LEAST_NETWORKS, RankCorrelation, r
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import IMAGENET
-from mvit2_search.arch.published_figures import Published, published_by_network
+from mvit2_search.arch.published import Published, published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.bench import try_timing
 from mvit2_search.measure.devices.registry import make_device

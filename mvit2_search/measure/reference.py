@@ -9,7 +9,7 @@ from mvit2_search.measure.protocol import Device, TimingPlan
 from mvit2_search.measure.statistics import pair_ratios, reference_ms
 from mvit2_search.measure.visits import visit
 from mvit2_search.records import Artifact, Samples
-from mvit2_search.records.kept import KnownReference, Scatter, UnitTrial
+from mvit2_search.records.artifact import KnownReference, Scatter, UnitTrial
 
 _VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
 _SAME_SPEED = 1.05  # times the fastest visit's reference

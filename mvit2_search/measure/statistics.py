@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.records import Samples
-from mvit2_search.records.kept import UNKNOWN, Scatter
+from mvit2_search.records.artifact import UNKNOWN, Scatter
 
 _OTHER_SPEED = 0.15  # a reference further than this from its known latency runs at another speed
 _DRIFT, _DRIFT_P = 0.05, 0.01  # a reference that moves by so much in one visit, and not by chance

@@ -27,12 +27,11 @@ from mvit2_search.records import (
     Samples,
     time_fault,
 )
-from mvit2_search.records.kept import KnownReference
+from mvit2_search.records.artifact import KnownReference
 from mvit2_search.store.folders import LATENCIES
 from mvit2_search.store.lease import DeviceLease
 from mvit2_search.store.measurements import Measurements
-from mvit2_search.task.data.fashion_mnist import FASHION_MNIST_MINI
-from mvit2_search.task.data.load import load_images
+from mvit2_search.task.data.load import FASHION_MNIST_MINI, load_images
 
 REFERENCE = ArchConfig.mobilevitv2(0.5)  # with 1000 classes: the same for every study
 REFERENCE_HEAD = IMAGENET

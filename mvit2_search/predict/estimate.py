@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_operators
-from mvit2_search.arch.published_figures import published_by_network
+from mvit2_search.arch.published import published_by_network
 from mvit2_search.errors import SpecError
 from mvit2_search.predict.predictor import prices
 from mvit2_search.records import Prediction

@@ -6,39 +6,45 @@ from mvit2_search.records.artifact import (
     INPUT_KINDS,
     PRECISIONS,
     TARGETS,
+    About,
+    AboutMixer,
+    AboutNetwork,
     Artifact,
     CoreMLOptions,
     FormulationName,
     InputKind,
-    Precision,
-    Target,
-)
-from mvit2_search.records.failures import failure_sentences, given_up_sentences
-from mvit2_search.records.kept import (
-    About,
-    AboutMixer,
-    AboutNetwork,
     Kept,
     KeptReference,
     KnownReference,
+    Precision,
     Scatter,
+    Target,
     UnitTrial,
 )
 from mvit2_search.records.latency import (
     Latency,
     LatencyKind,
     Measurement,
+    Passport,
     Prediction,
     Samples,
+    device_sentence,
     latency_kind,
     score_fault,
     time_fault,
 )
-from mvit2_search.records.limits import Limits
-from mvit2_search.records.metric import TOP1, Metric
-from mvit2_search.records.passport import Passport, device_sentence
-from mvit2_search.records.recipe import Recipe
-from mvit2_search.records.study import BudgetNetwork, DataInputs, Ended, Goals, Inputs, StudyDevice
+from mvit2_search.records.study import (
+    TOP1,
+    BudgetNetwork,
+    DataInputs,
+    Ended,
+    Goals,
+    Inputs,
+    Limits,
+    Metric,
+    Recipe,
+    StudyDevice,
+)
 from mvit2_search.records.trial import (
     ACCURACY_FROM,
     INTERRUPTED,
@@ -56,6 +62,8 @@ from mvit2_search.records.trial import (
     Score,
     Stopped,
     Trial,
+    failure_sentences,
+    given_up_sentences,
     outcome_name,
     place,
     role_name,

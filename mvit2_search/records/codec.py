@@ -11,7 +11,7 @@ from cattrs.strategies import configure_tagged_union
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import MeasurementError, SpecError, TrainingError
-from mvit2_search.records.kept import About
+from mvit2_search.records.artifact import About
 from mvit2_search.records.latency import Latency
 from mvit2_search.records.trial import Failed, Outcome, Role
 

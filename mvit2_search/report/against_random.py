@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvit2_search.analysis.hypervolume import hypervolume, hypervolume_curve
+from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.records import Finished, Trial
 from mvit2_search.report.tables import Summary
 

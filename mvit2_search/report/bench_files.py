@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from mvit2_search.arch.published_figures import published_by_network
+from mvit2_search.arch.published import published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench
 from mvit2_search.measure.rank import RankBench
 from mvit2_search.records import (
@@ -33,7 +33,7 @@ from mvit2_search.report.bench_tables import (
     slope_rows,
 )
 from mvit2_search.report.figures import BLUE, GREY, LAYOUT, ORANGE
-from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
+from mvit2_search.report.html import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.store.folders import BENCH
 from mvit2_search.system.files import write_atomically
 

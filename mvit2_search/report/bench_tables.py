@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from mvit2_search.analysis.correlation import RankCorrelation
-from mvit2_search.arch.published_figures import Published, published_by_attention, published_by_network
+from mvit2_search.arch.published import Published, published_by_attention, published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, NetworkTiming, Timing
 from mvit2_search.measure.rank import SECOND_VERSION, Comparison, Pair, RankBench
 from mvit2_search.records import Failed

@@ -14,7 +14,7 @@ from typing import Any
 from mvit2_search.errors import SpecError, StorageError, StudyConflict
 from mvit2_search.records import Failed, Finished, Inputs, Outcome, Passport, Stopped, Trial
 from mvit2_search.search.events import Listener
-from mvit2_search.search.inputs import compared, refuse_changes
+from mvit2_search.search.request import compared, refuse_changes
 from mvit2_search.store import StoredStudy, Study, driver_lock, find_study, open_study
 from mvit2_search.store.folders import OTHER_DEVICES
 from mvit2_search.system.text import counted

@@ -23,22 +23,16 @@ from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import Ended, Inputs, Passport, given_up_sentences
 from mvit2_search.search.budget import settle_budget
 from mvit2_search.search.confirmation import confirm, is_anything_left
-from mvit2_search.search.device_change import (
-    kept_accuracies,
-    refuse_other_device,
-    set_aside,
-    set_aside_before,
-)
+from mvit2_search.search.device_change import kept_accuracies, refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.events import Listener, Stop, Watch
-from mvit2_search.search.inputs import inputs_of, refuse_changes, versions
 from mvit2_search.search.jobs import Jobs
 from mvit2_search.search.phases import is_width_left, run_control, run_published, search_candidates
-from mvit2_search.search.request import Request
+from mvit2_search.search.request import Request, inputs_of, refuse_changes, versions
 from mvit2_search.search.runner import Runner
 from mvit2_search.space import SearchSpace, load_space
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.store.folders import check_new_name
-from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.process import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.device import keep_freed_memory, resolve_train_device

@@ -9,7 +9,7 @@ from mvit2_search.execute.protocol import Executor, Running, TrainingJob
 from mvit2_search.measure.source import Latencies
 from mvit2_search.records import Latency
 from mvit2_search.search.events import Listener
-from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.process import Interrupt
 from mvit2_search.train.proxies import EpochScore, Part
 
 

@@ -7,7 +7,7 @@ from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.predict.guess import Guess
 from mvit2_search.records import Candidate, Control, Failed, Finished, Infeasible, Published, Trial
-from mvit2_search.sampler.networks import Networks, distributions
+from mvit2_search.sampler.optuna import Networks, distributions
 from mvit2_search.search.events import Stop
 from mvit2_search.search.proposals import Samplers, guess_from
 from mvit2_search.search.request import Request

@@ -16,8 +16,7 @@ from mvit2_search.predict.guess import Guess, LatencyBounds, LatencyGuesses, Pow
 from mvit2_search.records import Finished, Stopped, Trial
 from mvit2_search.sampler.domain import Domain, Params
 from mvit2_search.sampler.front import FrontSampler
-from mvit2_search.sampler.networks import Networks, distributions
-from mvit2_search.sampler.optuna import BudgetSampler
+from mvit2_search.sampler.optuna import BudgetSampler, Networks, distributions
 from mvit2_search.search.runner import Runner
 
 _FIRST = 5  # trained networks, published ones included, after which the model proposes

@@ -23,8 +23,8 @@ from mvit2_search.records import (
     role_name,
 )
 from mvit2_search.search.device_change import KeptAccuracies
-from mvit2_search.search.inputs import versions
 from mvit2_search.search.jobs import Jobs
+from mvit2_search.search.request import versions
 from mvit2_search.search.state import State
 from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule

@@ -5,18 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records import (
-    Control,
-    Failed,
-    Finished,
-    Latency,
-    Limits,
-    Probe,
-    Published,
-    Role,
-    Stopped,
-    Trial,
-)
+from mvit2_search.records import Control, Failed, Finished, Latency, Limits, Probe, Published, Role, Stopped, Trial
 from mvit2_search.search.device_change import KeptAccuracies
 from mvit2_search.stopping import Curve
 from mvit2_search.store import StoredStudy

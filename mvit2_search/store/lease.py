@@ -1,4 +1,4 @@
-"""Leases: one driver per study, and one process at a time per device.
+"""Leases: one driver per study, one process at a time per device; and what a driver is doing.
 
 Both are locks on files, which the operating system frees however their holder ends, and which say who that is.
 
@@ -7,15 +7,62 @@ Both are locks on files, which the operating system frees however their holder e
 - A device: a second process waits. A file that all users of this computer share is locked.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
 from mvit2_search.errors import StorageError, StudyConflict
+from mvit2_search.system.files import write_atomically
 from mvit2_search.system.locks import Holder, acquire, check_supported, locked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """What process `pid` does.
+
+    Attributes:
+        phase: of the whole search, such as `loading images` or `confirming`.
+        subject: the trial or published width that it is about, if it is about one.
+        doing: what is done to it.
+        since: when the subject's turn began, or the phase where there is none; UTC.
+    """
+
+    pid: int
+    phase: str
+    subject: str | None
+    doing: str | None
+    since: str
+
+
+def activity_path(folder: Path) -> Path:
+    """The file in a study's folder."""
+    return folder / "progress.json"
+
+
+def write_activity(folder: Path, activity: Activity) -> None:
+    """Say what is done now. A full disk is no reason to stop here: what matters more will meet it."""
+    with suppress(StorageError):
+        write_atomically(activity_path(folder), json.dumps(asdict(activity)))
+
+
+def forget_activity(folder: Path) -> None:
+    with suppress(OSError):
+        activity_path(folder).unlink()
+
+
+def read_activity(folder: Path, holder: Holder | None) -> Activity | None:
+    """What `holder` does; None where nobody runs the study, whatever a killed driver left."""
+    try:
+        activity = Activity(**json.loads(activity_path(folder).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return activity if holder is not None and holder.pid == activity.pid else None
+
 
 _TRIES, _PAUSE_S = 20, 0.05  # a reader that looks whether the lock is held has it for an instant
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from mvit2_search.errors import StorageError
-from mvit2_search.store.queries import Contents, Snapshot
+from mvit2_search.store.database import Contents, Snapshot
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -19,10 +19,10 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import NO_RECORD, parse
+from mvit2_search.store.database import Contents, Row, fact_name, trial_name
 from mvit2_search.store.folders import check_study_name, is_study
 from mvit2_search.store.protocol import Storage
-from mvit2_search.store.queries import Contents, Row, fact_name, trial_name
-from mvit2_search.store.sqlite import SqliteStorage
+from mvit2_search.store.storages import SqliteStorage
 
 T = TypeVar("T")
 

@@ -41,12 +41,21 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import from_json, to_json
-from mvit2_search.store.database import is_damage
+from mvit2_search.store.database import (
+    PROBE,
+    PUBLISHED,
+    RECORD,
+    RETRY_OF,
+    Contents,
+    Row,
+    fact_name,
+    is_damage,
+    trial_name,
+)
 from mvit2_search.store.protocol import Storage
-from mvit2_search.store.queries import PROBE, PUBLISHED, RECORD, RETRY_OF, Contents, Row, fact_name, trial_name
 from mvit2_search.store.reader import StoredStudy
-from mvit2_search.store.sqlite import SqliteStorage
-from mvit2_search.system.signals import Terminated
+from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.system.process import Terminated
 
 if TYPE_CHECKING:
     import optuna

@@ -1,4 +1,7 @@
-"""Training, epoch by epoch, and testing."""
+"""Training, epoch by epoch, and testing.
+
+The statistics of batch normalisation, estimated for the weights as they are now.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mvit2_search.errors import TrainingError
@@ -15,6 +19,33 @@ from mvit2_search.records import Recipe
 from mvit2_search.task import Task
 from mvit2_search.task.data.dataset import Split, flipped, to_input
 from mvit2_search.task.protocol import TaskScore
+
+_IMAGES, _BATCH = 512, 128
+
+
+def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
+    """Replace every running mean and variance by the average over batches of the first 512 images of `split`.
+
+    Batches have at most 128 images and are equally large but for one image.
+
+    In a short training the weights change faster than the running averages follow, so that a network tested with
+    them may be at chance level when it has learnt long since. Training itself does not use them.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+    model.eval()
+    for norm in norms:
+        norm.train()
+    pixels = split.first(_IMAGES).pixels_NSSC
+    with torch.no_grad():
+        for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
+            model(to_input(batch, model.arch.channel_order).to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
 
 _TEST_BATCH = 128
 _AVERAGED = 0.1  # share of all steps over which weights are averaged

@@ -10,9 +10,8 @@ from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.loop import evaluate, train_epochs
-from mvit2_search.train.randomness import with_own_randomness
-from mvit2_search.train.statistics import settle_statistics
+from mvit2_search.train.device import with_own_randomness
+from mvit2_search.train.loop import evaluate, settle_statistics, train_epochs
 
 Part = Literal["selection", "confirmation"]  # of the images, to score on
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.records import Artifact, InputKind, Precision
-from mvit2_search.system.stderr import filtered_stderr
+from mvit2_search.system.process import filtered_stderr
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")

@@ -10,7 +10,7 @@ import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.records import Artifact
-from mvit2_search.system.stderr import filtered_stderr
+from mvit2_search.system.process import filtered_stderr
 
 INPUT_NAME = "image"  # the format has no names
 CONVENTION = "input_convention"  # the method that returns it

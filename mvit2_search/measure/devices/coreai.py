@@ -8,12 +8,12 @@ from importlib.metadata import version
 from time import perf_counter, sleep
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai_types
+from mvit2_search.export.runtimes import coreai as coreai_types
 from mvit2_search.export.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
 from mvit2_search.measure.devices.machine import passport_here
 from mvit2_search.measure.devices.registry import DeviceAddress
 from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
-from mvit2_search.measure.turns import random_input, take_turns
+from mvit2_search.measure.visits import random_input, take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 _FIRST_MACOS = 27

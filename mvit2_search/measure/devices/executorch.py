@@ -9,7 +9,7 @@ from mvit2_search.export.runtimes.executorch import Network, check_installed
 from mvit2_search.measure.devices.machine import passport_here
 from mvit2_search.measure.devices.registry import DeviceAddress
 from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
-from mvit2_search.measure.turns import random_input, take_turns
+from mvit2_search.measure.visits import random_input, take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 

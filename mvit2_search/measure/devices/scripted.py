@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mvit2_search.measure.protocol import PROTOCOL, THIS_COMPUTER, TimingPlan
-from mvit2_search.measure.turns import take_turns
+from mvit2_search.measure.visits import take_turns
 from mvit2_search.records import Artifact, Passport, Samples
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mvit2_search.system.text import counted, first_few
-from mvit2_search.task.data.dataset import Dataset, Split
+from mvit2_search.task.data.dataset import Dataset, Division, Split
 from mvit2_search.task.data.decode import needs_plugin, plugin_hints
-from mvit2_search.task.data.folder import Folder
+from mvit2_search.task.data.folder import NO_CLASSES, Folder, part_named
 from mvit2_search.task.data.images import Read
-from mvit2_search.task.data.layout import NO_CLASSES, part_named
-from mvit2_search.task.data.split import Division
 from mvit2_search.task.data.walk import names_below, skipped_notes
 
 _LOW_CONTRAST = 32  # of 256 levels

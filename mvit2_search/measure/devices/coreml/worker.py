@@ -22,7 +22,7 @@ from mvit2_search.measure.devices.coreml.types import (
     MLModelStructureProgramOperation,
 )
 from mvit2_search.measure.protocol import TimingPlan
-from mvit2_search.measure.turns import random_input, take_turns
+from mvit2_search.measure.visits import random_input, take_turns
 from mvit2_search.records import Samples
 
 COMPUTE_DEVICES = {
