@@ -10,7 +10,7 @@ from mvit2_search.arch.config import (
     ChannelOrder,
 )
 from mvit2_search.arch.published import PUBLISHED_WIDTHS, published, published_name, published_networks
-from mvit2_search.arch.yaml import expanded_channels
+from mvit2_search.arch.settings import expanded_channels
 
 __all__ = [
     "ATTENTION_HEADS",

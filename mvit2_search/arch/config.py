@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
-from mvit2_search.arch.yaml import expanded_channels, per_stage, round_channels, sequence, whole
+from mvit2_search.arch.settings import expanded_channels, per_stage, round_channels, sequence, whole
 from mvit2_search.errors import SpecError
 
 Attention = Literal["separable", "multi_head", "linformer"]
