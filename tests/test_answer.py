@@ -101,6 +101,7 @@ def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):
     assert "a published width: no candidate scored higher" in invoke("status", study).output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -80,6 +80,7 @@ def test_each_network_has_the_mean_of_its_own():
     assert [one.mean_balanced_pct for one in confirmations(trials, scores)] == [45.0, 70.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "unbalanced"), [((20, 20), False), ((20, 39), False), ((20, 40), True)])
 def test_twice_the_images_are_unbalanced(tmp_path, classes, unbalanced):
     folder = write_images(tmp_path / "images", dict(zip("ab", classes, strict=True)))

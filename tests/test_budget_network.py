@@ -56,6 +56,7 @@ def is_timed(trial):
     return not isinstance(trial.outcome, Failed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("inside", [True, False], ids=["in the space", "beside it"])
 def test_it_is_measured_once_and_within_its_budget_although_it_never_settles(tmp_path, seed, inside):
@@ -78,6 +79,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["the study is opened", "it is trained"])
 def test_a_resumed_search_has_the_one_measurement_too(tmp_path, moment):
     unrest, proxy = Unrest(), FormulaProxy()

@@ -33,6 +33,7 @@ def proposals(space, guess, count, *, base="tpe", tried=frozenset(), seed=0, stu
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", OPTUNA_SAMPLERS)
 def test_each_of_optunas_samplers_stays_within_the_budget_and_never_repeats(base):
     found = proposals(BLOCKS, guess_for(0.6), 13, base=base)
@@ -111,6 +112,7 @@ def test_the_forecast_never_falls_with_more_work():
     assert law.latency_ms(400) > law.latency_ms(100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", OPTUNA_SAMPLERS)
 def test_what_is_running_is_not_proposed_again(base):
     """All networks of the space that fit, asked for before any is told."""

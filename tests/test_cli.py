@@ -106,6 +106,7 @@ def test_validate_names_file_line_and_key_and_exits_2(tmp_path):
     assert result.stderr == f"error: {path}:3:3: settings.widht: unknown key; did you mean 'width'?\n"
 
 
+@pytest.mark.slow
 def test_profile_counts_published_and_exported_architectures(study):
     rows = json.loads(invoke("profile", "mobilevitv2-1.0", "--json").output)["parts"]
     assert rows[-1] == {"part": "total", "params": 4901841, "macs": 1812090880, "other_ops": rows[-1]["other_ops"]}
@@ -234,6 +235,7 @@ def test_wrong_input_is_one_line_and_a_code(tmp_path, images, changes, code, mes
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_a_study_in_use_exits_3(tmp_path, images):
     with driver_lock(tmp_path / "results" / "one"):
         result = invoke(*run_arguments(tmp_path))
@@ -241,6 +243,7 @@ def test_a_study_in_use_exits_3(tmp_path, images):
     assert re.search(r"study 'one' is in use by process \d+ on ", result.stderr)
 
 
+@pytest.mark.slow
 def test_a_study_whose_lock_file_was_deleted_is_still_in_use(tmp_path, images):
     folder = tmp_path / "results" / "one"
     with driver_lock(folder):

@@ -79,6 +79,7 @@ def test_controls_are_trained_beside_the_search_which_does_not_see_them(tmp_path
     )
 
 
+@pytest.mark.slow
 @searches
 def test_what_is_far_over_a_tight_budget_is_not_even_timed(tmp_path):
     """Of random networks one in thousands is as small as the smallest published one."""
@@ -150,6 +151,7 @@ def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
     assert any("of 1000 random architectures trained: " in note for note in notes)
 
 
+@pytest.mark.slow
 @searches
 def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monkeypatch):
     outcome_of = Runner._outcome

@@ -109,6 +109,7 @@ def test_a_worker_that_fails_is_a_measurement_error_and_leaves_nothing(pair, tem
     assert left(temporary) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_with_its_children(pair, temporary, tmp_path):
     with pytest.raises(MeasurementError, match="no answer within 5 s and was stopped"):
         visited(pair, "hang", deadline_s=5)

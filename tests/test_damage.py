@@ -52,6 +52,7 @@ FACTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTS)
 def test_a_fact_of_another_kind_is_damage_also_where_no_digest_says_so(tmp_path, finished_results, resume, name):
     folder = a_finished_study(tmp_path, finished_results)
@@ -100,6 +101,7 @@ def test_the_way_back_holds_when_the_driver_that_is_to_be_stopped_has_ended(tmp_
     assert records(folder) == whole
 
 
+@pytest.mark.slow
 def test_the_way_back_takes_the_log_of_a_killed_driver_along(tmp_path):
     """Beside the backup it would be taken for changes of that."""
     asked = request(tmp_path, trials=9)
@@ -124,6 +126,7 @@ def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
             assert "trial 1 is damaged" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["driver", "reader"])
 def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, monkeypatch, first):
     folder = search(request(tmp_path)).folder
@@ -211,6 +214,7 @@ def test_without_a_backup_it_says_so(tmp_path, resume):
     assert "there is no backup" in refusal(folder, resume)
 
 
+@pytest.mark.slow
 def test_a_backup_that_cannot_be_written_is_noted_and_the_search_goes_on(tmp_path):
     notes = []
 

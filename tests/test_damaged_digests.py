@@ -30,6 +30,7 @@ def half_of_each_digest(path):
     path.write_text("".join(line[:9] + "\n" for line in path.read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_them", [no_digests, a_note, a_folder_of_digests, half_of_each_digest])
 def test_digests_that_are_none_are_not_written_over(tmp_path, finished_results, resume, break_them):
     folder = a_finished_study(tmp_path, finished_results)
@@ -42,6 +43,7 @@ def test_digests_that_are_none_are_not_written_over(tmp_path, finished_results, 
     assert resume().exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tmp_path, resume):
     asked = request(tmp_path, trials=9)
     killed_search(asked, 12)
@@ -59,6 +61,7 @@ def test_a_deleted_log_after_a_kill_is_refused_and_what_is_left_can_be_chosen(tm
     assert records(asked.folder).items() >= {n: whole[n] for n in range(10)}.items()
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_time_is_no_damage(tmp_path):
     asked = request(tmp_path)
     for trials in (1, 2, 3):
@@ -82,6 +85,7 @@ def test_a_write_that_a_crash_cut_short_is_no_damage(tmp_path):
     assert " trial 3\n" in path.read_text()
 
 
+@pytest.mark.slow
 def test_a_study_from_before_there_were_digests_opens_and_gets_them(tmp_path):
     asked = request(tmp_path)
     folder = search(asked).folder

@@ -42,6 +42,7 @@ def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
     assert (asked.folder / "study.db").is_file()
 
 
+@pytest.mark.slow
 def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
     asked = request(tmp_path)
     first = search(asked)
@@ -85,6 +86,7 @@ def test_the_refusal_names_the_option_and_what_it_keeps(run_with_fakes):
     assert "keeps its accuracies" in refused.stderr
 
 
+@pytest.mark.slow
 def test_accuracies_are_kept_and_every_network_is_timed_anew(tmp_path, run_with_fakes):
     run_with_fakes("--control", "2")
     proxy = FormulaProxy()
@@ -119,6 +121,7 @@ class Balanced(FormulaProxy):
             yield replace(score, balanced=score.score / 2)
 
 
+@pytest.mark.slow
 def test_balanced_accuracies_are_kept_too(tmp_path, run_with_fakes):
     run_with_fakes(proxy=Balanced())
     proxy = Balanced()
@@ -130,6 +133,7 @@ def test_balanced_accuracies_are_kept_too(tmp_path, run_with_fakes):
     assert {score.result / score.balanced for score in study.scores()} == {2}
 
 
+@pytest.mark.slow
 def test_widths_outside_of_the_space_are_kept_too(tmp_path, run_with_fakes):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")
@@ -141,6 +145,7 @@ def test_widths_outside_of_the_space_are_kept_too(tmp_path, run_with_fakes):
     assert proxy.trained == []
 
 
+@pytest.mark.slow
 def test_what_a_device_in_between_could_not_use_is_kept_for_the_next(tmp_path, run_with_fakes):
     run_with_fakes("--latency-budget", "20ms")
     trials = open_study(tmp_path / "results" / "test").trials()
@@ -232,6 +237,7 @@ def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_to
     assert proxy.trained == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"no database any more" * 300])
 def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(tmp_path, run_with_fakes, damage):
     assert run_with_fakes().exit_code == 0
@@ -265,6 +271,7 @@ def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, m
     assert len(reads) == 2
 
 
+@pytest.mark.slow
 def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, run_with_fakes):
     """A mistyped seed would hide a good study among those of other devices."""
     assert run_with_fakes().exit_code == 0
@@ -324,6 +331,7 @@ def test_a_study_that_has_only_just_begun_is_no_other_devices(tmp_path):
     assert search(asked).fact("ended")
 
 
+@pytest.mark.slow
 def test_a_study_in_use_is_not_set_aside(tmp_path):
     search(request(tmp_path))
     asked = request(tmp_path, allow_device_change=True)

@@ -64,6 +64,7 @@ def test_what_is_over_the_budget_is_never_trained(tmp_path):
     assert not infeasible & {key for key, _, _ in proxy.trained}
 
 
+@pytest.mark.slow
 def test_no_architecture_is_evaluated_twice(tmp_path):
     study = search(request(tmp_path, trials=12))
     keys = [t.arch.key for t in study.trials()]
@@ -78,6 +79,7 @@ def test_the_same_request_finds_the_study_finished_and_trains_nothing(tmp_path):
     assert is_finished(study, request(tmp_path))
 
 
+@pytest.mark.slow
 def test_more_trials_and_seeds_extend_a_finished_study(tmp_path):
     search(request(tmp_path))
     study = search(request(tmp_path, trials=6, confirm_seeds=3))
@@ -133,6 +135,7 @@ def test_names_and_spellings_are_no_inputs(tmp_path):
     search(request(tmp_path, latency_budget="12.0 ms", space=space, data=data))
 
 
+@pytest.mark.slow
 def test_an_extended_study_is_not_finished_until_it_is(tmp_path):
     search(request(tmp_path))
     interrupt = Interrupt()
@@ -161,6 +164,7 @@ def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     assert any("the budget is not sure: mobilevitv2-0.75 takes" in note and "unsettled" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_study_keeps_its_scale_from_its_first_measurement_on(tmp_path):
     """The device is busy when it is first used and calm from the first trial on."""
     device, busy = macs_device(), 1.557
@@ -248,6 +252,7 @@ def test_the_hours_can_be_limited(tmp_path):
     assert study.fact("ended") is None  # there is more to do for the same command
 
 
+@pytest.mark.slow
 def test_widths_that_the_space_cannot_express_are_kept_beside_the_trials(tmp_path):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n")

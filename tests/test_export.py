@@ -34,6 +34,7 @@ def test_onnx_computes_what_torch_computes(tmp_path, arch):
     assert np.ptp(logits) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_hash_is_of_the_content(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -53,6 +54,7 @@ def test_the_norms_of_an_untrained_network_scale_and_shift():
             assert not torch.isin(parameter.detach(), torch.tensor([0.0, 1.0])).any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, ArchConfig.mobilevitv1("xxs")], ids=["v2", "v1"])
 def test_the_file_states_the_order_of_the_channels(tmp_path, arch):
     artifact = export_model(arch, tmp_path, format="onnx", head=ClassifierHead(4))

@@ -146,6 +146,7 @@ def many_images(monkeypatch):
     monkeypatch.setattr("mvit2_search.search.confirmation._images", lambda *_: 10**9)
 
 
+@pytest.mark.slow
 def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_path, many_images):
     study = search(request(tmp_path, confirm_seeds=4, trials=8), proxy=FarApart())
     seeds = {}

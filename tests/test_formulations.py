@@ -72,6 +72,7 @@ def test_no_tensor_has_more_than_five_axes(name, arch):
     assert ranks_and_operators(formulated(model, name), x)[0] <= 5
 
 
+@pytest.mark.slow
 def test_each_formulation_has_the_operators_that_it_is_named_after():
     model, x = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(3)).eval(), torch.rand(1, 3, 64, 64)
     counts = {name: ranks_and_operators(formulated(model, name), x)[1] for name in FORMULATIONS}

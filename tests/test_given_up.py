@@ -178,6 +178,7 @@ def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_pa
     assert run_with_fakes(*advised, device=scattered_device()).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [BackendUnavailable("unplugged"), StorageError("disk"), Terminated()])
 def test_what_is_no_kill_does_not_count_as_one_while_the_budget_is_timed(run_with_fakes, error):
     device, raised = device_that_raises(error, published("mobilevitv2-0.75").key)
@@ -187,6 +188,7 @@ def test_what_is_no_kill_does_not_count_as_one_while_the_budget_is_timed(run_wit
     assert run_with_fakes(device=scattered_device()).exit_code == 0
 
 
+@pytest.mark.slow
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 2)
@@ -214,6 +216,7 @@ def test_a_width_that_failed_is_tried_again_after_the_end(tmp_path, run_with_fak
     assert len(proxy.trained) == trained
 
 
+@pytest.mark.slow
 def test_a_width_that_was_killed_and_then_fails_is_tried_once_at_a_start(run_with_fakes):
     def kills(key, *_):
         return key == published("mobilevitv2-0.5").key

@@ -80,6 +80,7 @@ def test_a_search_that_its_hours_end_is_not_confirmed(tmp_path, proxy):
     assert study.plan() is None
 
 
+@pytest.mark.slow
 def test_the_last_training_in_time_ends_the_study(tmp_path, proxy):
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images")))
     hours = 7 + len(whole.scores())
@@ -121,6 +122,7 @@ def test_a_run_that_its_hours_end_says_so_and_exits_0(tmp_path, proxy, monkeypat
     assert "is finished" in again.output
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_confirms_four_candidates_at_most(tmp_path):
     """Every extension has better candidates; those confirmed before keep their scores and are not compared."""
     subjects = set()
@@ -136,6 +138,7 @@ def test_a_run_in_parts_confirms_four_candidates_at_most(tmp_path):
     assert len(subjects - widths) > 4
 
 
+@pytest.mark.slow
 def test_an_extended_study_compares_what_one_that_was_asked_for_all_at_once_does(tmp_path):
     search(request(tmp_path))
     parts = summarise(search(request(tmp_path, trials=10, confirm_seeds=3)))
@@ -144,6 +147,7 @@ def test_an_extended_study_compares_what_one_that_was_asked_for_all_at_once_does
     assert parts.verdict.gain == summarise(whole).verdict.gain
 
 
+@pytest.mark.slow
 def test_scores_of_an_earlier_choice_are_used_again(tmp_path):
     search(request(tmp_path))
     before = {(s.subject, s.seed) for s in open_study(request(tmp_path).folder).scores()}
@@ -155,6 +159,7 @@ def test_scores_of_an_earlier_choice_are_used_again(tmp_path):
     assert not before & set(trained)
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_interrupted_ends_as_one_that_was_not(tmp_path):
     search(request(tmp_path / "whole", data=str(tmp_path / "images")))
     longer = {"trials": 6, "confirm_seeds": 3}

@@ -181,6 +181,7 @@ def test_what_does_not_settle_is_flagged_after_more_pairs(tmp_path):
     assert "unsettled" in result.flags
 
 
+@pytest.mark.slow
 def test_the_interval_of_whole_measurements_covers_the_truth_on_uneven_visits():
     rows = [timing_plan.try_once("uneven visits", seed) for seed in range(60)]
     covered = sum(row["covered"] for row in rows)

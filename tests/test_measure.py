@@ -170,6 +170,7 @@ def test_a_reference_that_computes_something_else_is_not_timed(tmp_path, device)
     assert device.passes == 0
 
 
+@pytest.mark.slow
 def test_a_network_is_exported_by_its_own_name(tmp_path):
     path = tmp_path / "mine.yaml"
     arch = ArchConfig.mobilevitv2(0.25, image_size=64)

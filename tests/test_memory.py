@@ -30,6 +30,7 @@ def test_loading_takes_the_memory_of_the_pixels(tmp_path):
     assert peak_of_loading(folder, 256) < 1.2  # 2.0 with every image decoded beside the array
 
 
+@pytest.mark.slow
 def test_skipped_images_take_no_second_array(tmp_path):
     folder = write_images(tmp_path / "images", {"a": 500, "b": 520}, size=2)
     (folder / "a" / "0003.png").write_bytes(b"broken")

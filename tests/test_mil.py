@@ -246,6 +246,7 @@ def test_a_damaged_program_is_refused(edit, package, tmp_path):
         run_mlpackage(read_mlpackage(path), X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

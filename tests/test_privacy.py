@@ -158,6 +158,7 @@ def test_a_command_asks_for_no_socket_and_writes_to_the_results_alone(name, desk
     assert (done.sockets, outside(done, desk)) == ([], [])
 
 
+@pytest.mark.slow
 def test_importing_the_package_tells_torch_nothing(desk):
     """Somebody's notebook may compile with torch: into the place that torch chooses."""
     code = "import os; before = dict(os.environ); import mvit2_search.api, mvit2_search.models; "

@@ -48,6 +48,7 @@ def noise(dataset):
 WITH_DROPOUT = ArchConfig.mobilevitv1("xxs")  # draws random numbers in every step
 
 
+@pytest.mark.slow
 def test_trainings_that_take_turns_come_out_as_one_after_the_other(noise):
     proxy = ShortTrain(RECIPE, "cpu")
     runs = [(WITH_DROPOUT, 3), (ARCH, 4)]
@@ -73,6 +74,7 @@ def test_a_training_neither_reads_nor_changes_the_random_state_of_the_process(no
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [ARCH, WITH_DROPOUT])
 def test_it_draws_what_torch_draws_after_the_seed_is_set(noise, arch):
     """As studies of earlier versions did, whose accuracies hold."""

@@ -51,6 +51,7 @@ def test_every_trial_is_one_row():
     assert frame.reason[7] == "interrupted"
 
 
+@pytest.mark.slow
 def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images):
     """By the definition, from nothing but the file."""
     study = search(request(tmp_path, trials=8))
@@ -136,6 +137,7 @@ def test_the_report_can_reach_no_address():
     assert allowed == {"'none'", "'unsafe-inline'", "data:", "blob:"}
 
 
+@pytest.mark.slow
 def test_a_study_of_ten_thousand_trials_fits_in_ten_megabytes():
     many = [trial(i, finished(60 + i % 200 / 10, 10 + i % 97 / 10), arch=TRIALS[0].arch) for i in range(10_000)]
     html = report_html(summary(trials=many, front=many[:50]))

@@ -165,6 +165,7 @@ class Killed(BaseException):
     """Ends the driver as a kill does: nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
     ("space", "trials", "seed", "kills"),

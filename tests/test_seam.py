@@ -151,6 +151,7 @@ def test_what_is_no_trials_fault_ends_the_run(tmp_path, run_with_fakes, error, c
     assert done.stderr == f"error: {error}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
 def test_what_tells_the_run_to_end_ends_it(tmp_path, run_with_fakes, error, code):
     assert run_with_fakes(proxy=Odd(raises(error))).exit_code == code
@@ -159,6 +160,7 @@ def test_what_tells_the_run_to_end_ends_it(tmp_path, run_with_fakes, error, code
     assert [t.outcome.reason for t in trials if isinstance(t.outcome, Failed)] == ["interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nan", "AssertionError"])
 def test_five_in_a_row_end_the_run_with_one_line(run_with_fakes, name):
     done = run_with_fakes(proxy=Odd(ODD[name], last=100))
@@ -233,6 +235,7 @@ def test_what_is_no_latency_is_not_kept_for_other_studies(tmp_path, run_with_fak
     assert not [t for t in open_study(tmp_path / "results" / "new").trials() if isinstance(t.outcome, Failed)]
 
 
+@pytest.mark.slow
 def test_a_reference_that_takes_no_time_or_for_ever_is_not_kept(tmp_path, run_with_fakes):
     for ms in (1e-9, 1e9):
         done = run_with_fakes(device=ScriptedDevice(script=lambda *_, ms=ms: ms))

@@ -117,6 +117,7 @@ def test_the_interval_holds_the_estimate():
         assert gain.low <= gain.estimate <= gain.mean <= gain.high
 
 
+@pytest.mark.slow
 def test_the_interval_holds_where_one_width_alone_spreads_three_times_as_much():
     """With the common spread alone it holds in 92 %."""
     found = list(gains([80.0] * 4, seeds=3, cases=400, spreads=[3, 1, 1, 1, 1]))

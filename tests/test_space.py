@@ -221,6 +221,7 @@ def test_the_command_refuses_a_space_without_an_end(tmp_path):
         assert (ran.exit_code, "mine.yaml:3:28: settings.width.step" in ran.output) == (2, True), ran.output
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_no_text_is_anything_but_a_space_or_a_spec_error(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("fuzz") / "mine.yaml"

@@ -64,6 +64,7 @@ def told(tmp_path_factory):
     return listener.told
 
 
+@pytest.mark.slow
 def test_every_phase_is_told_with_what_runs_it(told):
     assert list(told) == [
         "loading images",
@@ -111,6 +112,7 @@ def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_pat
     assert not (folder / "progress.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["loading images", "timing the reference", "searching"])
 def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, moment):
     asked = request(tmp_path)

@@ -131,6 +131,7 @@ def test_the_bound_is_exceeded_as_often_as_it_says(epochs, count, scatter, slope
     assert exceeded / tries == pytest.approx(0.1, abs=4 * (0.1 * 0.9 / tries) ** 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.5, 2.0])
 def test_a_training_ends_above_any_of_its_bounds_as_seldom_as_the_confidence_says(noise):
     """Noise that grows with the epoch and has nothing in common: then nearly all of the risk is used."""
@@ -185,6 +186,7 @@ def simulated(rule, noise, tries=60):
     return float(np.mean(shares)), sum(map(bool, wrong)) / tries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "saves"), [(0.3, 0.56), (1.0, 0.65), (3.0, 0.82)])
 def test_dominance_saves_what_the_noise_allows_and_keeps_the_front(noise, saves):
     share, wrong = simulated(Dominance(), noise)

@@ -73,6 +73,7 @@ def test_the_oracle_is_told_of_the_candidate_alone(tmp_path):
     assert one.epochs_A[fastest_first].tolist() == [4] * 5 + [1, 4, 1, 4, 1, 4, 1]
 
 
+@pytest.mark.slow
 def test_the_seed_interval_is_that_of_other_seeds(tmp_path):
     trained = replays.read_trained(write_curves(tmp_path, bonus=1.0))
     mixed = replays.table(trained, 60, one_seed=False, salt=0)

@@ -86,6 +86,7 @@ def test_published_widths_are_trained_to_the_end_however_poor(tmp_path, images, 
     assert Stopped in {type(t.outcome) for t in study.trials()}
 
 
+@pytest.mark.slow
 def test_none_trains_everything_to_the_end(tmp_path, images):
     study = search(request(tmp_path, stopping="none", trials=16))
     assert {type(t.outcome) for t in study.trials()} == {Finished, Infeasible}

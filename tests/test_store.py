@@ -189,6 +189,7 @@ def held_elsewhere(holder, tmp_path):
     return tmp_path / "one"
 
 
+@pytest.mark.slow
 def test_the_second_driver_is_told_who_holds_the_study(holder, held_elsewhere):
     with pytest.raises(StudyConflict, match=rf"'one' is in use by process {holder.pid} on \S+ since 20\d\d-"):
         driver_lock(held_elsewhere).__enter__()
@@ -198,6 +199,7 @@ def test_the_second_driver_is_told_who_holds_the_study(holder, held_elsewhere):
         pass  # a holder that died holds nothing
 
 
+@pytest.mark.slow
 def test_the_lock_stays_when_its_file_is_deleted_or_replaced(held_elsewhere):
     lock_path(held_elsewhere).unlink()
     for _ in range(2):  # the first try must not leave a file that the second takes
@@ -205,6 +207,7 @@ def test_the_lock_stays_when_its_file_is_deleted_or_replaced(held_elsewhere):
             driver_lock(held_elsewhere).__enter__()
 
 
+@pytest.mark.slow
 def test_the_lock_goes_with_a_folder_that_is_renamed(held_elsewhere):
     renamed = held_elsewhere.rename(held_elsewhere.with_name("two"))
     with pytest.raises(StudyConflict, match=r"'two' is in use by process \d+ on "):

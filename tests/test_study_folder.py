@@ -77,6 +77,7 @@ def test_a_study_goes_on_in_a_folder_of_another_name(tmp_path, run, move):
     assert "Study other is finished" in run("other").output
 
 
+@pytest.mark.slow
 def test_a_database_of_two_studies_is_refused_with_a_command_that_mends_it(tmp_path, run):
     folder = stopped_search(request(tmp_path), 3).folder
     url = f"sqlite:///{database_path(folder)}"
@@ -251,6 +252,7 @@ def test_a_study_that_stayed_in_its_log_mode_is_read_where_nothing_can_be_writte
     assert as_a_user(folder, lambda: invoke("status", folder))[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_memory", [True, False])
 def test_the_log_of_a_killed_driver_is_never_left_out(tmp_path, archive, shared_memory):
     asked = request(tmp_path)
@@ -288,6 +290,7 @@ def test_reading_leaves_what_a_killed_driver_left(tmp_path):
     assert kept() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writable", [True, False])
 def test_what_another_program_was_killed_at_is_not_read(tmp_path, archive, writable):
     """One that keeps the database as it was in a journal while it changes it."""

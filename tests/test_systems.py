@@ -98,6 +98,7 @@ def test_results_lie_in_the_home_folder(home):
     assert status.stderr.startswith(f"error: {Path(f'~{user}').expanduser()}/no/such/folder/none")
 
 
+@pytest.mark.slow
 def test_other_places_lie_in_the_home_folder_too(home):
     write_images(home / "images", {"a": 20, "b": 20})
     exported = CliRunner().invoke(cli, ["export", "mobilevitv2-0.5", "--results=~/out"]).output.strip()

@@ -174,6 +174,7 @@ def test_a_name_stays_within_its_comment(tmp_path, monkeypatch):
     assert read_arch(Path(json.loads(done.stdout)["path"])) == arch
 
 
+@pytest.mark.slow
 def test_a_network_can_be_written_to_any_folder(tmp_path):
     (tmp_path / "few.yaml").write_text(arch_yaml(FEW, []))
     results = tmp_path / os.fsdecode(b"r\xff")

@@ -42,6 +42,7 @@ def trained(recipe=TINY, seed=0, split=None):
     return model, epochs
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_easy():
     model, epochs = trained(
         Recipe(epochs=4, image_size=32, images_per_epoch=256, batch_size=16, learning_rate=5e-3)
@@ -50,6 +51,7 @@ def test_it_learns_what_is_easy():
     assert evaluate(model, colours(), TWO, device="cpu").score > 90
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_result_and_another_changes_it():
     def weights(seed):
         return trained(seed=seed)[0].classifier.linear.weight

@@ -15,6 +15,7 @@ def samples(candidate, reference, unit=1):
     return Samples(candidate_ms=tuple(candidate), reference_ms=tuple(reference), unit=unit, load_ms=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [0.0, 0.01])
 def test_the_interval_covers_the_median_as_often_as_it_says(between):
     """Visits that differ among each other included: three here, as two tell little of it."""

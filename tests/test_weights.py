@@ -122,6 +122,7 @@ def test_timm_loads_what_we_write(arch):
     assert_same_weights(again, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     [

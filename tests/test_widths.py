@@ -87,6 +87,7 @@ def test_widths_over_the_parameters_are_above_too(tmp_path):
     assert baselines(study) == {NAMES[0]: Finished, NAMES[1]: Finished, NAMES[2]: Infeasible}
 
 
+@pytest.mark.slow
 def test_what_is_neither_timed_nor_trained_costs_nothing_and_is_no_part_of_the_report(tmp_path, run_with_fakes):
     assert run_with_fakes().exit_code == 0
     (kept,) = (tmp_path / "results" / ".latencies").iterdir()
@@ -95,6 +96,7 @@ def test_what_is_neither_timed_nor_trained_costs_nothing_and_is_no_part_of_the_r
     assert NAMES[4] not in (folder(tmp_path) / "pareto.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_study_that_has_all_seven_goes_on(tmp_path, run_with_fakes):
     """Older versions timed them all."""
     assert run_with_fakes().exit_code == 0
@@ -144,6 +146,7 @@ def test_no_width_can_be_trained_or_timed_beyond_the_budget(tmp_path, run_with_f
     assert len(candidates(open_study(folder(tmp_path)))) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["blocks", "five"])
 @pytest.mark.parametrize(
     ("budget", "refused", "tried"),
@@ -167,6 +170,7 @@ def test_what_a_device_refuses_beyond_the_budget_is_tried_twice_at_most(
     assert {name for name, kind in baselines(study).items() if kind is Failed} == set(tried) & set(refused)
 
 
+@pytest.mark.slow
 def test_a_search_without_a_single_width_goes_on_where_the_budget_is_a_time(tmp_path, run_with_fakes):
     done = run_with_fakes("--latency-budget", "20ms", "--control", "2", device=refusing("all"))
     assert done.exit_code == 0, done.output
@@ -210,6 +214,7 @@ def test_a_width_that_failed_is_tried_again_at_a_later_start_and_after_three_tri
     assert "mobilevitv2-1.0 failed 3 times" in done.output
 
 
+@pytest.mark.slow
 def test_a_width_that_failed_once_is_mended_at_the_next_start(tmp_path, run_with_fakes):
     assert run_with_fakes(proxy=Untrainable("mobilevitv2-0.75")).exit_code == 0
     done = run_with_fakes("--trials", "5")
