@@ -3,6 +3,7 @@
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.lease import (
     Activity,
+    Holder,
     driver_lock,
     find_holder,
     forget_activity,
@@ -13,7 +14,6 @@ from mvit2_search.store.lease import (
 from mvit2_search.store.protocol import Storage
 from mvit2_search.store.reader import StoredStudy, find_study, open_study
 from mvit2_search.store.study import Proposal, Study, create_study
-from mvit2_search.system.locks import Holder
 
 __all__ = [
     "Activity",
