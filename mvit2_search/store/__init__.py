@@ -11,8 +11,8 @@ from mvit2_search.store.lease import (
     read_activity,
     write_activity,
 )
-from mvit2_search.store.protocol import Storage
 from mvit2_search.store.reader import StoredStudy, find_study, open_study
+from mvit2_search.store.storage import Storage
 from mvit2_search.store.study import Proposal, Study, create_study
 
 __all__ = [

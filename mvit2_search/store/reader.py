@@ -21,8 +21,7 @@ from mvit2_search.records import (
 from mvit2_search.records.codec import NO_RECORD, parse
 from mvit2_search.store.database import Contents, Row, fact_name, trial_name
 from mvit2_search.store.folders import check_study_name, is_study
-from mvit2_search.store.protocol import Storage
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage, Storage
 
 T = TypeVar("T")
 
@@ -104,7 +103,7 @@ class StoredStudy:
         for name, text in texts.items():
             self._parsed_fact(name, text)
         if "devices" in texts and "inputs" not in texts:
-            raise self._storage.refusal(fact_name("inputs"))
+            raise self._storage.refusal(f"{fact_name('inputs')} is damaged")
 
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
@@ -184,7 +183,7 @@ class StoredStudy:
         try:
             yield
         except NO_RECORD as err:
-            raise self._storage.refusal(name) from err
+            raise self._storage.refusal(f"{name} is damaged") from err
 
 
 def open_study(folder: Path, storage: Storage | None = None) -> StoredStudy:

@@ -52,9 +52,8 @@ from mvit2_search.store.database import (
     is_damage,
     trial_name,
 )
-from mvit2_search.store.protocol import Storage
 from mvit2_search.store.reader import StoredStudy
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage, Storage
 from mvit2_search.system.process import Terminated
 
 if TYPE_CHECKING:
@@ -94,7 +93,6 @@ class Study(StoredStudy):
         self._asked: dict[int, optuna.Trial] = {}
 
     def close(self) -> None:
-        """The study is not used any more."""
         self._storage.close(self._opened)
 
     def back_up(self) -> None:
@@ -109,7 +107,7 @@ class Study(StoredStudy):
         records = {trial.number: trial for trial in self.trials()}
         for seen in self._frozen():
             if seen.number in records and not _agrees(seen, records[seen.number], key_of):
-                raise self._storage.refusal(f"what the sampler reads of {trial_name(seen.number)}")
+                raise self._storage.refusal(f"what the sampler reads of {trial_name(seen.number)} is damaged")
 
     def set_fact(self, name: str, fact: Any) -> None:
         """Keep a fact of a kind in `reader.FACTS`."""
@@ -194,10 +192,11 @@ class Study(StoredStudy):
         with _translated(self._storage):
             self._study.tell(number, state=_state("FAIL"))
 
-    def queue_published(self, name: str, params: Mapping[str, Any]) -> None:
-        """Have the published width `name` asked for next."""
+    def queue(self, params: Mapping[str, Any], *, published: str | None = None) -> None:
+        """Have a candidate of these settings asked for next, or the `published` width of that name."""
+        marks = {} if published is None else {PUBLISHED: published}
         with _translated(self._storage):
-            self._study.enqueue_trial(dict(params), user_attrs={PUBLISHED: name})
+            self._study.enqueue_trial(dict(params), user_attrs=marks)
 
     def queue_again(self, number: int) -> None:
         """Have the architecture of a closed trial asked for once more, unless it has been.
@@ -210,11 +209,6 @@ class Study(StoredStudy):
             if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
                 kept = {k: v for k, v in trials[number].user_attrs.items() if k == PUBLISHED}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, RETRY_OF: number})
-
-    def queue(self, params: Mapping[str, Any]) -> None:
-        """Have a candidate of these settings asked for next."""
-        with _translated(self._storage):
-            self._study.enqueue_trial(dict(params))
 
     def queued(self) -> bool:
         """Whether the next trial comes from the queue."""
@@ -286,7 +280,7 @@ def _understood(storage: Storage) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, StorageError) as err:
         if isinstance(err, StorageError) and not is_damage(err.__cause__):
             raise
-        raise storage.refusal("what Optuna reads of it") from err
+        raise storage.refusal("what Optuna reads of it is damaged") from err
 
 
 def _state(name: str) -> optuna.trial.TrialState:

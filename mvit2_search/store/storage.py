@@ -1,10 +1,11 @@
-"""Where records are kept: in `study.db` in the study's folder, or in any database with a URL of SQLAlchemy."""
+"""Where a study's records are kept: in `study.db` in its folder, or in any database with a URL of SQLAlchemy."""
 
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,68 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class SqliteStorage:
-    """A `Storage` in `folder`. Only one process at a time, who holds the folder's lease, opens it to write."""
+class Storage(ABC):
+    """Where the records of one study are: Optuna's tables, in a file or on a database server.
 
-    study_name = None
+    Optuna writes them; reading is by SQL. Implementations promise:
+
+    - Construction opens nothing.
+    - Reading imports no Optuna, changes nothing, and waits for no writer.
+    - What reading finds wrong is a StorageError whose message begins with `name`. Of damage it says what to do.
+
+    Attributes:
+        name: for messages; without a password.
+        study_name: which of Optuna's studies in the database; None for the only one, whatever its name.
+    """
+
+    name: str
+    study_name: str | None = None
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Snapshot]:
+        """The study at one moment, also while a driver writes to it."""
+
+    @abstractmethod
+    def read_checked(self) -> Contents | None:
+        """All facts and trials, once they are known to be sound; None where nothing has been recorded yet."""
+
+    @abstractmethod
+    def open(self, found: Contents | None) -> RDBStorage:
+        """Optuna's storage, to write to; its tables are made if need be. Errors are Optuna's and SQLAlchemy's own.
+
+        Args:
+            found: what `read_checked` gave.
+        """
+
+    @abstractmethod
+    def refusal(self, why: str) -> StorageError:
+        """The refusal to go on with a damaged study; it says what can be restored, and how."""
+
+    def close(self, opened: RDBStorage) -> None:
+        """What `open` gave is not used any more."""
+        opened.engine.dispose()
+
+    def writing(self, name: str, text: str) -> AbstractContextManager[None]:
+        """To be held while Optuna writes a record or fact, so that `read_checked` notices damage to it later.
+
+        Args:
+            name: for people.
+            text: the JSON that Optuna writes.
+        """
+        return nullcontext()
+
+    def back_up(self) -> None:  # noqa: B027 (a server has its own)
+        """Replace the copy of the study, where nobody else keeps one. After StorageError the old one stays."""
+
+
+class SqliteStorage(Storage):
+    """A file in `folder`. Only one process at a time, who holds the folder's lease, opens it to write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = database_path(folder)
         self._digests = Digests(folder)
-
-    @property
-    def name(self) -> str:
-        return str(self._path)
+        self.name = str(self._path)
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
@@ -70,7 +120,7 @@ class SqliteStorage:
         return storage
 
     def close(self, opened: RDBStorage) -> None:
-        opened.engine.dispose()
+        super().close(opened)
         merge_log(self._path)
 
     @contextmanager
@@ -80,7 +130,6 @@ class SqliteStorage:
         self._digests.written(name, text)
 
     def back_up(self) -> None:
-        """Replace the backup, once the copy is known to be sound."""
         path = backup_path(self.folder)
         temporary = path.with_name(f".{path.name}.tmp")  # left by a killed driver, it is written over
         try:
@@ -96,16 +145,18 @@ class SqliteStorage:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"{path}: no backup was made: {err}") from err
 
-    def refusal(self, what: str) -> StorageError:
-        return integrity.damaged(self.folder, f"{what} is damaged")
+    def refusal(self, why: str) -> StorageError:
+        return integrity.damaged(self.folder, why)
 
 
-class UrlStorage:
-    """A `Storage` at a URL that Optuna takes. It keeps no backup and no digests: that is its server's work.
+class UrlStorage(Storage):
+    """A database at a URL that Optuna takes. It keeps no backup and no digests: that is its server's work.
 
     Raises:
         SpecError: it is no such URL.
     """
+
+    study_name: str
 
     def __init__(self, url: str, study_name: str) -> None:
         from sqlalchemy import make_url
@@ -139,19 +190,7 @@ class UrlStorage:
 
         return RDBStorage(self._url)
 
-    def close(self, opened: RDBStorage) -> None:
-        opened.engine.dispose()
-
-    def writing(self, name: str, text: str) -> nullcontext[None]:
-        return nullcontext()
-
-    def back_up(self) -> None:
-        """Nothing to do."""
-
-    def refusal(self, what: str) -> StorageError:
-        return self._refused(f"{what} is damaged")
-
-    def _refused(self, why: str) -> StorageError:
+    def refusal(self, why: str) -> StorageError:
         return StorageError(f"{self.name}: {why}; restore the database from its server's backup")
 
     @contextmanager
@@ -172,7 +211,7 @@ class UrlStorage:
         except ImportError as err:
             raise BackendUnavailable(f"{self.name}: {err}; install that driver of SQLAlchemy's") from err
         except Damage as err:
-            raise self._refused(str(err)) from err
+            raise self.refusal(str(err)) from err
         except SQLAlchemyError as err:
             raise StorageError(f"{self.name}: {' '.join(str(getattr(err, 'orig', err)).split())}") from err
 
