@@ -14,23 +14,3 @@ from mvit2_search.store.lease import (
 from mvit2_search.store.reader import StoredStudy, find_study, open_study
 from mvit2_search.store.storage import Storage
 from mvit2_search.store.study import Proposal, Study, create_study
-
-__all__ = [
-    "Activity",
-    "Holder",
-    "Proposal",
-    "Storage",
-    "StoredStudy",
-    "Study",
-    "backup_path",
-    "create_study",
-    "database_path",
-    "driver_lock",
-    "find_holder",
-    "find_study",
-    "forget_activity",
-    "lock_path",
-    "open_study",
-    "read_activity",
-    "write_activity",
-]
