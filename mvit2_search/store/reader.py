@@ -51,14 +51,10 @@ class StoredStudy:
 
     def __init__(self, folder: Path, storage: Storage, contents: Contents) -> None:
         self.folder = folder
+        self.name = folder.name  # it may have been renamed or copied
         self._storage = storage
         self._contents = contents
         self._trials: dict[str, Trial] = {}  # by record
-
-    @property
-    def name(self) -> str:
-        """The folder's, which may have been renamed or copied."""
-        return self.folder.name
 
     def fact(self, name: str) -> Any:
         """The fact of that name, a record of the kind in `FACTS`; None where there is none."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
 from mvit2_search.errors import SpecError
@@ -18,8 +18,7 @@ class Entry(Generic[Loaded_co]):
 
     def load(self) -> Loaded_co:
         """Import the module and return what is called so in it."""
-        module, _, name = self.where.partition(":")
-        loaded: Loaded_co = getattr(import_module(module), name)
+        loaded: Loaded_co = resolve_name(self.where)
         return loaded
 
 
