@@ -148,11 +148,7 @@ def driver_lock(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def find_holder(folder: Path) -> Holder | None:
-    """The process that runs the study in `folder` at this moment; None where there is none.
-
-    Raises:
-        BackendUnavailable: this system has no such locks.
-    """
+    """The process that runs the study in `folder` at this moment; None where there is none."""
     check_supported()
     path = lock_path(folder)
     with ExitStack() as opened:

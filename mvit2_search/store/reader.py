@@ -183,10 +183,7 @@ class StoredStudy:
 
 
 def open_study(folder: Path, storage: Storage | None = None) -> StoredStudy:
-    """The study in `folder` at this moment, also while a driver writes to it.
-
-    Args:
-        storage: where its records are, if not in the folder's own file.
+    """The study in `folder`, or in `storage` if that is given, as it is now; a driver may write to it.
 
     Raises:
         SpecError: there is no study, or nothing has been recorded yet.

@@ -59,10 +59,9 @@ class Storage(ABC):
 
     @abstractmethod
     def open(self, found: Contents | None) -> RDBStorage:
-        """Optuna's storage, to write to; its tables are made if need be. Errors are Optuna's and SQLAlchemy's own.
+        """Optuna's storage, to write to, after `read_checked` gave `found`. Tables are made if need be.
 
-        Args:
-            found: what `read_checked` gave.
+        Errors are Optuna's and SQLAlchemy's own.
         """
 
     @abstractmethod
@@ -70,16 +69,10 @@ class Storage(ABC):
         """The refusal to go on with a damaged study; it says what can be restored, and how."""
 
     def close(self, opened: RDBStorage) -> None:
-        """What `open` gave is not used any more."""
         opened.engine.dispose()
 
     def writing(self, name: str, text: str) -> AbstractContextManager[None]:
-        """To be held while Optuna writes a record or fact, so that `read_checked` notices damage to it later.
-
-        Args:
-            name: for people.
-            text: the JSON that Optuna writes.
-        """
+        """Held while Optuna writes the JSON `text` of a record or fact, so that damage to it is noticed."""
         return nullcontext()
 
     def back_up(self) -> None:  # noqa: B027 (a server has its own)
@@ -150,10 +143,9 @@ class SqliteStorage(Storage):
 
 
 class UrlStorage(Storage):
-    """A database at a URL that Optuna takes. It keeps no backup and no digests: that is its server's work.
+    """A database at a URL that Optuna takes. Backups and digests are its server's work.
 
-    Raises:
-        SpecError: it is no such URL.
+    Raises SpecError if it is no such URL.
     """
 
     study_name: str

@@ -158,8 +158,7 @@ class Study(StoredStudy):
     def probing(self, key: str) -> Iterator[None]:
         """Keep that the network `key` is being timed before one is chosen, until it is, or cannot be.
 
-        Raises:
-            MeasurementError: this process was killed so often meanwhile.
+        Raises MeasurementError if the process was killed too often meanwhile.
         """
         if key in self.given_up_probes():
             raise MeasurementError("the search was stopped each time that it was timed")
@@ -296,13 +295,9 @@ def _proposal(trial: optuna.Trial | FrozenTrial) -> Proposal:
 
 
 def create_study(folder: Path, storage: Storage | None = None) -> Study:
-    """The study in `folder`, made if there is none. Hold `driver_lock(folder)` meanwhile.
+    """The study in `folder`, or in `storage` if that is given; made if there is none. Hold `driver_lock(folder)`.
 
-    Args:
-        storage: where its records are or will be, if not in the folder's own file.
-
-    Raises:
-        StorageError: what is there is no study of this version, is damaged, or cannot be written.
+    Raises StorageError if what is there is no study of this version, is damaged, or cannot be written.
     """
     storage = storage or SqliteStorage(folder)
     contents = storage.read_checked()

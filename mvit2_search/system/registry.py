@@ -26,22 +26,14 @@ EntryT = TypeVar("EntryT", bound=Entry[Any])
 
 
 class Registry(dict[str, EntryT]):
-    """Entries by name, in the order in which help and errors list them.
-
-    Args:
-        what: what the names are of, for errors.
-    """
+    """Entries by name, in the order in which help and errors list them. Errors call a name `what`."""
 
     def __init__(self, what: str, entries: Mapping[str, EntryT]) -> None:
         super().__init__(entries)
         self._what = what
 
     def entry(self, name: str) -> EntryT:
-        """The entry called `name`.
-
-        Raises:
-            SpecError: there is none of that name; the message lists those that exist.
-        """
+        """The entry called `name`. Where there is none, raises SpecError, which lists those that exist."""
         if name not in self:
             raise SpecError(f"{self._what} {name!r}: expected one of {', '.join(self)}")
         return self[name]
