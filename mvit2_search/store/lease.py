@@ -255,8 +255,9 @@ def locked(
 def _acquire_path(path: Path, on_wait: Callable[[Holder | None], None], pause: Callable[[float], None]) -> int:
     """A locked file that is still at `path`: its last holder may just have deleted it."""
     while True:
-        descriptor = _open_shared(path)
-        try:
+        with ExitStack() as opened:
+            descriptor = _open_shared(path)
+            opened.callback(os.close, descriptor)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is no file")
             if not acquire(descriptor):
@@ -264,11 +265,8 @@ def _acquire_path(path: Path, on_wait: Callable[[Holder | None], None], pause: C
                 while not acquire(descriptor):
                     pause(_POLL_S)  # a blocking flock would not end at a signal
             if _is_at(path, descriptor, follow_symlinks=False):
+                opened.pop_all()
                 return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 def _open_shared(path: Path) -> int:

@@ -181,10 +181,11 @@ class Study(StoredStudy):
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
+        running = [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
         with _translated(self._storage):
-            for record in [t.user_attrs[RECORD] for t in self._running() if RECORD in t.user_attrs]:
+            for record in [trial.user_attrs[RECORD] for trial in running if RECORD in trial.user_attrs]:
                 self._finish(from_json(record, Trial))
-            return [_proposal(trial) for trial in self._running()]
+        return [_proposal(trial) for trial in running if RECORD not in trial.user_attrs]
 
     def abandon(self, number: int) -> None:
         """Close a trial that was killed before it had an architecture."""
@@ -230,9 +231,6 @@ class Study(StoredStudy):
     def _frozen(self) -> list[FrozenTrial]:
         with _understood(self._storage):
             return self._study.get_trials(deepcopy=False)
-
-    def _running(self) -> list[FrozenTrial]:
-        return [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
 
     def _fact_texts(self) -> Mapping[str, str]:
         with self._storage.reading() as snapshot:
