@@ -17,8 +17,7 @@ from mvit2_search.records import SCHEMA
 
 Query = Callable[..., Iterable[tuple[Any, ...]]]  # `query("SELECT :a", a=1)` gives the rows
 
-RECORD, PUBLISHED, RETRY_OF = "record", "published", "retry_of"  # user attributes of a trial
-PROBE = "probe:"  # and others, which a number follows
+RECORD, PROBE = "record", "probe:"  # user attributes of a trial; a number follows the latter
 TABLES = {
     *("studies", "study_directions", "study_user_attributes"),
     *("trials", "trial_user_attributes", "version_info"),

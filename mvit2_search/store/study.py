@@ -41,17 +41,7 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import from_json, to_json
-from mvit2_search.store.database import (
-    PROBE,
-    PUBLISHED,
-    RECORD,
-    RETRY_OF,
-    Contents,
-    Row,
-    fact_name,
-    is_damage,
-    trial_name,
-)
+from mvit2_search.store.database import PROBE, RECORD, Contents, Row, fact_name, is_damage, trial_name
 from mvit2_search.store.reader import StoredStudy
 from mvit2_search.store.storage import SqliteStorage, Storage
 from mvit2_search.system.process import Terminated
@@ -62,6 +52,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+PUBLISHED, RETRY_OF = "published", "retry_of"  # user attributes of a trial
 
 KeyOf = Callable[[Mapping[str, Any]], str]  # the key of the network that settings stand for
 
