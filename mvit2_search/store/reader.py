@@ -6,19 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mvit2_search.errors import SpecError
-from mvit2_search.records import (
-    MOST_TRIES,
-    ConfirmationPlan,
-    Ended,
-    Goals,
-    Inputs,
-    Limits,
-    Probe,
-    Score,
-    StudyDevice,
-    Trial,
-)
 from mvit2_search.records.codec import NO_RECORD, parse
+from mvit2_search.records.study import Ended, Goals, Inputs, Limits, StudyDevice
+from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
 from mvit2_search.store.database import Contents, Row, fact_name, trial_name
 from mvit2_search.store.folders import check_study_name, is_study
 from mvit2_search.store.storage import SqliteStorage, Storage
@@ -95,9 +85,8 @@ class StoredStudy:
 
     def check_facts(self) -> None:
         """The same of facts alone."""
+        self._facts("")
         texts = self._fact_texts()
-        for name, text in texts.items():
-            self._parsed_fact(name, text)
         if "devices" in texts and "inputs" not in texts:
             raise self._storage.refusal(f"{fact_name('inputs')} is damaged")
 
