@@ -32,10 +32,8 @@ from mvit2_search.analysis.pareto import front_mask, hypervolume
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.stopping import Curve, make_stopping_rule
-from mvit2_search.stopping.dominance import Dominance, end_bound_pct
-from mvit2_search.stopping.halving import Halving
-from mvit2_search.stopping.rule import StoppingRule
+from mvit2_search.stopping import Curve, StoppingRule, make_stopping_rule
+from mvit2_search.stopping.rules import Dominance, Halving, end_bound_pct
 from mvit2_search.system.files import write_atomically
 
 CLASSES = 10

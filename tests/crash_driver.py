@@ -18,7 +18,7 @@ from forks import in_fork
 from mvit2_search.records import Finished
 from mvit2_search.search.driver import is_finished
 from mvit2_search.store import open_study
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

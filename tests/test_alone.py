@@ -24,12 +24,12 @@ from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.search.events import Silent
 from mvit2_search.store import lease
-from mvit2_search.system.locks import locked
+from mvit2_search.store.lease import locked
 from mvit2_search.system.process import Interrupt, Terminated
 
 LOCK_PATH = lease.device_lock_path
 REFERENCE = scripted_artifact("reference")
-HOLD = "import sys; from pathlib import Path; from mvit2_search.system.locks import locked\n"
+HOLD = "import sys; from pathlib import Path; from mvit2_search.store.lease import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), on_wait=print): print('held', flush=True); sys.stdin.read()"
 
 

@@ -11,7 +11,7 @@ from forks import in_fork
 from mvit2_search.cli import cli
 from mvit2_search.store import Study, database_path, driver_lock
 from mvit2_search.store.integrity import Digests
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage
 
 pytestmark = pytest.mark.usefixtures("images")
 FIRST = 20  # writes

@@ -20,8 +20,8 @@ from mvit2_search.cli import cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.cli.group import COMMANDS
 from mvit2_search.measure.protocol import THIS_COMPUTER
-from mvit2_search.store.lease import device_lock_path
-from mvit2_search.system.locks import acquire, locked
+from mvit2_search.store.lease import device_lock_path, locked
+from mvit2_search.system.files import acquire
 from watched import Watched, run_watched
 
 TESTS = Path(__file__).parent

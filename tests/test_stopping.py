@@ -9,8 +9,7 @@ from fakes import request
 from mvit2_search.analysis.pareto import front_mask, front_ranks
 from mvit2_search.errors import SpecError
 from mvit2_search.stopping import STOPPING_RULES, Curve, make_stopping_rule
-from mvit2_search.stopping.dominance import Dominance, end_bound_pct
-from mvit2_search.stopping.halving import Halving
+from mvit2_search.stopping.rules import Dominance, Halving, end_bound_pct
 
 EPOCHS = 4
 

@@ -15,7 +15,7 @@ from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.report.tables import summarise, trials_frame
 from mvit2_search.search.events import Silent
-from mvit2_search.stopping.rule import Saving, saving
+from mvit2_search.stopping import Saving, saving
 from mvit2_search.store import open_study
 from mvit2_search.system.process import Interrupt
 from mvit2_search.train.proxies import EpochScore

@@ -16,7 +16,7 @@ from mvit2_search.records import Score
 from mvit2_search.store import create_study, find_study, open_study
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.lease import driver_lock
-from mvit2_search.store.storages import SqliteStorage, UrlStorage
+from mvit2_search.store.storage import SqliteStorage, UrlStorage
 
 AXES = {"width": FloatDistribution(0.5, 2.0)}
 
@@ -153,7 +153,7 @@ class TestStorage:
         how = "" if kind == "file" else f", UrlStorage({storage._url!r}, 'mine')"
         code = (
             "import sys; from pathlib import Path\n"
-            "from mvit2_search.store import open_study; from mvit2_search.store.storages import UrlStorage\n"
+            "from mvit2_search.store import open_study; from mvit2_search.store.storage import UrlStorage\n"
             f"open_study(Path(sys.argv[1]){how}).trials(); sys.exit('optuna' in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", code, folder]).returncode == 0

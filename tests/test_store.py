@@ -126,7 +126,7 @@ def test_any_path_will_do(tmp_path, name):
 
 
 def test_a_retried_width_is_still_one(study):
-    study.queue_published("mobilevitv2-0.5", {"width": 0.5})
+    study.queue({"width": 0.5}, published="mobilevitv2-0.5")
     first = ask(study)
     study.tell(trial(first.number, Failed(reason="interrupted", message="")), violations={})
     study.queue_again(first.number)

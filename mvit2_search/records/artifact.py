@@ -25,16 +25,13 @@ INPUT_KINDS: tuple[InputKind, ...] = get_args(InputKind)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoreMLOptions:
-    """The choices that Core ML leaves open.
+    """The choices that Core ML leaves open; raises SpecError for a value that is none of them.
 
     Attributes:
         precision: of the arithmetic, the weights and, for tensors, the input and the output.
         target: the oldest system that is to run the package; iPadOS, tvOS and macOS 13, 14, 15 and 26 go
             with the four.
         input_kind: numbers in [0, 1], or an image of 8 bits per channel that Core ML itself scales.
-
-    Raises:
-        SpecError: a value is none of these.
     """
 
     precision: Precision = "float16"
@@ -73,8 +70,6 @@ class AboutNetwork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AboutMixer:
-    """A token mixer alone."""
-
     mixer: str
     tokens: int
     channels: int

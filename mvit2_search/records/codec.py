@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from cattrs import Converter
 from cattrs.errors import ForbiddenExtraKeysError
@@ -73,18 +73,9 @@ def _tuple_of(kind: Any) -> Callable[[Any, Any], Any]:
     return structure
 
 
-def _about(row: Any, _: Any) -> Any:
-    kind: Any = About
-    return None if row is None else _converter.structure(row, kind)
-
-
 def _tag(kind: type) -> str:
     """`finished`, `measurement`, `published`, `network`."""
     return kind.__name__.removeprefix("About").lower()
-
-
-def _result(value: Any, _: Any) -> float | Failed:
-    return from_json(value, Failed) if isinstance(value, dict) else from_json(value, float)
 
 
 _converter = Converter(forbid_extra_keys=True, detailed_validation=False)
@@ -96,8 +87,12 @@ _converter.register_structure_hook(ArchConfig, lambda row, _: ArchConfig.from_js
 _converter.register_unstructure_hook(ArchConfig, ArchConfig.to_json)
 for _union in (Latency, About, Outcome, Role):
     configure_tagged_union(_union, _converter, tag_name="kind", tag_generator=_tag)
-_converter.register_structure_hook(float | Failed, _result)
-_converter.register_structure_hook(About | None, _about)
+_converter.register_structure_hook(
+    float | Failed, lambda row, _: _converter.structure(row, Failed if isinstance(row, dict) else float)
+)
+_converter.register_structure_hook(
+    About | None, lambda row, _: None if row is None else _converter.structure(row, cast(Any, About))
+)
 _converter.register_unstructure_hook(
     About | None, lambda about: about and _converter.unstructure(about, unstructure_as=About)
 )

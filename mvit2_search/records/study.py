@@ -1,11 +1,4 @@
-"""What holds for a whole study: what it was made with, its devices, and how far it has gone.
-
-What a task is scored by.
-
-What an architecture must stay within.
-
-The settings of a training.
-"""
+"""What holds for a whole study: what it was made with, its devices and limits, and how far it has gone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +12,10 @@ from mvit2_search.records.trial import Trial
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """A score in percent, 0 to 100.
+    """What a task is scored by, in percent, 0 to 100."""
 
-    Attributes:
-        name: of its column in tables.
-        label: for people.
-        direction: which way is better.
-    """
-
-    name: str
-    label: str
+    name: str  # of its column in tables
+    label: str  # for people
     direction: Literal["maximize", "minimize"]
 
 
@@ -43,7 +30,6 @@ class Limits:
     max_params: int | None
 
     def allow(self, latency: Latency, params: int) -> bool:
-        """Whether a network of this latency and so many parameters is within."""
         return latency.latency_ms <= self.latency_ms and (self.max_params is None or params <= self.max_params)
 
     def allow_trial(self, trial: Trial) -> bool:
@@ -157,16 +143,11 @@ class BudgetNetwork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyDevice:
-    """A device that a study has a budget for.
-
-    Attributes:
-        reference_ms: the scale of all its latencies: what the reference network took when the study began.
-        budget_ms: None until it is known.
-    """
+    """A device that a study has a budget for."""
 
     passport: Passport
-    reference_ms: float
-    budget_ms: float | None = None
+    reference_ms: float  # what the reference network took when the study began: the scale of all latencies
+    budget_ms: float | None = None  # until it is known
     budget_network: BudgetNetwork | None = None
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from mvit2_search.errors import TrainingError
 from mvit2_search.records.latency import Latency, score_fault
 
 
-def check_scores(*scores: object) -> None:
+def _check_scores(*scores: object) -> None:
     """Raises TrainingError where one is no number from 0 to 100: a task's metric is in percent."""
     for score in scores:
         if fault := score_fault(score):
@@ -43,7 +43,7 @@ class Stopped(_Timed):
     curve: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_scores(*self.curve)
+        _check_scores(*self.curve)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ class Finished(_Timed):
     balanced: float | None = None
 
     def __post_init__(self) -> None:
-        check_scores(self.score, *self.curve)
+        _check_scores(self.score, *self.curve)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +73,10 @@ class Failed:
 
 
 Outcome = Finished | Infeasible | Stopped | Failed
+
+
+def _is_interrupted(outcome: object) -> bool:
+    return isinstance(outcome, Failed) and outcome.reason == INTERRUPTED
 
 
 def outcome_name(outcome: Outcome) -> str:
@@ -154,13 +158,13 @@ class Trial:
 
     @property
     def may_be_tried_again(self) -> bool:
-        """Interrupted, or a published width or a random architecture that failed: the verdict needs those."""
         return self._is_open and self.tries < MOST_TRIES
 
     @property
     def _is_open(self) -> bool:
-        failed = self.outcome if isinstance(self.outcome, Failed) else None
-        return failed is not None and (not isinstance(self.role, Candidate) or failed.reason == INTERRUPTED)
+        """Interrupted, or a published width or a random architecture that failed: the verdict needs those."""
+        is_needed = not isinstance(self.role, Candidate)
+        return _is_interrupted(self.outcome) or (is_needed and isinstance(self.outcome, Failed))
 
     @property
     def latency(self) -> Latency | None:
@@ -203,7 +207,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not isinstance(self.result, Failed):
-            check_scores(self.result)
+            _check_scores(self.result)
 
     @property
     def is_given_up(self) -> bool:
@@ -217,7 +221,7 @@ class Score:
     @property
     def is_unfinished(self) -> bool:
         """Whether it runs, or was cut off and is begun again."""
-        return self.may_be_tried_again and isinstance(self.result, Failed) and self.result.reason == INTERRUPTED
+        return self.may_be_tried_again and _is_interrupted(self.result)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,9 +247,11 @@ _DIFFERS = "So this search differs from one that was never stopped."
 def failure_sentences(
     trials: Sequence[Trial], scores: Sequence[Score] = (), untimed: Sequence[str] = ()
 ) -> list[str]:
-    """One for each published width that failed, and for whatever is given up."""
-    widths = [t for t in _failed_widths(trials) if not t.is_given_up]
-    return [*map(_sentence, widths), *given_up_sentences(trials, scores, untimed)]
+    """One for each published width that failed and never succeeded, and for whatever is given up."""
+    done = {t.published for t in trials if not isinstance(t.outcome, Failed)}
+    last = {t.published: t for t in trials if t.published and t.published not in done}
+    failed = [t for t in last.values() if not (_is_interrupted(t.outcome) or t.is_given_up)]
+    return [*map(_sentence, failed), *given_up_sentences(trials, scores, untimed)]
 
 
 def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score], untimed: Sequence[str] = ()) -> list[str]:
@@ -260,13 +266,6 @@ def given_up_sentences(trials: Sequence[Trial], scores: Sequence[Score], untimed
         for score in scores
         if isinstance(score.result, Failed) and score.is_given_up
     ]
-
-
-def _failed_widths(trials: Sequence[Trial]) -> list[Trial]:
-    """Of each published width that failed and never succeeded, the last attempt."""
-    done = {t.published for t in trials if not isinstance(t.outcome, Failed)}
-    last = {t.published: t for t in trials if t.published and t.published not in done}
-    return [t for t in last.values() if isinstance(t.outcome, Failed) and t.outcome.reason != INTERRUPTED]
 
 
 def _sentence(trial: Trial) -> str:

@@ -31,7 +31,7 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
-from mvit2_search.stopping.rule import Saving, saving, whole_training
+from mvit2_search.stopping import Saving, saving, whole_training
 from mvit2_search.store import StoredStudy
 
 if TYPE_CHECKING:

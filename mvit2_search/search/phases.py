@@ -35,7 +35,7 @@ def run_published(runner: Runner, stop: Stop) -> None:
         if known is not None and not (known.may_be_tried_again and known == before.get(name)):
             continue
         if (params := runner.space.encode_width(width)) is not None:
-            runner.study.queue_published(name, params)
+            runner.study.queue(params, published=name)
         else:
             runner.run(ArchConfig.mobilevitv2(width), Published(name), train_anyway=_is_wanted(runner, name))
     _run_queued(runner, stop)

@@ -20,7 +20,7 @@ from mvit2_search.records import (
 )
 from mvit2_search.records.codec import to_json
 from mvit2_search.space import SearchSpace
-from mvit2_search.stopping import DEFAULT_STOPPING, check_stopping_rule
+from mvit2_search.stopping import DEFAULT_STOPPING, STOPPING_RULES
 from mvit2_search.store import StoredStudy
 from mvit2_search.store.folders import check_study_name
 from mvit2_search.system.text import flat
@@ -61,7 +61,7 @@ class Request:
     def __post_init__(self) -> None:
         check_study_name(self.study)
         parse_budget(self.latency_budget)
-        check_stopping_rule(self.stopping)
+        STOPPING_RULES.entry(self.stopping)
         for name, least in (("trials", 1), ("confirm_seeds", 1), ("max_params", 1), ("control", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -3,6 +3,7 @@
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.lease import (
     Activity,
+    Holder,
     driver_lock,
     find_holder,
     forget_activity,
@@ -10,27 +11,6 @@ from mvit2_search.store.lease import (
     read_activity,
     write_activity,
 )
-from mvit2_search.store.protocol import Storage
 from mvit2_search.store.reader import StoredStudy, find_study, open_study
+from mvit2_search.store.storage import Storage
 from mvit2_search.store.study import Proposal, Study, create_study
-from mvit2_search.system.locks import Holder
-
-__all__ = [
-    "Activity",
-    "Holder",
-    "Proposal",
-    "Storage",
-    "StoredStudy",
-    "Study",
-    "backup_path",
-    "create_study",
-    "database_path",
-    "driver_lock",
-    "find_holder",
-    "find_study",
-    "forget_activity",
-    "lock_path",
-    "open_study",
-    "read_activity",
-    "write_activity",
-]

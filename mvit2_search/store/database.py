@@ -17,8 +17,7 @@ from mvit2_search.records import SCHEMA
 
 Query = Callable[..., Iterable[tuple[Any, ...]]]  # `query("SELECT :a", a=1)` gives the rows
 
-RECORD, PUBLISHED, RETRY_OF = "record", "published", "retry_of"  # user attributes of a trial
-PROBE = "probe:"  # and others, which a number follows
+RECORD, PROBE = "record", "probe:"  # user attributes of a trial; a number follows the latter
 TABLES = {
     *("studies", "study_directions", "study_user_attributes"),
     *("trials", "trial_user_attributes", "version_info"),
@@ -75,10 +74,7 @@ def fact_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One of the studies in Optuna's tables, at one moment.
-
-    All methods raise Damage for what cannot be right.
-    """
+    """One of the studies in Optuna's tables, at one moment. All methods raise Damage for what cannot be right."""
 
     query: Query
     study_id: int
@@ -135,11 +131,7 @@ class Snapshot:
     def contents(self, name: str) -> Contents | None:
         """All facts and trials, which fit together; None where nothing has been recorded yet.
 
-        Args:
-            name: of the storage, for messages.
-
-        Raises:
-            StorageError: it is no study of this version of the program.
+        Raises StorageError, which begins with `name`, where it is no study of this version of the program.
         """
         contents = Contents(self.facts(), self.rows())
         if (schema := contents.facts.get("schema")) is None:
@@ -160,8 +152,7 @@ class Snapshot:
 def study_ids(query: Query, name: str) -> dict[str, int]:
     """The studies in a database, which has all `TABLES`, in the order in which they were made.
 
-    Raises:
-        StorageError: the tables are of another Optuna; the message begins with `name`.
+    Raises StorageError, which begins with `name`, where the tables are of another Optuna.
     """
     for (schema,) in query("SELECT schema_version FROM version_info"):
         if schema != _OPTUNA_SCHEMA:
@@ -222,8 +213,7 @@ def merge_log(path: Path) -> None:
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that sees the database as it is at one moment, also where nothing can be written.
 
-    Raises:
-        sqlite3.DatabaseError: the file is none, or damaged, or cannot be read.
+    Raises sqlite3.DatabaseError where there is no database, or it is damaged or cannot be read.
     """
     with ExitStack() as opened:
         connection = _open(path, opened)
@@ -233,11 +223,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def snapshot(path: Path) -> Iterator[Snapshot]:
-    """The same of the study in it.
-
-    Raises:
-        StorageError: there is none.
-    """
+    """The study in the database at one moment; raises StorageError, too, where there is none."""
     with reading(path) as connection:
         query = _query(connection)
         study_id = _study_id(query, path)
@@ -249,9 +235,7 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
 def read_sound(path: Path) -> Contents | None:
     """Everything in the database, once SQLite has found nothing wrong with it; None where no study is in it yet.
 
-    Raises:
-        sqlite3.DatabaseError, Damage: it is damaged, or cannot be read.
-        StorageError: it is sound, but no study of this program.
+    Raises DatabaseError of sqlite3, Damage, or StorageError where it is sound but no study of this program.
     """
     with reading(path) as connection:
         query = _query(connection)

@@ -67,8 +67,7 @@ class Digests:
     def differing(self, texts: Mapping[str, str], before: Known) -> tuple[list[str], list[str]]:
         """The names that are missing in what a database holds, and those that are other than was written.
 
-        Args:
-            before: what was known before the database was read: a driver may write meanwhile.
+        `before` was known before the database was read: a driver may write meanwhile.
         """
         missing = [name for name, (written, _) in before.items() if written and name not in texts]
         now = self.known()
@@ -110,8 +109,7 @@ _NOT_READ = (sqlite3.DatabaseError, Damage, StorageError, OSError)
 def read_checked(folder: Path) -> Contents | None:
     """What the study in `folder` holds; None where nothing has been recorded yet.
 
-    Raises:
-        StorageError: it is no study, cannot be read, or is not what was written to it.
+    Raises StorageError if it is no study, cannot be read, or is not what was written to it.
     """
     path = database_path(folder)
     if not path.exists() or (path.is_file() and not path.stat().st_size):
@@ -150,11 +148,7 @@ def refusing(folder: Path) -> Iterator[None]:
 
 
 def damaged(folder: Path, why: str, *, keep: str | None = None) -> StorageError:
-    """The refusal, with the commands that mend it.
-
-    Args:
-        keep: in words, to go on with what is in the database, where that may do.
-    """
+    """The refusal, with the commands that mend it; `keep` says in words what may be gone on with as it is."""
     remedies = []
     holder = find_holder(folder) if folder.is_dir() else None
     if holder is not None and holder.pid != os.getpid():

@@ -6,23 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mvit2_search.errors import SpecError
-from mvit2_search.records import (
-    MOST_TRIES,
-    ConfirmationPlan,
-    Ended,
-    Goals,
-    Inputs,
-    Limits,
-    Probe,
-    Score,
-    StudyDevice,
-    Trial,
-)
 from mvit2_search.records.codec import NO_RECORD, parse
+from mvit2_search.records.study import Ended, Goals, Inputs, Limits, StudyDevice
+from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
 from mvit2_search.store.database import Contents, Row, fact_name, trial_name
 from mvit2_search.store.folders import check_study_name, is_study
-from mvit2_search.store.protocol import Storage
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage, Storage
 
 T = TypeVar("T")
 
@@ -52,14 +41,10 @@ class StoredStudy:
 
     def __init__(self, folder: Path, storage: Storage, contents: Contents) -> None:
         self.folder = folder
+        self.name = folder.name  # it may have been renamed or copied
         self._storage = storage
         self._contents = contents
         self._trials: dict[str, Trial] = {}  # by record
-
-    @property
-    def name(self) -> str:
-        """The folder's, which may have been renamed or copied."""
-        return self.folder.name
 
     def fact(self, name: str) -> Any:
         """The fact of that name, a record of the kind in `FACTS`; None where there is none."""
@@ -100,11 +85,10 @@ class StoredStudy:
 
     def check_facts(self) -> None:
         """The same of facts alone."""
+        self._facts("")
         texts = self._fact_texts()
-        for name, text in texts.items():
-            self._parsed_fact(name, text)
         if "devices" in texts and "inputs" not in texts:
-            raise self._storage.refusal(fact_name("inputs"))
+            raise self._storage.refusal(f"{fact_name('inputs')} is damaged")
 
     def trials(self) -> list[Trial]:
         """Every trial that has an outcome, in order of number."""
@@ -184,14 +168,11 @@ class StoredStudy:
         try:
             yield
         except NO_RECORD as err:
-            raise self._storage.refusal(name) from err
+            raise self._storage.refusal(f"{name} is damaged") from err
 
 
 def open_study(folder: Path, storage: Storage | None = None) -> StoredStudy:
-    """The study in `folder` at this moment, also while a driver writes to it.
-
-    Args:
-        storage: where its records are, if not in the folder's own file.
+    """The study in `folder`, or in `storage` if that is given, as it is now; a driver may write to it.
 
     Raises:
         SpecError: there is no study, or nothing has been recorded yet.

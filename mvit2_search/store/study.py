@@ -41,20 +41,9 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import from_json, to_json
-from mvit2_search.store.database import (
-    PROBE,
-    PUBLISHED,
-    RECORD,
-    RETRY_OF,
-    Contents,
-    Row,
-    fact_name,
-    is_damage,
-    trial_name,
-)
-from mvit2_search.store.protocol import Storage
+from mvit2_search.store.database import PROBE, RECORD, Contents, Row, fact_name, is_damage, trial_name
 from mvit2_search.store.reader import StoredStudy
-from mvit2_search.store.storages import SqliteStorage
+from mvit2_search.store.storage import SqliteStorage, Storage
 from mvit2_search.system.process import Terminated
 
 if TYPE_CHECKING:
@@ -63,6 +52,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+PUBLISHED, RETRY_OF = "published", "retry_of"  # user attributes of a trial
 
 KeyOf = Callable[[Mapping[str, Any]], str]  # the key of the network that settings stand for
 
@@ -94,7 +85,6 @@ class Study(StoredStudy):
         self._asked: dict[int, optuna.Trial] = {}
 
     def close(self) -> None:
-        """The study is not used any more."""
         self._storage.close(self._opened)
 
     def back_up(self) -> None:
@@ -109,7 +99,7 @@ class Study(StoredStudy):
         records = {trial.number: trial for trial in self.trials()}
         for seen in self._frozen():
             if seen.number in records and not _agrees(seen, records[seen.number], key_of):
-                raise self._storage.refusal(f"what the sampler reads of {trial_name(seen.number)}")
+                raise self._storage.refusal(f"what the sampler reads of {trial_name(seen.number)} is damaged")
 
     def set_fact(self, name: str, fact: Any) -> None:
         """Keep a fact of a kind in `reader.FACTS`."""
@@ -160,8 +150,7 @@ class Study(StoredStudy):
     def probing(self, key: str) -> Iterator[None]:
         """Keep that the network `key` is being timed before one is chosen, until it is, or cannot be.
 
-        Raises:
-            MeasurementError: this process was killed so often meanwhile.
+        Raises MeasurementError if the process was killed too often meanwhile.
         """
         if key in self.given_up_probes():
             raise MeasurementError("the search was stopped each time that it was timed")
@@ -184,20 +173,22 @@ class Study(StoredStudy):
 
     def unfinished(self) -> list[Proposal]:
         """The trials that a killed driver left open, after giving those with a record their outcome."""
+        running = [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
         with _translated(self._storage):
-            for record in [t.user_attrs[RECORD] for t in self._running() if RECORD in t.user_attrs]:
+            for record in [trial.user_attrs[RECORD] for trial in running if RECORD in trial.user_attrs]:
                 self._finish(from_json(record, Trial))
-            return [_proposal(trial) for trial in self._running()]
+        return [_proposal(trial) for trial in running if RECORD not in trial.user_attrs]
 
     def abandon(self, number: int) -> None:
         """Close a trial that was killed before it had an architecture."""
         with _translated(self._storage):
             self._study.tell(number, state=_state("FAIL"))
 
-    def queue_published(self, name: str, params: Mapping[str, Any]) -> None:
-        """Have the published width `name` asked for next."""
+    def queue(self, params: Mapping[str, Any], *, published: str | None = None) -> None:
+        """Have a candidate of these settings asked for next, or the `published` width of that name."""
+        marks = {} if published is None else {PUBLISHED: published}
         with _translated(self._storage):
-            self._study.enqueue_trial(dict(params), user_attrs={PUBLISHED: name})
+            self._study.enqueue_trial(dict(params), user_attrs=marks)
 
     def queue_again(self, number: int) -> None:
         """Have the architecture of a closed trial asked for once more, unless it has been.
@@ -210,11 +201,6 @@ class Study(StoredStudy):
             if all(t.state.is_finished() and RECORD not in t.user_attrs for t in retries):
                 kept = {k: v for k, v in trials[number].user_attrs.items() if k == PUBLISHED}
                 self._study.enqueue_trial(trials[number].params, user_attrs={**kept, RETRY_OF: number})
-
-    def queue(self, params: Mapping[str, Any]) -> None:
-        """Have a candidate of these settings asked for next."""
-        with _translated(self._storage):
-            self._study.enqueue_trial(dict(params))
 
     def queued(self) -> bool:
         """Whether the next trial comes from the queue."""
@@ -237,9 +223,6 @@ class Study(StoredStudy):
     def _frozen(self) -> list[FrozenTrial]:
         with _understood(self._storage):
             return self._study.get_trials(deepcopy=False)
-
-    def _running(self) -> list[FrozenTrial]:
-        return [trial for trial in self._frozen() if trial.state.name == "RUNNING"]
 
     def _fact_texts(self) -> Mapping[str, str]:
         with self._storage.reading() as snapshot:
@@ -286,7 +269,7 @@ def _understood(storage: Storage) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, StorageError) as err:
         if isinstance(err, StorageError) and not is_damage(err.__cause__):
             raise
-        raise storage.refusal("what Optuna reads of it") from err
+        raise storage.refusal("what Optuna reads of it is damaged") from err
 
 
 def _state(name: str) -> optuna.trial.TrialState:
@@ -302,13 +285,9 @@ def _proposal(trial: optuna.Trial | FrozenTrial) -> Proposal:
 
 
 def create_study(folder: Path, storage: Storage | None = None) -> Study:
-    """The study in `folder`, made if there is none. Hold `driver_lock(folder)` meanwhile.
+    """The study in `folder`, or in `storage` if that is given; made if there is none. Hold `driver_lock(folder)`.
 
-    Args:
-        storage: where its records are or will be, if not in the folder's own file.
-
-    Raises:
-        StorageError: what is there is no study of this version, is damaged, or cannot be written.
+    Raises StorageError if what is there is no study of this version, is damaged, or cannot be written.
     """
     storage = storage or SqliteStorage(folder)
     contents = storage.read_checked()

@@ -1,4 +1,4 @@
-"""Files that no reader sees half written, and scratch folders that go away even after a kill."""
+"""Files that no reader sees half written, file locks, and scratch folders that go away even after a kill."""
 
 import os
 import shutil
@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from mvit2_search.errors import StorageError
-from mvit2_search.system.locks import acquire, check_supported
+from mvit2_search.errors import BackendUnavailable, StorageError
 
 _SCRATCH = "tmp"  # the names of scratch folders begin with this
 
@@ -28,6 +27,25 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):  # it is gone unless writing failed
             temporary.unlink()
+
+
+def check_supported() -> None:
+    """Raise BackendUnavailable without file locks; call it before opening a file, where some systems fail then."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError as err:
+        raise BackendUnavailable("file locks need Linux or macOS; on Windows, use WSL") from err
+
+
+def acquire(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
+    """Lock an open file or folder until it is closed, if need be `wait` for that; returns whether it is locked."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
 from mvit2_search.errors import SpecError
@@ -18,8 +18,7 @@ class Entry(Generic[Loaded_co]):
 
     def load(self) -> Loaded_co:
         """Import the module and return what is called so in it."""
-        module, _, name = self.where.partition(":")
-        loaded: Loaded_co = getattr(import_module(module), name)
+        loaded: Loaded_co = resolve_name(self.where)
         return loaded
 
 
@@ -27,22 +26,14 @@ EntryT = TypeVar("EntryT", bound=Entry[Any])
 
 
 class Registry(dict[str, EntryT]):
-    """Entries by name, in the order in which help and errors list them.
-
-    Args:
-        what: what the names are of, for errors.
-    """
+    """Entries by name, in the order in which help and errors list them. Errors call a name `what`."""
 
     def __init__(self, what: str, entries: Mapping[str, EntryT]) -> None:
         super().__init__(entries)
         self._what = what
 
     def entry(self, name: str) -> EntryT:
-        """The entry called `name`.
-
-        Raises:
-            SpecError: there is none of that name; the message lists those that exist.
-        """
+        """The entry called `name`. Where there is none, raises SpecError, which lists those that exist."""
         if name not in self:
             raise SpecError(f"{self._what} {name!r}: expected one of {', '.join(self)}")
         return self[name]

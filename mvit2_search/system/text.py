@@ -13,11 +13,7 @@ def counted(count: int, what: str) -> str:
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """One line with every character that controls a terminal escaped as in Python: `\\x1b`, `\\n`, `\\u202e`.
-
-    Args:
-        keep: characters that stay as they are.
-    """
+    """Escape every character that controls a terminal, but those to `keep`: `\\x1b`, `\\n`, `\\u202e`."""
     return "".join(c if c in keep or not _controls(c) else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,28 +1,17 @@
-"""Where records are kept: in `study.db` in the study's folder, or in any database with a URL of SQLAlchemy."""
+"""Where a study's records are kept: in `study.db` in its folder, or in any database with a URL of SQLAlchemy."""
 
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.store import integrity
-from mvit2_search.store.database import (
-    TABLES,
-    Contents,
-    Damage,
-    Snapshot,
-    begin,
-    connect,
-    merge_log,
-    read_sound,
-    reading,
-    snapshot,
-    study_ids,
-)
+from mvit2_search.store import database, integrity
+from mvit2_search.store.database import Contents, Damage, Snapshot
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.integrity import Digests
 
@@ -31,23 +20,65 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class SqliteStorage:
-    """A `Storage` in `folder`. Only one process at a time, who holds the folder's lease, opens it to write."""
+class Storage(ABC):
+    """Where the records of one study are: Optuna's tables, in a file or on a database server.
 
-    study_name = None
+    Optuna writes them; reading is by SQL. Implementations promise:
+
+    - Construction opens nothing.
+    - Reading imports no Optuna, changes nothing, and waits for no writer.
+    - What reading finds wrong is a StorageError whose message begins with `name`. Of damage it says what to do.
+
+    Attributes:
+        name: for messages; without a password.
+        study_name: which of Optuna's studies in the database; None for the only one, whatever its name.
+    """
+
+    name: str
+    study_name: str | None = None
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Snapshot]:
+        """The study at one moment, also while a driver writes to it."""
+
+    @abstractmethod
+    def read_checked(self) -> Contents | None:
+        """All facts and trials, once they are known to be sound; None where nothing has been recorded yet."""
+
+    @abstractmethod
+    def open(self, found: Contents | None) -> RDBStorage:
+        """Optuna's storage, to write to, after `read_checked` gave `found`. Tables are made if need be.
+
+        Errors are Optuna's and SQLAlchemy's own.
+        """
+
+    @abstractmethod
+    def refusal(self, why: str) -> StorageError:
+        """The refusal to go on with a damaged study; it says what can be restored, and how."""
+
+    def close(self, opened: RDBStorage) -> None:
+        opened.engine.dispose()
+
+    def writing(self, name: str, text: str) -> AbstractContextManager[None]:
+        """Held while Optuna writes the JSON `text` of a record or fact, so that damage to it is noticed."""
+        return nullcontext()
+
+    def back_up(self) -> None:  # noqa: B027 (a server has its own)
+        """Replace the copy of the study, where nobody else keeps one. After StorageError the old one stays."""
+
+
+class SqliteStorage(Storage):
+    """A file in `folder`. Only one process at a time, who holds the folder's lease, opens it to write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = database_path(folder)
         self._digests = Digests(folder)
-
-    @property
-    def name(self) -> str:
-        return str(self._path)
+        self.name = str(self._path)
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
-        with integrity.refusing(self.folder), snapshot(self._path) as found:
+        with integrity.refusing(self.folder), database.snapshot(self._path) as found:
             yield found
 
     def read_checked(self) -> Contents | None:
@@ -62,16 +93,16 @@ class SqliteStorage:
                 f"{self._path}: a link to {self._path.readlink()}, where another driver would not be noticed; "
                 "copy the study here"
             )
-        options = {"creator": lambda: connect(self._path), "poolclass": sqlalchemy.pool.QueuePool}
+        options = {"creator": lambda: database.connect(self._path), "poolclass": sqlalchemy.pool.QueuePool}
         storage = RDBStorage("sqlite://", options)  # in a URL, the path would need escapes
-        sqlalchemy.event.listen(storage.engine, "begin", begin)
+        sqlalchemy.event.listen(storage.engine, "begin", database.begin)
         if found is not None:
             self._digests.rewrite(found.texts())
         return storage
 
     def close(self, opened: RDBStorage) -> None:
-        opened.engine.dispose()
-        merge_log(self._path)
+        super().close(opened)
+        database.merge_log(self._path)
 
     @contextmanager
     def writing(self, name: str, text: str) -> Iterator[None]:
@@ -80,15 +111,14 @@ class SqliteStorage:
         self._digests.written(name, text)
 
     def back_up(self) -> None:
-        """Replace the backup, once the copy is known to be sound."""
         path = backup_path(self.folder)
         temporary = path.with_name(f".{path.name}.tmp")  # left by a killed driver, it is written over
         try:
             temporary.unlink(missing_ok=True)
-            with reading(self._path) as source, closing(sqlite3.connect(temporary)) as copy:
+            with database.reading(self._path) as source, closing(sqlite3.connect(temporary)) as copy:
                 source.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")  # one file
-            contents = read_sound(temporary)
+            contents = database.read_sound(temporary)
             if contents is None or any(self._digests.differing(contents.texts(), self._digests.known())):
                 raise Damage("the study is not what was written to it")
             temporary.replace(path)
@@ -96,16 +126,17 @@ class SqliteStorage:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"{path}: no backup was made: {err}") from err
 
-    def refusal(self, what: str) -> StorageError:
-        return integrity.damaged(self.folder, f"{what} is damaged")
+    def refusal(self, why: str) -> StorageError:
+        return integrity.damaged(self.folder, why)
 
 
-class UrlStorage:
-    """A `Storage` at a URL that Optuna takes. It keeps no backup and no digests: that is its server's work.
+class UrlStorage(Storage):
+    """A database at a URL that Optuna takes. Backups and digests are its server's work.
 
-    Raises:
-        SpecError: it is no such URL.
+    Raises SpecError if it is no such URL.
     """
+
+    study_name: str
 
     def __init__(self, url: str, study_name: str) -> None:
         from sqlalchemy import make_url
@@ -139,19 +170,7 @@ class UrlStorage:
 
         return RDBStorage(self._url)
 
-    def close(self, opened: RDBStorage) -> None:
-        opened.engine.dispose()
-
-    def writing(self, name: str, text: str) -> nullcontext[None]:
-        return nullcontext()
-
-    def back_up(self) -> None:
-        """Nothing to do."""
-
-    def refusal(self, what: str) -> StorageError:
-        return self._refused(f"{what} is damaged")
-
-    def _refused(self, why: str) -> StorageError:
+    def refusal(self, why: str) -> StorageError:
         return StorageError(f"{self.name}: {why}; restore the database from its server's backup")
 
     @contextmanager
@@ -172,7 +191,7 @@ class UrlStorage:
         except ImportError as err:
             raise BackendUnavailable(f"{self.name}: {err}; install that driver of SQLAlchemy's") from err
         except Damage as err:
-            raise self._refused(str(err)) from err
+            raise self.refusal(str(err)) from err
         except SQLAlchemyError as err:
             raise StorageError(f"{self.name}: {' '.join(str(getattr(err, 'orig', err)).split())}") from err
 
@@ -182,7 +201,7 @@ class UrlStorage:
         def query(sql: str, **values: Any) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in connection.execute(text(sql), values)]
 
-        if not set(inspect(connection).get_table_names()) >= TABLES:
+        if not set(inspect(connection).get_table_names()) >= database.TABLES:
             return None
-        study_id = study_ids(query, self.name).get(self.study_name)
+        study_id = database.study_ids(query, self.name).get(self.study_name)
         return None if study_id is None else Snapshot(query, study_id)
