@@ -13,9 +13,8 @@ from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.export.exporter import Exporter, Written, export_untrained
 from mvit2_search.measure.protocol import Device, TimingPlan
-from mvit2_search.measure.reference import first_reference
 from mvit2_search.measure.statistics import counted, reference_ms, speed
-from mvit2_search.measure.visits import collect, to_measurement
+from mvit2_search.measure.visits import collect, first_reference, to_measurement
 from mvit2_search.records import (
     DEFAULT_FORMULATION,
     About,
