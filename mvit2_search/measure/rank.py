@@ -88,12 +88,8 @@ def _sound(measurement: Measurement) -> bool:
 
 def _estimate(name: str) -> Side:
     estimate = make_estimate(name)
-
-    def latency_ms(_: str, arch: ArchConfig) -> float | None:
-        return None if estimate.refusal(arch) else estimate.middle_ms(arch)
-
     words = f"Predicted, never measured: {estimate.description}."
-    return Side(name=name, words=words, kind="predicted", latency_ms=latency_ms)
+    return Side(name=name, words=words, kind="predicted", latency_ms=lambda _, arch: estimate.middle_ms(arch))
 
 
 def _published(name: str) -> Side:

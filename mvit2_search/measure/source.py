@@ -1,9 +1,9 @@
 """Where latencies come from: a device that measures them, an estimate, or what was measured before on a device."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import Head
@@ -22,8 +22,6 @@ LatencySource = Device | Estimate
 
 _ESTIMATE = "estimate"  # the kind of address that names one
 _DRAWN = 20  # networks of a space that an estimate is tried on; all of a smaller one
-
-T = TypeVar("T")
 
 
 def source_names() -> list[str]:
@@ -73,7 +71,7 @@ class Latencies:
 
     Attributes:
         of: a network's latency; raises MeasurementError where there is none to be had.
-        quick: of an estimate alone: the latency in ms at once; raises MeasurementError too.
+        quick: of an estimate alone: the latency in ms at once; infinite where there is none.
     """
 
     passport: Passport
@@ -86,19 +84,18 @@ def latencies_of(source: NetworkTimer | Estimate) -> Latencies:
     """The latencies that a timer measures, or an estimate predicts."""
     if not isinstance(source, Estimate):
         return Latencies(passport=source.passport, reference_ms=source.reference_ms, of=source.measure)
+
+    def predicted(arch: ArchConfig) -> Prediction:
+        if refusal := source.refusal(arch):
+            raise MeasurementError(refusal)
+        return source.predict(arch)
+
     return Latencies(
         passport=source.passport(),
         reference_ms=source.predict(REFERENCE).latency_ms,
-        of=lambda arch: _asked(source.predict, arch),
-        quick=lambda arch: _asked(source.middle_ms, arch),
+        of=predicted,
+        quick=lambda arch: source.middle_ms(arch) or math.inf,
     )
-
-
-def _asked(answer: Callable[[ArchConfig], T], arch: ArchConfig) -> T:
-    try:
-        return answer(arch)
-    except SpecError as err:
-        raise MeasurementError(str(err)) from err
 
 
 def predict_latency(

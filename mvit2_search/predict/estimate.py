@@ -133,11 +133,9 @@ class Estimate:
             kind="predicted",
         )
 
-    def middle_ms(self, arch: ArchConfig) -> float:
-        """The latency of `predict` without the interval, which is quicker; raises the same."""
-        if refusal := self.refusal(arch):
-            raise SpecError(refusal)
-        return self._fitted(self.form, arch, 1.0)[0]
+    def middle_ms(self, arch: ArchConfig) -> float | None:
+        """The latency of `predict` without the interval, which is quicker; None for a network that is refused."""
+        return None if self.refusal(arch) else self._fitted(self.form, arch, 1.0)[0]
 
     def predict(self, arch: ArchConfig) -> Prediction:
         """The interval spans all forms that fit about as well, with cheap and with expensive attention layers.
@@ -145,11 +143,12 @@ class Estimate:
         Raises:
             SpecError: the network is of another kind than the published ones, or not between them in size.
         """
-        middle = self.middle_ms(arch)
+        if refusal := self.refusal(arch):
+            raise SpecError(refusal)
         as_good = [form for form in FORMS if self._rms_pct(form) <= _AS_GOOD * self.leave_one_out_pct]
         spans = [self._fitted(form, arch, weight) for form in as_good for weight in _ENCODER_WEIGHTS]
         return Prediction(
-            latency_ms=middle,
+            latency_ms=self._fitted(self.form, arch, 1.0)[0],
             low_ms=min(ms * max(1 - margin, 0) for ms, margin in spans),
             high_ms=max(ms * (1 + margin) for ms, margin in spans),
             predictor=self.description,

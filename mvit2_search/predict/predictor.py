@@ -4,12 +4,11 @@ A latency is a sum of amounts of work, each with a price, times a correction tha
 the shape of the network.
 
 Shape letters: N measured networks, M predicted ones, W amounts of work, F features. `y_N` are logarithms.
-
-The features of a network that its latency is predicted from.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -21,6 +20,23 @@ from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import SpecError
 from mvit2_search.records import Prediction
 
+LEAST_MEASURED = 20
+_LANES = (1, 8, 16, 32)  # multiples that a runtime may round channel counts up to
+_FOLDS = 10
+_COVERAGE = 0.95
+_CATEGORIES: dict[str, Callable[[ArchConfig], set[object]]] = {  # predicted for measured values alone
+    "family": lambda arch: {arch.family},
+    "attention": lambda arch: set(arch.attention),
+    "kernel_sizes": lambda arch: set(arch.kernel_sizes),
+    "patch_sizes": lambda arch: set(arch.patch_sizes),
+    "image_size": lambda arch: {arch.image_size},
+}
+_LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
+_NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
+_CHANNELS = (
+    *("stem_channels", "stage_channels", "expanded_channels"),
+    *("attention_dims", "ffn_dims", "final_channels"),
+)
 WORK = (
     "networks",
     "operators",
@@ -39,11 +55,6 @@ def work(archs: Sequence[ArchConfig], lanes: int, head: Head) -> np.ndarray:
     return np.array([_work(_padded(arch, lanes), head) for arch in archs])
 
 
-def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
-    """Channel counts and depths, one row per architecture: networks with similar rows have similar latencies."""
-    return np.array([_shape(arch) for arch in archs], dtype=float)
-
-
 def _work(arch: ArchConfig, head: Head) -> list[float]:
     macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
     operators = network_operators(arch, head)
@@ -54,6 +65,18 @@ def _work(arch: ArchConfig, head: Head) -> list[float]:
     return [1.0, float(len(operators)), *arithmetic, *(elements_of[block] / 1e6 for block in BLOCKS)]
 
 
+def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
+    def up(counts: Any) -> Any:
+        return tuple(map(up, counts)) if isinstance(counts, tuple) else -(-counts // lanes) * lanes
+
+    return arch if lanes == 1 else replace(arch, **{name: up(getattr(arch, name)) for name in _CHANNELS})
+
+
+def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
+    """Channel counts and depths, one row per architecture: networks with similar rows have similar latencies."""
+    return np.array([_shape(arch) for arch in archs], dtype=float)
+
+
 def _shape(arch: ArchConfig) -> list[float]:
     hidden = [sum(row) / len(row) for row in arch.expanded_channels]
     depths = [len(row) for row in arch.expanded_channels]
@@ -61,40 +84,8 @@ def _shape(arch: ArchConfig) -> list[float]:
     return [arch.stem_channels, *arch.stage_channels, *hidden, *depths, *blocks]
 
 
-def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
-    def up(counts: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(-(-count // lanes) * lanes for count in counts)
-
-    if lanes == 1:
-        return arch
-    return replace(
-        arch,
-        stem_channels=up((arch.stem_channels,))[0],
-        stage_channels=up(arch.stage_channels),
-        expanded_channels=tuple(map(up, arch.expanded_channels)),
-        attention_dims=up(arch.attention_dims),
-        ffn_dims=up(arch.ffn_dims),
-        final_channels=up((arch.final_channels,))[0],
-    )
-
-
-LEAST_MEASURED = 20
-_LANES = (1, 8, 16, 32)  # multiples that a runtime may round channel counts up to
-_FOLDS = 10
-_COVERAGE = 0.95
-_CATEGORIES: dict[str, Callable[[ArchConfig], set[object]]] = {  # predicted for measured values alone
-    "family": lambda arch: {arch.family},
-    "attention": lambda arch: set(arch.attention),
-    "kernel_sizes": lambda arch: set(arch.kernel_sizes),
-    "patch_sizes": lambda arch: set(arch.patch_sizes),
-    "image_size": lambda arch: {arch.image_size},
-}
-_LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
-_NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
-
-
 class LatencyPredictor:
-    """Prices of the amounts in `features.WORK`, and a Gaussian process for what they leave unexplained.
+    """Prices of the amounts in `WORK`, and a Gaussian process for what they leave unexplained.
 
     The interval is the process's, scaled so that it would have covered 95 % of the measured networks when each
     tenth of them was left out.
