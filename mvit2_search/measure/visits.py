@@ -85,20 +85,12 @@ _LONGEST_PAUSE = 4  # times the plan's
 
 
 def collect(
-    device: Device,
-    candidate: Artifact,
-    reference: Artifact,
-    plan: TimingPlan,
-    *,
-    known: KnownReference,
+    device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan, *, known: KnownReference
 ) -> list[Samples]:
     """Visit until the ratio of the steady visits is settled, or `plan.max_visits` times.
 
     A visit in which the machine ran at another speed than usual, or changed it, is kept and made again after
     a longer pause.
-
-    Args:
-        known: what the reference takes when nothing slows the machine, and how far visits are apart.
 
     Raises:
         MeasurementError: the samples are no times.
@@ -118,11 +110,7 @@ def collect(
 
 
 def visit(device: Device, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
-    """One visit whose samples are times.
-
-    Raises:
-        MeasurementError: they are none, or not in pairs.
-    """
+    """One visit whose samples are times in pairs; else raises MeasurementError."""
     samples = device.time(candidate, reference, plan)
     times = [*samples.candidate_ms, *samples.reference_ms]
     if len(samples.candidate_ms) != len(samples.reference_ms) or not samples.candidate_ms:
@@ -135,27 +123,22 @@ def visit(device: Device, candidate: Artifact, reference: Artifact, plan: Timing
 
 
 def to_measurement(
-    visits: Sequence[Samples],
-    *,
-    artifact: Artifact,
-    passport: str,
-    known: KnownReference,
-    plan: TimingPlan,
+    visits: Sequence[Samples], *, artifact: Artifact, passport: str, known: KnownReference, plan: TimingPlan
 ) -> Measurement:
     """The record of `visits`: the ratio to the reference, times what that is known to take."""
     scale_ms = known.reference_ms
     used = counted(visits, plan, scale_ms)
     ratio = paired_ratio(used, known.scatter)
     ratios = np.concatenate([pair_ratios(visit) for visit in used])
-    p10, p90 = np.percentile(ratios, [10, 90])
+    p10, p90 = scale_ms * np.percentile(ratios, [10, 90])
     return Measurement(
         artifact_sha256=artifact.sha256,
         passport=passport,
         latency_ms=ratio.value * scale_ms,
         low_ms=ratio.low * scale_ms,
         high_ms=ratio.high * scale_ms,
-        p10_ms=float(p10) * scale_ms,
-        p90_ms=float(p90) * scale_ms,
+        p10_ms=float(p10),
+        p90_ms=float(p90),
         pairs=len(ratios),
         unit=used[0].unit,
         visits=len(used),
@@ -168,6 +151,8 @@ def to_measurement(
         flags=flags(used, plan, scale_ms, known.scatter),
     )
 
+
+# The first use of a device
 
 _VISITS, _PAUSE = 6, 2.5  # so many visits, and so many of the plan's pauses between them
 _SAME_SPEED = 1.05  # times the fastest visit's reference
@@ -186,13 +171,14 @@ def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tu
     """
     visits = [visit(device, reference, reference, plan)]
     device.pause(_PAUSE * plan.pause_s)
-    trials = aa_test(device, reference, plan)
-    plan = replace(plan, unit=chosen_unit(trials))
+    trials = _aa_test(device, reference, plan)
+    plan = replace(plan, unit=_chosen_unit(trials))
     for _ in range(_VISITS - 1):
         device.pause(_PAUSE * plan.pause_s)
         visits.append(visit(device, reference, reference, plan))
+    best = min(map(reference_ms, visits))
     known = KnownReference(
-        reference_ms=reference_ms(*_fastest(visits)),
+        reference_ms=reference_ms(*(one for one in visits if reference_ms(one) <= _SAME_SPEED * best)),
         unit=plan.unit,
         scatter=Scatter.of([float(np.median(pair_ratios(one))) for one in visits]),
         aa_test=tuple(trials),
@@ -200,33 +186,11 @@ def first_reference(device: Device, reference: Artifact, plan: TimingPlan) -> tu
     return known, visits
 
 
-def _fastest(visits: Sequence[Samples]) -> list[Samples]:
-    """The visits at the speed of the fastest."""
-    best = min(map(reference_ms, visits))
-    return [one for one in visits if reference_ms(one) <= _SAME_SPEED * best]
-
-
-def aa_test(device: Device, network: Artifact, plan: TimingPlan) -> list[UnitTrial]:
-    """Time `network` against a second copy of itself in every unit, the units in turn.
-
-    Raises:
-        MeasurementError: it does not run.
-    """
-    rounds = [[visit(device, network, network, _in_units(plan, unit)) for unit in UNITS] for _ in range(_ROUNDS)]
+def _aa_test(device: Device, network: Artifact, plan: TimingPlan) -> list[UnitTrial]:
+    """Time `network` against a second copy of itself in every unit, the units in turn."""
+    plans = [replace(plan, unit=unit, pairs_per_visit=max(_MIN_PAIRS, _PASSES // unit)) for unit in UNITS]
+    rounds = [[visit(device, network, network, one) for one in plans] for _ in range(_ROUNDS)]
     return [_trial(visits) for visits in zip(*rounds, strict=True)]
-
-
-def chosen_unit(trials: Sequence[UnitTrial]) -> int:
-    """The smallest unit in which changing from one network to the other does not slow their passes.
-
-    The smaller the unit, the closer both are in time, and the less a machine that changes its speed matters.
-    """
-    fastest = min(trial.pass_ms for trial in trials)
-    return min(trial.unit for trial in trials if trial.pass_ms <= _DISTURBED * fastest)
-
-
-def _in_units(plan: TimingPlan, unit: int) -> TimingPlan:
-    return replace(plan, unit=unit, pairs_per_visit=max(_MIN_PAIRS, _PASSES // unit))
 
 
 def _trial(visits: Sequence[Samples]) -> UnitTrial:
@@ -238,3 +202,12 @@ def _trial(visits: Sequence[Samples]) -> UnitTrial:
         ratio=float(np.median(ratios)),
         spread_pct=100 * float(p90 - p10),
     )
+
+
+def _chosen_unit(trials: Sequence[UnitTrial]) -> int:
+    """The smallest unit in which changing from one network to the other does not slow their passes.
+
+    The smaller the unit, the closer both are in time, and the less a machine that changes its speed matters.
+    """
+    fastest = min(trial.pass_ms for trial in trials)
+    return min(trial.unit for trial in trials if trial.pass_ms <= _DISTURBED * fastest)
