@@ -75,10 +75,7 @@ class AttentionBench:
             for row in self.mixers
             if row.attention == attention and row.tokens >= SLOPE_FROM and isinstance(row.timing, Measurement)
         ]
-        if len(points) < LEAST_POINTS:
-            return None
-        tokens, latencies = zip(*points, strict=True)
-        return log_log_slope(tokens, latencies)
+        return log_log_slope(*zip(*points, strict=True)) if len(points) >= LEAST_POINTS else None
 
 
 def bench_models(device: Device, *, results: Path, formulation: FormulationName, tell: Tell) -> ModelsBench:
@@ -114,11 +111,7 @@ def try_timing(name: str, measure: Callable[[], Measurement], tell: Tell) -> Tim
 
 
 def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Written:
-    """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time.
-
-    Raises:
-        MeasurementError: the exporter refuses it.
-    """
+    """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time."""
     grid = (1, tokens)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would change that of GPUs too
@@ -136,14 +129,13 @@ def _time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) 
 
 
 def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
-    timing = try_timing(
-        f"{attention}, {tokens} tokens",
-        lambda: timer.measure_export(
-            lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
-            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
-        ),
-        tell,
-    )
+    def measure() -> Measurement:
+        about = AboutMixer(mixer=attention, tokens=tokens, channels=DIM)
+        return timer.measure_export(
+            lambda folder: export_mixer(attention, tokens, folder, format=timer.format), about=about
+        )
+
+    timing = try_timing(f"{attention}, {tokens} tokens", measure, tell)
     macs = MIXER_COSTS[attention](DIM, 1, tokens).macs
     return MixerTiming(attention=attention, tokens=tokens, macs=macs, timing=timing)
 

@@ -3,8 +3,8 @@
 Each side is a source of latencies: a device here, kept measurements, an estimate, or a paper.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,37 +48,25 @@ class Side:
     passport: Passport | None = None
 
 
-@contextmanager
-def open_side(name: str, *, results: Path, tell: Tell) -> Iterator[Side]:
-    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`.
-
-    Raises:
-        SpecError: there is none of that name.
-        BackendUnavailable: the device cannot be used from here.
-    """
-    kind = name.partition(":")[0]
-    if kind == "estimate":
-        yield _estimate(name)
-    elif kind == "published":
-        yield _published(name)
-    elif kind == "cache":
-        yield _cache(name, results)
-    else:
-        with _measuring(name, results, tell) as side:
-            yield side
-
-
-@contextmanager
-def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Side]:
+def _side(name: str, results: Path, tell: Tell, opened: ExitStack) -> Side:
+    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`."""
+    match name.partition(":")[0]:
+        case "estimate":
+            return _estimate(name)
+        case "published":
+            return _published(name)
+        case "cache":
+            return _cache(name, results)
     device = make_device(name)
-    with open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell) as timer:
+    timing_it = open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell)
+    timer = opened.enter_context(timing_it)
 
-        def latency_ms(network: str, arch: ArchConfig) -> float | None:
-            timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
-            return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
+    def latency_ms(network: str, arch: ArchConfig) -> float | None:
+        timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
+        return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
 
-        words = device_sentence(timer.passport)
-        yield Side(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=timer.passport)
+    words = device_sentence(timer.passport)
+    return Side(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=timer.passport)
 
 
 def _sound(measurement: Measurement) -> bool:
@@ -212,7 +200,8 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
         SpecError: a source or the space is not known.
         BackendUnavailable: a device cannot be used from here.
     """
-    with open_side(a, results=results, tell=tell) as first, open_side(b, results=results, tell=tell) as second:
+    with ExitStack() as opened:
+        first, second = (_side(name, results, tell, opened) for name in (a, b))
         drawn = _drawn(first, second, space, networks, seed)
         kept = first.known is not None or second.known is not None
         published = _pairs(published_networks(), first, second)

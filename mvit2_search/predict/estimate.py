@@ -98,8 +98,12 @@ class Estimate:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        networks = published_networks()
-        self._anchors = {networks[model]: ms for model, ms in _headlines(ESTIMATES[name]).items()}
+        networks, headlines = published_networks(), [rows[0] for rows in published_by_network().values()]
+        self._anchors = {
+            networks[row.model]: row.latency_ms
+            for row in headlines
+            if row.model and row.width and row.latency_ms and row.device == ESTIMATES[name]
+        }
         self._latencies_ms = np.array(list(self._anchors.values()))
         self.errors_pct = {form: self._errors_pct(form) for form in FORMS}
         self.form = min(FORMS, key=self._rms_pct)
@@ -193,15 +197,6 @@ class Estimate:
 
     def _rms_pct(self, form: str) -> float:
         return float(np.sqrt(np.mean(np.square(self.errors_pct[form]))))
-
-
-def _headlines(device: str) -> dict[str, float]:
-    """The authors' own latencies of MobileViTv2 on `device`, by network."""
-    return {
-        name: rows[0].latency_ms
-        for name, rows in published_by_network().items()
-        if rows[0].width is not None and rows[0].latency_ms is not None and rows[0].device == device
-    }
 
 
 def _amounts(archs: Sequence[ArchConfig], columns: Sequence[str], encoder_weight: float) -> np.ndarray:

@@ -159,25 +159,19 @@ class GaussianProcess:
         self._mean_F, spread_F = x_NF.mean(0), x_NF.std(0)
         varies_F = spread_F > 1e-12
         self._weight_F = np.where(varies_F, 1, 0) / np.where(varies_F, spread_F, 1) / max(varies_F.sum(), 1) ** 0.5
-        self._z_NF = self._standard(x_NF)
-        self.hyperparameters = hyperparameters or most_likely(self._z_NF, y_N)
-        covariance_NN = self._kernel(self._z_NF) + self.hyperparameters.noise * np.eye(len(y_N))
+        self._z_NF = (x_NF - self._mean_F) * self._weight_F
+        self.hyperparameters = found = hyperparameters or most_likely(self._z_NF, y_N)
+        covariance_NN = kernel(self._z_NF, self._z_NF, found.length) + found.noise * np.eye(len(y_N))
         self._inverse_NN = np.linalg.inv(covariance_NN)
         self._alpha_N = self._inverse_NN @ y_N
 
     def predict(self, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of a new value, its noise included, of shape M each."""
-        k_MN = self._kernel(self._standard(x_MF))
+        z_MF = (x_MF - self._mean_F) * self._weight_F
+        k_MN = kernel(z_MF, self._z_NF, self.hyperparameters.length)
         explained_M = np.einsum("mn,nk,mk->m", k_MN, self._inverse_NN, k_MN, optimize=True)
         variance_M = self.hyperparameters.variance * (1 + self.hyperparameters.noise - explained_M)
         return k_MN @ self._alpha_N, np.sqrt(np.maximum(variance_M, 0))
-
-    def _standard(self, x_MF: np.ndarray) -> np.ndarray:
-        z_MF: np.ndarray = (x_MF - self._mean_F) * self._weight_F
-        return z_MF
-
-    def _kernel(self, z_MF: np.ndarray) -> np.ndarray:
-        return kernel(z_MF, self._z_NF, self.hyperparameters.length)
 
 
 def kernel(a_MF: np.ndarray, b_NF: np.ndarray, length: float) -> np.ndarray:

@@ -8,6 +8,7 @@ features tells it apart.
 import platform
 import re
 import subprocess
+from collections import ChainMap
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib.metadata import version
@@ -61,17 +62,12 @@ def chip_name(cpuinfo: str, *, board: str = "", maker: str = "") -> str:
     """The cores, a plus between those of several kinds, and the board but on x86: `Cortex-A72 r0p3 (...)`.
 
     Args:
-        cpuinfo: what `/proc/cpuinfo` says.
+        cpuinfo: what `/proc/cpuinfo` says; where that is nothing, so is the name.
         board: what the device tree calls the board.
         maker: what the firmware calls the maker and the product.
-
-    Returns:
-        Nothing where that says nothing.
     """
     blocks = list(_blocks(cpuinfo))
-    fields: Fields = {}
-    for block in blocks:
-        fields = block | fields  # the first of each
+    fields = dict(ChainMap(*blocks))  # the first of each
     cores = " + ".join(_arm_cores(blocks) or _named_cores(blocks) or _coded_core(fields, cpuinfo))
     if "flags" in fields and cores:  # x86: the name says it all
         return cores
