@@ -20,13 +20,12 @@ from mvit2_search.store.measurements import Measurements
 
 LatencySource = Device | Estimate
 
-_ESTIMATE = "estimate"  # the kind of address that names one
 _DRAWN = 20  # networks of a space that an estimate is tried on; all of a smaller one
 
 
 def source_names() -> list[str]:
     """The devices and estimates that a search may name besides `auto`."""
-    return [*device_names(), *(f"{_ESTIMATE}:{name}" for name in ESTIMATES)]
+    return [*device_names(), *(f"estimate:{name}" for name in ESTIMATES)]
 
 
 def find_source(name: str) -> LatencySource:
@@ -35,7 +34,7 @@ def find_source(name: str) -> LatencySource:
     Raises:
         SpecError: there is none of that name; the message lists those that exist.
     """
-    if name.partition(":")[0] == _ESTIMATE:
+    if name.partition(":")[0] == "estimate":
         return make_estimate(name)
     if name not in ("auto", *source_names()):
         raise SpecError(f"`device` {name!r}: expected auto, {', '.join(source_names())}")
@@ -109,7 +108,12 @@ def predict_latency(
         StorageError: a kept measurement cannot be read.
     """
     passport = passport_of(device)
-    kept = _kept(passport, results, head, formulation)
+    kept = [
+        (about.arch, measurement.latency_ms)
+        for folder in sorted((results / LATENCIES).glob(f"{passport.digest}-*"))
+        for about, measurement in Measurements(folder).networks()
+        if (about.head, about.formulation) == (head, formulation) and not measurement.flags
+    ]
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
             f"a prediction needs {LEAST_MEASURED} networks measured with {head} classes in {results}, "
@@ -118,15 +122,3 @@ def predict_latency(
     archs, latencies_ms = zip(*kept, strict=True)
     (prediction,) = LatencyPredictor(archs, latencies_ms, head=head).predict([arch])
     return prediction, replace(passport, kind="predicted", protocol=None, runtime=prediction.predictor)
-
-
-def _kept(
-    passport: Passport, results: Path, head: Head, formulation: FormulationName
-) -> list[tuple[ArchConfig, float]]:
-    """The networks of that kind that were measured with `passport`, and their latencies without flags."""
-    return [
-        (about.arch, measurement.latency_ms)
-        for folder in sorted((results / LATENCIES).glob(f"{passport.digest}-*"))
-        for about, measurement in Measurements(folder).networks()
-        if (about.head, about.formulation) == (head, formulation) and not measurement.flags
-    ]
