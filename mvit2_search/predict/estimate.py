@@ -6,7 +6,6 @@ or size, and its interval spans every form of latency law that fits the figures 
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -15,7 +14,7 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_operators
 from mvit2_search.arch.published import published_by_network
 from mvit2_search.errors import SpecError
-from mvit2_search.predict.predictor import prices
+from mvit2_search.predict.predictor import as_tuple, prices
 from mvit2_search.records import Passport, Prediction
 
 ESTIMATES = {"iphone12": "iPhone 12"}  # by the name after `estimate:`; the device as `published.csv` has it
@@ -165,12 +164,12 @@ class Estimate:
 
     def _problems(self, arch: ArchConfig) -> Iterator[str]:
         for setting, expected in _EXPECTED.items():
-            for value in _tuple(getattr(arch, setting)):
+            for value in as_tuple(getattr(arch, setting)):
                 if value != expected:
                     yield f"{setting}: expected {expected}, found {value}"
         for setting in _CHANNELS:
-            rows = [_tuple(getattr(anchor, setting)) for anchor in self._anchors]
-            for i, value in enumerate(_tuple(getattr(arch, setting))):
+            rows = [as_tuple(getattr(anchor, setting)) for anchor in self._anchors]
+            for i, value in enumerate(as_tuple(getattr(arch, setting))):
                 low, high = min(row[i] for row in rows), max(row[i] for row in rows)
                 absent = setting == "attention_dims" and not arch.attention_layers[i]
                 if not absent and not low <= value <= high:
@@ -214,7 +213,3 @@ def _sums(arch: ArchConfig) -> tuple[int, int, int]:
     operators = network_operators(arch)
     in_encoders = sum(o.elements for o in operators if o.encoder)
     return sum(o.elements for o in operators) - in_encoders, in_encoders, sum(o.macs for o in operators)
-
-
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)

@@ -6,7 +6,7 @@ the shape of the network.
 Shape letters: N measured networks, M predicted ones, W amounts of work, F features. `y_N` are logarithms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,18 +24,17 @@ LEAST_MEASURED = 20
 _LANES = (1, 8, 16, 32)  # multiples that a runtime may round channel counts up to
 _FOLDS = 10
 _COVERAGE = 0.95
-_CATEGORIES: dict[str, Callable[[ArchConfig], set[object]]] = {  # predicted for measured values alone
-    "family": lambda arch: {arch.family},
-    "attention": lambda arch: set(arch.attention),
-    "kernel_sizes": lambda arch: set(arch.kernel_sizes),
-    "patch_sizes": lambda arch: set(arch.patch_sizes),
-    "image_size": lambda arch: {arch.image_size},
-}
+# settings whose values must have been measured for a latency to be predicted
+_CATEGORIES = ("family", "attention", "kernel_sizes", "patch_sizes", "image_size")
 _LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
 _NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
 _CHANNELS = (
-    *("stem_channels", "stage_channels", "expanded_channels"),
-    *("attention_dims", "ffn_dims", "final_channels"),
+    "stem_channels",
+    "stage_channels",
+    "expanded_channels",
+    "attention_dims",
+    "ffn_dims",
+    "final_channels",
 )
 WORK = (
     "networks",
@@ -103,7 +102,7 @@ class LatencyPredictor:
         if len(archs) < LEAST_MEASURED or not min(latencies_ms) > 0:
             raise SpecError(f"a predictor needs {LEAST_MEASURED} measured networks, found {len(archs)}")
         self._head = head
-        self._seen = {name: set().union(*map(of, archs)) for name, of in _CATEGORIES.items()}
+        self._seen = {pair for arch in archs for pair in _categories(arch)}
         y_N, shape_NF = np.log(latencies_ms), shape(archs)
         works = {lanes: work(archs, lanes, head) for lanes in _LANES}
         self.lanes = min(_LANES, key=lambda lanes: _left_out_error(works[lanes], y_N))
@@ -117,8 +116,9 @@ class LatencyPredictor:
         Raises:
             SpecError: a network has a token mixer, kernel, patch or image size that none of the measured has.
         """
-        for arch in archs:
-            self._check(arch)
+        if new := [pair for arch in archs for pair in _categories(arch) if pair not in self._seen]:
+            name, value = new[0]
+            raise SpecError(f"{name}: no measured network has {value!r}; the latency cannot be predicted")
         if not archs:
             return []
         mean_M, sigma_M = self._model.predict(work(archs, self.lanes, self._head), shape(archs))
@@ -130,12 +130,17 @@ class LatencyPredictor:
 
     def covers(self, arch: ArchConfig) -> bool:
         """Whether `predict` accepts it."""
-        return all(of(arch) <= self._seen[name] for name, of in _CATEGORIES.items())
+        return self._seen.issuperset(_categories(arch))
 
-    def _check(self, arch: ArchConfig) -> None:
-        for name, of in _CATEGORIES.items():
-            if new := of(arch) - self._seen[name]:
-                raise SpecError(f"{name}: no measured network has {new.pop()!r}; the latency cannot be predicted")
+
+def _categories(arch: ArchConfig) -> list[tuple[str, Any]]:
+    """`("attention", "separable")` and so on: each setting with each of its values."""
+    return [(name, value) for name in _CATEGORIES for value in as_tuple(getattr(arch, name))]
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """A setting by stage as it is; one of the whole network in a tuple of its own."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
