@@ -28,7 +28,7 @@ _COVERAGE = 0.95
 _CATEGORIES = ("family", "attention", "kernel_sizes", "patch_sizes", "image_size")
 _LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
 _NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
-_CHANNELS = (
+_WIDTHS = (
     "stem_channels",
     "stage_channels",
     "expanded_channels",
@@ -68,7 +68,7 @@ def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
     def up(counts: Any) -> Any:
         return tuple(map(up, counts)) if isinstance(counts, tuple) else -(-counts // lanes) * lanes
 
-    return arch if lanes == 1 else replace(arch, **{name: up(getattr(arch, name)) for name in _CHANNELS})
+    return arch if lanes == 1 else replace(arch, **{name: up(getattr(arch, name)) for name in _WIDTHS})
 
 
 def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
