@@ -79,7 +79,7 @@ class AttentionBench:
 
 
 def bench_models(device: Device, *, results: Path, formulation: FormulationName, tell: Tell) -> ModelsBench:
-    """Time every published network; what cannot be timed is among the results with the reason.
+    """Time every published network that is not known in `results`; one that cannot be timed comes with a reason.
 
     Raises:
         BackendUnavailable: the device cannot be used from here, or went away.
@@ -111,7 +111,11 @@ def try_timing(name: str, measure: Callable[[], Measurement], tell: Tell) -> Tim
 
 
 def export_mixer(attention: Attention, tokens: int, folder: Path, *, format: str) -> Written:
-    """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time."""
+    """Export a mixer of 512 channels for `tokens` tokens, with random weights that are the same every time.
+
+    Raises:
+        MeasurementError: the exporter refuses it.
+    """
     grid = (1, tokens)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would change that of GPUs too

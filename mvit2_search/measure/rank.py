@@ -25,7 +25,7 @@ from mvit2_search.space import draw_up_to, load_space
 from mvit2_search.store.folders import LATENCIES
 from mvit2_search.store.measurements import Measurements
 
-BOTH_VERSIONS, SECOND_VERSION = "published, both versions", "published, MobileViTv2 only"
+SECOND_VERSION = "published, MobileViTv2 only"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,10 @@ class Side:
 
 
 def _side(name: str, results: Path, tell: Tell, opened: ExitStack) -> Side:
-    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`."""
+    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12` or `published:iphone12`.
+
+    A device stays open as long as `opened`.
+    """
     match name.partition(":")[0]:
         case "estimate":
             return _estimate(name)
@@ -58,8 +61,9 @@ def _side(name: str, results: Path, tell: Tell, opened: ExitStack) -> Side:
         case "cache":
             return _cache(name, results)
     device = make_device(name)
-    timing_it = open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell)
-    timer = opened.enter_context(timing_it)
+    timer = opened.enter_context(
+        open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell)
+    )
 
     def latency_ms(network: str, arch: ArchConfig) -> float | None:
         timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
@@ -206,7 +210,7 @@ def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed
         kept = first.known is not None or second.known is not None
         published = _pairs(published_networks(), first, second)
         sets = {
-            BOTH_VERSIONS: published,
+            "published, both versions": published,
             SECOND_VERSION: [pair for pair in published if pair.network.startswith("mobilevitv2")],
             "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
         }
