@@ -1,6 +1,6 @@
 """Constructed stand-ins for what coremltools gives on a Mac; no Mac made any number in here.
 
-They have the members that `measure.devices.coreml.types` names and behave as coremltools 9.0's sources say:
+They have the members that `measure.devices.coreml.worker` names and behave as coremltools 9.0's sources say:
 `models/model.py` for models (a network that does not load gives a RuntimeWarning and a model without a
 framework object behind it), `coremlpython/CoreMLPython.mm` for the durations and the compiled copy, whose
 name begins with the package's, and `models/compute_plan.py` for plans.

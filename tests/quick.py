@@ -12,7 +12,8 @@ from samplers import samplers
 import mvit2_search.measure.bench as bench
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
-from mvit2_search.measure.devices import host
+from mvit2_search.measure import visits
+from mvit2_search.measure.devices import cpu
 from mvit2_search.predict import predictor as predictors
 from mvit2_search.records import Samples
 
@@ -23,8 +24,8 @@ def run_once(candidate_ms, reference_ms, *, plan, load_ms):
     return Samples(candidate_ms=times, reference_ms=times, unit=plan.unit, load_ms=load_ms)
 
 
-host.take_turns = run_once
-host.HostDevice.pause = staticmethod(lambda _: None)
+visits.take_turns = run_once
+cpu.HostDevice.pause = staticmethod(lambda _: None)
 bench.published_networks = lambda: {"mobilevitv2-0.5": ArchConfig.mobilevitv2(0.5)}
 predictor_bench.LEAST_MEASURED = predictors.LEAST_MEASURED = 4
 bench.MIXERS, bench.TOKENS = ("separable",), (64,)

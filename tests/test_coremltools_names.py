@@ -1,7 +1,7 @@
 """Each name, parameter and attribute of coremltools that is used, held to the installed package and the Mac's.
 
 What is used is read off the sources, so that a new use cannot be forgotten here. What the worker uses of the
-objects that coremltools gives is read off `measure.devices.coreml.types`, to which mypy holds it.
+objects that coremltools gives is read off `measure.devices.coreml.worker`, to which mypy holds it.
 """
 
 import enum
@@ -14,7 +14,7 @@ import mvit2_search
 from mac_wheels import mac_wheel
 from mvit2_search.export import coreml as exporter
 from mvit2_search.measure.devices.coreml import device as coreml
-from mvit2_search.measure.devices.coreml import types as coreml_types
+from mvit2_search.measure.devices.coreml import worker as coreml_types
 from mvit2_search.measure.devices.coreml.worker import COMPUTE_DEVICES
 from mvit2_search.records import PRECISIONS, TARGETS
 from package_names import (
@@ -59,7 +59,7 @@ def chains():
 
 def test_uses_are_found_in_all_that_names_coremltools():
     found = {use.where.partition(":")[0] for use in USES}
-    assert {"export/coreml.py", "export/mil/mlpackage.py", "measure/devices/coreml/calls.py"} <= found
+    assert {"export/coreml.py", "export/mil/mlpackage.py", "measure/devices/coreml/worker.py"} <= found
     called = {use.chain for use in USES if use.called}
     assert {("convert",), ("TensorType",), MODEL} <= called
     assert {(*MODEL, "save"), (*MODEL, "input_description")} <= {use.chain for use in USES}

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
@@ -14,8 +12,8 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml.device import CoreMLDevice
-from mvit2_search.measure.devices.host import HostDevice
-from mvit2_search.measure.devices.registry import DeviceAddress, default_device, device_names, make_device
+from mvit2_search.measure.devices.cpu import HostDevice
+from mvit2_search.measure.devices.registry import default_device, device_names, make_device
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
 
@@ -38,22 +36,9 @@ def test_an_unknown_device_is_refused_with_those_that_exist(name):
         make_device(name)
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "option"),
-    [
-        ("host", "host", None),
-        ("coreml:ne", "coreml", "ne"),
-        ("agent:http://mac.local:8710", "agent", "http://mac.local:8710"),
-        ("iphone:MyPhone", "iphone", "MyPhone"),
-    ],
-)
-def test_an_address_is_a_kind_and_what_follows_the_first_colon(text, kind, option):
-    assert DeviceAddress.parse(text) == DeviceAddress(kind=kind, option=option)
-
-
-@given(st.text())
-def test_an_address_is_printed_as_it_was_read(text):
-    assert str(DeviceAddress.parse(text)) == text
+def test_a_device_is_called_as_it_was_asked_for():
+    for name in device_names():
+        assert make_device(name).name == name
 
 
 class DeviceContract:

@@ -7,7 +7,6 @@ end the run, as do Ctrl-C and SIGTERM.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import (
@@ -22,7 +21,7 @@ from mvit2_search.errors import (
 )
 from mvit2_search.measure.protocol import Device, TimingPlan
 from mvit2_search.measure.source import Latencies
-from mvit2_search.records import Artifact, Latency, Passport, Samples, score_fault, time_fault
+from mvit2_search.records import Artifact, Latency, Samples, score_fault, time_fault
 from mvit2_search.train.proxies import EpochScore
 
 _FATAL = (SpecError, StudyConflict, DataError, StorageError, BackendUnavailable)
@@ -48,30 +47,24 @@ def checked_scores(run: Callable[[], Iterable[EpochScore]]) -> Iterator[EpochSco
     """
     found = False
     with failures_as(TrainingError):
-        scores = iter(run())
+        scores = map(_checked_score, run())
     while True:
         with failures_as(TrainingError):
-            following = [_checked_score(score) for score in islice(scores, 1)]
-        if not following:
+            score = next(scores, None)
+        if score is None:
             break
         found = True
-        yield following[0]  # outside of `failures_as`: an exception thrown in here is the caller's
+        yield score  # outside of `failures_as`: an exception thrown in here is the caller's
     if not found:
         raise TrainingError("it ended without a score")
 
 
 def _checked_score(score: EpochScore) -> EpochScore:
     balanced = score.balanced
-    fault = score_fault(score.score)
-    if balanced is not None:
-        fault = fault or score_fault(balanced)
+    fault = score_fault(score.score) or (None if balanced is None else score_fault(balanced))
     if fault:
         raise TrainingError(f"{fault}, after epoch {score.epoch}")
-    return replace(
-        score,
-        score=float(score.score),
-        balanced=None if balanced is None else float(balanced),
-    )
+    return replace(score, score=float(score.score), balanced=None if balanced is None else float(balanced))
 
 
 def checked_latencies(latencies: Latencies) -> Latencies:
@@ -99,15 +92,9 @@ class CheckedDevice:
 
     def __init__(self, device: Device, check_interrupt: Callable[[], None]) -> None:
         self.format, self.lease = device.format, device.lease
-        self.pause: Callable[[float], None] = self._pause
+        self.check, self.passport = device.check, device.passport
         self._device = device
         self._check_interrupt = check_interrupt
-
-    def check(self) -> None:
-        self._device.check()
-
-    def passport(self) -> Passport:
-        return self._device.passport()
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self._check_interrupt()
@@ -117,7 +104,7 @@ class CheckedDevice:
         finally:
             self._check_interrupt()  # a signal may have ended the device's own processes before this one
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, /) -> None:
         left = seconds
         while left > 0:
             self._device.pause(min(left, _PAUSE_S))

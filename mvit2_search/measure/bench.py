@@ -24,7 +24,7 @@ from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention
 from mvit2_search.models.formulations import mixer_for_export
 from mvit2_search.records import DEFAULT_FORMULATION, AboutMixer, Failed, FormulationName, Measurement, Passport
 
-DIM, IMAGENETS = 512, 8  # figure 1 of arXiv:2206.02680
+DIM, HEADS = 512, 8  # figure 1 of arXiv:2206.02680
 MIXERS: tuple[Attention, ...] = ("multi_head", "linformer", "separable")  # the order of the paper's table 1
 TOKENS = (64, 128, 256, 512, 1024, 1448, 2048, 2896, 4096)  # octaves, half octaves where the slope is fitted
 SLOPE_FROM = 1024  # tokens; below, fixed costs hide how the latency grows
@@ -75,16 +75,11 @@ class AttentionBench:
             for row in self.mixers
             if row.attention == attention and row.tokens >= SLOPE_FROM and isinstance(row.timing, Measurement)
         ]
-        if len(points) < LEAST_POINTS:
-            return None
-        tokens, latencies = zip(*points, strict=True)
-        return log_log_slope(tokens, latencies)
+        return log_log_slope(*zip(*points, strict=True)) if len(points) >= LEAST_POINTS else None
 
 
 def bench_models(device: Device, *, results: Path, formulation: FormulationName, tell: Tell) -> ModelsBench:
-    """Time every published network that has not been timed in `results` before.
-
-    A network that cannot be timed is among the results with the reason.
+    """Time every published network that is not known in `results`; one that cannot be timed comes with a reason.
 
     Raises:
         BackendUnavailable: the device cannot be used from here, or went away.
@@ -96,18 +91,10 @@ def bench_models(device: Device, *, results: Path, formulation: FormulationName,
 
 
 def bench_attention(device: Device, *, results: Path, tell: Tell) -> AttentionBench:
-    """Time the three mixers in one backbone, then alone over 64 to 4,096 tokens.
-
-    What cannot be timed is among the results with the reason.
-
-    Raises:
-        BackendUnavailable: the device cannot be used from here, or went away.
-        StorageError: `results` cannot be read or written.
-    """
+    """Time the three mixers in one backbone, then alone over 64 to 4,096 tokens. Like `bench_models` otherwise."""
     with open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell) as timer:
-        networks = [
-            _time_network(timer, mixer, ArchConfig.mobilevitv2(1.0, attention=mixer), tell) for mixer in MIXERS
-        ]
+        archs = {mixer: ArchConfig.mobilevitv2(1.0, attention=mixer) for mixer in MIXERS}
+        networks = [_time_network(timer, mixer, arch, tell) for mixer, arch in archs.items()]
         mixers = [_time_mixer(timer, mixer, tokens, tell) for mixer in MIXERS for tokens in TOKENS]
         return AttentionBench(passport=timer.passport, networks=networks, mixers=mixers)
 
@@ -146,14 +133,13 @@ def _time_network(timer: NetworkTimer, name: str, arch: ArchConfig, tell: Tell) 
 
 
 def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Tell) -> MixerTiming:
-    timing = try_timing(
-        f"{attention}, {tokens} tokens",
-        lambda: timer.measure_export(
-            lambda folder: export_mixer(attention, tokens, folder, format=timer.format),
-            about=AboutMixer(mixer=attention, tokens=tokens, channels=DIM),
-        ),
-        tell,
-    )
+    def measure() -> Measurement:
+        about = AboutMixer(mixer=attention, tokens=tokens, channels=DIM)
+        return timer.measure_export(
+            lambda folder: export_mixer(attention, tokens, folder, format=timer.format), about=about
+        )
+
+    timing = try_timing(f"{attention}, {tokens} tokens", measure, tell)
     macs = MIXER_COSTS[attention](DIM, 1, tokens).macs
     return MixerTiming(attention=attention, tokens=tokens, macs=macs, timing=timing)
 
@@ -161,10 +147,6 @@ def _time_mixer(timer: NetworkTimer, attention: Attention, tokens: int, tell: Te
 def _mixer(
     attention: Attention, grid: tuple[int, int]
 ) -> SeparableSelfAttention | MultiHeadAttention | LinformerAttention:
-    match attention:
-        case "separable":
-            return SeparableSelfAttention(DIM, grid)
-        case "multi_head":
-            return MultiHeadAttention(DIM, grid, IMAGENETS)
-        case "linformer":
-            return LinformerAttention(DIM, grid, IMAGENETS)
+    if attention == "separable":
+        return SeparableSelfAttention(DIM, grid)
+    return (MultiHeadAttention if attention == "multi_head" else LinformerAttention)(DIM, grid, HEADS)

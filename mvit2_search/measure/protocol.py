@@ -1,6 +1,5 @@
 """The one seam every latency passes through."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,12 +34,13 @@ class Device(Protocol):
     - `time` knows artifacts, never architectures, and needs no torch.
     - `time` raises `MeasurementError` rather than return a doubtful number, and may be called again.
     - Everything else that a latency depends on stands in the passport.
-    - `pause` leaves it alone for so many seconds.
     """
 
     format: str  # of the artifacts it runs, a key of `export.formats.FORMATS`
     lease: str  # held while it times: devices that disturb each other name the same one
-    pause: Callable[[float], None]
+
+    def pause(self, seconds: float, /) -> None:
+        """Leave it alone for so long."""
 
     def check(self) -> None:
         """Return if this device can be used from here.

@@ -3,11 +3,12 @@
 Each side is a source of latencies: a device here, kept measurements, an estimate, or a paper.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from mvit2_search.analysis.correlation import LEAST_NETWORKS, RankCorrelation, rank_correlation, residuals
 from mvit2_search.arch import ArchConfig, published_networks
@@ -24,7 +25,7 @@ from mvit2_search.space import draw_up_to, load_space
 from mvit2_search.store.folders import LATENCIES
 from mvit2_search.store.measurements import Measurements
 
-BOTH_VERSIONS, SECOND_VERSION = "published, both versions", "published, MobileViTv2 only"
+SECOND_VERSION = "published, MobileViTv2 only"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,39 +48,29 @@ class Side:
     passport: Passport | None = None
 
 
-@contextmanager
-def open_side(name: str, *, results: Path, tell: Tell) -> Iterator[Side]:
-    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12`, `published:iphone12`.
+def _side(name: str, results: Path, tell: Tell, opened: ExitStack) -> Side:
+    """The side called `name`: a device, `cache:DIGEST`, `estimate:iphone12` or `published:iphone12`.
 
-    Raises:
-        SpecError: there is none of that name.
-        BackendUnavailable: the device cannot be used from here.
+    A device stays open as long as `opened`.
     """
-    kind, _, rest = name.partition(":")
-    if kind == "estimate":
-        yield _estimate(name)
-    elif kind == "published":
-        yield _published(name, rest)
-    elif kind == "cache":
-        yield _cache(name, rest, results)
-    else:
-        with _measuring(name, results, tell) as source:
-            yield source
+    match name.partition(":")[0]:
+        case "estimate":
+            return _estimate(name)
+        case "published":
+            return _published(name)
+        case "cache":
+            return _cache(name, results)
+    device = make_device(name)
+    timer = opened.enter_context(
+        open_timer(device, results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell)
+    )
 
+    def latency_ms(network: str, arch: ArchConfig) -> float | None:
+        timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
+        return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
 
-@contextmanager
-def _measuring(name: str, results: Path, tell: Tell) -> Iterator[Side]:
-    with open_timer(
-        make_device(name), results=results, head=IMAGENET, formulation=DEFAULT_FORMULATION, tell=tell
-    ) as timer:
-
-        def latency_ms(network: str, arch: ArchConfig) -> float | None:
-            timing = try_timing(f"{name}, {network}", lambda: timer.measure(arch), tell)
-            return timing.latency_ms if isinstance(timing, Measurement) and _sound(timing) else None
-
-        passport = timer.passport
-        words = device_sentence(passport)
-        yield Side(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=passport)
+    words = device_sentence(timer.passport)
+    return Side(name=name, words=words, kind="measured", latency_ms=latency_ms, passport=timer.passport)
 
 
 def _sound(measurement: Measurement) -> bool:
@@ -89,25 +80,25 @@ def _sound(measurement: Measurement) -> bool:
 
 def _estimate(name: str) -> Side:
     estimate = make_estimate(name)
-
-    def latency_ms(_: str, arch: ArchConfig) -> float | None:
-        try:
-            return estimate.predict(arch).latency_ms
-        except SpecError:  # of another kind than what it is fitted to
-            return None
-
     words = f"Predicted, never measured: {estimate.description}."
-    return Side(name=name, words=words, kind="predicted", latency_ms=latency_ms)
+    return Side(name=name, words=words, kind="predicted", latency_ms=lambda _, arch: estimate.middle_ms(arch))
 
 
-def _published(name: str, device: str) -> Side:
+def _published(name: str) -> Side:
     """Of several figures for one network the first is taken: the authors' own."""
+    device = name.removeprefix("published:")
+    rows = [
+        (network, row)
+        for network, rows in published_by_network().items()
+        for row in rows
+        if row.device is not None and row.latency_ms is not None
+    ]
     figures: dict[str, Published] = {}
-    for network, row in _published_latencies():
+    for network, row in rows:
         if _plain(row.device) == _plain(device):
             figures.setdefault(network, row)
     if not figures:
-        devices = sorted({_plain(row.device) for _, row in _published_latencies() if row.device})
+        devices = sorted({_plain(row.device) for _, row in rows})
         raise SpecError(f"{name!r}: nothing is published for {device!r}; devices are {', '.join(devices)}")
     sources = "; ".join(dict.fromkeys(row.source for row in figures.values()))
     return Side(
@@ -119,33 +110,29 @@ def _published(name: str, device: str) -> Side:
     )
 
 
-def _cache(name: str, digest: str, results: Path) -> Side:
+def _plain(device: str | None) -> str:
+    return (device or "").lower().replace(" ", "")
+
+
+def _cache(name: str, results: Path) -> Side:
+    digest = name.removeprefix("cache:")
     held = sorted((results / LATENCIES).glob("*-*"))
     folders = [folder for folder in held if digest and folder.name.startswith(digest)]
     if len(folders) != 1:
         names = ", ".join(folder.name for folder in held) or "none"
         raise SpecError(f"{name!r}: expected the passport of one device in {results}: {names}")
-    labels = {
-        about.arch.key: (about.arch, measurement)
+    latencies_ms = {
+        about.arch: measurement.latency_ms
         for about, measurement in Measurements(folders[0]).networks()
         if (about.head, about.formulation) == (IMAGENET, DEFAULT_FORMULATION) and _sound(measurement)
     }
     return Side(
         name=name,
-        words=f"Measured earlier, passport {folders[0].name.split('-')[0]}: {len(labels)} networks.",
+        words=f"Measured earlier, passport {folders[0].name.split('-')[0]}: {len(latencies_ms)} networks.",
         kind="measured",
-        latency_ms=lambda _, arch: labels[arch.key][1].latency_ms if arch.key in labels else None,
-        known=tuple(arch for arch, _ in labels.values()),
+        latency_ms=lambda _, arch: latencies_ms.get(arch),
+        known=tuple(latencies_ms),
     )
-
-
-def _published_latencies() -> Iterator[tuple[str, Published]]:
-    for network, rows in published_by_network().items():
-        yield from ((network, row) for row in rows if row.latency_ms is not None)
-
-
-def _plain(device: str | None) -> str:
-    return (device or "").lower().replace(" ", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,21 +196,21 @@ class RankBench:
 
 
 def bench_rank(a: str, b: str, *, results: Path, space: str, networks: int, seed: int, tell: Tell) -> RankBench:
-    """Compare two sources over the published networks and over `networks` drawn from `space`.
+    """Compare two sources over the published networks and over `networks` drawn from `space`, or all that it has.
 
-    If a source only has what was measured earlier, those networks take the place of drawn ones. A space with
-    fewer networks gives all it has.
+    If a source only has what was measured earlier, those networks take the place of drawn ones.
 
     Raises:
         SpecError: a source or the space is not known.
         BackendUnavailable: a device cannot be used from here.
     """
-    with open_side(a, results=results, tell=tell) as first, open_side(b, results=results, tell=tell) as second:
+    with ExitStack() as opened:
+        first, second = (_side(name, results, tell, opened) for name in (a, b))
         drawn = _drawn(first, second, space, networks, seed)
         kept = first.known is not None or second.known is not None
         published = _pairs(published_networks(), first, second)
         sets = {
-            BOTH_VERSIONS: published,
+            "published, both versions": published,
             SECOND_VERSION: [pair for pair in published if pair.network.startswith("mobilevitv2")],
             "measured earlier" if kept else "drawn at random": _pairs(drawn, first, second),
         }
@@ -257,10 +244,8 @@ def differ_in_width_alone(archs: Sequence[ArchConfig]) -> bool:
     """Whether no network has a channel count below that of a cheaper one, and all else is equal."""
     if len(set(map(_not_channels, archs))) > 1:
         return False
-    counts = map(_channels, sorted(archs, key=lambda arch: network_cost(arch).macs))
-    return all(
-        low <= high for smaller, larger in pairwise(counts) for low, high in zip(smaller, larger, strict=True)
-    )
+    counts = [_channels(arch) for arch in sorted(archs, key=lambda arch: network_cost(arch).macs)]
+    return bool((np.diff(counts, axis=0) >= 0).all())
 
 
 def _channels(arch: ArchConfig) -> tuple[int, ...]:
@@ -286,11 +271,8 @@ def _drawn(a: Side, b: Side, space: str, networks: int, seed: int) -> dict[str, 
 
 def _pairs(networks: dict[str, ArchConfig], a: Side, b: Side) -> list[Pair]:
     """The networks that both have; the second is not asked for what the first has not."""
-    pairs = []
-    for name, arch in networks.items():
-        first = a.latency_ms(name, arch)
-        second = None if first is None else b.latency_ms(name, arch)
-        if first is not None and second is not None:
-            macs = network_cost(arch, IMAGENET).macs
-            pairs.append(Pair(network=name, arch=arch, macs=macs, a_ms=first, b_ms=second))
-    return pairs
+    return [
+        Pair(network=name, arch=arch, macs=network_cost(arch, IMAGENET).macs, a_ms=a_ms, b_ms=b_ms)
+        for name, arch in networks.items()
+        if (a_ms := a.latency_ms(name, arch)) is not None and (b_ms := b.latency_ms(name, arch)) is not None
+    ]

@@ -10,12 +10,11 @@ from tempfile import TemporaryDirectory
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import IMAGENET, Head
-from mvit2_search.errors import MeasurementError, StorageError
+from mvit2_search.errors import StorageError
 from mvit2_search.export.exporter import Exporter, Written, export_untrained
 from mvit2_search.measure.protocol import Device, TimingPlan
-from mvit2_search.measure.reference import first_reference
 from mvit2_search.measure.statistics import counted, reference_ms, speed
-from mvit2_search.measure.visits import collect, to_measurement
+from mvit2_search.measure.visits import collect, first_reference, to_measurement
 from mvit2_search.records import (
     DEFAULT_FORMULATION,
     About,
@@ -25,7 +24,6 @@ from mvit2_search.records import (
     Kept,
     Measurement,
     Samples,
-    time_fault,
 )
 from mvit2_search.records.artifact import KnownReference
 from mvit2_search.store.folders import LATENCIES
@@ -54,6 +52,9 @@ class NetworkTimer:
         exporter: writes a network in the device's format.
         tell: told whom it waits for.
 
+    Attributes:
+        path: of the file with the measurement of an artifact and all its samples, by the artifact's hash.
+
     Raises:
         BackendUnavailable: the device cannot be used from here.
         MeasurementError: the reference cannot be exported or timed.
@@ -81,9 +82,15 @@ class NetworkTimer:
         self._images = cache(lambda size: load_images(data, image_size=size, count=4, results=[results]))
         self._plan = TimingPlan()
         self._lease = DeviceLease(device.lease, tell=tell, pause=device.pause)
-        self._reference = self._exported_reference()
+        written = self._written("reference", self._export_of(REFERENCE, REFERENCE_HEAD, DEFAULT_FORMULATION))
+        written.check()
+        self._reference = written.artifact
         self._kept = Measurements(results / LATENCIES / f"{self.passport.digest}-{self._reference.sha256[:12]}")
-        self.known = self._known_reference()
+        self.path = self._kept.path
+        if (known := self._kept.reference()) is None:
+            with self._lease.held():
+                known = self._known_now()
+        self.known = known
         self.reference_ms = scale_ms or self.known.reference_ms
 
     def measure(self, arch: ArchConfig, *, again: bool = False) -> Measurement:
@@ -104,11 +111,7 @@ class NetworkTimer:
     def measure_export(
         self, export: Callable[[Path], Written], *, about: About | None = None, again: bool = False
     ) -> Measurement:
-        """The same for whatever `export` writes, in `self.format`, to the empty folder that it is given.
-
-        Args:
-            about: what it is, kept beside the measurement.
-        """
+        """The same for what `export` writes, in `self.format`, to an empty folder; `about` is kept beside it."""
         try:
             written = self._written("candidate", export)
             if not again and (earlier := self._earlier(written.artifact)) is not None:
@@ -118,18 +121,9 @@ class NetworkTimer:
         finally:
             shutil.rmtree(self._scratch / "candidate", ignore_errors=True)
 
-    def path(self, sha256: str) -> Path:
-        """Where the measurement of that artifact and all its samples are, or will be."""
-        return self._kept.path(sha256)
-
     def _export_of(self, arch: ArchConfig, head: Head, formulation: FormulationName) -> Callable[[Path], Written]:
         return lambda folder: self._exporter(
-            arch,
-            folder,
-            format=self.format,
-            head=head,
-            formulation=formulation,
-            images=self._images,
+            arch, folder, format=self.format, head=head, formulation=formulation, images=self._images
         )
 
     def _written(self, name: str, export: Callable[[Path], Written]) -> Written:
@@ -140,25 +134,11 @@ class NetworkTimer:
         except OSError as err:
             raise StorageError(f"{self._scratch}: cannot write an exported network: {err}") from err
 
-    def _exported_reference(self) -> Artifact:
-        export = self._export_of(REFERENCE, REFERENCE_HEAD, DEFAULT_FORMULATION)
-        written = self._written("reference", export)
-        written.check()
-        return written.artifact
-
-    def _known_reference(self) -> KnownReference:
-        if (known := self._kept.reference()) is not None:
-            return known
-        with self._lease.held():
-            return self._known_now()
-
     def _known_now(self) -> KnownReference:
         """What is known of the reference, or is found out now; with the lease held."""
         if (known := self._kept.reference()) is not None:
             return known
         known, visits = first_reference(self._device, self._reference, self._plan)
-        if fault := time_fault(known.reference_ms):
-            raise MeasurementError(f"the reference network: {fault}")
         self._kept.put_reference(known, self.passport, visits)
         return known
 
@@ -166,9 +146,10 @@ class NetworkTimer:
         """What was measured before, if there is nothing wrong with it: else it is to be measured again."""
         self.known = self._kept.reference() or self.known
         kept = self._kept.get(artifact.sha256)
-        if kept is None or kept.measurement.flags or self._is_slow(kept.measurement):
+        if kept is None or kept.measurement.flags:
             return None
-        return self._scaled(kept.measurement)
+        was_slow = speed(kept.measurement.reference_now_ms, self.known.reference_ms) == "slow"
+        return None if was_slow else self._scaled(kept.measurement)
 
     def _measure(self, artifact: Artifact, about: About | None, again: bool) -> Measurement:
         with self._lease.held():
@@ -190,10 +171,6 @@ class NetworkTimer:
         if all(speed(reference_ms(visit), self.known.reference_ms) == "fast" for visit in used):
             self.known = replace(self.known, reference_ms=reference_ms(*used))
             self._kept.correct_reference(self.known)
-
-    def _is_slow(self, measurement: Measurement) -> bool:
-        """Whether the device was slower than it can be."""
-        return speed(measurement.reference_now_ms, self.known.reference_ms) == "slow"
 
     def _scaled(self, measurement: Measurement) -> Measurement:
         """On the scale asked for; flagged where that was set while the device was slower than it can be."""

@@ -4,8 +4,7 @@ They print only a handful, of networks that differ in width alone. So an estimat
 or size, and its interval spans every form of latency law that fits the figures about as well.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,8 +14,8 @@ from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_operators
 from mvit2_search.arch.published import published_by_network
 from mvit2_search.errors import SpecError
-from mvit2_search.predict.predictor import prices
-from mvit2_search.records import Prediction
+from mvit2_search.predict.predictor import as_tuple, prices
+from mvit2_search.records import Passport, Prediction
 
 ESTIMATES = {"iphone12": "iPhone 12"}  # by the name after `estimate:`; the device as `published.csv` has it
 
@@ -27,32 +26,13 @@ _EXPECTED: dict[str, object] = {
     "attention": "separable",
     "kernel_sizes": 3,
     "patch_sizes": 2,
+    "image_size": 256,
 }
 _CHANNELS = ("stem_channels", "stage_channels", "attention_dims")
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Form:
-    """A form of latency law.
-
-    Attributes:
-        columns: the amounts that the latency depends on, as `_amounts` names them.
-        fit: `fit(x_NF, y_N, x_MF)` is fitted to amounts `x_NF` and latencies `y_N`; it gives the latencies for
-            `x_MF` and the half-widths of their relative 95 % intervals, of shape M each.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    fit: Fit
-
-    def leave_one_out(self, x_NF: np.ndarray, y_N: np.ndarray) -> np.ndarray:
-        """The relative error of each latency when it is predicted from the others."""
-        rows = np.arange(len(y_N))
-        left_out = [self.fit(x_NF[rows != i], y_N[rows != i], x_NF[[i]])[0][0] for i in rows]
-        errors_N: np.ndarray = np.array(left_out) / y_N - 1
-        return errors_N
+"""`fit(x_NF, y_N, x_MF)`, fitted to amounts `x_NF` and latencies `y_N`, gives the latencies for `x_MF` and the
+half-widths of their relative 95 % intervals, of shape M each."""
 
 
 def _fit_prices(x_NF: np.ndarray, y_N: np.ndarray, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,17 +63,15 @@ def _margin(design_NP: np.ndarray, residual_N: np.ndarray, design_MP: np.ndarray
     return margin_M
 
 
-FORMS = {
-    form.name: form
-    for form in (
-        Form(name="proportional to multiply-adds", columns=("macs",), fit=_fit_prices),
-        Form(name="proportional to elements moved", columns=("elements",), fit=_fit_prices),
-        Form(name="a constant and a price of multiply-adds", columns=("one", "macs"), fit=_fit_prices),
-        Form(name="a constant and a price of elements moved", columns=("one", "elements"), fit=_fit_prices),
-        Form(name="prices of elements moved and multiply-adds", columns=("elements", "macs"), fit=_fit_prices),
-        Form(name="a power of multiply-adds", columns=("macs",), fit=_fit_power),
-        Form(name="a power of elements moved", columns=("elements",), fit=_fit_power),
-    )
+# forms of latency law: the amounts that the latency depends on, as `_amounts` names them, and how it does
+FORMS: dict[str, tuple[tuple[str, ...], Fit]] = {
+    "proportional to multiply-adds": (("macs",), _fit_prices),
+    "proportional to elements moved": (("elements",), _fit_prices),
+    "a constant and a price of multiply-adds": (("one", "macs"), _fit_prices),
+    "a constant and a price of elements moved": (("one", "elements"), _fit_prices),
+    "prices of elements moved and multiply-adds": (("elements", "macs"), _fit_prices),
+    "a power of multiply-adds": (("macs",), _fit_power),
+    "a power of elements moved": (("elements",), _fit_power),
 }
 
 
@@ -119,8 +97,12 @@ class Estimate:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        networks = published_networks()
-        self._anchors = {networks[model]: ms for model, ms in _headlines(ESTIMATES[name]).items()}
+        networks, headlines = published_networks(), [rows[0] for rows in published_by_network().values()]
+        self._anchors = {
+            networks[row.model]: row.latency_ms
+            for row in headlines
+            if row.model and row.width and row.latency_ms and row.device == ESTIMATES[name]
+        }
         self._latencies_ms = np.array(list(self._anchors.values()))
         self.errors_pct = {form: self._errors_pct(form) for form in FORMS}
         self.form = min(FORMS, key=self._rms_pct)
@@ -140,10 +122,23 @@ class Estimate:
             f"the smallest of {len(FORMS)} forms"
         )
 
-    def middle_ms(self, arch: ArchConfig) -> float:
-        """The latency of `predict` without the interval, which is quicker; raises the same."""
-        self.check(arch)
-        return self._fitted(self.form, arch, 1.0)[0]
+    def passport(self) -> Passport:
+        """What its predictions hold for."""
+        return Passport(
+            device=ESTIMATES[self.name],
+            chip="as published",
+            system="as published",
+            runtime=self.description,
+            compute_units="as published",
+            precision="as published",
+            batch=1,
+            threads=0,
+            kind="predicted",
+        )
+
+    def middle_ms(self, arch: ArchConfig) -> float | None:
+        """The latency of `predict` without the interval, which is quicker; None for a network that is refused."""
+        return None if self.refusal(arch) else self._fitted(self.form, arch, 1.0)[0]
 
     def predict(self, arch: ArchConfig) -> Prediction:
         """The interval spans all forms that fit about as well, with cheap and with expensive attention layers.
@@ -151,74 +146,62 @@ class Estimate:
         Raises:
             SpecError: the network is of another kind than the published ones, or not between them in size.
         """
-        middle = self.middle_ms(arch)
+        if refusal := self.refusal(arch):
+            raise SpecError(refusal)
         as_good = [form for form in FORMS if self._rms_pct(form) <= _AS_GOOD * self.leave_one_out_pct]
         spans = [self._fitted(form, arch, weight) for form in as_good for weight in _ENCODER_WEIGHTS]
         return Prediction(
-            latency_ms=middle,
+            latency_ms=self._fitted(self.form, arch, 1.0)[0],
             low_ms=min(ms * max(1 - margin, 0) for ms, margin in spans),
             high_ms=max(ms * (1 + margin) for ms, margin in spans),
             predictor=self.description,
         )
 
-    def check(self, arch: ArchConfig) -> None:
-        """Raises SpecError, naming the setting, where the published figures say nothing about `arch`."""
+    def refusal(self, arch: ArchConfig) -> str | None:
+        """Why the published figures say nothing about `arch`, with the setting; None where they do."""
+        problem = next(self._problems(arch), None)
+        return problem and f"estimate:{self.name}: {problem}; the published figures say nothing about it"
+
+    def _problems(self, arch: ArchConfig) -> Iterator[str]:
         for setting, expected in _EXPECTED.items():
-            value = getattr(arch, setting)
-            if odd := [v for v in (value if isinstance(value, tuple) else (value,)) if v != expected]:
-                raise self._refusal(setting, f"expected {expected}, found {odd[0]}")
-        sizes = {anchor.image_size for anchor in self._anchors}
-        if arch.image_size not in sizes:
-            raise self._refusal("image_size", f"expected {min(sizes)}, found {arch.image_size}")
+            for value in as_tuple(getattr(arch, setting)):
+                if value != expected:
+                    yield f"{setting}: expected {expected}, found {value}"
         for setting in _CHANNELS:
-            self._check_channels(setting, arch)
+            rows = [as_tuple(getattr(anchor, setting)) for anchor in self._anchors]
+            for i, value in enumerate(as_tuple(getattr(arch, setting))):
+                low, high = min(row[i] for row in rows), max(row[i] for row in rows)
+                absent = setting == "attention_dims" and not arch.attention_layers[i]
+                if not absent and not low <= value <= high:
+                    yield f"{setting}: expected {low} to {high} at place {i + 1}, found {value}"
         for column, word in (("macs", "multiply-adds"), ("elements", "elements moved")):
-            (own,) = _amounts([arch], (column,), 1.0)[:, 0]
-            low, *_, high = np.sort(_amounts(list(self._anchors), (column,), 1.0)[:, 0])
+            own, *anchors = _amounts([arch, *self._anchors], (column,), 1.0)[:, 0].tolist()
+            low, high = min(anchors), max(anchors)
             if not low <= own <= high:
-                raise self._refusal(word, f"expected {low:.1f} to {high:.1f} million, found {own:.1f} million")
-
-    def _check_channels(self, setting: str, arch: ArchConfig) -> None:
-        rows = [_tuple(getattr(anchor, setting)) for anchor in self._anchors]
-        for i, value in enumerate(_tuple(getattr(arch, setting))):
-            low, high = min(row[i] for row in rows), max(row[i] for row in rows)
-            absent = setting == "attention_dims" and not arch.attention_layers[i]
-            if not absent and not low <= value <= high:
-                raise self._refusal(setting, f"expected {low} to {high} at place {i + 1}, found {value}")
-
-    def _refusal(self, setting: str, problem: str) -> SpecError:
-        return SpecError(f"estimate:{self.name}: {setting}: {problem}; the published figures say nothing about it")
+                yield f"{word}: expected {low:.1f} to {high:.1f} million, found {own:.1f} million"
 
     def _fitted(self, form: str, arch: ArchConfig, weight: float) -> tuple[float, float]:
         """The latency and its relative margin."""
-        columns = FORMS[form].columns
+        columns, fit = FORMS[form]
         x_NF, x_1F = _amounts(list(self._anchors), columns, weight), _amounts([arch], columns, weight)
-        latency, margin = FORMS[form].fit(x_NF, self._latencies_ms, x_1F)
+        latency, margin = fit(x_NF, self._latencies_ms, x_1F)
         return float(latency[0]), float(margin[0])
 
     def _errors_pct(self, form: str) -> tuple[float, ...]:
-        x_NF = _amounts(list(self._anchors), FORMS[form].columns, 1.0)
-        errors = FORMS[form].leave_one_out(x_NF, self._latencies_ms)
-        return tuple(100 * float(error) for error in errors)
+        columns, fit = FORMS[form]
+        x_NF, y_N = _amounts(list(self._anchors), columns, 1.0), self._latencies_ms
+        rows = np.arange(len(y_N))
+        left_out = [fit(x_NF[rows != i], y_N[rows != i], x_NF[[i]])[0][0] for i in rows]
+        return tuple(100 * (float(ms) / truth - 1) for ms, truth in zip(left_out, y_N.tolist(), strict=True))
 
     def _rms_pct(self, form: str) -> float:
         return float(np.sqrt(np.mean(np.square(self.errors_pct[form]))))
 
 
-def _headlines(device: str) -> dict[str, float]:
-    """The authors' own latencies of MobileViTv2 on `device`, by network."""
-    return {
-        name: rows[0].latency_ms
-        for name, rows in published_by_network().items()
-        if rows[0].width is not None and rows[0].latency_ms is not None and rows[0].device == device
-    }
-
-
 def _amounts(archs: Sequence[ArchConfig], columns: Sequence[str], encoder_weight: float) -> np.ndarray:
     """A row per network and a column per name: `one`, millions of `elements` moved, millions of `macs`."""
     rows = []
-    for arch in archs:
-        elements, in_encoders, macs = _sums(arch)
+    for elements, in_encoders, macs in map(_sums, archs):
         amounts = {"one": 1.0, "elements": (elements + encoder_weight * in_encoders) / 1e6, "macs": macs / 1e6}
         rows.append([amounts[column] for column in columns])
     return np.array(rows)
@@ -230,7 +213,3 @@ def _sums(arch: ArchConfig) -> tuple[int, int, int]:
     operators = network_operators(arch)
     in_encoders = sum(o.elements for o in operators if o.encoder)
     return sum(o.elements for o in operators) - in_encoders, in_encoders, sum(o.macs for o in operators)
-
-
-def _tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,)

@@ -13,7 +13,6 @@ import numpy as np
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import Cost, network_cost
 from mvit2_search.arch.head import Head
-from mvit2_search.errors import MeasurementError
 from mvit2_search.predict.predictor import LEAST_MEASURED, LatencyPredictor
 from mvit2_search.records import Latency, Limits
 
@@ -75,15 +74,9 @@ class Network:
         return network_cost(self.arch, self._head)
 
     def estimate_ms(self, estimate: Callable[[ArchConfig], float]) -> float:
-        """`estimate` of the architecture; infinite where it raises MeasurementError.
-
-        It must be the same function in every call: the first answer is kept.
-        """
+        """`estimate` of the architecture, the same function in every call: the first answer is kept."""
         if self._estimate_ms is None:
-            try:
-                self._estimate_ms = estimate(self.arch)
-            except MeasurementError:
-                self._estimate_ms = math.inf
+            self._estimate_ms = estimate(self.arch)
         return self._estimate_ms
 
 

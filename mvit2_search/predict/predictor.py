@@ -4,12 +4,11 @@ A latency is a sum of amounts of work, each with a price, times a correction tha
 the shape of the network.
 
 Shape letters: N measured networks, M predicted ones, W amounts of work, F features. `y_N` are logarithms.
-
-The features of a network that its latency is predicted from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -21,6 +20,22 @@ from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import SpecError
 from mvit2_search.records import Prediction
 
+LEAST_MEASURED = 20
+_LANES = (1, 8, 16, 32)  # multiples that a runtime may round channel counts up to
+_FOLDS = 10
+_COVERAGE = 0.95
+# settings whose values must have been measured for a latency to be predicted
+_CATEGORIES = ("family", "attention", "kernel_sizes", "patch_sizes", "image_size")
+_LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
+_NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
+_WIDTHS = (
+    "stem_channels",
+    "stage_channels",
+    "expanded_channels",
+    "attention_dims",
+    "ffn_dims",
+    "final_channels",
+)
 WORK = (
     "networks",
     "operators",
@@ -39,11 +54,6 @@ def work(archs: Sequence[ArchConfig], lanes: int, head: Head) -> np.ndarray:
     return np.array([_work(_padded(arch, lanes), head) for arch in archs])
 
 
-def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
-    """Channel counts and depths, one row per architecture: networks with similar rows have similar latencies."""
-    return np.array([_shape(arch) for arch in archs], dtype=float)
-
-
 def _work(arch: ArchConfig, head: Head) -> list[float]:
     macs_of, elements_of = dict.fromkeys(KINDS, 0), dict.fromkeys(BLOCKS, 0)
     operators = network_operators(arch, head)
@@ -54,6 +64,18 @@ def _work(arch: ArchConfig, head: Head) -> list[float]:
     return [1.0, float(len(operators)), *arithmetic, *(elements_of[block] / 1e6 for block in BLOCKS)]
 
 
+def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
+    def up(counts: Any) -> Any:
+        return tuple(map(up, counts)) if isinstance(counts, tuple) else -(-counts // lanes) * lanes
+
+    return arch if lanes == 1 else replace(arch, **{name: up(getattr(arch, name)) for name in _WIDTHS})
+
+
+def shape(archs: Sequence[ArchConfig]) -> np.ndarray:
+    """Channel counts and depths, one row per architecture: networks with similar rows have similar latencies."""
+    return np.array([_shape(arch) for arch in archs], dtype=float)
+
+
 def _shape(arch: ArchConfig) -> list[float]:
     hidden = [sum(row) / len(row) for row in arch.expanded_channels]
     depths = [len(row) for row in arch.expanded_channels]
@@ -61,40 +83,8 @@ def _shape(arch: ArchConfig) -> list[float]:
     return [arch.stem_channels, *arch.stage_channels, *hidden, *depths, *blocks]
 
 
-def _padded(arch: ArchConfig, lanes: int) -> ArchConfig:
-    def up(counts: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(-(-count // lanes) * lanes for count in counts)
-
-    if lanes == 1:
-        return arch
-    return replace(
-        arch,
-        stem_channels=up((arch.stem_channels,))[0],
-        stage_channels=up(arch.stage_channels),
-        expanded_channels=tuple(map(up, arch.expanded_channels)),
-        attention_dims=up(arch.attention_dims),
-        ffn_dims=up(arch.ffn_dims),
-        final_channels=up((arch.final_channels,))[0],
-    )
-
-
-LEAST_MEASURED = 20
-_LANES = (1, 8, 16, 32)  # multiples that a runtime may round channel counts up to
-_FOLDS = 10
-_COVERAGE = 0.95
-_CATEGORIES: dict[str, Callable[[ArchConfig], set[object]]] = {  # predicted for measured values alone
-    "family": lambda arch: {arch.family},
-    "attention": lambda arch: set(arch.attention),
-    "kernel_sizes": lambda arch: set(arch.kernel_sizes),
-    "patch_sizes": lambda arch: set(arch.patch_sizes),
-    "image_size": lambda arch: {arch.image_size},
-}
-_LENGTHS = np.geomspace(0.5, 64, 15)  # in standard deviations of a feature, times the root of their number
-_NOISES = np.geomspace(1e-3, 1e3, 25)  # variance of the noise over that of the process
-
-
 class LatencyPredictor:
-    """Prices of the amounts in `features.WORK`, and a Gaussian process for what they leave unexplained.
+    """Prices of the amounts in `WORK`, and a Gaussian process for what they leave unexplained.
 
     The interval is the process's, scaled so that it would have covered 95 % of the measured networks when each
     tenth of them was left out.
@@ -112,7 +102,7 @@ class LatencyPredictor:
         if len(archs) < LEAST_MEASURED or not min(latencies_ms) > 0:
             raise SpecError(f"a predictor needs {LEAST_MEASURED} measured networks, found {len(archs)}")
         self._head = head
-        self._seen = {name: set().union(*map(of, archs)) for name, of in _CATEGORIES.items()}
+        self._seen = {pair for arch in archs for pair in _categories(arch)}
         y_N, shape_NF = np.log(latencies_ms), shape(archs)
         works = {lanes: work(archs, lanes, head) for lanes in _LANES}
         self.lanes = min(_LANES, key=lambda lanes: _left_out_error(works[lanes], y_N))
@@ -126,8 +116,9 @@ class LatencyPredictor:
         Raises:
             SpecError: a network has a token mixer, kernel, patch or image size that none of the measured has.
         """
-        for arch in archs:
-            self._check(arch)
+        if new := [pair for arch in archs for pair in _categories(arch) if pair not in self._seen]:
+            name, value = new[0]
+            raise SpecError(f"{name}: no measured network has {value!r}; the latency cannot be predicted")
         if not archs:
             return []
         mean_M, sigma_M = self._model.predict(work(archs, self.lanes, self._head), shape(archs))
@@ -139,12 +130,17 @@ class LatencyPredictor:
 
     def covers(self, arch: ArchConfig) -> bool:
         """Whether `predict` accepts it."""
-        return all(of(arch) <= self._seen[name] for name, of in _CATEGORIES.items())
+        return self._seen.issuperset(_categories(arch))
 
-    def _check(self, arch: ArchConfig) -> None:
-        for name, of in _CATEGORIES.items():
-            if new := of(arch) - self._seen[name]:
-                raise SpecError(f"{name}: no measured network has {new.pop()!r}; the latency cannot be predicted")
+
+def _categories(arch: ArchConfig) -> list[tuple[str, Any]]:
+    """`("attention", "separable")` and so on: each setting with each of its values."""
+    return [(name, value) for name in _CATEGORIES for value in as_tuple(getattr(arch, name))]
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """A setting by stage as it is; one of the whole network in a tuple of its own."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,25 +164,19 @@ class GaussianProcess:
         self._mean_F, spread_F = x_NF.mean(0), x_NF.std(0)
         varies_F = spread_F > 1e-12
         self._weight_F = np.where(varies_F, 1, 0) / np.where(varies_F, spread_F, 1) / max(varies_F.sum(), 1) ** 0.5
-        self._z_NF = self._standard(x_NF)
-        self.hyperparameters = hyperparameters or most_likely(self._z_NF, y_N)
-        covariance_NN = self._kernel(self._z_NF) + self.hyperparameters.noise * np.eye(len(y_N))
+        self._z_NF = (x_NF - self._mean_F) * self._weight_F
+        self.hyperparameters = found = hyperparameters or most_likely(self._z_NF, y_N)
+        covariance_NN = kernel(self._z_NF, self._z_NF, found.length) + found.noise * np.eye(len(y_N))
         self._inverse_NN = np.linalg.inv(covariance_NN)
         self._alpha_N = self._inverse_NN @ y_N
 
     def predict(self, x_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of a new value, its noise included, of shape M each."""
-        k_MN = self._kernel(self._standard(x_MF))
+        z_MF = (x_MF - self._mean_F) * self._weight_F
+        k_MN = kernel(z_MF, self._z_NF, self.hyperparameters.length)
         explained_M = np.einsum("mn,nk,mk->m", k_MN, self._inverse_NN, k_MN, optimize=True)
         variance_M = self.hyperparameters.variance * (1 + self.hyperparameters.noise - explained_M)
         return k_MN @ self._alpha_N, np.sqrt(np.maximum(variance_M, 0))
-
-    def _standard(self, x_MF: np.ndarray) -> np.ndarray:
-        z_MF: np.ndarray = (x_MF - self._mean_F) * self._weight_F
-        return z_MF
-
-    def _kernel(self, z_MF: np.ndarray) -> np.ndarray:
-        return kernel(z_MF, self._z_NF, self.hyperparameters.length)
 
 
 def kernel(a_MF: np.ndarray, b_NF: np.ndarray, length: float) -> np.ndarray:

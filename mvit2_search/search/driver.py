@@ -9,16 +9,17 @@ from pathlib import Path
 from mvit2_search.arch.head import Head
 from mvit2_search.errors import StorageError
 from mvit2_search.execute.checks import CheckedDevice, checked_latencies
-from mvit2_search.execute.inline import InlineExecutor
+from mvit2_search.execute.executor import InlineExecutor
 from mvit2_search.export.exporter import Exporter, export_untrained
 from mvit2_search.measure.source import (
     Latencies,
     LatencySource,
     check_space,
     find_source,
-    open_latencies,
+    latencies_of,
     passport_of,
 )
+from mvit2_search.measure.timer import NetworkTimer
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import Ended, Inputs, Passport, given_up_sentences
 from mvit2_search.search.budget import settle_budget
@@ -177,18 +178,20 @@ def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listen
 def _latencies(study: Study, tools: _Tools, head: Head, scratch: Path, listener: Listener) -> Latencies:
     """On the scale of the study, where it has one."""
     source, request = tools.source, tools.request
-    latencies = open_latencies(
-        source if isinstance(source, Estimate) else CheckedDevice(source, tools.interrupt.check),
+    if isinstance(source, Estimate):
+        return checked_latencies(latencies_of(source))
+    timer = NetworkTimer(
+        CheckedDevice(source, tools.interrupt.check),
         results=request.results,
         scratch=scratch,
         head=head,
         formulation=request.formulation,
         data=request.data,
-        reference_ms=study.device.reference_ms if study.devices else None,
+        scale_ms=study.device.reference_ms if study.devices else None,
         exporter=tools.exporter,
         tell=listener.note,
     )
-    return checked_latencies(latencies)
+    return checked_latencies(latencies_of(timer))
 
 
 def _run(runner: Runner, request: Request, stop: Stop) -> None:

@@ -2,55 +2,42 @@
 
 import asyncio
 import platform
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from importlib.metadata import version
-from time import perf_counter, sleep
+from time import perf_counter
+from typing import Any
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
 from mvit2_search.export.runtimes import coreai as coreai_types
 from mvit2_search.export.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
-from mvit2_search.measure.devices.machine import passport_here
-from mvit2_search.measure.devices.registry import DeviceAddress
-from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
+from mvit2_search.measure.devices.machine import LocalDevice
+from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.visits import random_input, take_turns
-from mvit2_search.records import Artifact, Passport, Samples
+from mvit2_search.records import Artifact, Samples
 
 _FIRST_MACOS = 27
 
 
-class CoreAIDevice:
-    """Single precision, batch 1: the precision in which files pass the comparison with their network."""
+class CoreAIDevice(LocalDevice):
+    """In single precision: the precision in which files pass the comparison with their network."""
 
     format = "aimodel"
-    lease = THIS_COMPUTER
-    pause = staticmethod(sleep)
-
-    def __init__(self, address: DeviceAddress) -> None:
-        self.address = address
+    words = "Core AI on this Mac"
+    package = "coreai-core"
+    compute_units = "ALL"
+    threads = 0
 
     def check(self) -> None:
         if platform.system() != "Darwin" or int(platform.mac_ver()[0].split(".")[0]) < _FIRST_MACOS:
             raise BackendUnavailable(
-                f"{self.address}: devices run Core AI from macOS {_FIRST_MACOS} on; use `device` coreml on an "
+                f"{self.name}: devices run Core AI from macOS {_FIRST_MACOS} on; use `device` coreml on an "
                 "older Mac, `device` host elsewhere"
             )
         check_installed("coreai")
         from coreai.runtime import SpecializationOptions
 
         if not SpecializationOptions.is_supported():
-            raise BackendUnavailable(
-                f"{self.address}: the package would use its own runtime: unset USE_LOCAL_COREAI"
-            )
-
-    def passport(self) -> Passport:
-        return passport_here(
-            device="Core AI on this Mac",
-            runtime=f"coreai-core {version('coreai-core')}",
-            compute_units="ALL",
-            precision="float32",
-            threads=0,
-        )
+            raise BackendUnavailable(f"{self.name}: the package would use its own runtime: unset USE_LOCAL_COREAI")
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self.check()
@@ -60,42 +47,24 @@ class CoreAIDevice:
         return samples
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Network:
-    """A function that is loaded and the input that it is timed with."""
-
-    function: coreai_types.InferenceFunction
-    inputs: dict[str, coreai_types.NDArray]
-    load_ms: float
-
-    async def pass_ms(self) -> float:
-        start = perf_counter()
-        try:
-            await self.function(self.inputs)
-        except Exception as err:  # whatever its Swift side makes of it
-            raise MeasurementError(f"Core AI cannot run the network: {first_line(err)}") from err
-        return 1e3 * (perf_counter() - start)
-
-
 def _visit(candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
     """One event loop for the whole visit; a pass is timed inside it, without the way in and out."""
     with asyncio.Runner() as loop:
         stack = AsyncExitStack()
         try:
-            network = loop.run(_loaded(stack, candidate))
-            other = loop.run(_loaded(stack, reference))
+            pass_ms, load_ms = loop.run(_loaded(stack, candidate))
+            other_ms, _ = loop.run(_loaded(stack, reference))
             return take_turns(
-                lambda: loop.run(network.pass_ms()),
-                lambda: loop.run(other.pass_ms()),
-                plan=plan,
-                load_ms=network.load_ms,
+                lambda: loop.run(pass_ms()), lambda: loop.run(other_ms()), plan=plan, load_ms=load_ms
             )
         finally:
             loop.run(stack.aclose())
 
 
-async def _loaded(stack: AsyncExitStack, artifact: Artifact) -> _Network:
-    """Loading specialises the network for the machine, which the system may remember."""
+async def _loaded(
+    stack: AsyncExitStack, artifact: Artifact
+) -> tuple[Callable[[], Coroutine[Any, Any, float]], float]:
+    """What times a pass, and how long loading took: it specialises the network, which the system may remember."""
     from coreai.runtime import NDArray, SpecializationOptions
 
     asset, _ = opened(artifact.path)
@@ -109,4 +78,13 @@ async def _loaded(stack: AsyncExitStack, artifact: Artifact) -> _Network:
     load_ms = 1e3 * (perf_counter() - start)
     value = random_input(shape=artifact.input_shape, precision=artifact.precision)
     inputs: dict[str, coreai_types.NDArray] = {artifact.input_name: NDArray(value)}
-    return _Network(function=function, inputs=inputs, load_ms=load_ms)
+
+    async def pass_ms() -> float:
+        start = perf_counter()
+        try:
+            await function(inputs)
+        except Exception as err:  # whatever its Swift side makes of it
+            raise MeasurementError(f"Core AI cannot run the network: {first_line(err)}") from err
+        return 1e3 * (perf_counter() - start)
+
+    return pass_ms, load_ms

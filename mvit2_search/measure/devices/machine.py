@@ -8,54 +8,22 @@ features tells it apart.
 import platform
 import re
 import subprocess
+from collections import ChainMap
 from collections.abc import Iterator
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
+from time import sleep
 
-from mvit2_search.measure.protocol import PROTOCOL
+from mvit2_search.measure.protocol import PROTOCOL, THIS_COMPUTER
 from mvit2_search.records import Passport, Precision
 
 Fields = dict[str, str]
 
-# implementer and part; a code that is not here stays a code. A name that is added changes the passports of its
-# chips: studies that were begun on them then say that the device has changed.
-_PARTS = {
-    ("0x41", "0xb76"): "ARM1176",
-    ("0x41", "0xc05"): "Cortex-A5",
-    ("0x41", "0xc07"): "Cortex-A7",
-    ("0x41", "0xc08"): "Cortex-A8",
-    ("0x41", "0xc09"): "Cortex-A9",
-    ("0x41", "0xc0d"): "Cortex-A17",
-    ("0x41", "0xc0e"): "Cortex-A17",
-    ("0x41", "0xc0f"): "Cortex-A15",
-    ("0x41", "0xd01"): "Cortex-A32",
-    ("0x41", "0xd03"): "Cortex-A53",
-    ("0x41", "0xd04"): "Cortex-A35",
-    ("0x41", "0xd05"): "Cortex-A55",
-    ("0x41", "0xd07"): "Cortex-A57",
-    ("0x41", "0xd08"): "Cortex-A72",
-    ("0x41", "0xd09"): "Cortex-A73",
-    ("0x41", "0xd0a"): "Cortex-A75",
-    ("0x41", "0xd0b"): "Cortex-A76",
-    ("0x41", "0xd0c"): "Neoverse-N1",
-    ("0x41", "0xd0d"): "Cortex-A77",
-    ("0x41", "0xd40"): "Neoverse-V1",
-    ("0x41", "0xd41"): "Cortex-A78",
-    ("0x41", "0xd42"): "Cortex-A78AE",
-    ("0x41", "0xd44"): "Cortex-X1",
-    ("0x41", "0xd46"): "Cortex-A510",
-    ("0x41", "0xd47"): "Cortex-A710",
-    ("0x41", "0xd48"): "Cortex-X2",
-    ("0x41", "0xd49"): "Neoverse-N2",
-    ("0x41", "0xd4d"): "Cortex-A715",
-    ("0x41", "0xd4e"): "Cortex-X3",
-    ("0x41", "0xd4f"): "Neoverse-V2",
-    ("0x43", "0x0af"): "ThunderX2",
-    ("0x46", "0x001"): "A64FX",
-    ("0x48", "0xd01"): "Kunpeng-920",
-    ("0xc0", "0xac3"): "Ampere-1",
-    ("0xc0", "0xac4"): "Ampere-1a",
-}
+# Names by the codes of implementer and part; a code that is not there stays a code. A name that is added changes
+# the passports of its chips: studies that were begun on them then say that the device has changed.
+_ARM_FILE = Path(__file__).with_name("arm_cores.csv")
+_ARM_CORES = dict(line.split(",") for line in _ARM_FILE.read_text(encoding="utf-8").splitlines())
 _VIRTUAL = re.compile(r"KVM|QEMU")  # names of no chip: every host gives the same
 _VIRTUAL_PART = "0x000"  # Apple's, of whatever chip
 _NAMES = ("model name", "Model Name", "cpu model", "uarch", "cpu")  # x86, LoongArch, MIPS, RISC-V, PowerPC
@@ -72,13 +40,8 @@ def chip() -> str:
     if platform.system() == "Darwin":
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
         return asked.stdout.strip() or platform.machine()
-    name = chip_name(
-        _read("/proc/cpuinfo"),
-        board=_line("/proc/device-tree/model"),
-        maker=" ".join(
-            filter(None, (_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")))
-        ),
-    )
+    maker = " ".join(_line(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")).strip()
+    name = chip_name(_read("/proc/cpuinfo"), board=_line("/proc/device-tree/model"), maker=maker)
     return name or platform.machine()
 
 
@@ -99,17 +62,12 @@ def chip_name(cpuinfo: str, *, board: str = "", maker: str = "") -> str:
     """The cores, a plus between those of several kinds, and the board but on x86: `Cortex-A72 r0p3 (...)`.
 
     Args:
-        cpuinfo: what `/proc/cpuinfo` says.
+        cpuinfo: what `/proc/cpuinfo` says; where that is nothing, so is the name.
         board: what the device tree calls the board.
         maker: what the firmware calls the maker and the product.
-
-    Returns:
-        Nothing where that says nothing.
     """
     blocks = list(_blocks(cpuinfo))
-    fields: Fields = {}
-    for block in blocks:
-        fields = block | fields  # the first of each
+    fields = dict(ChainMap(*blocks))  # the first of each
     cores = " + ".join(_arm_cores(blocks) or _named_cores(blocks) or _coded_core(fields, cpuinfo))
     if "flags" in fields and cores:  # x86: the name says it all
         return cores
@@ -137,12 +95,13 @@ def _arm_cores(blocks: list[Fields]) -> list[str]:
 
 
 def _arm_core(block: Fields) -> str:
-    codes = block.get("CPU implementer", "0x??").lower(), block["CPU part"].lower()
-    name = _PARTS.get(codes, " ".join(codes))
+    part = block["CPU part"].lower()
+    codes = f"{block.get('CPU implementer', '0x??').lower()} {part}"
+    name = _ARM_CORES.get(codes, codes)
     variant, revision = block.get("CPU variant", "").lower(), block.get("CPU revision", "")
     if re.fullmatch(r"0x[0-9a-f]+", variant) and revision:
         name = f"{name} r{int(variant, 16)}p{revision}"
-    return f"{name} {_abilities(block)}" if codes[1] == _VIRTUAL_PART else name
+    return f"{name} {_abilities(block)}" if part == _VIRTUAL_PART else name
 
 
 def _named_cores(blocks: list[Fields]) -> list[str]:
@@ -175,26 +134,38 @@ def _coded_core(fields: Fields, cpuinfo: str) -> list[str]:
     return []
 
 
-def passport_here(
-    *, device: str, runtime: str, compute_units: str, precision: Precision, threads: int
-) -> Passport:
-    """Of a runtime on this machine, timed by this version's protocol at batch 1."""
-    return Passport(
-        device=device,
-        chip=chip(),
-        system=system(),
-        runtime=runtime,
-        compute_units=compute_units,
-        precision=precision,
-        batch=1,
-        threads=threads,
-        protocol=PROTOCOL,
-    )
-
-
 def system() -> str:
     """Operating system and version."""
     if platform.system() == "Darwin":
         build = subprocess.run(["sw_vers", "-buildVersion"], capture_output=True, text=True).stdout.strip()
         return f"macOS {platform.mac_ver()[0]} {build}".strip()
     return f"{platform.system()} {platform.release()}"
+
+
+class LocalDevice:
+    """What the devices of this computer share: one lease, and passports with its chip and system."""
+
+    format: str
+    lease = THIS_COMPUTER
+    pause = staticmethod(sleep)
+    words: str  # what it is, for reports
+    package: str  # that runs the networks
+    compute_units = "CPU"
+    precision: Precision = "float32"
+    threads = 1  # 0: the runtime's own choice
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def passport(self) -> Passport:
+        return Passport(
+            device=self.words,
+            chip=chip(),
+            system=system(),
+            runtime=f"{self.package} {version(self.package)}",
+            compute_units=self.compute_units,
+            precision=self.precision,
+            batch=1,
+            threads=self.threads,
+            protocol=PROTOCOL,
+        )

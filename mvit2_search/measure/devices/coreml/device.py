@@ -13,17 +13,15 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
 from mvit2_search.measure.devices.coreml.process import own_folder, run_worker
-from mvit2_search.measure.devices.machine import passport_here
-from mvit2_search.measure.devices.registry import DeviceAddress
-from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
-from mvit2_search.records import Artifact, Passport, Samples
+from mvit2_search.measure.devices.machine import LocalDevice
+from mvit2_search.measure.protocol import TimingPlan
+from mvit2_search.records import Artifact, Samples
+from mvit2_search.records.codec import NO_RECORD, from_json
 
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
 
@@ -33,46 +31,38 @@ _ROOM_FOR = 10  # times the packages: copied, compiled, then specialised for eac
 _LEAST_ROOM = 500_000_000
 
 
-class CoreMLDevice:
-    """Half precision, batch 1, on the compute units that `address.option`, a key of `COMPUTE_UNITS`, allows."""
+class CoreMLDevice(LocalDevice):
+    """In half precision, on the compute units that the name ends in: a key of `COMPUTE_UNITS`, by default all."""
 
     format = "mlpackage"
-    lease = THIS_COMPUTER
-    pause = staticmethod(sleep)
+    words = "Core ML on this Mac"
+    package = "coremltools"
+    precision = "float16"
+    threads = 0
 
-    def __init__(self, address: DeviceAddress) -> None:
-        self.address = address
-        self._units = COMPUTE_UNITS[address.option or "all"]
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.compute_units = COMPUTE_UNITS[name.partition(":")[2] or "all"]
 
     def check(self) -> None:
         if platform.system() != "Darwin":
             raise BackendUnavailable(
-                f"{self.address}: Core ML runs models only on macOS; use `device` host here, "
-                "which times ONNX Runtime"
+                f"{self.name}: Core ML runs models only on macOS; use `device` host here, which times ONNX Runtime"
             )
         found = importlib.util.find_spec("coremltools")
         if found is None or found.origin is None:
-            raise BackendUnavailable(f"{self.address}: coremltools is missing: pip install coremltools")
+            raise BackendUnavailable(f"{self.name}: coremltools is missing: pip install coremltools")
         if not Path(found.origin).with_name("libcoremlpython.so").is_file():  # as in its source distribution
             raise BackendUnavailable(
-                f"{self.address}: this coremltools cannot reach Core ML: pip install --force-reinstall "
+                f"{self.name}: this coremltools cannot reach Core ML: pip install --force-reinstall "
                 "--only-binary=coremltools coremltools (in a Python that it has macOS wheels for, such as 3.11)"
             )
-
-    def passport(self) -> Passport:
-        return passport_here(
-            device="Core ML on this Mac",
-            runtime=f"coremltools {version('coremltools')}",
-            compute_units=self._units,
-            precision="float16",
-            threads=0,
-        )
 
     def time(self, candidate: Artifact, reference: Artifact, plan: TimingPlan) -> Samples:
         self.check()
         if {candidate.precision, reference.precision} != {"float16"}:
             raise MeasurementError("coreml: half precision is timed; this package is in single precision")
-        return visit(candidate, reference, plan, units=self._units)
+        return visit(candidate, reference, plan, units=self.compute_units)
 
 
 def visit(
@@ -121,18 +111,11 @@ def _copied(artifact: Artifact, folder: Path, suffix: str) -> dict[str, Any]:
 
 
 def _samples(answer: Any, asked: list[str], plan: TimingPlan) -> Samples:
+    if isinstance(answer, dict) and "error" in answer:
+        raise MeasurementError(str(answer["error"]))
     try:
-        if "error" in answer:
-            raise MeasurementError(str(answer["error"]))
-        given, row = answer["of"], answer["samples"]
-        samples = Samples(
-            candidate_ms=tuple(map(float, row["candidate_ms"])),
-            reference_ms=tuple(map(float, row["reference_ms"])),
-            unit=int(row["unit"]),
-            load_ms=float(row["load_ms"]),
-            placement=tuple((str(name), float(share)) for name, share in row["placement"]),
-        )
-    except (KeyError, TypeError, ValueError) as err:
+        given, samples = answer["of"], from_json(answer["samples"], Samples)
+    except NO_RECORD as err:
         raise MeasurementError(f"Core ML's process gave no samples: {err!r}") from err
     passes = plan.pairs_per_visit * plan.unit
     counts = (samples.unit, len(samples.candidate_ms), len(samples.reference_ms))

@@ -68,14 +68,24 @@ def run_worker(
         MeasurementError: it died, hung or gave no answer.
         StorageError: it could not be started.
     """
-    process = _started([sys.executable, "-P", *arguments, str(folder)], folder, task, environment)
+    with _started([sys.executable, "-P", *arguments, str(folder)], folder, task, environment) as process:
+        try:
+            status = process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise MeasurementError(f"Core ML gave no answer within {deadline_s:g} s and was stopped") from None
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it is a zombie
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    errors = folder / "errors"
+    if status:
+        ended = f"ended with exit code {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+        raise MeasurementError(f"Core ML's process {ended}: {_last_line(errors)}")
     try:
-        process.wait(deadline_s)
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(f"Core ML gave no answer within {deadline_s:g} s and was stopped") from None
-    finally:
-        _end(process)
-    return _answer(folder, process.returncode)
+        return json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise MeasurementError(f"Core ML's process gave no answer: {_last_line(errors)}") from err
 
 
 def _started(
@@ -108,28 +118,6 @@ def end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it is a zombie
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def _answer(folder: Path, status: int) -> Any:
-    if status:
-        raise MeasurementError(f"Core ML's process {_ended(status)}: {_last_line(folder / 'errors')}")
-    try:
-        return json.loads((folder / ANSWER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise MeasurementError(f"Core ML's process gave no answer: {_last_line(folder / 'errors')}") from err
-
-
-def _ended(status: int) -> str:
-    return f"ended with exit code {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-
-
 def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
@@ -149,7 +137,7 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # another user's
-        return True
+        pass
     return True
 
 

@@ -2,28 +2,83 @@
 
 It reads the task in FOLDER and writes the answer there; what it prints is ignored. The functions that load a
 network and a compute plan are arguments, so that all but the calls into Core ML runs anywhere.
+
+The protocols are the parts of coremltools' classes that are used, under their own names. Tests compare each member
+with the package, so using anything else is a type error. The classes are described in coremltools'
+`models/model.py` and `models/compute_plan.py`.
 """
 
 import json
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mvit2_search.errors import MeasurementError, first_line
 from mvit2_search.measure.devices.coreml.process import ANSWER, TASK, end_with_parent
-from mvit2_search.measure.devices.coreml.types import (
-    MLComputePlan,
-    MLModel,
-    MLModelStructureProgramBlock,
-    MLModelStructureProgramOperation,
-)
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.visits import random_input, take_turns
 from mvit2_search.records import Samples
+
+
+class MLModel(Protocol):
+    """A network that Core ML has loaded.
+
+    `predict` changes the dictionary that it is given: half precision becomes single before it is timed.
+    The durations are of Core ML's own calls: of loading the compiled network, and of one prediction
+    without the conversion of arrays from and to Python.
+    """
+
+    @property
+    def load_duration_in_nano_seconds(self) -> int | None: ...
+    @property
+    def last_predict_duration_in_nano_seconds(self) -> int | None: ...
+    def predict(self, data: dict[str, Any]) -> Any: ...
+    def get_compiled_model_path(self) -> str: ...
+
+
+class MLModelStructureProgramOperation(Protocol):
+    @property
+    def blocks(self) -> Sequence["MLModelStructureProgramBlock"]: ...
+
+
+class MLModelStructureProgramBlock(Protocol):
+    @property
+    def operations(self) -> Sequence[MLModelStructureProgramOperation]: ...
+
+
+class MLModelStructureProgramFunction(Protocol):
+    @property
+    def block(self) -> MLModelStructureProgramBlock: ...
+
+
+class MLModelStructureProgram(Protocol):
+    @property
+    def functions(self) -> Mapping[str, MLModelStructureProgramFunction]: ...
+
+
+class MLModelStructure(Protocol):
+    @property
+    def program(self) -> MLModelStructureProgram | None: ...
+
+
+class MLComputePlanDeviceUsage(Protocol):
+    @property
+    def preferred_compute_device(self) -> Any: ...
+
+
+class MLComputePlan(Protocol):
+    """Where macOS means to run each operation; there since macOS 14.4."""
+
+    @property
+    def model_structure(self) -> MLModelStructure: ...
+    def get_compute_device_usage_for_mlprogram_operation(
+        self, operation: MLModelStructureProgramOperation
+    ) -> MLComputePlanDeviceUsage | None: ...
+
 
 COMPUTE_DEVICES = {
     "MLCPUComputeDevice": "CPU",
@@ -128,8 +183,22 @@ def _device(plan: MLComputePlan, operation: MLModelStructureProgramOperation) ->
     return COMPUTE_DEVICES.get(name, name)
 
 
+def _load_model(path: str, units: str) -> MLModel:
+    import coremltools  # takes seconds
+
+    model: MLModel = coremltools.models.MLModel(path, compute_units=coremltools.ComputeUnit[units])
+    return model
+
+
+def _load_plan(compiled_path: str, units: str) -> MLComputePlan:
+    import coremltools
+
+    plan: MLComputePlan = coremltools.models.compute_plan.MLComputePlan.load_from_path(
+        compiled_path, compute_units=coremltools.ComputeUnit[units]
+    )
+    return plan
+
+
 if __name__ == "__main__":
     end_with_parent()
-    from mvit2_search.measure.devices.coreml.calls import load_model, load_plan
-
-    work(Path(sys.argv[1]), load_model, load_plan)
+    work(Path(sys.argv[1]), _load_model, _load_plan)
