@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mvit2_search.measure.devices.host import HostDevice
 from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
@@ -12,8 +15,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml.device import CoreMLDevice
-from mvit2_search.measure.devices.cpu import HostDevice
-from mvit2_search.measure.devices.registry import default_device, device_names, make_device
+from mvit2_search.measure.devices.registry import DeviceAddress, default_device, device_names, make_device
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan
 
@@ -36,9 +38,22 @@ def test_an_unknown_device_is_refused_with_those_that_exist(name):
         make_device(name)
 
 
-def test_a_device_is_called_as_it_was_asked_for():
-    for name in device_names():
-        assert make_device(name).name == name
+@pytest.mark.parametrize(
+    ("text", "kind", "option"),
+    [
+        ("host", "host", None),
+        ("coreml:ne", "coreml", "ne"),
+        ("agent:http://mac.local:8710", "agent", "http://mac.local:8710"),
+        ("iphone:MyPhone", "iphone", "MyPhone"),
+    ],
+)
+def test_an_address_is_a_kind_and_what_follows_the_first_colon(text, kind, option):
+    assert DeviceAddress.parse(text) == DeviceAddress(kind=kind, option=option)
+
+
+@given(st.text())
+def test_an_address_is_printed_as_it_was_read(text):
+    assert str(DeviceAddress.parse(text)) == text
 
 
 class DeviceContract:
@@ -62,7 +77,6 @@ class DeviceContract:
         assert passport.device
         assert passport.chip
 
-    @pytest.mark.slow
     def test_a_broken_artifact_is_refused_and_the_device_goes_on(self, device, candidate, reference, broken):
         with pytest.raises(MeasurementError):
             device.time(broken, reference, self.plan)
@@ -107,7 +121,6 @@ class TestHostDevice(DeviceContract):
         path.write_bytes(b"no network")
         return replace(scripted_artifact("broken"), path=path)
 
-    @pytest.mark.slow
     def test_nine_times_the_positions_take_longer(self, device, candidate, reference):
         samples = device.time(candidate, reference, TimingPlan())
         assert np.median(samples.candidate_ms) > np.median(samples.reference_ms)

@@ -7,7 +7,8 @@ import pytest
 from fakes import FormulaProxy
 from mvit2_search.arch import published
 from mvit2_search.errors import StorageError, TrainingError
-from mvit2_search.execute.executor import InlineExecutor, TrainingJob, TrainingResult
+from mvit2_search.execute.inline import InlineExecutor
+from mvit2_search.execute.protocol import TrainingJob, TrainingResult
 from mvit2_search.search.events import Silent
 from mvit2_search.search.jobs import Jobs
 from mvit2_search.system.process import Interrupt, Terminated

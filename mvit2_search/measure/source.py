@@ -8,7 +8,7 @@ from pathlib import Path
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.measure.devices.registry import device_names, make_device
+from mvit2_search.measure.devices.registry import DeviceAddress, device_names, make_device
 from mvit2_search.measure.protocol import Device
 from mvit2_search.measure.timer import REFERENCE, NetworkTimer
 from mvit2_search.predict.estimate import ESTIMATES, Estimate, make_estimate
@@ -34,7 +34,7 @@ def find_source(name: str) -> LatencySource:
     Raises:
         SpecError: there is none of that name; the message lists those that exist.
     """
-    if name.partition(":")[0] == "estimate":
+    if DeviceAddress.parse(name).kind == "estimate":
         return make_estimate(name)
     if name not in ("auto", *source_names()):
         raise SpecError(f"`device` {name!r}: expected auto, {', '.join(source_names())}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.execute.executor import Executor, Running, TrainingJob
+from mvit2_search.execute.protocol import Executor, Running, TrainingJob
 from mvit2_search.measure.source import Latencies
 from mvit2_search.records import Latency
 from mvit2_search.search.events import Listener

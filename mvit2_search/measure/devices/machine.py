@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import sleep
 
+from mvit2_search.measure.devices.registry import DeviceAddress
 from mvit2_search.measure.protocol import PROTOCOL, THIS_COMPUTER
 from mvit2_search.records import Passport, Precision
 
@@ -154,8 +155,8 @@ class LocalDevice:
     precision: Precision = "float32"
     threads = 1  # 0: the runtime's own choice
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, address: DeviceAddress) -> None:
+        self.name = str(address)
 
     def passport(self) -> Passport:
         return Passport(

@@ -19,6 +19,7 @@ from typing import Any
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
 from mvit2_search.measure.devices.coreml.process import own_folder, run_worker
 from mvit2_search.measure.devices.machine import LocalDevice
+from mvit2_search.measure.devices.registry import DeviceAddress
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.records import Artifact, Samples
 from mvit2_search.records.codec import NO_RECORD, from_json
@@ -40,9 +41,9 @@ class CoreMLDevice(LocalDevice):
     precision = "float16"
     threads = 0
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.compute_units = COMPUTE_UNITS[name.partition(":")[2] or "all"]
+    def __init__(self, address: DeviceAddress) -> None:
+        super().__init__(address)
+        self.compute_units = COMPUTE_UNITS[address.option or "all"]
 
     def check(self) -> None:
         if platform.system() != "Darwin":
