@@ -18,7 +18,7 @@ from torch import nn
 
 from mvit2_search.errors import MeasurementError, SpecError, first_line
 from mvit2_search.export.formats import Format
-from mvit2_search.export.mil import run_mlpackage
+from mvit2_search.export.mil.interpreter import run_mlpackage
 from mvit2_search.export.mil.mlpackage import import_coremltools, read_mlpackage
 from mvit2_search.records import Artifact, CoreMLOptions, Precision
 
@@ -35,14 +35,9 @@ def export_coreml(
     convention: str,
     options: CoreMLOptions = _DEFAULTS,
 ) -> Artifact:
-    """Write `model` for one input of `shape`: `image` in, `logits` out.
-
-    Args:
-        convention: of the input, in words that the package keeps. Those of an image begin with its
-            order of the channels, RGB or BGR.
+    """The `export` of `MLPACKAGE`. The convention of an image begins with its order of the channels.
 
     Raises:
-        MeasurementError: coremltools refuses the network.
         SpecError: the input is no image and is to be one.
     """
     coremltools = import_coremltools()

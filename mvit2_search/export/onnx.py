@@ -19,14 +19,7 @@ _OPSET = 17
 
 
 def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
-    """Write `model` for one input of `shape`, in single precision: `image` in, `logits` out.
-
-    Args:
-        convention: of the input, in words that the file keeps.
-
-    Raises:
-        MeasurementError: the exporter refuses the network.
-    """
+    """The `export` of `ONNX`."""
     with warnings.catch_warnings(action="ignore"):  # it is deprecated, and says so in four ways
         try:
             torch.onnx.export(
@@ -47,11 +40,7 @@ def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention
 
 
 def read_onnx(path: Path) -> Artifact:
-    """What an ONNX file says of itself.
-
-    Raises:
-        MeasurementError: it is damaged, or no network of one input and one output in single precision.
-    """
+    """The `read` of `ONNX`: of networks of one input and one output in single precision."""
     try:
         graph = onnx.load(path).graph
     except (DecodeError, OSError, onnx.checker.ValidationError) as err:
@@ -76,12 +65,7 @@ def read_onnx(path: Path) -> Artifact:
 
 
 def run_onnx(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
-    """Outputs [N, ...] by ONNX Runtime on this CPU, one sample at a time.
-
-    Raises:
-        MeasurementError: ONNX Runtime cannot load or run the file.
-        BackendUnavailable: there is no ONNX Runtime.
-    """
+    """The `run` of `ONNX`, by ONNX Runtime."""
     session = load_network(artifact.path)
     try:
         samples = inputs_NCHW.astype(np.float32)

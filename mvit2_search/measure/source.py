@@ -11,7 +11,7 @@ from typing import TypeVar
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError, SpecError
-from mvit2_search.export.exporter import Exporter, export_untrained
+from mvit2_search.export.untrained import Exporter, export_untrained
 from mvit2_search.measure.devices.registry import DeviceAddress, device_names, make_device
 from mvit2_search.measure.protocol import Device
 from mvit2_search.measure.timer import REFERENCE, NetworkTimer, Tell

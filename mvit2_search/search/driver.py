@@ -10,7 +10,7 @@ from mvit2_search.arch.head import Head
 from mvit2_search.errors import StorageError
 from mvit2_search.execute.checks import CheckedDevice, checked_latencies
 from mvit2_search.execute.inline import InlineExecutor
-from mvit2_search.export.exporter import Exporter, export_untrained
+from mvit2_search.export.untrained import Exporter, export_untrained
 from mvit2_search.measure.source import (
     Latencies,
     LatencySource,

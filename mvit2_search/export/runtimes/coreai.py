@@ -2,10 +2,9 @@
 
 The package's own runs on the CPU and takes seconds per image: it checks numbers, and predicts no phone.
 
-The parts of Core AI's classes that are used, under their own names.
-
-Tests compare each member with the package, so using anything else is a type error. The classes are described in
-Core AI's `authoring/asset.py` and `runtime/__init__.pyi`; where the package is installed, mypy compares the two.
+The protocols are the parts of Core AI's classes that are used, under their own names, from its
+`authoring/asset.py` and `runtime/__init__.pyi`. Using anything else is a type error. Tests compare each member
+with the package; where it is installed, mypy does too.
 """
 
 import asyncio
@@ -22,7 +21,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai as coreai_types
 from mvit2_search.records import Artifact, Precision
 from mvit2_search.system.process import filtered_stderr
 
@@ -82,12 +80,7 @@ def check_installed(*modules: str) -> None:
 
 
 def describe(path: Path) -> Artifact:
-    """What the asset in `path` is, as the file says.
-
-    Raises:
-        BackendUnavailable: Core AI's packages are not installed.
-        MeasurementError: it cannot be read, or is no network of one input and one output.
-    """
+    """What the asset in `path` is, as the file says; raises MeasurementError, or as `check_installed` does."""
     asset, summary = opened(path)
     try:
         given, returned = summary.function_inputs(FUNCTION), summary.function_outputs(FUNCTION)
@@ -119,17 +112,17 @@ def _convention(path: Path) -> str:
         raise _unreadable(path, err) from err
 
 
-def opened(path: Path) -> tuple[coreai_types.AIModelAsset, coreai_types.AIModelAssetSummary]:
+def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
     """The asset in `path` and its summary. Raises like `describe`.
 
     Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
     """
     check_installed("coreai")
-    from coreai.authoring import AIModelAsset
+    from coreai import authoring
 
     _check_intact(path)
     try:
-        asset = AIModelAsset.load(path)
+        asset = authoring.AIModelAsset.load(path)
         summary = asset.summary(include_statistics=False)
     except Exception as err:  # whatever its Swift side makes of it
         raise _unreadable(path, err) from err
@@ -156,15 +149,15 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
         return thread.submit(function, *args).result()
 
 
-async def _outputs(asset: coreai_types.AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
-    from coreai.runtime import NDArray
+async def _outputs(asset: AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
+    from coreai import runtime
 
     async with asset.executable() as model:
         function = model.load_function(FUNCTION)
         rows = []
         for x_CHW in samples_NCHW:
-            output: coreai_types.NDArray
-            (output,) = (await function({name: NDArray(x_CHW[None])})).values()
+            output: NDArray
+            (output,) = (await function({name: runtime.NDArray(x_CHW[None])})).values()
             rows.append(output.numpy().copy())  # the array is a view of memory of the runtime
         return np.concatenate(rows)
 
