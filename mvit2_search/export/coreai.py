@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.coreai import NOTES, AIProgram, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
@@ -23,12 +23,13 @@ def export_coreai(
     """The `export` of `AIMODEL`; input, output and weights are in `precision`, the convention in the metadata."""
     check_installed("coreai", "coreai_torch")
     dtype = getattr(torch, precision)
-    with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):  # it says that it converts
-        try:
-            program = _converted(copy.deepcopy(model).to(dtype), torch.zeros(shape, dtype=dtype))
-            program.save_asset(path, _metadata(convention))
-        except Exception as err:  # of torch.export, the converter and its bindings
-            raise MeasurementError(f"Core AI export failed: {first_line(err)}") from err
+    with (
+        warnings.catch_warnings(action="ignore"),
+        redirect_stdout(StringIO()),  # it says that it converts
+        translated("Core AI export failed"),
+    ):
+        program = _converted(copy.deepcopy(model).to(dtype), torch.zeros(shape, dtype=dtype))
+        program.save_asset(path, _metadata(convention))
     return describe(path)
 
 

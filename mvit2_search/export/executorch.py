@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
@@ -17,13 +17,9 @@ from mvit2_search.system.process import filtered_stderr
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
     """The `export` of `PTE`; it takes a minute at 256 pixels. A method of the file returns the convention."""
     check_installed()
-    with warnings.catch_warnings(action="ignore"):  # of torch, about what ExecuTorch calls
-        try:
-            path.write_bytes(_lowered(model, shape, convention))
-        except OSError:
-            raise
-        except Exception as err:  # its passes raise whatever they meet
-            raise MeasurementError(f"ExecuTorch export failed: {first_line(err)}") from err
+    with warnings.catch_warnings(action="ignore"), translated("ExecuTorch export failed"):
+        program = _lowered(model, shape, convention)
+    path.write_bytes(program)
     return describe(path)
 
 

@@ -18,11 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvit2_search.arch import ATTENTION_HEADS, LINFORMER_TOKENS
+from mvit2_search.arch import ATTENTION_HEADS, LINFORMER_TOKENS, ArchConfig
 
 Grid = tuple[int, int]
-
-V1_DROPOUT = 0.1
 
 
 class SeparableSelfAttention(nn.Module):
@@ -63,13 +61,14 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
-        return self._attend(query, key, value)
+        mixed_BPND: Tensor = self.out(self._attend(query, key, value))
+        return mixed_BPND
 
     def _attend(self, query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor) -> Tensor:
-        """Scaled dot-product attention, and the projection of what it gives."""
+        """Scaled dot-product attention; [B, P, N, D]."""
         query, key, value = (_by_head(t, self.heads) for t in (query_BPND, key_BPMD, value_BPMD))
         weight_BPHNM = (query * self.scale @ key.transpose(-1, -2)).softmax(dim=-1)
-        mixed_BPND: Tensor = self.out((weight_BPHNM @ value).transpose(2, 3).flatten(3))
+        mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
         return mixed_BPND
 
 
@@ -95,7 +94,8 @@ class LinformerAttention(MultiHeadAttention):
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
         key_BPMD = self._over(grid, self.project_keys) @ key
         value_BPMD = self._over(grid, self.project_values) @ value
-        return self._attend(query, key_BPMD, value_BPMD)
+        mixed_BPND: Tensor = self.out(self._attend(query, key_BPMD, value_BPMD))
+        return mixed_BPND
 
     def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
         """The projection for tokens of `grid`, which are stretched over the learned grid.
@@ -144,13 +144,14 @@ class SampleNorm(nn.Module):
 class EncoderLayer(nn.Module):
     """Pre-norm transformer layer: token mixer, then a feed-forward network, each with a residual."""
 
-    def __init__(self, dim: int, ffn_dim: int, *, attention: str, grid: Grid, family: str) -> None:
+    def __init__(self, arch: ArchConfig, b: int) -> None:
         super().__init__()
-        self.norm1 = _norm(dim, family)
-        self.mixer = TOKEN_MIXERS[attention](dim, grid)
-        self.norm2 = _norm(dim, family)
+        dim, ffn_dim, rows = arch.attention_dims[b], arch.ffn_dims[b], arch.patch_rows[b]
+        self.norm1 = _norm(arch, dim)
+        self.mixer = TOKEN_MIXERS[arch.attention[b]](dim, (rows, rows))
+        self.norm2 = _norm(arch, dim)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.SiLU(), nn.Linear(ffn_dim, dim))
-        self.dropout = nn.Dropout(V1_DROPOUT if family == "mobilevitv1" else 0.0)
+        self.dropout = nn.Dropout(dropout_of(arch))
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         x = x_BPND + self.dropout(self.mixer(self.norm1(x_BPND), grid))
@@ -159,21 +160,16 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Unfolds a map into tokens, applies the encoder layers and folds the tokens back.
+    """Unfolds a map into tokens, applies the layers of block `b`, from 0, and folds the tokens back.
 
-    H and W must be multiples of `patch`. `grid` has the rows and columns of patches at the architecture's own
-    input size.
+    H and W must be multiples of `patch`.
     """
 
-    def __init__(
-        self, dim: int, ffn_dim: int, *, layers: int, attention: str, patch: int, grid: Grid, family: str
-    ) -> None:
+    def __init__(self, arch: ArchConfig, b: int) -> None:
         super().__init__()
-        self.patch = patch
-        self.layers = nn.ModuleList(
-            EncoderLayer(dim, ffn_dim, attention=attention, grid=grid, family=family) for _ in range(layers)
-        )
-        self.norm = _norm(dim, family)
+        self.patch, self.dim = arch.patch_sizes[b], arch.attention_dims[b]
+        self.layers = nn.ModuleList(EncoderLayer(arch, b) for _ in range(arch.attention_layers[b]))
+        self.norm = _norm(arch, self.dim)
 
     def forward(self, map_BDHW: Tensor) -> Tensor:
         grid = patch_grid(map_BDHW, self.patch)
@@ -203,6 +199,11 @@ def fold(x_BPND: Tensor, patch: int, grid: Grid) -> Tensor:
     return split.reshape(batch, rows * patch, columns * patch, dim).permute(0, 3, 1, 2)
 
 
-def _norm(dim: int, family: str) -> nn.Module:
+def _norm(arch: ArchConfig, dim: int) -> nn.Module:
     """MobileViT normalises each token, MobileViTv2 each sample."""
-    return nn.LayerNorm(dim) if family == "mobilevitv1" else SampleNorm(dim)
+    return nn.LayerNorm(dim) if arch.family == "mobilevitv1" else SampleNorm(dim)
+
+
+def dropout_of(arch: ArchConfig) -> float:
+    """MobileViTv2 has none."""
+    return 0.1 if arch.family == "mobilevitv1" else 0.0

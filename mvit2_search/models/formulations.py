@@ -3,6 +3,9 @@
 Training uses the form that `mobilevit` builds, the fastest in torch on a CPU. Exported networks use one of these,
 by name. All have the same weights and, up to rounding, the same outputs.
 
+Values in a Core ML package are named after local variables of `forward` and what it calls: with another name the
+file has another hash, and is timed again.
+
 Shape letters: B batch, D channels of a token, H and W feature map, P pixels per patch, N patches.
 """
 
@@ -48,18 +51,17 @@ class Formulation:
         """[B, D, H, W] to [B, D, P, N]."""
         (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
         if self.pixel_shuffle:
-            split = F.pixel_unshuffle(map_BDHW, patch)
-        else:
-            split = map_BDHW.reshape(batch * dim, rows, patch, columns, patch).permute(0, 2, 4, 1, 3)
-        return split.reshape(batch, dim, patch * patch, rows * columns)
+            return F.pixel_unshuffle(map_BDHW, patch).reshape(batch, dim, patch * patch, rows * columns)
+        split = map_BDHW.reshape(batch * dim, rows, patch, columns, patch)
+        return split.permute(0, 2, 4, 1, 3).reshape(batch, dim, patch * patch, rows * columns)
 
     def fold(self, x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
         """The inverse of `unfold`."""
         (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
         if self.pixel_shuffle:
             return F.pixel_shuffle(x_BDPN.reshape(batch, dim * patch * patch, rows, columns), patch)
-        split = x_BDPN.reshape(batch * dim, patch, patch, rows, columns).permute(0, 3, 1, 4, 2)
-        return split.reshape(batch, dim, rows * patch, columns * patch)
+        split = x_BDPN.reshape(batch * dim, patch, patch, rows, columns)
+        return split.permute(0, 3, 1, 4, 2).reshape(batch, dim, rows * patch, columns * patch)
 
 
 FORMULATIONS: dict[FormulationName, Formulation] = {

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mvit2_search.arch import ATTENTION_STAGES, STAGES, ArchConfig
 from mvit2_search.arch.head import IMAGENET, Head
-from mvit2_search.models.attention import V1_DROPOUT, Encoder
+from mvit2_search.models.attention import Encoder, dropout_of
 
 _STRIDES = (1, 2, 2, 2, 2)
 
@@ -78,12 +78,12 @@ class MobileViTv2Block(nn.Module):
     A map that the patch does not divide is stretched to the next multiple and stays so, as in ml-cvnets.
     """
 
-    def __init__(self, channels: int, dim: int, kernel: int, encoder: Encoder) -> None:
+    def __init__(self, channels: int, kernel: int, encoder: Encoder) -> None:
         super().__init__()
         self.local = ConvNorm(channels, channels, kernel, groups=channels)
-        self.to_tokens = nn.Conv2d(channels, dim, 1, bias=False)
+        self.to_tokens = nn.Conv2d(channels, encoder.dim, 1, bias=False)
         self.encoder = encoder
-        self.from_tokens = ConvNorm(dim, channels, act=False)
+        self.from_tokens = ConvNorm(encoder.dim, channels, act=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x = _resized(x_BCHW, _divisible(x_BCHW, self.encoder.patch), align_corners=True)
@@ -98,12 +98,12 @@ class MobileViTv1Block(nn.Module):
     A map that is stretched for the attention is shrunk again.
     """
 
-    def __init__(self, channels: int, dim: int, kernel: int, encoder: Encoder) -> None:
+    def __init__(self, channels: int, kernel: int, encoder: Encoder) -> None:
         super().__init__()
         self.local = ConvNorm(channels, channels, kernel)
-        self.to_tokens = nn.Conv2d(channels, dim, 1, bias=False)
+        self.to_tokens = nn.Conv2d(channels, encoder.dim, 1, bias=False)
         self.encoder = encoder
-        self.from_tokens = ConvNorm(dim, channels)
+        self.from_tokens = ConvNorm(encoder.dim, channels)
         self.fuse = ConvNorm(2 * channels, channels, kernel)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -128,10 +128,9 @@ class Classifier(nn.Module):
 
 
 class MobileViT(nn.Module):
-    """An image classifier. Images are as `to_input` in `task.data` gives them for `arch.channel_order`.
+    """An image classifier: logits [B, K] of images [B, 3, H, W], any H and W from 32.
 
-    Shape:
-        input [B, 3, H, W], any H and W from 32; output [B, K] logits.
+    Images are as `to_input` in `task.data` gives them for `arch.channel_order`.
     """
 
     def __init__(self, arch: ArchConfig, head: Head) -> None:
@@ -141,8 +140,7 @@ class MobileViT(nn.Module):
         self.stem = ConvNorm(3, arch.stem_channels, 3, stride=2)
         self.stages = nn.Sequential(*(_stage(arch, i) for i in range(STAGES)))
         self.final = ConvNorm(last, arch.final_channels) if arch.final_channels else nn.Identity()
-        dropout = V1_DROPOUT if arch.family == "mobilevitv1" else 0.0
-        self.classifier = Classifier(arch.final_channels or last, head, dropout)
+        self.classifier = Classifier(arch.final_channels or last, head, dropout_of(arch))
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
         logits_BK: Tensor = self.classifier(self.final(self.stages(self.stem(x_B3HW))))
@@ -184,21 +182,8 @@ def _stage(arch: ArchConfig, i: int) -> nn.Sequential:
         modules.append(InvertedResidual(outputs if j else inputs, hidden, outputs, kernel=kernel, stride=stride))
     if i + 1 in ATTENTION_STAGES and arch.attention_layers[i - 2]:
         block = MobileViTv1Block if arch.family == "mobilevitv1" else MobileViTv2Block
-        modules.append(block(outputs, arch.attention_dims[i - 2], kernel, _encoder(arch, i - 2)))
+        modules.append(block(outputs, kernel, Encoder(arch, i - 2)))
     return nn.Sequential(*modules)
-
-
-def _encoder(arch: ArchConfig, b: int) -> Encoder:
-    rows = arch.patch_rows[b]
-    return Encoder(
-        arch.attention_dims[b],
-        arch.ffn_dims[b],
-        layers=arch.attention_layers[b],
-        attention=arch.attention[b],
-        patch=arch.patch_sizes[b],
-        grid=(rows, rows),
-        family=arch.family,
-    )
 
 
 def _divisible(x_BCHW: Tensor, patch: int) -> tuple[int, int]:

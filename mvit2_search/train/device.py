@@ -4,7 +4,7 @@ import ctypes
 import platform
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -33,9 +33,6 @@ def resolve_train_device(train_on: str) -> str:
     return train_on
 
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of malloc.h's M_ options
-
-
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory for the next step instead of giving it back to the system.
 
@@ -44,10 +41,11 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] != "glibc":
         return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h's M_ options
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
-    libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-    libc.mallopt(_TOP_PAD, 1 << 28)
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)
+    libc.mallopt(top_pad, 1 << 28)
 
 
 T = TypeVar("T")
@@ -58,9 +56,7 @@ def with_own_randomness(steps: Iterator[T], *, seed: int, device: str) -> Iterat
 
     Between two items the process has its own random state back. So trainings may take turns in one process, and
     none changes what another one draws. (Threads share torch's state: they cannot draw at the same moment.)
-
-    Args:
-        device: where `steps` computes; weights are drawn on the CPU.
+    `steps` computes on `device`, and draws weights on the CPU.
     """
     devices = sorted({"cpu", device})
     states = [torch.Generator(one).manual_seed(seed).get_state() for one in devices]
@@ -77,22 +73,13 @@ def with_own_randomness(steps: Iterator[T], *, seed: int, device: str) -> Iterat
 
 def _swapped(devices: list[str], states: list[torch.Tensor]) -> list[torch.Tensor]:
     """Set the random states of `devices`; what they were."""
-    before = [_state(device) for device in devices]
+    before = []
     for device, state in zip(devices, states, strict=True):
         if device == "cpu":
+            before.append(torch.get_rng_state())
             torch.set_rng_state(state)
         else:
-            _module(device).set_rng_state(state, device)
+            module = torch.get_device_module(device)  # torch.cuda or torch.mps
+            before.append(module.get_rng_state(device))
+            module.set_rng_state(state, device)
     return before
-
-
-def _state(device: str) -> torch.Tensor:
-    if device == "cpu":
-        return torch.get_rng_state()
-    state: torch.Tensor = _module(device).get_rng_state(device)
-    return state
-
-
-def _module(device: str) -> Any:
-    """`torch.cuda` or `torch.mps`."""
-    return getattr(torch, torch.device(device).type)

@@ -1,7 +1,4 @@
-"""Training, epoch by epoch, and testing.
-
-The statistics of batch normalisation, estimated for the weights as they are now.
-"""
+"""Training, epoch by epoch, and testing."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +17,9 @@ from mvit2_search.task import Task
 from mvit2_search.task.data.dataset import Split, flipped, to_input
 from mvit2_search.task.protocol import TaskScore
 
-_IMAGES, _BATCH = 512, 128
+_SETTLED_ON = 512  # images
+_BATCH = 128  # images, where no gradients are kept
+_AVERAGED = 0.1  # share of all steps over which weights are averaged
 
 
 def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
@@ -39,16 +38,12 @@ def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
     model.eval()
     for norm in norms:
         norm.train()
-    pixels = split.first(_IMAGES).pixels_NSSC
+    pixels = split.first(_SETTLED_ON).pixels_NSSC
     with torch.no_grad():
         for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
             model(to_input(batch, model.arch.channel_order).to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-_TEST_BATCH = 128
-_AVERAGED = 0.1  # share of all steps over which weights are averaged
 
 
 def train_epochs(
@@ -67,10 +62,8 @@ def train_epochs(
     most: what `model` would reach soon if its learning rate fell to zero. It goes on changing with the training.
 
     An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
-    comes again. Deterministic for a seed on one machine's CPU.
-
-    Args:
-        between: called before each step; may raise to end the training.
+    comes again. Deterministic for a seed on one machine's CPU. `between` is called before each step and may raise
+    to end the training.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -99,8 +92,8 @@ def evaluate(model: MobileViT, split: Split, task: Task, *, device: str) -> Task
     ready = for_inference(model)
     answers = []
     with torch.inference_mode():
-        for i in range(0, len(split), _TEST_BATCH):
-            images = to_input(split.pixels_NSSC[i : i + _TEST_BATCH], model.arch.channel_order)
+        for i in range(0, len(split), _BATCH):
+            images = to_input(split.pixels_NSSC[i : i + _BATCH], model.arch.channel_order)
             outputs = ready(images.to(device))
             if not outputs.isfinite().all():
                 raise TrainingError("the trained network's outputs are not finite")

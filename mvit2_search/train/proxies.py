@@ -18,16 +18,11 @@ Part = Literal["selection", "confirmation"]  # of the images, to score on
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochScore:
-    """How good an architecture is after one epoch.
-
-    Attributes:
-        score: the task's metric.
-        balanced: its mean over the classes, where they are unbalanced and the proxy tells.
-    """
+    """How good an architecture is after one epoch."""
 
     epoch: int
-    score: float
-    balanced: float | None = None
+    score: float  # the task's metric
+    balanced: float | None = None  # its mean over the classes, where they are unbalanced and the proxy tells
 
 
 class Proxy(Protocol):
@@ -71,9 +66,7 @@ class ShortTrain:
     end only.
 
     Tests use the averaged weights (`train_epochs`) with freshly estimated batch statistics (`settle_statistics`).
-
-    Args:
-        between: called between training steps; may raise to end the training.
+    `between` is called between training steps and may raise to end the training.
     """
 
     def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
@@ -116,11 +109,11 @@ class ShortTrain:
                 f"space {space.name!r}: image_size: the proxy trains every candidate at {self.recipe.image_size} "
                 "pixels, so it cannot tell input sizes apart; give image_size one value"
             )
-        stages = [stage for stage in ATTENTION_STAGES if self._is_blind(space, stage)]
         return [
             f"at {self.recipe.image_size} pixels stage {stage} has one token per pixel position: the proxy sees "
             "its attention layers as feed-forward layers only"
-            for stage in stages
+            for stage in ATTENTION_STAGES
+            if self._is_blind(space, stage)
         ]
 
     def _is_blind(self, space: SearchSpace, stage: int) -> bool:

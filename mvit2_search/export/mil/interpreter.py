@@ -54,13 +54,32 @@ def _given(program: Program, inputs_NCHW: np.ndarray) -> np.ndarray:
     return turned.astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value while a program runs: a tensor in the precision of the arithmetic, or whole numbers and words."""
+
+    dtype: DType
+    value: Any
+
+    def tensor(self) -> Tensor:
+        if not isinstance(self.value, Tensor):
+            raise MeasurementError(f"expected a tensor, found {self.value!r}")
+        return self.value
+
+
+def _held(constant: Constant, dtype: torch.dtype) -> _Held:
+    kind = constant.type.dtype
+    if kind in ("float16", "float32"):
+        return _Held(kind, torch.from_numpy(constant.array.astype("float64")).to(dtype))
+    return _Held(kind, constant.array.tolist())
+
+
 class Interpreter:
     """A program, ready to be run.
 
-    Args:
-        arithmetic: as `declared` every result that is declared half precision is rounded to it, with sums
-            inside of an operator in single precision; `float32` and `float64` compute everything so, and
-            only what the weights have lost remains.
+    In `declared` arithmetic every result that is declared half precision is rounded to it, with sums inside of an
+    operator in single precision; `float32` and `float64` compute everything so, and only what the weights have
+    lost remains.
     """
 
     def __init__(self, program: Program, arithmetic: Arithmetic = "declared") -> None:
@@ -82,7 +101,7 @@ class Interpreter:
                 self._step(operation, values)
         return values[program.output_name].tensor()
 
-    def _step(self, operation: Operation, values: "dict[str, _Held]") -> None:
+    def _step(self, operation: Operation, values: dict[str, _Held]) -> None:
         require(operation.kind in (*OPERATORS, "cast"), "this operator is not known here")
         given = {name: [self._value(item, values) for item in items] for name, items in operation.inputs.items()}
         dtype, results = _cast(given) if operation.kind == "cast" else _computed(operation.kind, given)
@@ -92,38 +111,18 @@ class Interpreter:
             require(dtype == declared.dtype, f"gives {dtype} and declares {declared.dtype}")
             self._keep(values, name, declared, result)
 
-    def _value(self, item: str | Constant, values: "dict[str, _Held]") -> "_Held":
+    def _value(self, item: str | Constant, values: dict[str, _Held]) -> _Held:
         if isinstance(item, Constant):
             return _held(item, self._dtype)
         require(item in values, f"{item} is computed nowhere before")
         return values[item]
 
-    def _keep(self, values: "dict[str, _Held]", name: str, declared: TensorType, result: Tensor) -> None:
+    def _keep(self, values: dict[str, _Held], name: str, declared: TensorType, result: Tensor) -> None:
         shape = tuple(result.shape)
         require(shape == declared.shape, f"{name} has the shape {list(shape)} and is declared {declared}")
         require(name not in values, f"there are two values called {name}")
         rounded = result.half().float() if self._rounds and declared.dtype == "float16" else result
         values[name] = _Held(declared.dtype, rounded)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A value while a program runs: a tensor in the precision of the arithmetic, or whole numbers and words."""
-
-    dtype: DType
-    value: Any
-
-    def tensor(self) -> Tensor:
-        if not isinstance(self.value, Tensor):
-            raise MeasurementError(f"expected a tensor, found {self.value!r}")
-        return self.value
-
-
-def _held(constant: Constant, dtype: torch.dtype) -> _Held:
-    kind = constant.type.dtype
-    if kind in ("float16", "float32"):
-        return _Held(kind, torch.from_numpy(constant.array.astype("float64")).to(dtype))
-    return _Held(kind, constant.array.tolist())
 
 
 def _cast(given: dict[str, list[_Held]]) -> tuple[DType, list[Tensor]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import MeasurementError, translated
 from mvit2_search.records import Artifact, InputKind, Precision
 from mvit2_search.system.process import filtered_stderr
 
@@ -70,10 +70,8 @@ def parsed_spec(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     spec = Model_pb2.Model()
-    try:
+    with translated(f"{path.name} is damaged", (DecodeError,)):
         spec.ParseFromString(path.read_bytes())
-    except DecodeError as err:
-        raise MeasurementError(f"{path.name} is damaged: {first_line(err)}") from err
     found = spec.WhichOneof("Type")
     require(found == "mlProgram", f"{path.name}: expected an ML Program, found {found}")
     return spec
@@ -140,8 +138,7 @@ class WeightFile:
     A file is its header, then for each tensor a record and its numbers. Everything is little-endian and begins at
     a multiple of 64. The layout is that of coremltools' `mlmodel/src/MILBlob/Blob/StorageFormat.hpp`.
 
-    Raises:
-        MeasurementError: the header is damaged, or is that of another file.
+    Both methods raise MeasurementError where the file is damaged, or another, or lacks what is asked for.
     """
 
     def __init__(self, path: Path) -> None:
@@ -152,11 +149,7 @@ class WeightFile:
         self._seen: set[int] = set()
 
     def read(self, place: int, dtype: str, name: str) -> np.ndarray:
-        """The numbers of one tensor, flat.
-
-        Raises:
-            MeasurementError: there is no such tensor at `place`, or it reaches out of the file.
-        """
+        """The numbers of one tensor, flat."""
         with naming(f"weight.bin: {name}"):
             sentinel, code, size, begin = self._record(place)
             require(sentinel == _SENTINEL, f"no tensor at byte {place}: {sentinel:#x}")

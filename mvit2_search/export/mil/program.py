@@ -64,28 +64,19 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """One function of one input and one output.
-
-    Attributes:
-        image: order of the channels, where Core ML hands over an image: values from 0 to 255 then.
-        convention: of the input, in the words of whoever made the package.
-    """
+    """One function of one input and one output."""
 
     input_name: str
     input_type: TensorType
-    image: str | None
-    convention: str
+    image: str | None  # order of the channels, where Core ML hands over an image: values from 0 to 255 then
+    convention: str  # of the input, in the words of whoever made the package
     constants: dict[str, Constant]
     operations: tuple[Operation, ...]
     output_name: str
 
 
 def read_program(path: Path) -> Program:
-    """The program of the package at `path`.
-
-    Raises:
-        MeasurementError: the package is damaged or holds something else; the message says what.
-    """
+    """The program of the package at `path`; raises MeasurementError where that is damaged or something else."""
     with naming(path.name):
         try:
             model, weights = _files(path)

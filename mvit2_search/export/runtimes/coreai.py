@@ -14,13 +14,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
+from mvit2_search.errors import BackendUnavailable, MeasurementError, translated
 from mvit2_search.records import Artifact, Precision
 from mvit2_search.system.process import filtered_stderr
 
@@ -82,11 +82,9 @@ def check_installed(*modules: str) -> None:
 def describe(path: Path) -> Artifact:
     """What the asset in `path` is, as the file says; raises MeasurementError, or as `check_installed` does."""
     asset, summary = opened(path)
-    try:
+    with _reading(path):
         given, returned = summary.function_inputs(FUNCTION), summary.function_outputs(FUNCTION)
         program = str(asset.program)
-    except Exception as err:  # RuntimeError, KeyError, and errors of MLIR's bindings
-        raise _unreadable(path, err) from err
     if (len(given), len(returned)) != (1, 1):
         raise MeasurementError(f"{path.name}: a network has one input and one output")
     (input_name, input_type), (_, output_type) = given[0], returned[0]
@@ -105,11 +103,9 @@ def describe(path: Path) -> Artifact:
 
 def _convention(path: Path) -> str:
     """What the exporter says of the input, under the input's name in the metadata."""
-    try:
+    with _reading(path):
         metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
         return str(metadata.get("creatorDefinedMetadata", {}).get("image", ""))
-    except (OSError, ValueError, AttributeError) as err:
-        raise _unreadable(path, err) from err
 
 
 def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
@@ -121,11 +117,9 @@ def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
     from coreai import authoring
 
     _check_intact(path)
-    try:
+    with _reading(path):
         asset = authoring.AIModelAsset.load(path)
         summary = asset.summary(include_statistics=False)
-    except Exception as err:  # whatever its Swift side makes of it
-        raise _unreadable(path, err) from err
     if summary is None or FUNCTION not in summary.function_names:
         raise MeasurementError(f"{path.name}: Core AI finds no program in it")
     return asset, summary
@@ -135,11 +129,8 @@ def run(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
     """What the saved asset returns for each sample, in the precision of its output. Raises like `describe`."""
     asset, _ = opened(artifact.path)
     samples = np.ascontiguousarray(inputs_NCHW, artifact.precision)
-    try:
-        with filtered_stderr(*NOTES):
-            outputs: np.ndarray = in_thread(asyncio.run, _outputs(asset, artifact.input_name, samples))
-    except Exception as err:
-        raise MeasurementError(f"{artifact.path.name}: Core AI cannot run it: {first_line(err)}") from err
+    with translated(f"{artifact.path.name}: Core AI cannot run it"), filtered_stderr(*NOTES):
+        outputs: np.ndarray = in_thread(asyncio.run, _outputs(asset, artifact.input_name, samples))
     return outputs
 
 
@@ -164,10 +155,8 @@ async def _outputs(asset: AIModelAsset, name: str, samples_NCHW: np.ndarray) -> 
 
 def _check_intact(path: Path) -> None:
     """A hash of the program's file lies beside it."""
-    try:
+    with _reading(path):
         program, expected = (path / "main.mlirb").read_bytes(), (path / "main.hash").read_bytes()
-    except OSError as err:
-        raise _unreadable(path, err) from err
     if hashlib.sha256(program).digest() != expected:
         raise MeasurementError(f"{path.name}: the program is damaged: it does not match main.hash")
 
@@ -187,5 +176,5 @@ def _signature(path: Path, described: str) -> tuple[Precision, tuple[int, ...]]:
     return _PRECISIONS[found[1]], tuple(map(int, re.findall(r"\d+", found[2])))
 
 
-def _unreadable(path: Path, err: Exception) -> MeasurementError:
-    return MeasurementError(f"{path.name}: Core AI cannot read it: {first_line(err)}")
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return translated(f"{path.name}: Core AI cannot read it")
