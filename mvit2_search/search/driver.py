@@ -35,7 +35,7 @@ from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.process import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.loop import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import Proxy, ShortTrain
 
 

@@ -23,14 +23,9 @@ from mvit2_search.export.mil.mlpackage import (
 )
 
 DType = Literal["float16", "float32", "int32", "uint32", "bool", "string"]
-# by MIL.proto's DataType, and the field in which the numbers of a type stand
+# MIL.proto's DataType; below, the fields in which values of these types are kept, those of others are in `bytes`
 _DTYPES: dict[int, DType] = {1: "bool", 2: "string", 10: "float16", 11: "float32", 23: "int32", 33: "uint32"}
-_KEPT_AS: dict[DType, str] = {
-    "float32": "floats",
-    "int32": "ints",
-    "bool": "bools",
-    "string": "strings",
-}  # or bytes
+_KEPT_AS: dict[DType, str] = {"float32": "floats", "int32": "ints", "bool": "bools", "string": "strings"}
 _OPSETS = {7: "CoreML6", 8: "CoreML7", 9: "CoreML8", 10: "CoreML9"}  # by version of the specification
 _IMAGES = {20: "RGB", 30: "BGR"}  # ImageFeatureType.ColorSpace
 
