@@ -44,9 +44,6 @@ class Agreement:
     """How far a file and its network agree.
 
     Attributes:
-        max_error: largest difference of an output.
-        cosine: the lowest over the images.
-        same_top1: images on which both name the same class; None where the outputs are no classes.
         weights_share: the largest difference, as a share of the largest output, when the file is run in
             double precision and the network has its weights rounded as the file's are; None where the file
             cannot be run so. It finds one wrong weight, which the rounding of every result would hide.
@@ -55,9 +52,9 @@ class Agreement:
     """
 
     images: int
-    max_error: float
-    cosine: float
-    same_top1: int | None
+    max_error: float  # largest difference of an output
+    cosine: float  # the lowest over the images
+    same_top1: int | None  # images on which both name the same class; None where the outputs are no classes
     weights_share: float | None
     condition: float = 1.0
     gates: tuple[Gate, ...]
