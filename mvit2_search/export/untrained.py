@@ -50,12 +50,7 @@ class Exporter(Protocol):
         formulation: FormulationName,
         images: Images,
     ) -> Written:
-        """The file, and its comparison with the network on `images`.
-
-        Raises:
-            MeasurementError: the network cannot be exported.
-            BackendUnavailable: what writes the format is missing.
-        """
+        """The file, and its comparison with the network on `images`; raises as `export_module` does."""
 
 
 def export_untrained(
@@ -165,7 +160,6 @@ def _keep_in_range(model: MobileViT) -> None:
             mixer, last = module.mixer, module.ffn[-1]
             assert isinstance(mixer, SeparableSelfAttention | MultiHeadAttention)
             assert isinstance(last, nn.Linear)
-            keys_and_values = 2 * mixer.out.in_features
-            mixer.qkv.weight[:-keys_and_values].mul_(_SCORES)
+            mixer.qkv.weight[: -2 * mixer.out.in_features].mul_(_SCORES)  # not the keys and values
             mixer.out.weight.mul_(_BRANCHES)
             last.weight.mul_(_BRANCHES)
