@@ -4,8 +4,7 @@ import hashlib
 import logging
 import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,9 @@ def require(holds: bool, otherwise: str) -> None:
         raise MeasurementError(otherwise)
 
 
-@contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming(name: str) -> AbstractContextManager[None]:
     """Inside, the message of a MeasurementError begins with `name`."""
-    try:
-        yield
-    except MeasurementError as err:
-        raise MeasurementError(f"{name}: {err}") from err
+    return translated(name, (MeasurementError,))
 
 
 def read_mlpackage(path: Path) -> Artifact:
