@@ -123,11 +123,15 @@ def concat(*, values: list[Tensor], axis: int, interleave: bool = False) -> Tens
 
 
 def pixel_unshuffle(*, x: Tensor, downscale_factor: int) -> Tensor:
-    return F.pixel_unshuffle(x, downscale_factor)
+    (batch, channels, height, width), f = x.shape, downscale_factor
+    split_up = x.reshape(batch, channels, height // f, f, width // f, f)
+    return split_up.permute(0, 1, 3, 5, 2, 4).reshape(batch, channels * f * f, height // f, width // f)
 
 
 def pixel_shuffle(*, x: Tensor, upscale_factor: int) -> Tensor:
-    return F.pixel_shuffle(x, upscale_factor)
+    (batch, channels, height, width), f = x.shape, upscale_factor
+    split_up = x.reshape(batch, channels // f**2, f, f, height, width)
+    return split_up.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // f**2, height * f, width * f)
 
 
 def upsample_bilinear(
