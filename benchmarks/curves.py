@@ -26,7 +26,7 @@ from mvit2_search.space import Params, SearchSpace, draw_params, load_space
 from mvit2_search.system.files import write_atomically
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.loop import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import ShortTrain
 
 DATA, CLASSES = "fashion-mnist-mini", 10

@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 
 from mvit2_search.arch import ArchConfig, published
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.export.exporter import Written, export_untrained
+from mvit2_search.export.untrained import Written, export_untrained
 from mvit2_search.measure.devices.registry import make_device
 from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import DEFAULT_FORMULATION, Measurement

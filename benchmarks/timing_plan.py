@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.export.exporter import Written
+from mvit2_search.export.untrained import Written
 from mvit2_search.export.verify import Agreement
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.timer import NetworkTimer

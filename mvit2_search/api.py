@@ -174,7 +174,7 @@ def export_network(
         BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
-    from mvit2_search.export import exporter
+    from mvit2_search.export import untrained
     from mvit2_search.task.data.load import (
         FASHION_MNIST_MINI,  # these import torch
         load_images,
@@ -186,7 +186,7 @@ def export_network(
     target = folder / f"{name}.{format}"
     try:
         with scratch_folder(folder) as scratch:
-            written = exporter.export_untrained(
+            written = untrained.export_untrained(
                 exported.arch,
                 scratch,
                 format=format,
@@ -345,7 +345,7 @@ def verify_untrained(path: Path, arch: ArchConfig, *, data: str) -> "Agreement":
         BackendUnavailable: what reads or runs the file is missing.
     """
     from mvit2_search.export.formats import open_artifact
-    from mvit2_search.export.verify import verify_network
+    from mvit2_search.export.untrained import verify_network
     from mvit2_search.task.data.load import load_images
 
     artifact = open_artifact(path)

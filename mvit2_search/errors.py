@@ -13,6 +13,9 @@ MVit2SearchError
 this package. Errors of other libraries are translated where they enter, with `raise ... from err`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MVit2SearchError(Exception):
     """Base class: `except MVit2SearchError` catches everything above and nothing else."""
@@ -58,6 +61,18 @@ class MeasurementError(MVit2SearchError):
 
 class TrainingError(MVit2SearchError):
     """A training ran and gave no usable accuracy, for instance because the loss was not finite."""
+
+
+@contextmanager
+def translated(what: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Inside, another library's exception becomes a MeasurementError that says `what`, and why in one line.
+
+    By default any exception: few libraries have a class of their own for all that they raise.
+    """
+    try:
+        yield
+    except kinds as err:
+        raise MeasurementError(f"{what}: {first_line(err)}") from err
 
 
 def first_line(err: BaseException) -> str:

@@ -25,7 +25,7 @@ from formula_devices import formula_devices
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.export.exporter import Exporter
+from mvit2_search.export.untrained import Exporter
 from mvit2_search.measure.devices.registry import DEVICES, make_device
 from mvit2_search.measure.protocol import Device
 from mvit2_search.measure.timer import open_timer

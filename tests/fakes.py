@@ -11,7 +11,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead, Head
 from mvit2_search.errors import TrainingError
-from mvit2_search.export.exporter import Written
+from mvit2_search.export.untrained import Written
 from mvit2_search.export.verify import Agreement
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.predict.estimate import Estimate

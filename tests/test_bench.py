@@ -18,8 +18,8 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import IMAGENET
 from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, MeasurementError
-from mvit2_search.export.exporter import Written
 from mvit2_search.export.runtimes.onnxruntime import load_network
+from mvit2_search.export.untrained import Written
 from mvit2_search.measure.bench import (
     MIXERS,
     TOKENS,

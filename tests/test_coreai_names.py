@@ -1,6 +1,6 @@
 """Each name, parameter and attribute of Core AI that is used, held to the installed packages and the Mac's.
 
-What is used is read off the sources, and off `export.runtimes.coreai_types` for the objects that Core AI gives.
+What is used is read off the sources, and off `export.runtimes.coreai` for the objects that Core AI gives.
 coreai-torch is Python code alone, in one wheel for all systems: what is installed is the Mac's.
 """
 

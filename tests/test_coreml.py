@@ -21,7 +21,7 @@ from conftest import require_device
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError, StorageError
-from mvit2_search.export.mil import run_mlpackage
+from mvit2_search.export.mil.interpreter import run_mlpackage
 from mvit2_search.export.mil.mlpackage import import_coremltools
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml import device as coreml

@@ -11,8 +11,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.formats import open_artifact
 from mvit2_search.export.mil.mlpackage import parsed_spec
-from mvit2_search.export.untrained import export_model
-from mvit2_search.export.verify import verify_network
+from mvit2_search.export.untrained import export_model, verify_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

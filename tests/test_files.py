@@ -8,7 +8,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-import mvit2_search.export.exporter as exporter
+import mvit2_search.export.untrained as untrained
 from fakes import fake_exporter, request, search
 from mvit2_search.arch import published
 from mvit2_search.cli import cli
@@ -75,7 +75,7 @@ def run(*arguments):
 
 @pytest.fixture
 def instant(monkeypatch):
-    monkeypatch.setattr(exporter, "export_untrained", fake_exporter)
+    monkeypatch.setattr(untrained, "export_untrained", fake_exporter)
 
 
 @pytest.mark.parametrize("more", [(), ("--format", "onnx")])

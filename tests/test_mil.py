@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.mil import OPERATORS, Interpreter, read_program, run_mlpackage
+from mvit2_search.export.mil.interpreter import Interpreter, run_mlpackage
 from mvit2_search.export.mil.mlpackage import import_coremltools, read_mlpackage
+from mvit2_search.export.mil.operators import OPERATORS
+from mvit2_search.export.mil.program import read_program
 
 coremltools = import_coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402, N813

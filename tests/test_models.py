@@ -8,8 +8,8 @@ from torch import nn
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.models import build_model, for_inference, formulated
-from mvit2_search.models.encoder import SampleNorm, fold, unfold
-from mvit2_search.models.layers import PointwiseConv
+from mvit2_search.models.attention import SampleNorm, fold, unfold
+from mvit2_search.models.mobilevit import PointwiseConv
 from reference import randomised, reference_logits, relative_error
 
 # Independent: arXiv:2206.02680 rounds them, timm's mobilevitv2_050 ... _200 give them exactly; the

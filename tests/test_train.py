@@ -15,8 +15,14 @@ from mvit2_search.records import Recipe
 from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split, to_input
 from mvit2_search.train import loop
-from mvit2_search.train.device import resolve_train_device
-from mvit2_search.train.loop import _batches, _optimizer, _set_learning_rate, evaluate, train_epochs
+from mvit2_search.train.loop import (
+    _batches,
+    _optimizer,
+    _set_learning_rate,
+    evaluate,
+    resolve_train_device,
+    train_epochs,
+)
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
 

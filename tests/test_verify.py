@@ -26,7 +26,7 @@ from mvit2_search.export.formats import export_module, open_artifact
 from mvit2_search.export.mil.mlpackage import parsed_spec
 from mvit2_search.export.untrained import untrained_network
 from mvit2_search.export.verify import judge, verify, widest_leads
-from mvit2_search.models.encoder import SampleNorm
+from mvit2_search.models.attention import SampleNorm
 from mvit2_search.records import FORMULATION_NAMES, PRECISIONS, CoreMLOptions
 from mvit2_search.space import load_space
 from mvit2_search.task.data.dataset import to_input

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
-from mvit2_search.export.runtimes import coreai as coreai_types
-from mvit2_search.export.runtimes.coreai import NOTES, check_installed, describe, run
+from mvit2_search.export.runtimes.coreai import NOTES, AIProgram, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
 from mvit2_search.system.process import filtered_stderr
 
@@ -21,34 +20,27 @@ from mvit2_search.system.process import filtered_stderr
 def export_coreai(
     model: nn.Module, path: Path, shape: tuple[int, ...], convention: str, precision: Precision = "float32"
 ) -> Artifact:
-    """Write `model` for one input of `shape`: `image` in, `logits` out, both in `precision` as the weights.
-
-    Args:
-        convention: of the input, in words that the asset keeps in its metadata, under `image`.
-
-    Raises:
-        BackendUnavailable: Core AI's packages are not installed.
-        MeasurementError: coreai-torch refuses the network.
-    """
+    """The `export` of `AIMODEL`; input, output and weights are in `precision`, the convention in the metadata."""
     check_installed("coreai", "coreai_torch")
     dtype = getattr(torch, precision)
-    with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):  # it says that it converts
-        try:
-            program = _converted(copy.deepcopy(model).to(dtype), torch.zeros(shape, dtype=dtype))
-            program.save_asset(path, _metadata(convention))
-        except Exception as err:  # of torch.export, the converter and its bindings
-            raise MeasurementError(f"Core AI export failed: {first_line(err)}") from err
+    with (
+        warnings.catch_warnings(action="ignore"),
+        redirect_stdout(StringIO()),  # it says that it converts
+        translated("Core AI export failed"),
+    ):
+        program = _converted(copy.deepcopy(model).to(dtype), torch.zeros(shape, dtype=dtype))
+        program.save_asset(path, _metadata(convention))
     return describe(path)
 
 
-def _converted(model: nn.Module, x: torch.Tensor) -> coreai_types.AIProgram:
+def _converted(model: nn.Module, x: torch.Tensor) -> AIProgram:
     with filtered_stderr(*NOTES):
         from coreai_torch import TorchConverter, get_decomp_table
 
     program = torch.export.export(model, (x,)).run_decompositions(get_decomp_table())
     converter = TorchConverter(mode=TorchConverter.Mode.RELEASE)  # no stack traces in the file
     converter.add_exported_program(program, input_names=["image"], output_names=["logits"])
-    made: coreai_types.AIProgram = converter.to_coreai()
+    made: AIProgram = converter.to_coreai()
     return made
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, SpecError, first_line
+from mvit2_search.errors import SpecError, translated
 from mvit2_search.export.formats import Format
-from mvit2_search.export.mil import run_mlpackage
+from mvit2_search.export.mil.interpreter import run_mlpackage
 from mvit2_search.export.mil.mlpackage import import_coremltools, read_mlpackage
 from mvit2_search.records import Artifact, CoreMLOptions, Precision
 
@@ -35,14 +35,9 @@ def export_coreml(
     convention: str,
     options: CoreMLOptions = _DEFAULTS,
 ) -> Artifact:
-    """Write `model` for one input of `shape`: `image` in, `logits` out.
-
-    Args:
-        convention: of the input, in words that the package keeps. Those of an image begin with its
-            order of the channels, RGB or BGR.
+    """The `export` of `MLPACKAGE`. The convention of an image begins with its order of the channels.
 
     Raises:
-        MeasurementError: coremltools refuses the network.
         SpecError: the input is no image and is to be one.
     """
     coremltools = import_coremltools()
@@ -52,7 +47,7 @@ def export_coreml(
         redirect_stderr(StringIO()),  # it draws progress bars
         TemporaryDirectory(dir=path.parent, prefix="convert-") as own,  # it would leave a package until exit
     ):
-        try:
+        with translated("Core ML conversion failed"):
             package = coremltools.convert(
                 torch.jit.trace(model, torch.zeros(shape)),  # type: ignore[no-untyped-call]
                 convert_to="mlprogram",
@@ -63,8 +58,6 @@ def export_coreml(
                 package_dir=f"{own}/made.mlpackage",
                 skip_model_load=True,
             )
-        except Exception as err:  # whatever its passes raise
-            raise MeasurementError(f"Core ML conversion failed: {first_line(err)}") from err
         package.input_description["image"] = convention
         package.save(str(path))
     return read_mlpackage(path)

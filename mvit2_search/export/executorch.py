@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
@@ -15,33 +15,16 @@ from mvit2_search.system.process import filtered_stderr
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
-    """Write `model` for one input of `shape`, in single precision. Takes a minute at 256 pixels.
-
-    Args:
-        convention: of the input, in words that the file keeps as the method `input_convention`.
-
-    Raises:
-        BackendUnavailable: ExecuTorch is not installed.
-        MeasurementError: ExecuTorch refuses the network.
-    """
+    """The `export` of `PTE`; it takes a minute at 256 pixels. A method of the file returns the convention."""
     check_installed()
-    with warnings.catch_warnings(action="ignore"):  # of torch, about what ExecuTorch calls
-        try:
-            path.write_bytes(_lowered(model, shape, convention))
-        except OSError:
-            raise
-        except Exception as err:  # its passes raise whatever they meet
-            raise MeasurementError(f"ExecuTorch export failed: {first_line(err)}") from err
+    with warnings.catch_warnings(action="ignore"), translated("ExecuTorch export failed"):
+        program = _lowered(model, shape, convention)
+    path.write_bytes(program)
     return describe(path)
 
 
 def run_executorch(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
-    """What the saved program returns for each image, [N, classes].
-
-    Raises:
-        BackendUnavailable: ExecuTorch is not installed.
-        MeasurementError: the file cannot be loaded or does not take the inputs.
-    """
+    """The `run` of `PTE`."""
     network = Network(artifact.path)
     images_NCHW = np.ascontiguousarray(inputs_NCHW, np.float32)
     return np.concatenate([network.run(x_CHW[None]) for x_CHW in images_NCHW])

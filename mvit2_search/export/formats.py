@@ -19,12 +19,13 @@ if TYPE_CHECKING:  # the table is read without them
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """What can be done with one format.
+    """What can be done with one format. Each raises MeasurementError or BackendUnavailable where it cannot.
 
     Attributes:
-        export: writes a module to a path, for one input of a shape, with its convention in words.
+        export: writes a module to a path, for one input of a shape, with the input's convention in words that the
+            file keeps. The input is called `image`, the output `logits`, where the format has names.
         read: describes a file by what stands in it.
-        run: outputs [N, ...] of a file for inputs [N, ...], on this computer.
+        run: outputs [N, ...] of a file for inputs [N, ...], on this computer, one sample at a time.
         run_exactly: the same in double precision, where there is such a way.
     """
 
@@ -55,13 +56,10 @@ def export_module(
 ) -> Artifact:
     """Export any module of one input, in the format that the ending of `path` names.
 
-    Args:
-        convention: of the input, in words that the file keeps.
-        options: of a Core ML package.
-
     Raises:
         MeasurementError: the exporter refuses the module.
-        SpecError: the format does not have such options.
+        SpecError: `options` are of a Core ML package, and this is another format.
+        BackendUnavailable: what writes the format is missing.
     """
     format = path.suffix[1:]
     if options is not None and format != "mlpackage":

@@ -10,36 +10,27 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import nn
 
-from mvit2_search.errors import MeasurementError, first_line
+from mvit2_search.errors import MeasurementError, translated
 from mvit2_search.export.formats import Format
 from mvit2_search.export.runtimes.onnxruntime import load_network
 from mvit2_search.records import Artifact
 
-_OPSET = 17
-
 
 def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:
-    """Write `model` for one input of `shape`, in single precision: `image` in, `logits` out.
-
-    Args:
-        convention: of the input, in words that the file keeps.
-
-    Raises:
-        MeasurementError: the exporter refuses the network.
-    """
-    with warnings.catch_warnings(action="ignore"):  # it is deprecated, and says so in four ways
-        try:
-            torch.onnx.export(
-                model,
-                (torch.zeros(shape),),
-                path,
-                dynamo=False,
-                input_names=["image"],
-                output_names=["logits"],
-                opset_version=_OPSET,
-            )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as err:
-            raise MeasurementError(f"ONNX export failed: {first_line(err)}") from err
+    """The `export` of `ONNX`."""
+    with (
+        warnings.catch_warnings(action="ignore"),  # it is deprecated, and says so in four ways
+        translated("ONNX export failed", (RuntimeError, torch.onnx.errors.OnnxExporterError)),
+    ):
+        torch.onnx.export(
+            model,
+            (torch.zeros(shape),),
+            path,
+            dynamo=False,
+            input_names=["image"],
+            output_names=["logits"],
+            opset_version=17,
+        )
     written = onnx.load(path)
     written.graph.input[0].doc_string = convention
     onnx.save(written, path)
@@ -47,15 +38,10 @@ def export_onnx(model: nn.Module, path: Path, shape: tuple[int, ...], convention
 
 
 def read_onnx(path: Path) -> Artifact:
-    """What an ONNX file says of itself.
-
-    Raises:
-        MeasurementError: it is damaged, or no network of one input and one output in single precision.
-    """
-    try:
+    """The `read` of `ONNX`: of networks of one input and one output in single precision."""
+    kinds = DecodeError, OSError, onnx.checker.ValidationError
+    with translated(f"{path.name} is no ONNX file, or damaged", kinds):
         graph = onnx.load(path).graph
-    except (DecodeError, OSError, onnx.checker.ValidationError) as err:
-        raise MeasurementError(f"{path.name} is no ONNX file, or damaged: {first_line(err)}") from err
     if (len(graph.input), len(graph.output)) != (1, 1):
         raise MeasurementError(f"{path.name}: expected a network of one input and one output")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
@@ -76,18 +62,10 @@ def read_onnx(path: Path) -> Artifact:
 
 
 def run_onnx(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
-    """Outputs [N, ...] by ONNX Runtime on this CPU, one sample at a time.
-
-    Raises:
-        MeasurementError: ONNX Runtime cannot load or run the file.
-        BackendUnavailable: there is no ONNX Runtime.
-    """
-    session = load_network(artifact.path)
-    try:
-        samples = inputs_NCHW.astype(np.float32)
+    """The `run` of `ONNX`, by ONNX Runtime."""
+    session, samples = load_network(artifact.path), inputs_NCHW.astype(np.float32)
+    with translated(f"{artifact.path.name}: ONNX Runtime cannot run it"):
         outputs = [session.run(None, {artifact.input_name: sample[None]})[0] for sample in samples]
-    except Exception as err:  # its exceptions have no common class of their own
-        raise MeasurementError(f"{artifact.path.name}: ONNX Runtime cannot run it: {first_line(err)}") from err
     return np.concatenate(outputs)
 
 

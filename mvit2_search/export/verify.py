@@ -1,8 +1,6 @@
-"""Whether an exported file computes what its network does: the file is run, and compared with PyTorch.
+"""Whether an exported file computes what its network does: how far the two agree, and how far they must.
 
 An `.mlpackage` is executed by `export.mil`, everything else by its own runtime on this computer.
-
-How far an exported file and its network agree, and how far they must.
 """
 
 import copy
@@ -13,15 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvit2_search.arch import ArchConfig
-from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.formats import FORMATS
-from mvit2_search.export.untrained import untrained_network
 from mvit2_search.models import MobileViT, for_inference
-from mvit2_search.models.attention import LinformerAttention, MultiHeadAttention
+from mvit2_search.models.attention import MultiHeadAttention
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.task.data.dataset import to_input
 
 MAX_ERROR: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}  # absolute, of outputs
 MIN_COSINE = 0.9999
@@ -50,9 +44,6 @@ class Agreement:
     """How far a file and its network agree.
 
     Attributes:
-        max_error: largest difference of an output.
-        cosine: the lowest over the images.
-        same_top1: images on which both name the same class; None where the outputs are no classes.
         weights_share: the largest difference, as a share of the largest output, when the file is run in
             double precision and the network has its weights rounded as the file's are; None where the file
             cannot be run so. It finds one wrong weight, which the rounding of every result would hide.
@@ -61,9 +52,9 @@ class Agreement:
     """
 
     images: int
-    max_error: float
-    cosine: float
-    same_top1: int | None
+    max_error: float  # largest difference of an output
+    cosine: float  # the lowest over the images
+    same_top1: int | None  # images on which both name the same class; None where the outputs are no classes
     weights_share: float | None
     condition: float = 1.0
     gates: tuple[Gate, ...]
@@ -144,69 +135,32 @@ _USUAL_SHARE = 4e-5  # of the largest output, by which usual networks move then
 _LEAST_CONDITION = 0.4  # converters change each norm by 5e-6, and a network of few layers moves by no more
 
 
-def verify_network(artifact: Artifact, arch: ArchConfig, pixels_NSSC: np.ndarray) -> Agreement:
-    """Compare a file with the untrained network of `arch`, which `export_untrained` writes.
-
-    Compared is half of the images: those on which the network is surest of its class. Grey images are tinted:
-    to a network whose channels are mixed up, three equal ones would look the same.
-
-    Args:
-        pixels_NSSC: uint8 images of the network's input size.
-
-    Raises:
-        SpecError: the file takes or gives something else than `arch` does.
-        MeasurementError: it is damaged.
-        BackendUnavailable: what reads or runs the file is missing.
-    """
-    size = arch.image_size
-    if artifact.input_shape != (1, 3, size, size) or len(artifact.output_shape) != 2:
-        raise SpecError(
-            f"{artifact.path}: takes {list(artifact.input_shape)} and gives {list(artifact.output_shape)}; "
-            f"the architecture takes {[1, 3, size, size]} and gives classes"
-        )
-    if artifact.convention != arch.input_convention:
-        raise SpecError(
-            f"{artifact.path}: says that it takes {artifact.convention!r}; "
-            f"the architecture takes {arch.input_convention!r}"
-        )
-    model = untrained_network(arch, ClassifierHead(artifact.output_shape[1]))
-    images = to_input(_tinted(pixels_NSSC), arch.channel_order).numpy()
-    return verify(artifact, model, widest_leads(model, images, count=max(1, len(images) // 2)))
-
-
-def _tinted(pixels_NSSC: np.ndarray) -> np.ndarray:
-    """Grey images with three quarters of the green and half of the blue; others as they are."""
-    grey = pixels_NSSC.shape[-1] == 1 or not (pixels_NSSC[..., :1] != pixels_NSSC).any()
-    return (pixels_NSSC[..., :1] * np.array([1, 0.75, 0.5])).astype(np.uint8) if grey else pixels_NSSC
-
-
 def verify(artifact: Artifact, model: nn.Module, images_NCHW: np.ndarray) -> Agreement:
     """Compare a file with the network that it should hold, on the given inputs, one at a time.
 
-    Args:
-        model: with the weights that the export had, in any formulation. It is left as it is.
-        images_NCHW: float32 as `data.to_input` gives them, or whatever a module of another kind takes.
+    `model` has the weights that the export had, in any formulation, and is left as it is.
 
     Raises:
         MeasurementError: the file is damaged, or gives outputs of another shape.
         SpecError: it takes inputs of another size.
         BackendUnavailable: what runs it is missing.
     """
-    if tuple(images_NCHW.shape[1:]) != artifact.input_shape[1:]:
-        raise SpecError(
-            f"{artifact.path.name} takes inputs of shape {list(artifact.input_shape[1:])}, "
-            f"found {list(images_NCHW.shape[1:])}"
-        )
+    takes, found = list(artifact.input_shape[1:]), list(images_NCHW.shape[1:])
+    if takes != found:
+        raise SpecError(f"{artifact.path.name} takes inputs of shape {takes}, found {found}")
     format = FORMATS.entry(artifact.format).load()
-    expected, found = _outputs(_folded(model), images_NCHW), format.run(artifact, images_NCHW)
-    _check_shape(artifact, expected, found)
+    expected, outputs = _outputs(_folded(model), images_NCHW), format.run(artifact, images_NCHW)
+    gives, right = list(outputs.shape[1:]), list(expected.shape[1:])
+    if gives != right:
+        raise MeasurementError(f"{artifact.path.name} gives outputs of shape {gives}, the network {right}")
     if format.run_exactly is None or artifact.precision != "float16":
-        return judge(artifact.precision, expected, found, None)
+        return judge(artifact.precision, expected, outputs, None)
     halved = _halved(model).double()
-    right, exact = _outputs(halved, images_NCHW), format.run_exactly(artifact, images_NCHW)
-    moved = [share_of_largest(right, _outputs(_moved(halved, seed), images_NCHW)) for seed in range(_MOVES)]
+    exact = _outputs(halved, images_NCHW)
+    moved = [share_of_largest(exact, _outputs(_moved(halved, seed), images_NCHW)) for seed in range(_MOVES)]
     condition = max(_LEAST_CONDITION, sorted(moved)[_MOVES // 2] / _USUAL_SHARE)
-    return judge(artifact.precision, expected, found, share_of_largest(right, exact), condition=condition)
+    weights_share = share_of_largest(exact, format.run_exactly(artifact, images_NCHW))
+    return judge("float16", expected, outputs, weights_share, condition=condition)
 
 
 def widest_leads(model: nn.Module, images_NCHW: np.ndarray, count: int = 4) -> np.ndarray:
@@ -235,7 +189,7 @@ def _halved(model: nn.Module) -> nn.Module:
     for parameter in rounded.parameters():
         parameter.data = parameter.data.half().float()
     for module in rounded.modules():
-        if isinstance(module, MultiHeadAttention | LinformerAttention):
+        if isinstance(module, MultiHeadAttention):
             module.scale = float(np.float16(module.scale))
         elif isinstance(module, nn.LayerNorm):  # of tokens, which may be nearly level
             module.eps = float(np.float16(module.eps))
@@ -256,11 +210,3 @@ def _outputs(model: nn.Module, images_NCHW: np.ndarray) -> np.ndarray:
     samples: Tensor = torch.from_numpy(np.ascontiguousarray(images_NCHW, np.float32)).to(dtype)
     with torch.inference_mode():
         return torch.cat([model(sample[None]) for sample in samples]).numpy()
-
-
-def _check_shape(artifact: Artifact, expected: np.ndarray, found: np.ndarray) -> None:
-    if expected.shape != found.shape:
-        raise MeasurementError(
-            f"{artifact.path.name} gives outputs of shape {list(found.shape[1:])}, "
-            f"the network {list(expected.shape[1:])}"
-        )

@@ -15,8 +15,8 @@ from mvit2_search.arch import ArchConfig, Attention, published_networks
 from mvit2_search.arch.cost import MIXER_COSTS, Cost, network_cost
 from mvit2_search.arch.head import IMAGENET
 from mvit2_search.errors import MeasurementError
-from mvit2_search.export.exporter import Written
 from mvit2_search.export.formats import export_module
+from mvit2_search.export.untrained import Written
 from mvit2_search.export.verify import verify
 from mvit2_search.measure.protocol import Device
 from mvit2_search.measure.timer import NetworkTimer, Tell, open_timer

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.errors import StorageError
-from mvit2_search.export.exporter import Exporter, Written, export_untrained
+from mvit2_search.export.untrained import Exporter, Written, export_untrained
 from mvit2_search.measure.protocol import Device, TimingPlan
 from mvit2_search.measure.statistics import counted, reference_ms, speed
 from mvit2_search.measure.visits import collect, first_reference, to_measurement

@@ -1,11 +1,15 @@
-"""Token mixers of the MobileViT family, behind one signature.
+"""The transformer inside a MobileViT block: token mixers behind one signature, and the layers around them.
 
-Shape letters: B batch, P pixels per patch (4 for 2x2), N patches, D channels of a token, H heads,
-K channels of a head, M tokens that Linformer projects to.
+Shape letters: B batch, P pixels per patch (4 for 2x2), N patches, D channels of a token, H heads, K channels of a
+head, M tokens that Linformer projects to; H and W of a feature map.
 
-A mixer maps `(x_BPND, grid)` to [B, P, N, D]: each of the P pixel positions attends over the N patches, and
-`grid` gives the rows and columns of patches. `Mixer(dim, grid)` builds one for D channels and the patch grid of
-the architecture's own input size. `arch.cost.MIXER_COSTS` computes the costs that the docstrings give.
+A mixer maps `(x_BPND, grid)` to [B, P, N, D], for any P and N: each of the P pixel positions attends over the N
+patches, and `grid` gives the rows and columns of patches. `Mixer(dim, grid)` builds one for D channels and the
+patch grid of the architecture's own input size. `arch.cost.MIXER_COSTS` computes the costs in the docstrings.
+
+Tokens are rows, with D innermost, so that every projection is one matrix product. That costs one copy on the way
+in and one on the way out. Keeping the map and regrouping the softmax alone was measured to be no faster:
+`docs/decisions.md`.
 """
 
 from itertools import pairwise
@@ -14,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvit2_search.arch import ATTENTION_HEADS, LINFORMER_TOKENS
+from mvit2_search.arch import ATTENTION_HEADS, LINFORMER_TOKENS, ArchConfig
 
 Grid = tuple[int, int]
 
@@ -27,9 +31,6 @@ class SeparableSelfAttention(nn.Module):
     the key of the weighted sum of the tokens. That projects one token to a key instead of N.
 
     `P N D (3 D + 1)` multiply-adds as published; `P (N D (2 D + 2) + D**2)` here.
-
-    Shape:
-        input x_BPND, any P and N; output the same.
     """
 
     def __init__(self, dim: int, grid: Grid) -> None:
@@ -50,24 +51,28 @@ class MultiHeadAttention(nn.Module):
     """The transformer's attention, of quadratic cost, as in MobileViT (arXiv:2110.02178).
 
     `P N (4 D**2 + 2 N D)` multiply-adds.
-
-    Shape:
-        input x_BPND, any P and N; output the same.
     """
 
     def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
         super().__init__()
-        self.heads, self.scale = heads, score_scale(dim, heads)
+        self.heads, self.scale = heads, float((dim // heads) ** -0.5)  # a constant of an exported file
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
-        mixed_BPND: Tensor = self.out(_attend(query, key, value, self.heads, self.scale))
+        mixed_BPND: Tensor = self.out(self._attend(query, key, value))
+        return mixed_BPND
+
+    def _attend(self, query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor) -> Tensor:
+        """Scaled dot-product attention; [B, P, N, D]."""
+        query, key, value = (_by_head(t, self.heads) for t in (query_BPND, key_BPMD, value_BPMD))
+        weight_BPHNM = (query * self.scale @ key.transpose(-1, -2)).softmax(dim=-1)
+        mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
         return mixed_BPND
 
 
-class LinformerAttention(nn.Module):
+class LinformerAttention(MultiHeadAttention):
     """Multi-head attention on keys and values projected to M tokens (arXiv:2006.04768).
 
     M is 256, or N where there are fewer patches. At 256 pixels N is 256, 64 and 16 in the three stages, so nothing
@@ -76,17 +81,11 @@ class LinformerAttention(nn.Module):
     stretched over it, so that a network can be trained on smaller images.
 
     `P N (4 D**2 + 4 M D)` multiply-adds.
-
-    Shape:
-        input x_BPND, any P and N; output the same.
     """
 
     def __init__(self, dim: int, grid: Grid, heads: int = ATTENTION_HEADS) -> None:
-        super().__init__()
+        super().__init__(dim, grid, heads)
         rows, columns = self.grid = grid
-        self.heads, self.scale = heads, score_scale(dim, heads)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
         shape = min(LINFORMER_TOKENS, rows * columns), rows * columns
         self.project_keys = nn.Parameter(torch.randn(shape) / shape[1] ** 0.5)  # keeps the keys' variance
         self.project_values = nn.Parameter(torch.randn(shape) / shape[1] ** 0.5)
@@ -95,7 +94,7 @@ class LinformerAttention(nn.Module):
         query, key, value = self.qkv(x_BPND).chunk(3, dim=-1)
         key_BPMD = self._over(grid, self.project_keys) @ key
         value_BPMD = self._over(grid, self.project_values) @ value
-        mixed_BPND: Tensor = self.out(_attend(query, key_BPMD, value_BPMD, self.heads, self.scale))
+        mixed_BPND: Tensor = self.out(self._attend(query, key_BPMD, value_BPMD))
         return mixed_BPND
 
     def _over(self, grid: Grid, weight_MN: Tensor) -> Tensor:
@@ -117,19 +116,6 @@ def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
     return [(qkv.weight[a:b], qkv.bias[a:b]) for a, b in pairwise(ends)]
 
 
-def score_scale(dim: int, heads: int) -> float:
-    """The factor of the attention scores. An exported file has it as a constant."""
-    return float((dim // heads) ** -0.5)
-
-
-def _attend(query_BPND: Tensor, key_BPMD: Tensor, value_BPMD: Tensor, heads: int, scale: float) -> Tensor:
-    """Scaled dot-product attention with `heads` heads; [B, P, N, D]."""
-    query, key, value = (_by_head(t, heads) for t in (query_BPND, key_BPMD, value_BPMD))
-    weight_BPHNM = (query * scale @ key.transpose(-1, -2)).softmax(dim=-1)
-    mixed_BPND: Tensor = (weight_BPHNM @ value).transpose(2, 3).flatten(3)
-    return mixed_BPND
-
-
 def _by_head(x_BPND: Tensor, heads: int) -> Tensor:
     """[B, P, H, N, K]."""
     batch, pixels, tokens, dim = map(int, x_BPND.shape)
@@ -141,3 +127,83 @@ TOKEN_MIXERS = {
     "multi_head": MultiHeadAttention,
     "linformer": LinformerAttention,
 }
+
+
+class SampleNorm(nn.Module):
+    """GroupNorm with one group, on rows: statistics over all channels and positions of a sample."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x_BPND: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, F.layer_norm(x_BPND, x_BPND.shape[1:]), self.weight)
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm transformer layer: token mixer, then a feed-forward network, each with a residual."""
+
+    def __init__(self, arch: ArchConfig, b: int) -> None:
+        super().__init__()
+        dim, ffn_dim, rows = arch.attention_dims[b], arch.ffn_dims[b], arch.patch_rows[b]
+        self.norm1 = _norm(arch, dim)
+        self.mixer = TOKEN_MIXERS[arch.attention[b]](dim, (rows, rows))
+        self.norm2 = _norm(arch, dim)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.SiLU(), nn.Linear(ffn_dim, dim))
+        self.dropout = nn.Dropout(dropout_of(arch))
+
+    def forward(self, x_BPND: Tensor, grid: Grid) -> Tensor:
+        x = x_BPND + self.dropout(self.mixer(self.norm1(x_BPND), grid))
+        y_BPND: Tensor = x + self.dropout(self.ffn(self.norm2(x)))
+        return y_BPND
+
+
+class Encoder(nn.Module):
+    """Unfolds a map into tokens, applies the layers of block `b`, from 0, and folds the tokens back.
+
+    H and W must be multiples of `patch`.
+    """
+
+    def __init__(self, arch: ArchConfig, b: int) -> None:
+        super().__init__()
+        self.patch, self.dim = arch.patch_sizes[b], arch.attention_dims[b]
+        self.layers = nn.ModuleList(EncoderLayer(arch, b) for _ in range(arch.attention_layers[b]))
+        self.norm = _norm(arch, self.dim)
+
+    def forward(self, map_BDHW: Tensor) -> Tensor:
+        grid = patch_grid(map_BDHW, self.patch)
+        x_BPND = unfold(map_BDHW, self.patch)
+        for layer in self.layers:
+            x_BPND = layer(x_BPND, grid)
+        return fold(self.norm(x_BPND), self.patch, grid)
+
+
+def patch_grid(map_BDHW: Tensor, patch: int) -> Grid:
+    """Rows and columns of patches, as plain integers."""
+    height, width = map(int, map_BDHW.shape[-2:])
+    return height // patch, width // patch
+
+
+def unfold(map_BDHW: Tensor, patch: int) -> Tensor:
+    """[B, D, H, W] to [B, P, N, D]; pixels row by row inside a patch, patches row by row."""
+    (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
+    split = map_BDHW.permute(0, 2, 3, 1).reshape(batch, rows, patch, columns, patch, dim)
+    return split.permute(0, 2, 4, 1, 3, 5).reshape(batch, patch * patch, rows * columns, dim)
+
+
+def fold(x_BPND: Tensor, patch: int, grid: Grid) -> Tensor:
+    """The inverse of `unfold`; channels last in memory."""
+    (batch, dim), (rows, columns) = (int(x_BPND.shape[0]), int(x_BPND.shape[-1])), grid
+    split = x_BPND.reshape(batch, patch, patch, rows, columns, dim).permute(0, 3, 1, 4, 2, 5)
+    return split.reshape(batch, rows * patch, columns * patch, dim).permute(0, 3, 1, 2)
+
+
+def _norm(arch: ArchConfig, dim: int) -> nn.Module:
+    """MobileViT normalises each token, MobileViTv2 each sample."""
+    return nn.LayerNorm(dim) if arch.family == "mobilevitv1" else SampleNorm(dim)
+
+
+def dropout_of(arch: ArchConfig) -> float:
+    """MobileViTv2 has none."""
+    return 0.1 if arch.family == "mobilevitv1" else 0.0

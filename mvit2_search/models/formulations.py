@@ -3,50 +3,31 @@
 Training uses the form that `mobilevit` builds, the fastest in torch on a CPU. Exported networks use one of these,
 by name. All have the same weights and, up to rounding, the same outputs.
 
+Values in a Core ML package are named after local variables of `forward` and what it calls: with another name the
+file has another hash, and is timed again.
+
 Shape letters: B batch, D channels of a token, H and W feature map, P pixels per patch, N patches.
 """
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2_search.models.attention import (
+    Encoder,
+    EncoderLayer,
     Grid,
-    LinformerAttention,
     MultiHeadAttention,
+    SampleNorm,
     SeparableSelfAttention,
+    patch_grid,
     split_qkv,
 )
-from mvit2_search.models.encoder import Encoder, EncoderLayer, SampleNorm, patch_grid
-from mvit2_search.models.layers import PointwiseConv
-from mvit2_search.models.mobilevit import Classifier, MobileViT
+from mvit2_search.models.mobilevit import Classifier, MobileViT, PointwiseConv
 from mvit2_search.records import FormulationName
-
-
-def _unfold_by_permute(map_BDHW: Tensor, patch: int) -> Tensor:
-    (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
-    split = map_BDHW.reshape(batch * dim, rows, patch, columns, patch)
-    return split.permute(0, 2, 4, 1, 3).reshape(batch, dim, patch * patch, rows * columns)
-
-
-def _fold_by_permute(x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
-    (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
-    split = x_BDPN.reshape(batch * dim, patch, patch, rows, columns)
-    return split.permute(0, 3, 1, 4, 2).reshape(batch, dim, rows * patch, columns * patch)
-
-
-def _unfold_by_pixels(map_BDHW: Tensor, patch: int) -> Tensor:
-    (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
-    return F.pixel_unshuffle(map_BDHW, patch).reshape(batch, dim, patch * patch, rows * columns)
-
-
-def _fold_by_pixels(x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
-    (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
-    return F.pixel_shuffle(x_BDPN.reshape(batch, dim * patch * patch, rows, columns), patch)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,27 +35,40 @@ class Formulation:
     """The operators that a network is made of.
 
     Attributes:
-        unfold: from [B, D, H, W] and the patch size to [B, D, P, N]; `fold` is its inverse.
+        pixel_shuffle: cut the map into patches by pixel_unshuffle, instead of a permutation of five axes.
         whole_norm: GroupNorm with one group as a layer norm over the sample and an affine part. Runtimes break
             GroupNorm up into reshapes, means and squares.
         sum_first: project the weighted sum of the tokens to a key, instead of every token.
         conv_head: the classifier as a 1x1 convolution.
     """
 
-    unfold: Callable[[Tensor, int], Tensor]
-    fold: Callable[[Tensor, int, Grid], Tensor]
+    pixel_shuffle: bool = True
     whole_norm: bool = False
     sum_first: bool = False
     conv_head: bool = False
 
+    def unfold(self, map_BDHW: Tensor, patch: int) -> Tensor:
+        """[B, D, H, W] to [B, D, P, N]."""
+        (batch, dim), (rows, columns) = map(int, map_BDHW.shape[:2]), patch_grid(map_BDHW, patch)
+        if self.pixel_shuffle:
+            return F.pixel_unshuffle(map_BDHW, patch).reshape(batch, dim, patch * patch, rows * columns)
+        split = map_BDHW.reshape(batch * dim, rows, patch, columns, patch)
+        return split.permute(0, 2, 4, 1, 3).reshape(batch, dim, patch * patch, rows * columns)
+
+    def fold(self, x_BDPN: Tensor, patch: int, grid: Grid) -> Tensor:
+        """The inverse of `unfold`."""
+        (batch, dim), (rows, columns) = map(int, x_BDPN.shape[:2]), grid
+        if self.pixel_shuffle:
+            return F.pixel_shuffle(x_BDPN.reshape(batch, dim * patch * patch, rows, columns), patch)
+        split = x_BDPN.reshape(batch * dim, patch, patch, rows, columns)
+        return split.permute(0, 3, 1, 4, 2).reshape(batch, dim, rows * patch, columns * patch)
+
 
 FORMULATIONS: dict[FormulationName, Formulation] = {
-    "rank5": Formulation(unfold=_unfold_by_permute, fold=_fold_by_permute),
-    "pixel_unshuffle": Formulation(unfold=_unfold_by_pixels, fold=_fold_by_pixels),
-    "layer_norm": Formulation(unfold=_unfold_by_pixels, fold=_fold_by_pixels, whole_norm=True, conv_head=True),
-    "sum_first": Formulation(
-        unfold=_unfold_by_pixels, fold=_fold_by_pixels, whole_norm=True, sum_first=True, conv_head=True
-    ),
+    "rank5": Formulation(pixel_shuffle=False),
+    "pixel_unshuffle": Formulation(),
+    "layer_norm": Formulation(whole_norm=True, conv_head=True),
+    "sum_first": Formulation(whole_norm=True, sum_first=True, conv_head=True),
 }
 
 
@@ -89,7 +83,7 @@ def formulated(model: MobileViT, name: FormulationName) -> MobileViT:
 
 
 def mixer_for_export(
-    mixer: SeparableSelfAttention | MultiHeadAttention | LinformerAttention, grid: Grid, name: FormulationName
+    mixer: SeparableSelfAttention | MultiHeadAttention, grid: Grid, name: FormulationName
 ) -> tuple[nn.Module, tuple[int, ...]]:
     """A token mixer alone, in the formulation that it has inside a network, and the shape of its one input.
 
@@ -106,7 +100,7 @@ def _rewritten(module: nn.Module, formulation: Formulation) -> nn.Module:
     match module:
         case PointwiseConv():
             return _conv(module.weight, module.bias)
-        case Encoder() if _is_separable(module):
+        case Encoder() if all(isinstance(layer.mixer, SeparableSelfAttention) for layer in module.layers):
             return _ChannelsFirstEncoder(module, formulation)
         case Encoder():
             return _RowsEncoder(module, formulation)
@@ -114,10 +108,6 @@ def _rewritten(module: nn.Module, formulation: Formulation) -> nn.Module:
             return _ConvClassifier(module)
         case _:
             return module
-
-
-def _is_separable(encoder: Encoder) -> bool:
-    return all(isinstance(layer.mixer, SeparableSelfAttention) for layer in encoder.layers)
 
 
 class _RowsEncoder(nn.Module):

@@ -20,7 +20,6 @@ from mvit2_search.arch import (
 from mvit2_search.errors import BackendUnavailable, SpecError
 
 _V2_CHANNELS, _V2_DIMS = 512, (128, 192, 256)  # of stage 5 and of the tokens, at width 1
-_TRANSFORMERS_V1_LAYERS = (2, 4, 3)  # not in its configuration
 _NAMED_FIRST = ("family", "attention", "attention_layers")  # settings that explain differences in others
 _EXPAND_RATIOS = (2.0, 4.0, *(i / 100 for i in range(5, 2001)))
 
@@ -36,12 +35,12 @@ def timm_arguments(arch: ArchConfig) -> tuple[str, dict[str, Any]]:
         BackendUnavailable: the network has no name in timm, and timm is not installed.
     """
     refuse_for_timm(arch)
+    is_first = arch.family == "mobilevitv1"
     for name, network in published_networks().items():
         if replace(network, image_size=arch.image_size) == arch:
-            version, _, size = name.partition("-")
-            first = arch.family == "mobilevitv1"
-            return f"mobilevit_{size}" if first else f"{version}_{round(100 * float(size)):03}", {}
-    name = "mobilevit_s" if arch.family == "mobilevitv1" else "mobilevitv2_100"
+            size = name.partition("-")[2]
+            return f"mobilevit_{size}" if is_first else f"mobilevitv2_{round(100 * float(size)):03}", {}
+    name = "mobilevit_s" if is_first else "mobilevitv2_100"
     stages = tuple(tuple(_timm_stage(arch, i)) for i in range(STAGES))
     return name, {"stem_chs": arch.stem_channels, "blocks": stages, "num_features": arch.final_channels}
 
@@ -76,7 +75,6 @@ def _timm_stage(arch: ArchConfig, i: int) -> Iterator[Any]:
         )
     b = i + 1 - ATTENTION_STAGES[0]
     if b >= 0 and arch.attention_layers[b]:
-        first = arch.family == "mobilevitv1"
         settings = {
             "transformer_dim": arch.attention_dims[b],
             "transformer_depth": arch.attention_layers[b],
@@ -84,15 +82,14 @@ def _timm_stage(arch: ArchConfig, i: int) -> Iterator[Any]:
             "patch_size": arch.patch_sizes[b],
             "kernel_size": kernel,
         }
-        kind, groups = ("mobilevit", None) if first else ("mobilevit2", 1)
+        kind, groups = ("mobilevit", None) if arch.family == "mobilevitv1" else ("mobilevit2", 1)
         yield ByoBlockCfg(type=kind, d=1, c=channels, s=1, gs=groups, block_kwargs=settings)
 
 
 def refuse_for_transformers(arch: ArchConfig, config: dict[str, Any]) -> None:
-    """Raise SpecError where transformers builds another network for `config` than `arch`; it names the setting."""
+    """Raise SpecError, with the setting, where transformers builds another network for `config` than `arch`."""
     nearest = transformers_network(config)
-    names = [*_NAMED_FIRST, *(field.name for field in fields(arch) if field.name not in _NAMED_FIRST)]
-    for name in names:
+    for name in dict.fromkeys((*_NAMED_FIRST, *(field.name for field in fields(arch)))):
         own, other = getattr(arch, name), getattr(nearest, name)
         if own != other:
             raise SpecError(f"transformers cannot express {name} {own}; the nearest that it has is {other}")
@@ -126,25 +123,21 @@ def transformers_network(config: dict[str, Any]) -> ArchConfig:
     if config["model_type"] == "mobilevit":
         stem, *channels, final = config["neck_hidden_sizes"]
         dims = tuple(config["hidden_sizes"])
-        return ArchConfig(
+        return replace(
+            ArchConfig.mobilevitv1("s"),  # the number of its layers is not in the configuration
             stem_channels=stem,
             stage_channels=tuple(channels),
             expanded_channels=expanded_channels(stem, channels, (1, 3, 1, 1, 1), (ratio,) * len(channels)),
             attention_dims=dims,
-            attention_layers=_TRANSFORMERS_V1_LAYERS,
             ffn_dims=tuple(int(dim * config["mlp_ratio"]) for dim in dims),
-            attention=("multi_head", "multi_head", "multi_head"),
             patch_sizes=(patch,) * len(ATTENTION_STAGES),
             image_size=image_size,
-            family="mobilevitv1",
             final_channels=final,
         )
-    width = config["width_multiplier"]
+    width, pairs = config["width_multiplier"], zip(config["base_attn_unit_dims"], _V2_DIMS, strict=True)
     return ArchConfig.mobilevitv2(
         width,
-        attention_width=[
-            width * own / usual for own, usual in zip(config["base_attn_unit_dims"], _V2_DIMS, strict=True)
-        ],
+        attention_width=[width * own / usual for own, usual in pairs],
         attention_layers=config["n_attn_blocks"],
         ffn_multiplier=config["ffn_multiplier"],
         expand_ratio=ratio,

@@ -45,11 +45,14 @@ def profile(arch: ArchConfig, head: Head = IMAGENET) -> list[PartCost]:
         model = formulated(MobileViT(arch, head), "pixel_unshuffle")
     model = model.to_empty(device="cpu")
     counts = _counts(model, arch.image_size)
-    parts: list[tuple[str, nn.Module, str]] = [("stem", model.stem, "stem")]
-    parts += [(f"stage{i + 1}", model.stages[i], f"stages.{i}") for i in range(STAGES)]
-    rows = [_cost(name, module, counts[path]) for name, module, path in parts]
+    rows = [_cost("stem", model.stem, counts["stem"])]
+    rows += [_cost(f"stage{i + 1}", model.stages[i], counts[f"stages.{i}"]) for i in range(STAGES)]
     total = _cost("total", model, counts[""])
-    return [*rows, _rest(rows, total), total]
+    rest = {  # with the pooling, which is no module
+        name: getattr(total, name) - sum(getattr(row, name) for row in rows)
+        for name in ("params", "macs", "other_ops")
+    }
+    return [*rows, PartCost(part="classifier", **rest), total]
 
 
 def _counts(model: nn.Module, image_size: int) -> dict[str, Counter[str]]:
@@ -65,53 +68,22 @@ def _counts(model: nn.Module, image_size: int) -> dict[str, Counter[str]]:
 
 
 def _cost(name: str, module: nn.Module, counts: Counter[str]) -> PartCost:
+    params = sum(p.numel() for p in module.parameters())
     macs = sum(count for operator, count in counts.items() if operator in _MACS)
-    return PartCost(
-        part=name,
-        params=sum(p.numel() for p in module.parameters()),
-        macs=int(macs),
-        other_ops=int(sum(counts.values()) - macs),
-    )
-
-
-def _rest(rows: list[PartCost], total: PartCost) -> PartCost:
-    """The classifier, with the pooling before it, which is no module."""
-    return PartCost(
-        part="classifier",
-        params=total.params - sum(row.params for row in rows),
-        macs=total.macs - sum(row.macs for row in rows),
-        other_ops=total.other_ops - sum(row.other_ops for row in rows),
-    )
+    return PartCost(part=name, params=params, macs=int(macs), other_ops=int(sum(counts.values()) - macs))
 
 
 def _elements(values: list[Any]) -> int:
     return prod(values[0].type().sizes())
 
 
-def _per_output(inputs: list[Any], outputs: list[Any]) -> int:
-    return _elements(outputs)
-
-
-def _per_input(inputs: list[Any], outputs: list[Any]) -> int:
-    return _elements(inputs)
-
-
-def _twice_per_input(inputs: list[Any], outputs: list[Any]) -> int:
-    return 2 * _elements(inputs)
-
-
-def _product(inputs: list[Any], outputs: list[Any]) -> int:
-    """fvcore's own handler leaves out the batch where a matrix multiplies a batch of matrices."""
-    return _elements(outputs) * int(inputs[0].type().sizes()[-1])
-
-
 _ELEMENT_WISE = ("add", "add_", "mul", "relu", "silu", "silu_", "upsample_bilinear2d")
+_NORMS = ("softmax", "group_norm", "layer_norm", "batch_norm")
 _HANDLERS: dict[str, Callable[[list[Any], list[Any]], int] | None] = {
-    "aten::matmul": _product,
-    **dict.fromkeys([f"aten::{name}" for name in _ELEMENT_WISE], _per_output),
-    **dict.fromkeys(("aten::sum", "aten::mean"), _per_input),
-    **dict.fromkeys(
-        ("aten::softmax", "aten::group_norm", "aten::layer_norm", "aten::batch_norm"), _twice_per_input
-    ),
-    **dict.fromkeys(("aten::pixel_shuffle", "aten::pixel_unshuffle"), None),  # they move values only
+    # fvcore's own handler leaves out the batch where a matrix multiplies a batch of matrices
+    "aten::matmul": lambda inputs, outputs: _elements(outputs) * int(inputs[0].type().sizes()[-1]),
+    **{f"aten::{name}": lambda inputs, outputs: _elements(outputs) for name in _ELEMENT_WISE},
+    **{f"aten::{name}": lambda inputs, outputs: _elements(inputs) for name in ("sum", "mean")},
+    **{f"aten::{name}": lambda inputs, outputs: 2 * _elements(inputs) for name in _NORMS},
+    **{f"aten::{name}": None for name in ("pixel_shuffle", "pixel_unshuffle")},  # they move values only
 }

@@ -64,8 +64,7 @@ def save_pretrained(model: MobileViT, folder: Path) -> None:
     Raises:
         SpecError: transformers has no such network; the message names the setting.
     """
-    classes = model.classifier.linear.out_features
-    config = transformers_config(model.arch, classes)
+    config = transformers_config(model.arch, model.classifier.linear.out_features)
     refuse_for_transformers(model.arch, config)
     folder.mkdir(parents=True, exist_ok=True)
     for name, written in (("config", config), ("preprocessor_config", _preprocessing(model.arch))):
@@ -139,7 +138,7 @@ def _some(keys: list[str]) -> str:
 # tensor along its first axis.
 _STAGE = {"ml-cvnets": "layer_{t}.{k}.", "timm": "stages.{s}.{k}.", "transformers": "{family}.encoder.layer.{s}."}
 _LAYER = {"ml-cvnets": "global_rep.{j}.", "timm": "transformer.{j}.", "transformers": "transformer.layer.{j}."}
-_CONV_AND_NORM = {  # ours are 0 and 1
+_CONV_AND_NORM = {  # ours are 0, the convolution, and 1, the norm after it
     "ml-cvnets": ("block.conv", "block.norm"),
     "timm": ("conv", "bn"),
     "transformers": ("convolution", "normalization"),
@@ -190,8 +189,10 @@ def foreign_names(key: str, arch: ArchConfig, scheme: Scheme) -> list[str]:
     first, *others = modules[module].split("|")
     theirs = [first, *(f"{first.rpartition('.')[0]}.{other}" for other in others)]
     prefix = (_STAGE[scheme] if stage else "") + (_LAYER[scheme] if layer else "")
+    part, _, leaf = rest.removeprefix(f"{module}.").rpartition(".")
+    if part:  # 0 or 1
+        leaf = f"{_CONV_AND_NORM[scheme][int(part)]}.{leaf}"
     placeholders = _placeholders(arch, int(stage or 0), block, layer)
-    leaf = _leaf(rest.removeprefix(f"{module}."), scheme)
     return [(prefix + name).format(**placeholders) + f".{leaf}" for name in theirs]
 
 
@@ -212,9 +213,3 @@ def _placeholders(arch: ArchConfig, stage: int, block: str | None, layer: str | 
         "family": "mobilevit" if arch.family == "mobilevitv1" else "mobilevitv2",
         "residual": "downsampling_layer" if attention else f"layer.{block}",
     }
-
-
-def _leaf(rest: str, scheme: Scheme) -> str:
-    """The last part of a name. Ours has `0.weight` for a convolution and `1.weight` for the norm after it."""
-    part, _, leaf = rest.rpartition(".")
-    return f"{_CONV_AND_NORM[scheme][int(part)]}.{leaf}" if part else leaf

@@ -10,7 +10,7 @@ from mvit2_search.arch.head import Head
 from mvit2_search.errors import StorageError
 from mvit2_search.execute.checks import CheckedDevice, checked_latencies
 from mvit2_search.execute.inline import InlineExecutor
-from mvit2_search.export.exporter import Exporter, export_untrained
+from mvit2_search.export.untrained import Exporter, export_untrained
 from mvit2_search.measure.source import (
     Latencies,
     LatencySource,
@@ -36,7 +36,7 @@ from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.process import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.loop import keep_freed_memory, resolve_train_device
 from mvit2_search.train.proxies import Proxy, ShortTrain
 
 

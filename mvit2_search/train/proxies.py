@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
 
 from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
 from mvit2_search.errors import SpecError, TrainingError, first_line
@@ -10,24 +12,19 @@ from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.device import with_own_randomness
 from mvit2_search.train.loop import evaluate, settle_statistics, train_epochs
 
 Part = Literal["selection", "confirmation"]  # of the images, to score on
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochScore:
-    """How good an architecture is after one epoch.
-
-    Attributes:
-        score: the task's metric.
-        balanced: its mean over the classes, where they are unbalanced and the proxy tells.
-    """
+    """How good an architecture is after one epoch."""
 
     epoch: int
-    score: float
-    balanced: float | None = None
+    score: float  # the task's metric
+    balanced: float | None = None  # its mean over the classes, where they are unbalanced and the proxy tells
 
 
 class Proxy(Protocol):
@@ -71,9 +68,7 @@ class ShortTrain:
     end only.
 
     Tests use the averaged weights (`train_epochs`) with freshly estimated batch statistics (`settle_statistics`).
-
-    Args:
-        between: called between training steps; may raise to end the training.
+    `between` is called between training steps and may raise to end the training.
     """
 
     def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
@@ -116,11 +111,11 @@ class ShortTrain:
                 f"space {space.name!r}: image_size: the proxy trains every candidate at {self.recipe.image_size} "
                 "pixels, so it cannot tell input sizes apart; give image_size one value"
             )
-        stages = [stage for stage in ATTENTION_STAGES if self._is_blind(space, stage)]
         return [
             f"at {self.recipe.image_size} pixels stage {stage} has one token per pixel position: the proxy sees "
             "its attention layers as feed-forward layers only"
-            for stage in stages
+            for stage in ATTENTION_STAGES
+            if self._is_blind(space, stage)
         ]
 
     def _is_blind(self, space: SearchSpace, stage: int) -> bool:
@@ -137,3 +132,37 @@ class ShortTrain:
             **asdict(self.recipe),
             "train_on": self.device,
         }
+
+
+def with_own_randomness(steps: Iterator[T], *, seed: int, device: str) -> Iterator[T]:
+    """The items of `steps`, computed as if `torch.manual_seed(seed)` had been called before the first.
+
+    Between two items the process has its own random state back. So trainings may take turns in one process, and
+    none changes what another one draws. (Threads share torch's state: they cannot draw at the same moment.)
+    `steps` computes on `device`, and draws weights on the CPU.
+    """
+    devices = sorted({"cpu", device})
+    states = [torch.Generator(one).manual_seed(seed).get_state() for one in devices]
+    while True:
+        outside = _swapped(devices, states)
+        try:
+            item = next(steps)
+        except StopIteration:
+            return
+        finally:
+            states = _swapped(devices, outside)
+        yield item
+
+
+def _swapped(devices: list[str], states: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Set the random states of `devices`; what they were."""
+    before = []
+    for device, state in zip(devices, states, strict=True):
+        if device == "cpu":
+            before.append(torch.get_rng_state())
+            torch.set_rng_state(state)
+        else:
+            module = torch.get_device_module(device)  # torch.cuda or torch.mps
+            before.append(module.get_rng_state(device))
+            module.set_rng_state(state, device)
+    return before

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvit2_search.errors import MeasurementError
+from mvit2_search.export.mil.mlpackage import require
 
 Operator = Callable[..., Tensor | list[Tensor]]
 
@@ -27,8 +27,7 @@ def conv(
     dilations: list[int],
     groups: int,
 ) -> Tensor:
-    if pad_type not in ("custom", "valid"):
-        raise MeasurementError(f"padding {pad_type!r} is not known here")
+    require(pad_type in ("custom", "valid"), f"padding {pad_type!r} is not known here")
     if pad_type == "custom":
         top, bottom, left, right = pad
         x = F.pad(x, (left, right, top, bottom))
@@ -53,8 +52,7 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> Tensor:
     def by_channel(values: Tensor) -> Tensor:
-        if values.shape != (x.shape[1],):
-            raise MeasurementError(f"a value per channel has the shape {list(values.shape)}")
+        require(values.shape == (x.shape[1],), f"a value per channel has the shape {list(values.shape)}")
         return values.reshape(-1, *[1] * (x.ndim - 2))
 
     y = (x - by_channel(mean)) / (by_channel(variance) + epsilon).sqrt()
@@ -70,11 +68,11 @@ def layer_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    if [axis % x.ndim for axis in axes] != list(range(x.ndim - len(axes), x.ndim)):
-        raise MeasurementError(f"axes {axes} of {x.ndim} are not the last ones")
-    for values in (gamma, beta):
-        if values is not None and values.shape != x.shape[-len(axes) :]:
-            raise MeasurementError(f"gamma and beta have the shape {list(x.shape[-len(axes) :])}")
+    are_last = [axis % x.ndim for axis in axes] == list(range(x.ndim - len(axes), x.ndim))
+    require(are_last, f"axes {axes} of {x.ndim} are not the last ones")
+    shape = x.shape[-len(axes) :]
+    fit = all(values is None or values.shape == shape for values in (gamma, beta))
+    require(fit, f"gamma and beta have the shape {list(shape)}")
     centred = x - x.mean(axes, keepdim=True)
     y = centred / (centred.square().mean(axes, keepdim=True) + epsilon).sqrt()
     y = y if gamma is None else y * gamma
@@ -93,45 +91,8 @@ def reduce_sum(*, x: Tensor, axes: list[int], keep_dims: bool = False) -> Tensor
     return x.sum(axes, keepdim=keep_dims)
 
 
-def add(*, x: Tensor, y: Tensor) -> Tensor:
-    return x + y
-
-
-def sub(*, x: Tensor, y: Tensor) -> Tensor:
-    return x - y
-
-
-def mul(*, x: Tensor, y: Tensor) -> Tensor:
-    return x * y
-
-
-def real_div(*, x: Tensor, y: Tensor) -> Tensor:
-    return x / y
-
-
-def square(*, x: Tensor) -> Tensor:
-    return x * x
-
-
-def sqrt(*, x: Tensor) -> Tensor:
-    return x.sqrt()
-
-
-def relu(*, x: Tensor) -> Tensor:
-    return x.clamp(min=0)
-
-
-def silu(*, x: Tensor) -> Tensor:
-    return x * x.sigmoid()
-
-
-def identity(*, x: Tensor) -> Tensor:
-    return x
-
-
 def reshape(*, x: Tensor, shape: list[int]) -> Tensor:
-    if min(shape) < -1 or 0 in shape:
-        raise MeasurementError(f"the shape {shape} is not known here")
+    require(min(shape) >= -1 and 0 not in shape, f"the shape {shape} is not known here")
     return x.reshape(shape)
 
 
@@ -140,8 +101,8 @@ def transpose(*, x: Tensor, perm: list[int]) -> Tensor:
 
 
 def squeeze(*, x: Tensor, axes: list[int]) -> Tensor:
-    if any(x.shape[axis] != 1 for axis in axes):
-        raise MeasurementError(f"axes {axes} of {list(x.shape)} are not of size 1")
+    are_single = all(x.shape[axis] == 1 for axis in axes)
+    require(are_single, f"axes {axes} of {list(x.shape)} are not of size 1")
     return x.squeeze(axes)
 
 
@@ -157,8 +118,7 @@ def split(*, x: Tensor, axis: int, split_sizes: list[int] | None = None, num_spl
 
 
 def concat(*, values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
-    if interleave:
-        raise MeasurementError("interleaving is not known here")
+    require(not interleave, "interleaving is not known here")
     return torch.cat(values, axis)
 
 
@@ -186,11 +146,34 @@ def upsample_bilinear(
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def _of_one(compute: Callable[[Tensor], Tensor]) -> Operator:
+    def operator(*, x: Tensor) -> Tensor:
+        return compute(x)
+
+    return operator
+
+
+def _of_two(compute: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    def operator(*, x: Tensor, y: Tensor) -> Tensor:
+        return compute(x, y)
+
+    return operator
+
+
 OPERATORS: dict[str, Operator] = {
+    "add": _of_two(torch.add),
+    "sub": _of_two(torch.sub),
+    "mul": _of_two(torch.mul),
+    "real_div": _of_two(torch.div),
+    "square": _of_one(lambda x: x * x),
+    "sqrt": _of_one(torch.sqrt),
+    "relu": _of_one(lambda x: x.clamp(min=0)),
+    "silu": _of_one(lambda x: x * x.sigmoid()),
+    "identity": _of_one(lambda x: x),
+} | {
     function.__name__: function
     for function in (
         *(conv, linear, matmul, batch_norm, layer_norm, softmax, reduce_mean, reduce_sum),
-        *(add, sub, mul, real_div, square, sqrt, relu, silu, identity),
         *(reshape, transpose, squeeze, expand_dims, split, concat),
         *(pixel_unshuffle, pixel_shuffle, upsample_bilinear),
     )

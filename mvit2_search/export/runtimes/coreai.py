@@ -2,10 +2,9 @@
 
 The package's own runs on the CPU and takes seconds per image: it checks numbers, and predicts no phone.
 
-The parts of Core AI's classes that are used, under their own names.
-
-Tests compare each member with the package, so using anything else is a type error. The classes are described in
-Core AI's `authoring/asset.py` and `runtime/__init__.pyi`; where the package is installed, mypy compares the two.
+The protocols are the parts of Core AI's classes that are used, under their own names, from its
+`authoring/asset.py` and `runtime/__init__.pyi`. Using anything else is a type error. Tests compare each member
+with the package; where it is installed, mypy does too.
 """
 
 import asyncio
@@ -15,14 +14,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai as coreai_types
+from mvit2_search.errors import BackendUnavailable, MeasurementError, translated
 from mvit2_search.records import Artifact, Precision
 from mvit2_search.system.process import filtered_stderr
 
@@ -82,18 +80,11 @@ def check_installed(*modules: str) -> None:
 
 
 def describe(path: Path) -> Artifact:
-    """What the asset in `path` is, as the file says.
-
-    Raises:
-        BackendUnavailable: Core AI's packages are not installed.
-        MeasurementError: it cannot be read, or is no network of one input and one output.
-    """
+    """What the asset in `path` is, as the file says; raises MeasurementError, or as `check_installed` does."""
     asset, summary = opened(path)
-    try:
+    with _reading(path):
         given, returned = summary.function_inputs(FUNCTION), summary.function_outputs(FUNCTION)
         program = str(asset.program)
-    except Exception as err:  # RuntimeError, KeyError, and errors of MLIR's bindings
-        raise _unreadable(path, err) from err
     if (len(given), len(returned)) != (1, 1):
         raise MeasurementError(f"{path.name}: a network has one input and one output")
     (input_name, input_type), (_, output_type) = given[0], returned[0]
@@ -112,27 +103,23 @@ def describe(path: Path) -> Artifact:
 
 def _convention(path: Path) -> str:
     """What the exporter says of the input, under the input's name in the metadata."""
-    try:
+    with _reading(path):
         metadata = json.loads((path / "metadata.json").read_text(encoding="utf-8"))
         return str(metadata.get("creatorDefinedMetadata", {}).get("image", ""))
-    except (OSError, ValueError, AttributeError) as err:
-        raise _unreadable(path, err) from err
 
 
-def opened(path: Path) -> tuple[coreai_types.AIModelAsset, coreai_types.AIModelAssetSummary]:
+def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
     """The asset in `path` and its summary. Raises like `describe`.
 
     Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
     """
     check_installed("coreai")
-    from coreai.authoring import AIModelAsset
+    from coreai import authoring
 
     _check_intact(path)
-    try:
-        asset = AIModelAsset.load(path)
+    with _reading(path):
+        asset = authoring.AIModelAsset.load(path)
         summary = asset.summary(include_statistics=False)
-    except Exception as err:  # whatever its Swift side makes of it
-        raise _unreadable(path, err) from err
     if summary is None or FUNCTION not in summary.function_names:
         raise MeasurementError(f"{path.name}: Core AI finds no program in it")
     return asset, summary
@@ -142,11 +129,8 @@ def run(artifact: Artifact, inputs_NCHW: np.ndarray) -> np.ndarray:
     """What the saved asset returns for each sample, in the precision of its output. Raises like `describe`."""
     asset, _ = opened(artifact.path)
     samples = np.ascontiguousarray(inputs_NCHW, artifact.precision)
-    try:
-        with filtered_stderr(*NOTES):
-            outputs: np.ndarray = in_thread(asyncio.run, _outputs(asset, artifact.input_name, samples))
-    except Exception as err:
-        raise MeasurementError(f"{artifact.path.name}: Core AI cannot run it: {first_line(err)}") from err
+    with translated(f"{artifact.path.name}: Core AI cannot run it"), filtered_stderr(*NOTES):
+        outputs: np.ndarray = in_thread(asyncio.run, _outputs(asset, artifact.input_name, samples))
     return outputs
 
 
@@ -156,25 +140,23 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
         return thread.submit(function, *args).result()
 
 
-async def _outputs(asset: coreai_types.AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
-    from coreai.runtime import NDArray
+async def _outputs(asset: AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
+    from coreai import runtime
 
     async with asset.executable() as model:
         function = model.load_function(FUNCTION)
         rows = []
         for x_CHW in samples_NCHW:
-            output: coreai_types.NDArray
-            (output,) = (await function({name: NDArray(x_CHW[None])})).values()
+            output: NDArray
+            (output,) = (await function({name: runtime.NDArray(x_CHW[None])})).values()
             rows.append(output.numpy().copy())  # the array is a view of memory of the runtime
         return np.concatenate(rows)
 
 
 def _check_intact(path: Path) -> None:
     """A hash of the program's file lies beside it."""
-    try:
+    with _reading(path):
         program, expected = (path / "main.mlirb").read_bytes(), (path / "main.hash").read_bytes()
-    except OSError as err:
-        raise _unreadable(path, err) from err
     if hashlib.sha256(program).digest() != expected:
         raise MeasurementError(f"{path.name}: the program is damaged: it does not match main.hash")
 
@@ -194,5 +176,5 @@ def _signature(path: Path, described: str) -> tuple[Precision, tuple[int, ...]]:
     return _PRECISIONS[found[1]], tuple(map(int, re.findall(r"\d+", found[2])))
 
 
-def _unreadable(path: Path, err: Exception) -> MeasurementError:
-    return MeasurementError(f"{path.name}: Core AI cannot read it: {first_line(err)}")
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return translated(f"{path.name}: Core AI cannot read it")

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
+from mvit2_search.errors import BackendUnavailable, MeasurementError, translated
 from mvit2_search.records import Artifact
 from mvit2_search.system.process import filtered_stderr
 
-INPUT_NAME = "image"  # the format has no names
 CONVENTION = "input_convention"  # the method that returns it
 
 _FLOAT32 = 6  # ScalarType in a program's metadata
@@ -29,13 +28,11 @@ class Network:
 
     def __init__(self, path: Path) -> None:
         runtime = _runtime()
-        try:
-            with filtered_stderr(*NOTES):
-                program = runtime.load_program(path)
-                self._method = program.load_method("forward")
-                self.convention = str(program.load_method(CONVENTION).execute([])[0])
-        except (RuntimeError, KeyError) as err:
-            raise MeasurementError(f"{path.name}: ExecuTorch cannot load it: {first_line(err)}") from err
+        cannot_load = translated(f"{path.name}: ExecuTorch cannot load it", (RuntimeError, KeyError))
+        with cannot_load, filtered_stderr(*NOTES):
+            program = runtime.load_program(path)
+            self._method = program.load_method("forward")
+            self.convention = str(program.load_method(CONVENTION).execute([])[0])
         self._program, meta = program, self._method.metadata  # the method does not keep its program alive
         if (meta.num_inputs(), meta.num_outputs()) != (1, 1):
             raise MeasurementError(f"{path.name}: a network has one input and one output")
@@ -45,17 +42,11 @@ class Network:
         self.input_shape, self.output_shape = tuple(given.sizes()), tuple(returned.sizes())
 
     def run(self, x_BCHW: np.ndarray) -> np.ndarray:
-        """What the network returns for one input of its shape and type.
-
-        Raises:
-            MeasurementError: it does not take this input.
-        """
+        """What the network returns for one input; raises MeasurementError where it does not take it."""
         import torch  # the runtime takes torch's tensors, and imports it too
 
-        try:
+        with translated("ExecuTorch cannot run the network", (RuntimeError, TypeError)):
             output: torch.Tensor = self._method.execute([torch.from_numpy(x_BCHW)])[0]
-        except (RuntimeError, TypeError) as err:
-            raise MeasurementError(f"ExecuTorch cannot run the network: {first_line(err)}") from err
         logits_BK: np.ndarray = output.numpy()
         return logits_BK
 
@@ -74,7 +65,7 @@ def describe(path: Path) -> Artifact:
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         format="pte",
         precision="float32",
-        input_name=INPUT_NAME,
+        input_name="image",  # the format has no names
         input_shape=network.input_shape,
         output_shape=network.output_shape,
         convention=network.convention,
