@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from mvit2_search.analysis.paired import sampling_error_pct
-from mvit2_search.records import Finished, Measurement, Stopped, Trial
+from mvit2_search.records import Finished, Latency, Measurement, Stopped, Trial
 from mvit2_search.report.against_random import HypervolumeTable
 from mvit2_search.report.tables import Summary
 from mvit2_search.system.text import counted
@@ -52,11 +52,7 @@ def _points(
     return go.Scatter(
         x=[one.latency_ms for one in latencies],
         y=scores,
-        error_x={
-            "array": [one.high_ms - one.latency_ms for one in latencies],
-            "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
-            "thickness": 1,
-        },
+        error_x=bars(latencies),
         error_y={"array": [sampling_error_pct(score, images) for score in scores], "thickness": 1},
         mode="lines+markers" if line else "markers",
         line={"shape": line} if line else None,
@@ -65,6 +61,15 @@ def _points(
         text=[_hover(*one) for one in points],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def bars(latencies: Sequence[Latency]) -> dict[str, object]:
+    """Their 95 % intervals, as Plotly draws them."""
+    return {
+        "array": [one.high_ms - one.latency_ms for one in latencies],
+        "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
+        "thickness": 1,
+    }
 
 
 def _hover(trial: Trial, outcome: Finished) -> str:
