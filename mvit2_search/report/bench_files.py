@@ -33,10 +33,7 @@ from mvit2_search.report.html import drawn, heading, key_values, page, paragraph
 from mvit2_search.store.folders import BENCH
 from mvit2_search.system.files import write_atomically
 
-_VERSIONS = {
-    "mobilevitv2": ("MobileViTv2", BLUE, "circle"),
-    "mobilevitv1": ("MobileViT", ORANGE, "diamond"),
-}
+_VERSIONS = {"mobilevitv2": ("MobileViTv2", BLUE, "circle"), "mobilevitv1": ("MobileViT", ORANGE, "diamond")}
 _MIXERS = {
     "multi_head": ("multi-head", ORANGE, "diamond"),
     "linformer": ("Linformer", GREY, "square"),
@@ -46,17 +43,12 @@ _MIXERS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchReport:
-    """A benchmark for programs and for people.
+    """A benchmark for programs and for people."""
 
-    Attributes:
-        data: what `--json` prints; without it, the tables and the sentences are printed.
-        files: texts by their names in the folder of benchmarks.
-    """
-
-    data: dict[str, object]
+    data: dict[str, object]  # what `--json` prints; without it, the tables and the sentences are printed
     tables: Sequence[Titled]
     sentences: Sequence[str]
-    files: dict[str, str]
+    files: dict[str, str]  # texts by their names in the folder of benchmarks
 
     def write(self, results: Path) -> list[Path]:
         """Write the files; their paths. Raises StorageError if one cannot be written."""
@@ -81,10 +73,7 @@ def models_report(bench: ModelsBench) -> BenchReport:
         data={"passport": asdict(bench.passport), "networks": rows, "published": published_rows()},
         tables=tables,
         sentences=sentences,
-        files={
-            "models.csv": csv_text(rows, conditions),
-            "models.html": page("The published networks", sections),
-        },
+        files={"models.csv": csv_text(rows, conditions), "models.html": page("The published networks", sections)},
     )
 
 
@@ -218,10 +207,7 @@ def device_conditions(passport: Passport, formulation: FormulationName = DEFAULT
 
 
 def csv_text(rows: list[Row], conditions: Row, columns: Sequence[str] | None = None) -> str:
-    """CSV with `conditions` in every row; whole numbers stay whole beside empty cells.
-
-    Args:
-        columns: of `rows`; needed if there may be none.
-    """
+    """CSV with `conditions` in every row; `columns` are those of `rows`, needed if there may be none."""
     names = [*(columns or rows[0]), *conditions]
-    return pd.DataFrame([row | conditions for row in rows], columns=names, dtype=object).to_csv(index=False)
+    whole = pd.DataFrame([row | conditions for row in rows], columns=names, dtype=object)
+    return whole.to_csv(index=False)  # whole numbers stay whole beside empty cells, as objects

@@ -6,8 +6,7 @@ import plotly.graph_objects as go
 
 from mvit2_search.analysis.paired import sampling_error_pct
 from mvit2_search.records import Finished, Latency, Measurement, Stopped, Trial
-from mvit2_search.report.against_random import HypervolumeTable
-from mvit2_search.report.tables import Summary
+from mvit2_search.report.tables import HypervolumeTable, Summary
 from mvit2_search.system.text import counted
 
 GREY, BLUE, ORANGE, RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
@@ -142,7 +141,8 @@ def hypervolume_figure(table: HypervolumeTable) -> go.Figure:
     """Hypervolume over trained networks: the search's, and the band of the random networks."""
     figure = go.Figure(layout=LAYOUT)
     if band := table.band:
-        x, random = list(range(1, band.controls + 1)), counted(band.controls, "random network")
+        controls = len(band.median)
+        x, random = list(range(1, controls + 1)), counted(controls, "random network")
         edge = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         figure.add_scatter(y=band.low, showlegend=False, **edge)
         figure.add_scatter(

@@ -15,7 +15,6 @@ from plotly.offline import get_plotlyjs
 
 from mvit2_search.records import TOP1, device_sentence
 from mvit2_search.records.codec import to_json
-from mvit2_search.report.against_random import HypervolumeTable, hypervolume_table
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.sentences import (
     budget_sentence,
@@ -25,7 +24,7 @@ from mvit2_search.report.sentences import (
     training_sentences,
     verdict_sentences,
 )
-from mvit2_search.report.tables import Summary, trials_frame
+from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table, trials_frame
 from mvit2_search.system.text import counted, flat
 
 _POLICY = "; ".join(
@@ -191,7 +190,7 @@ def _hypervolume(volumes: HypervolumeTable | None) -> str:
     words = f"After {trained} the search is at {volumes.search[-1]:.1f} points x ms."
     note = _NO_BAND_NOTE
     if volumes.band:
-        controls = counted(volumes.band.controls, "random network")
+        controls = counted(len(volumes.band.median), "random network")
         note = _BAND_NOTE.format(controls=controls)
         words += f" The median of {controls} is at {volumes.band.median[-1]:.1f}."
     notes = paragraphs([_HYPERVOLUME_NOTE.format(accuracy=accuracy, latency=latency), note])

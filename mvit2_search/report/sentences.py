@@ -4,8 +4,7 @@ from mvit2_search.analysis.confirmation import Confirmed
 from mvit2_search.analysis.paired import Difference
 from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import Measurement, failure_sentences
-from mvit2_search.report.against_random import HypervolumeTable, hypervolume_table
-from mvit2_search.report.tables import Summary
+from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table
 from mvit2_search.system.text import counted
 
 _FLAGS = {
