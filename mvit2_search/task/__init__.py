@@ -1,9 +1,40 @@
-"""What the network is trained for, and its data."""
+"""What a network is trained for, and how it is scored; `data` has its images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+from torch import Tensor
+
+from mvit2_search.arch.head import Head
+from mvit2_search.records import Metric
 from mvit2_search.system.registry import Entry, Registry
-from mvit2_search.task.protocol import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """The metric over images, and its mean over their classes."""
+
+    score: float
+    balanced: float
+
+
+class Task(Protocol):
+    """What a network is trained for: its head, whose cost counts (`arch.cost`), and the metric that `score` gives."""
+
+    head: Head
+    metric: Metric
+
+    def loss(self, outputs: Tensor, labels_N: Tensor, *, label_smoothing: float) -> Tensor:
+        """The loss of a batch, a scalar."""
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """What the network says of each image."""
+
+    def score(self, answers_N: np.ndarray, labels_N: np.ndarray) -> TaskScore:
+        """How good the answers for all images are."""
+
 
 TASKS: Registry[Entry[Callable[[Sequence[str]], Task]]] = Registry(
     "`task`", {"classification": Entry("mvit2_search.task.classification:Classification")}
@@ -13,6 +44,3 @@ TASKS: Registry[Entry[Callable[[Sequence[str]], Task]]] = Registry(
 def make_task(name: str, classes: Sequence[str]) -> Task:
     """The task of that name for these classes; raises SpecError if there is none."""
     return TASKS.entry(name).load()(classes)
-
-
-__all__ = ["TASKS", "Task", "make_task"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.records import TOP1
-from mvit2_search.task.protocol import TaskScore
+from mvit2_search.task import TaskScore
 
 
 class Classification:

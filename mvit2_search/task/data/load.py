@@ -1,16 +1,12 @@
-"""Loads a data set: the shipped one by its name, or a folder with one sub-folder of images per class.
+"""Loads a data set: `fashion-mnist-mini` by its name, or a folder with one sub-folder of images per class.
 
 images/cat/1.jpg  images/dog/2.png                      three splits, 60 / 20 / 20 % of every class
 images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
 images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
 
-Which image goes where depends only on its path inside the folder.
-
-`fashion-mnist-mini`: 18,000 images of Fashion-MNIST that come with this package.
-
-Per class 800 images to train on and 500 to select by, from Fashion-MNIST's training images, and 500 to confirm
-with, from its test images. `scripts/build_fashion_mnist_mini.py` builds the files. Licence:
-fashion_mnist_mini/NOTICE.
+`fashion-mnist-mini` comes with this package: per class 800 images to train on and 500 to select by, from
+Fashion-MNIST's training images, and 500 to confirm with, from its test images. Its files are built by
+`scripts/build_fashion_mnist_mini.py`; licence: fashion_mnist_mini/NOTICE.
 """
 
 import bz2
@@ -28,7 +24,7 @@ from mvit2_search.errors import DataError
 from mvit2_search.system.text import first_few
 from mvit2_search.task.data.dataset import Dataset, Division, Split, divide
 from mvit2_search.task.data.folder import Folder, find_images
-from mvit2_search.task.data.images import Read, pixel_array, read_first, read_images
+from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
 from mvit2_search.task.data.notes import balance_notes, copy_notes, folder_notes, value_notes
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
@@ -58,12 +54,6 @@ def load_fashion_mnist_mini(image_size: int) -> Dataset:
     )
 
 
-def first_of_fashion_mnist_mini(image_size: int, count: int) -> np.ndarray:
-    """The first `count` selection images, uint8 [N, S, S, 1]; no other is scaled."""
-    images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
-    return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
-
-
 def _unpacked(data: bytes) -> np.ndarray:
     array: np.ndarray = np.load(io.BytesIO(bz2.decompress(data)))
     return array
@@ -77,7 +67,6 @@ def _scaled(images_NSS: np.ndarray, size: int) -> np.ndarray:
 
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-_MAX_SKIPPED = 0.001  # share of images that may be unreadable
 
 
 def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
@@ -118,12 +107,13 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
 def load_images(name_or_folder: str, *, image_size: int, count: int, results: Iterable[Path] = ()) -> np.ndarray:
     """Only the first `count` images that a search would select by, uint8 [N, S, S, 1 or 3]; see `load_dataset`."""
     if name_or_folder == FASHION_MNIST_MINI:
-        return first_of_fashion_mnist_mini(image_size, count)
+        images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
+        return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
     folder, _, division = _divided(name_or_folder, 1, results)
-    good = read_first([file.path for file in division.selection], image_size, count=count)
+    good = first_readable([file.path for file in division.selection], count=count)
     if not good:
         raise DataError(f"{folder}: none of {len(division.selection)} selection images opens")
-    return np.stack(good)
+    return read_images(good, image_size, name=str(folder)).pixels_NSSC
 
 
 def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, Folder, Division]:
@@ -148,7 +138,7 @@ def _skipped_notes(folder: Path, read: Read) -> list[str]:
     bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
     if len(bad) == of:
         raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
-    if len(bad) > _MAX_SKIPPED * of:
+    if len(bad) > of / 1000:
         raise DataError(
             f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {first_few(bad)}; repair or remove them"
         )
