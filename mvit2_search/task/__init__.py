@@ -21,10 +21,10 @@ class TaskScore:
 
 
 class Task(Protocol):
-    """What a network is trained for: its head, whose cost counts (`arch.cost`), and the metric that `score` gives."""
+    """What a network is trained for."""
 
-    head: Head
-    metric: Metric
+    head: Head  # what it ends in; its cost counts (`arch.cost`)
+    metric: Metric  # what `score` gives
 
     def loss(self, outputs: Tensor, labels_N: Tensor, *, label_smoothing: float) -> Tensor:
         """The loss of a batch, a scalar."""

@@ -40,8 +40,8 @@ class Division(NamedTuple):
 def divide(folder: Path, parts: Mapping[str, Files], *, max_train: int) -> Division:
     """Select by `val` and confirm with `test`; a missing one is cut from the training images.
 
-    If only one of them is given, it is for the confirmation, which the search must not see. All parts have the same
-    classes in the same order, `train` one image of each for every split that is cut from it, and one more.
+    If only one of them is given, it is for the confirmation, which the search must not see. All parts have the
+    same classes in the same order; `train` has an image of each class for every split that is cut from it.
     """
     train, val, test = (parts.get(name, {}) for name in ("train", "val", "test"))
     selection, confirmation = (val, test) if val and test else (None, val or test or None)

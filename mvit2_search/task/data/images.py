@@ -94,10 +94,10 @@ def _in_threads(read: Callable[[int], _Result], places: Sequence[int]) -> dict[i
     return found
 
 
-def first_readable(paths: Iterable[Path], *, count: int) -> list[Path]:
+def first_readable(paths: Iterable[Path], size: int, *, count: int) -> list[Path]:
     """The first `count` files that are usable images."""
     with warnings.catch_warnings(action="ignore"):
-        readable = (path for path in paths if not isinstance(decode(path, 1, {}), Unreadable))
+        readable = (path for path in paths if not isinstance(decode(path, size, {}), Unreadable))
         return list(islice(readable, count))
 
 

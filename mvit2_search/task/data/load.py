@@ -110,7 +110,7 @@ def load_images(name_or_folder: str, *, image_size: int, count: int, results: It
         images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
         return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
     folder, _, division = _divided(name_or_folder, 1, results)
-    good = first_readable([file.path for file in division.selection], count=count)
+    good = first_readable([file.path for file in division.selection], image_size, count=count)
     if not good:
         raise DataError(f"{folder}: none of {len(division.selection)} selection images opens")
     return read_images(good, image_size, name=str(folder)).pixels_NSSC

@@ -33,16 +33,13 @@ class Found:
 
 def skipped_notes(root: Path, found: Sequence[Found]) -> Iterator[str]:
     """Links and folders below `root` that were not read: of each kind how many, and which."""
-    broken, again, tools, results = (
-        [path for one in found for path in getattr(one, kind)] for kind in ("broken", "again", "tools", "results")
-    )
-    for what, where, paths in (
-        ("broken link", "", broken),
-        ("link", " to folders that are read already or lie above, not followed", again),
-        ("folder", " of tools, left out", tools),
-        ("folder", " of results, left out", results),
+    for kind, what, where in (
+        ("broken", "broken link", ""),
+        ("again", "link", " to folders that are read already or lie above, not followed"),
+        ("tools", "folder", " of tools, left out"),
+        ("results", "folder", " of results, left out"),
     ):
-        if paths:
+        if paths := [path for one in found for path in getattr(one, kind)]:
             yield f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
 
 
@@ -52,11 +49,9 @@ def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
 
 
 class Walker:
-    """Looks into the folders of one data set.
+    """Looks into the folders of the data set `root`, except for the folders `results`, whatever is in them.
 
-    Args:
-        root: the data set; links to it or to folders above it are not followed.
-        results: folders to leave out, whatever is in them.
+    Links to `root` or to folders above it are not followed.
     """
 
     def __init__(self, root: Path, results: Iterable[Path] = ()) -> None:
