@@ -6,8 +6,8 @@ import click
 from predictor_bench.run import bench_predict
 from predictor_bench.tables import predict_report
 
+from mvit2_search.cli import Program
 from mvit2_search.cli.bench import seed_option, show, space_option, tell
-from mvit2_search.cli.group import Program
 from mvit2_search.cli.options import device_option, json_option, results_option
 from mvit2_search.measure.devices.registry import make_device
 

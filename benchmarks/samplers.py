@@ -9,8 +9,8 @@ from sampler_bench.problems import PROBLEMS
 from sampler_bench.run import bench_search, rows_file
 from sampler_bench.tables import search_report
 
+from mvit2_search.cli import Program
 from mvit2_search.cli.bench import show, tell
-from mvit2_search.cli.group import Program
 from mvit2_search.cli.options import json_option, results_option
 from mvit2_search.errors import BackendUnavailable
 
