@@ -1,6 +1,6 @@
 """Benchmarks as rows of plain values, for CSV and JSON, and as tables of text, for the terminal and the page."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from string import Formatter
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mvit2_search.analysis.correlation import RankCorrelation
 from mvit2_search.arch.published import Published, published_by_attention, published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, NetworkTiming, Timing
-from mvit2_search.measure.rank import SECOND_VERSION, Comparison, Pair, RankBench
+from mvit2_search.measure.rank import SECOND_VERSION, RankBench
 from mvit2_search.records import Failed
 
 Row = dict[str, Any]
@@ -208,7 +208,7 @@ _PHONES_NOTE = (
     "Published latencies on phones, by all sources. The sources disagree on networks of the same name, and one "
     "could not run the network, so these figures rank networks only roughly."
 )
-_ORDER_OF = {
+_ORDER_OF = {  # by correlations of a comparison
     "plain": "latency",
     "beyond_macs": "latency beyond multiply-adds",
     "macs_alone": "multiply-adds alone",
@@ -232,15 +232,32 @@ PAIR_COLUMNS = (  # of `pair_rows`, also if there are none
 
 def correlation_rows(bench: RankBench) -> list[Row]:
     """Three rows per kind of networks, or one that says why there is no correlation."""
-    return [row for comparison in bench.comparisons for row in _comparison_rows(bench, comparison)]
+    return [
+        {
+            "networks": comparison.networks,
+            "order_of": words,
+            "a": bench.a.name if kind != "macs_alone" else "multiply-adds",
+            "b": bench.b.name,
+            "n": len(comparison.pairs),
+            **_correlation_row(getattr(comparison, kind)),
+            "remark": comparison.remark if kind == "plain" else "",
+        }
+        for comparison in bench.comparisons
+        for kind, words in _ORDER_OF.items()
+        if comparison.plain or kind == "plain"
+    ]
+
+
+def _correlation_row(found: RankCorrelation | None) -> Row:
+    return {name: getattr(found, name) if found else None for name in _CORRELATION}
 
 
 def pair_rows(bench: RankBench) -> list[Row]:
     """One row per network, with `PAIR_COLUMNS`: the column of a latency says of which kind it is."""
-    rows = []
-    for networks, pair in _pairs(bench):
-        values = {
-            "networks": networks,
+    return [
+        dict.fromkeys(PAIR_COLUMNS)
+        | {
+            "networks": comparison.networks,
             "network": pair.network,
             "macs": pair.macs,
             "a_source": bench.a.name,
@@ -248,8 +265,10 @@ def pair_rows(bench: RankBench) -> list[Row]:
             f"a_{bench.a.kind}_ms": pair.a_ms,
             f"b_{bench.b.kind}_ms": pair.b_ms,
         }
-        rows.append(dict.fromkeys(PAIR_COLUMNS) | values)
-    return rows
+        for comparison in bench.comparisons
+        if comparison.networks != SECOND_VERSION  # those are among both versions
+        for pair in comparison.pairs
+    ]
 
 
 def rank_tables(bench: RankBench) -> tuple[Titled, Titled, Titled]:
@@ -270,30 +289,3 @@ def phones_table() -> Table:
     """All published latencies and failures on a phone."""
     names = ("network", "latency ms", "device", "source", "note")
     return [{name: row[name] for name in names} for row in published_table().table if row["device"]]
-
-
-def _pairs(bench: RankBench) -> Iterator[tuple[str, Pair]]:
-    """Each network once, with the name of the networks that it is one of."""
-    for comparison in bench.comparisons:
-        if comparison.networks != SECOND_VERSION:  # those are among both versions
-            yield from ((comparison.networks, pair) for pair in comparison.pairs)
-
-
-def _comparison_rows(bench: RankBench, comparison: Comparison) -> list[Row]:
-    return [
-        {
-            "networks": comparison.networks,
-            "order_of": words,
-            "a": bench.a.name if kind != "macs_alone" else "multiply-adds",
-            "b": bench.b.name,
-            "n": len(comparison.pairs),
-            **_correlation_row(getattr(comparison, kind)),
-            "remark": comparison.remark if kind == "plain" else "",
-        }
-        for kind, words in _ORDER_OF.items()
-        if comparison.plain or kind == "plain"
-    ]
-
-
-def _correlation_row(found: RankCorrelation | None) -> Row:
-    return {name: getattr(found, name) if found else None for name in _CORRELATION}
