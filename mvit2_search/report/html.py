@@ -1,7 +1,4 @@
-"""The report of a study, as one HTML file that opens without a network.
-
-The frame of every HTML page: one file that works offline, with no script but Plotly.
-"""
+"""The report of a study, and the frame of every page: one HTML file that works offline, no script but Plotly."""
 
 import json
 import re
@@ -212,9 +209,10 @@ def _trials(summary: Summary) -> str:
     names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = (
         f"{len(shown):,} of {len(frame):,} trials: the front, published widths, confirmed networks and the most "
+        "accurate others. pareto.csv has all."
     )
-    note = paragraphs([f"{note}accurate others. pareto.csv has all."]) if len(shown) < len(frame) else ""
-    return note + table(shown[list(names)].rename(columns=names))
+    left_out = paragraphs([note]) if len(shown) < len(frame) else ""
+    return left_out + table(shown[list(names)].rename(columns=names))
 
 
 def _most(frame: pd.DataFrame) -> pd.DataFrame:
