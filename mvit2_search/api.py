@@ -245,22 +245,21 @@ class Available:
 
 def list_devices() -> list[Available]:
     """Every device and estimate, ready or with what it needs."""
-    from mvit2_search.measure.source import source_names  # imports torch
+    from mvit2_search.measure.source import find_source, passport_of, source_names  # imports torch
 
-    return [_available(name) for name in source_names()]
+    found = []
+    for name in source_names():
+        try:
+            found.append(Available(name=name, ready=True, about=_about(passport_of(find_source(name)))))
+        except BackendUnavailable as err:
+            found.append(Available(name=name, ready=False, about=str(err)))
+    return found
 
 
-def _available(name: str) -> Available:
-    from mvit2_search.measure.source import find_source, passport_of
-
-    try:
-        passport = passport_of(find_source(name))
-    except BackendUnavailable as err:
-        return Available(name=name, ready=False, about=str(err))
-    about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
+def _about(passport: Passport) -> str:
     if passport.kind == "predicted":
-        about = f"{passport.device}, predicted: {passport.runtime}"
-    return Available(name=name, ready=True, about=about)
+        return f"{passport.device}, predicted: {passport.runtime}"
+    return f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

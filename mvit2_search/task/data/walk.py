@@ -61,9 +61,8 @@ class Walker:
 
     def folders(self, folder: Path) -> list[Path]:
         """The sub-folders that may hold images, by name."""
-        with os.scandir(folder) as entries:
-            found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
-        return sorted(path for path in found if not self._is_written_here(path))
+        found = [Path(one) for one in _sorted_entries(folder) if _is_folder(one) and not _is_of_tools(one)]
+        return [path for path in found if not self._is_written_here(path)]
 
     def files_in(self, folder: Path) -> Found:
         """What is directly in a folder; hidden folders are not mentioned, as nobody expects them to be used."""
