@@ -1,14 +1,13 @@
 """How well the latencies of a device can be predicted: `python benchmarks/predictor.py --help`."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 from predictor_bench.run import bench_predict
-from predictor_bench.tables import held_out_rows, hits_rows, predict_tables, sentences, write_predict
+from predictor_bench.tables import predict_report
 
+from mvit2_search.cli import Program
 from mvit2_search.cli.bench import seed_option, show, space_option, tell
-from mvit2_search.cli.group import Program
 from mvit2_search.cli.options import device_option, json_option, results_option
 from mvit2_search.measure.devices.registry import make_device
 
@@ -57,17 +56,8 @@ def predictor(
         seed=seed,
         tell=tell,
     )
-    show(
-        write_predict(done, results),
-        as_json=as_json,
-        data={
-            "passport": asdict(done.passport),
-            "hits": hits_rows(done),
-            "networks": held_out_rows(done),
-        },
-        tables=predict_tables(done),
-        sentences=sentences(done),
-    )
+    report = predict_report(done)
+    show(report, report.write(results), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 from sampler_bench.peers import PEERS
 from sampler_bench.problems import PROBLEMS
-from sampler_bench.run import bench_search
-from sampler_bench.tables import SEARCH_NOTES, search_rows, search_table, write_search
+from sampler_bench.run import bench_search, rows_file
+from sampler_bench.tables import search_report
 
+from mvit2_search.cli import Program
 from mvit2_search.cli.bench import show, tell
-from mvit2_search.cli.group import Program
 from mvit2_search.cli.options import json_option, results_option
 from mvit2_search.errors import BackendUnavailable
 
@@ -64,13 +64,8 @@ def samplers(
     except ModuleNotFoundError as err:
         package = str(err.name).partition(".")[0]
         raise BackendUnavailable(f"{package} is not installed: pip install -e '.[dev]'") from err
-    show(
-        write_search(done, results),
-        as_json=as_json,
-        data={"samplers": search_rows(done)},
-        tables=[search_table(done, problem) for problem in done.problems],
-        sentences=SEARCH_NOTES,
-    )
+    report = search_report(done)
+    show(report, [*report.write(results), rows_file(results)], as_json=as_json)
 
 
 def _names(text: str, known: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -55,8 +55,7 @@ def read_state(folder: Path) -> State:
         SpecError: there is none.
         StorageError: it cannot be read.
     """
-    study = find_study(folder)
-    holder = find_holder(folder)
+    study, holder = find_study(folder), find_holder(folder)
     return State(
         name=folder.name,
         summary=summarise(study) if study and study.has_budget else None,
@@ -86,9 +85,9 @@ def _summary(study: StoredStudy) -> Summary:
 
 
 def _study_yaml(study: StoredStudy) -> str:
-    names = ("request", "inputs", "devices", "versions")
     facts = {"study": study.name, "latencies_are": study.device.passport.kind}
-    facts |= {name: json.loads(json.dumps(to_json(study.fact(name)))) for name in names}
+    for name in ("request", "inputs", "devices", "versions"):
+        facts[name] = json.loads(json.dumps(to_json(study.fact(name))))
     head = "# Every resolved input of this study. Written from study.db: editing this file changes nothing.\n"
     return head + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
@@ -105,19 +104,13 @@ def load_arch(name_or_path: str) -> ArchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """An architecture that was written as YAML.
-
-    Attributes:
-        classes: how many the network usually has.
-        trial: None if it is of no study.
-        note: that the choice may still change, if so.
-    """
+    """An architecture that was written as YAML."""
 
     path: Path
     arch: ArchConfig
-    classes: int
-    trial: Trial | None = None
-    note: str | None = None
+    classes: int  # how many the network usually has
+    trial: Trial | None = None  # None if it is of no study
+    note: str | None = None  # that the choice may still change, if so
 
 
 def export_architecture(folder: Path, number: int | None = None, *, pick: Pick = "best") -> Exported:
@@ -174,16 +167,14 @@ def export_network(
         BackendUnavailable: what writes the format is missing.
         StorageError: the file cannot be written.
     """
-    from mvit2_search.export import untrained
-    from mvit2_search.task.data.load import (
-        FASHION_MNIST_MINI,  # these import torch
-        load_images,
-    )
+    from mvit2_search.export import untrained  # imports torch
+    from mvit2_search.task.data.load import FASHION_MNIST_MINI, load_images
 
     folder, classes = exported.path.parent, classes or exported.classes
-    unusual = [] if classes == exported.classes else [f"{classes}-classes"]
-    name = "-".join(["untrained", formulation, *_unusual(options or CoreMLOptions()), *unusual])
-    target = folder / f"{name}.{format}"
+    chosen = zip(astuple(options or CoreMLOptions()), astuple(CoreMLOptions()), strict=True)
+    unusual = [value for value, usual in chosen if value != usual]
+    unusual += [f"{classes}-classes"] if classes != exported.classes else []
+    target = folder / f"{'-'.join(['untrained', formulation, *unusual])}.{format}"
     try:
         with scratch_folder(folder) as scratch:
             written = untrained.export_untrained(
@@ -208,12 +199,6 @@ def _write_yaml(folder: Path, arch: ArchConfig, comments: list[str]) -> Path:
     with locked_folder(folder):
         write_atomically(path, arch_yaml(arch, comments))
     return path
-
-
-def _unusual(options: CoreMLOptions) -> list[str]:
-    """The values that differ from the defaults."""
-    usual = asdict(CoreMLOptions())
-    return [str(value) for name, value in asdict(options).items() if value != usual[name]]
 
 
 def _picked(summary: Summary, pick: Pick) -> Trial:
@@ -243,8 +228,8 @@ def _origin(summary: Summary, trial: Trial) -> list[str]:
         lines.append(f"{trial.latency.latency_ms:.2f} ms {summary.passport.kind}: {summary.passport.device}.")
     if isinstance(trial.outcome, Finished):
         lines.append(f"{trial.outcome.score:.2f} % top-1 on the selection images after a short training.")
-    imagenet = network_cost(trial.arch)
-    lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet.params:,} with 1000.")
+    imagenet = network_cost(trial.arch).params
+    lines.append(f"{trial.params:,} parameters with {classes} classes, {imagenet:,} with 1000.")
     lines.append("from mvit2_search.api import load_arch; from mvit2_search.models import build_model")
     return lines
 
@@ -260,22 +245,21 @@ class Available:
 
 def list_devices() -> list[Available]:
     """Every device and estimate, ready or with what it needs."""
-    from mvit2_search.measure.source import source_names  # imports torch
+    from mvit2_search.measure.source import find_source, passport_of, source_names  # imports torch
 
-    return [_available(name) for name in source_names()]
+    found = []
+    for name in source_names():
+        try:
+            found.append(Available(name=name, ready=True, about=_about(passport_of(find_source(name)))))
+        except BackendUnavailable as err:
+            found.append(Available(name=name, ready=False, about=str(err)))
+    return found
 
 
-def _available(name: str) -> Available:
-    from mvit2_search.measure.source import find_source, passport_of
-
-    try:
-        passport = passport_of(find_source(name))
-    except BackendUnavailable as err:
-        return Available(name=name, ready=False, about=str(err))
-    about = f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
+def _about(passport: Passport) -> str:
     if passport.kind == "predicted":
-        about = f"{passport.device}, predicted: {passport.runtime}"
-    return Available(name=name, ready=True, about=about)
+        return f"{passport.device}, predicted: {passport.runtime}"
+    return f"{passport.device}, {passport.chip}, {passport.runtime}, {passport.precision}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,18 +34,16 @@ from mvit2_search.measure.devices import registry
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.timer import open_timer
 from mvit2_search.records import AboutNetwork, Artifact, Kept
-from mvit2_search.report.bench_files import mixers_figure, models_figure, write_attention, write_models
+from mvit2_search.report.bench_files import attention_report, mixers_figure, models_figure, models_report
 from mvit2_search.report.bench_tables import (
     attention_tables,
     backbone_rows,
     mixer_rows,
-    mixers_table,
     models_tables,
     network_rows,
     published_rows,
     published_table,
     slope_rows,
-    slopes_table,
 )
 from mvit2_search.report.tables import summarise
 from mvit2_search.store.measurements import Measurements
@@ -179,15 +177,15 @@ class TestModels:
         assert list(second.y) == [69.0, 74.8, 78.4]
 
     def test_every_published_row_is_shown(self):
-        assert len(published_table()) == len(published_rows())
-        failed = [row for row in published_table() if row["note"] == "Failed"]
+        assert len(published_table().table) == len(published_rows())
+        failed = [row for row in published_table().table if row["note"] == "Failed"]
         assert [(row["network"], row["device"], row["latency ms"]) for row in failed] == [
             ("mobilevitv2-1.0", "iPhone 13", "Failed")
         ]
 
     def test_the_files_hold_the_rows_and_the_device(self, tmp_path):
         done = models(macs_device(chip="<b>chip</b>"), tmp_path)
-        csv, html = write_models(done, tmp_path)
+        csv, html = models_report(done).write(tmp_path)
         assert (csv, html) == (tmp_path / "bench" / "models.csv", tmp_path / "bench" / "models.html")
         frame = pd.read_csv(io.StringIO(csv.read_text()))
         assert list(frame["params"]) == [network_cost(arch).params for arch in published_networks().values()]
@@ -237,20 +235,20 @@ class TestAttention:
         done = attention(device, tmp_path / "b")
         assert done.slope("multi_head") is None
         assert done.slope("separable").points == 5
-        assert slopes_table(done)[0] == {
+        assert attention_tables(done)[2].table[0] == {
             "attention": "multi_head",
             "from tokens": "1,024",
             "log-log slope": "",
             "95 % interval": "",
             "points": "too few",
         }
-        assert mixers_table(done)[8]["remarks"] == "no memory left"
+        assert attention_tables(done)[1].table[8]["remarks"] == "no memory left"
         assert [len(trace.x) for trace in mixers_figure(done).data] == [6, 9, 9]
         assert not mixers_figure(done).layout.annotations  # Plotly misplaces them on logarithmic axes
 
     def test_the_files_hold_the_rows_and_the_device(self, tmp_path):
         done = attention(power_device(), tmp_path)
-        *tables, html = write_attention(done, tmp_path)
+        *tables, html = attention_report(done).write(tmp_path)
         names = ["attention-networks.csv", "attention-mixers.csv", "attention-slopes.csv"]
         assert tables == [tmp_path / "bench" / name for name in names]
         frames = [pd.read_csv(path) for path in tables]
@@ -264,7 +262,7 @@ class TestAttention:
 def test_flags_are_shown():
     flagged = measurement(2.0, flags=("unsettled", "slow"))
     row = MixerTiming(attention="separable", tokens=64, macs=1, timing=flagged)
-    (shown,) = mixers_table(AttentionBench(passport=PASSPORT, networks=[], mixers=[row]))
+    (shown,) = attention_tables(AttentionBench(passport=PASSPORT, networks=[], mixers=[row]))[1].table
     assert shown["remarks"] == "unsettled slow"
     assert (shown["ms here"], shown["95 % interval"]) == ("2.000", "1.980 to 2.020")
 

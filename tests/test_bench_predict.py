@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from predictor import predictor
 from predictor_bench.run import bench_predict
-from predictor_bench.tables import held_out_rows, hits_rows, hits_table, write_predict
+from predictor_bench.tables import held_out_rows, hits_rows, hits_table, predict_report
 
 from formula_devices import mixed_ms, silent
 from mvit2_search.errors import MeasurementError, SpecError
@@ -88,7 +88,7 @@ class TestPredict:
         )
 
     def test_files_and_command(self, devices, tmp_path, monkeypatch):
-        hits, found, html = write_predict(predicted(tmp_path), tmp_path)
+        hits, found, html = predict_report(predicted(tmp_path)).write(tmp_path)
         assert len(pd.read_csv(found)) == 12
         assert set(pd.read_csv(hits)["chip"]) == {"scripted chip"}
         assert "95 % interval" in html.read_text()

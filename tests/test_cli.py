@@ -24,8 +24,7 @@ from conftest import write_images
 from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.cli import cli
-from mvit2_search.cli.group import COMMANDS
+from mvit2_search.cli import COMMANDS, cli
 from mvit2_search.cli.output import with_flags
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.models import build_model

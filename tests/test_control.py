@@ -12,10 +12,9 @@ from fakes import FormulaProxy, finished, request, search, trial
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Stopped
-from mvit2_search.report.against_random import hypervolume_table
 from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.sentences import control_sentences
-from mvit2_search.report.tables import Summary, summarise
+from mvit2_search.report.tables import Summary, hypervolume_table, summarise
 from mvit2_search.search.events import Silent
 from mvit2_search.search.runner import Runner
 from mvit2_search.system.process import Interrupt

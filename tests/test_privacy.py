@@ -16,9 +16,8 @@ from conftest import write_images
 from exports import FEW, exported
 from fakes import request, search
 from mvit2_search.arch.yaml import arch_yaml
-from mvit2_search.cli import cli
+from mvit2_search.cli import COMMANDS, cli
 from mvit2_search.cli.bench import bench
-from mvit2_search.cli.group import COMMANDS
 from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.store.lease import device_lock_path, locked
 from mvit2_search.system.files import acquire

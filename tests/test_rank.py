@@ -20,8 +20,8 @@ from mvit2_search.cli import cli
 from mvit2_search.errors import SpecError
 from mvit2_search.measure.rank import Pair, bench_rank, compare, differ_in_width_alone
 from mvit2_search.records import AboutMixer, AboutNetwork, Kept
-from mvit2_search.report.bench_files import write_rank
-from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_table
+from mvit2_search.report.bench_files import rank_report
+from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_tables
 from mvit2_search.space import draw_networks, load_space
 from mvit2_search.store.measurements import Measurements
 
@@ -233,7 +233,7 @@ class TestRankTables:
 
     def test_every_comparison_has_its_rows_and_says_what_it_is_worth(self, devices, tmp_path):
         bench = ranked("macs", "published:iphone12", tmp_path)
-        rows, table = correlation_rows(bench), rank_table(bench)
+        rows, table = correlation_rows(bench), rank_tables(bench)[2].table
         assert [row["n"] for row in rows] == [7, 7, 7, 4, 4, 4, 0]
         assert table[3]["remark"].startswith("no evidence: they differ in width alone")
         assert table[-1]["Kendall's tau"] == ""
@@ -245,14 +245,14 @@ class TestRankTables:
 
     def test_files(self, devices, tmp_path):
         bench = ranked("macs", "estimate:iphone12", tmp_path)
-        table, pairs, html = write_rank(bench, tmp_path)
+        table, pairs, html = rank_report(bench).write(tmp_path)
         assert table.name == "rank-macs-estimate-iphone12.csv"
         assert list(pd.read_csv(table)["n"]) == [row["n"] for row in correlation_rows(bench)]
         assert set(pd.read_csv(pairs)["seed"]) == {0}
         text = html.read_text()
         assert "Predicted, never measured" in text
         assert "Failed" in text
-        assert write_rank(bench, tmp_path)[2].read_text() == text
+        assert rank_report(bench).write(tmp_path)[2].read_text() == text
 
     @pytest.mark.parametrize(
         ("a", "b"),
@@ -284,7 +284,9 @@ class TestRankTables:
 
     def test_files_have_the_same_columns_whether_there_are_networks_or_not(self, devices, tmp_path):
         (tmp_path / ".latencies" / "0123456789ab-ffff").mkdir(parents=True)
-        none, some = (write_rank(ranked("macs", b, tmp_path), tmp_path)[1] for b in ("cache:0123", "elements"))
+        none, some = (
+            rank_report(ranked("macs", b, tmp_path)).write(tmp_path)[1] for b in ("cache:0123", "elements")
+        )
         assert set(pd.read_csv(none)) == set(pd.read_csv(some)) - {"passport of elements"}
 
     def test_equal_latencies_are_no_error(self, devices, tmp_path):

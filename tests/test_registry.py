@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mvit2_search.cli.group import COMMANDS
+from mvit2_search.cli import COMMANDS
 from mvit2_search.errors import SpecError
 from mvit2_search.export.formats import FORMATS
 from mvit2_search.measure.devices.registry import DEVICES
@@ -27,7 +27,7 @@ def test_every_name_leads_to_something(table, name):
 
 
 def test_the_tables_are_read_without_what_they_name():
-    tables = "cli.group, mvit2_search.export.formats, mvit2_search.stopping"
+    tables = "cli, mvit2_search.export.formats, mvit2_search.stopping"
     heavy = "{'torch', 'onnx', 'coremltools'} & sys.modules.keys()"
     code = f"import sys, mvit2_search.{tables}; sys.exit(str({heavy}) if {heavy} else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,6 +1,6 @@
 """The benchmark of predictions as rows of plain values, as tables of text, and as files."""
 
-from pathlib import Path
+from dataclasses import asdict
 
 import plotly.graph_objects as go
 from predictor_bench.run import HITS_PCT, HeldOut, Hits, PredictBench, Share
@@ -8,18 +8,16 @@ from predictor_bench.run import HITS_PCT, HeldOut, Hits, PredictBench, Share
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.records import device_sentence
 from mvit2_search.report.bench_files import (
-    bars,
+    BenchReport,
     csv_text,
     device_conditions,
     device_section,
     points,
     section,
-    write_texts,
 )
-from mvit2_search.report.bench_tables import Row, Table, Titled, interval, number
-from mvit2_search.report.figures import BLUE, GREY, LAYOUT
+from mvit2_search.report.bench_tables import Row, Table, Titled, titled
+from mvit2_search.report.figures import BLUE, GREY, LAYOUT, bars
 from mvit2_search.report.html import drawn, page, paragraphs
-from mvit2_search.store.folders import BENCH
 
 _HITS_NOTE = (
     "Held-out networks were measured and took no part in the fit. Intervals of shares are exact (Clopper-Pearson, "
@@ -27,6 +25,16 @@ _HITS_NOTE = (
     "their first measurement. Predictions cannot be expected to agree better with it."
 )
 _HELD_OUT_NOTE = "Measured and predicted latencies, each with its 95 % interval; the error is of the predicted."
+_HELD_OUT_COLUMNS = {
+    "network": "{network}",
+    "multiply-adds": "{macs:,}",
+    "ms measured": "{latency_ms:.3f}",
+    "95 % measured": "{latency_low_ms:.3f} to {latency_high_ms:.3f}",
+    "ms predicted": "{predicted_ms:.3f}",
+    "95 % predicted": "{predicted_low_ms:.3f} to {predicted_high_ms:.3f}",
+    "error %": "{error_pct:+.1f}",
+    "remarks": "{flags}",
+}
 
 
 def hits_rows(bench: PredictBench) -> list[Row]:
@@ -42,7 +50,7 @@ def held_out_rows(bench: PredictBench) -> list[Row]:
 def predict_tables(bench: PredictBench) -> tuple[Titled, Titled]:
     """The held-out networks, and how many of them are predicted well."""
     return (
-        Titled("Held-out networks", _HELD_OUT_NOTE, held_out_table(bench)),
+        titled("Held-out networks", _HELD_OUT_NOTE, _HELD_OUT_COLUMNS, held_out_rows(bench)),
         Titled("How often predictions are right", _HITS_NOTE, hits_table(bench)),
     )
 
@@ -51,27 +59,11 @@ def hits_table(bench: PredictBench) -> Table:
     return [
         {
             "of": "predictions" if hits.covered else "measurements again",
-            "networks measured": number(hits.measured),
+            "networks measured": "" if hits.measured is None else str(hits.measured),
             **{f"within {pct} %": str(hits.within[pct]) for pct in HITS_PCT},
             "in the predicted interval": str(hits.covered or ""),
         }
         for hits in _all_hits(bench)
-    ]
-
-
-def held_out_table(bench: PredictBench) -> Table:
-    return [
-        {
-            "network": row["network"],
-            "multiply-adds": number(row["macs"], ","),
-            "ms measured": number(row["latency_ms"], ".3f"),
-            "95 % measured": interval(row["latency_low_ms"], row["latency_high_ms"], ".3f"),
-            "ms predicted": number(row["predicted_ms"], ".3f"),
-            "95 % predicted": interval(row["predicted_low_ms"], row["predicted_high_ms"], ".3f"),
-            "error %": number(row["error_pct"], "+.1f"),
-            "remarks": row["flags"],
-        }
-        for row in held_out_rows(bench)
     ]
 
 
@@ -84,13 +76,10 @@ def sentences(bench: PredictBench) -> list[str]:
     ]
 
 
-def write_predict(bench: PredictBench, results: Path) -> list[Path]:
-    """Write `predict-hits.csv`, `predict-networks.csv` and `predict.html`.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
+def predict_report(bench: PredictBench) -> BenchReport:
+    """`predict-hits.csv`, `predict-networks.csv` and `predict.html`."""
     conditions = {"space": bench.space, "seed": bench.seed, **device_conditions(bench.passport)}
+    rows = {"hits": hits_rows(bench), "networks": held_out_rows(bench)}
     networks, hits = predict_tables(bench)
     sections = [
         paragraphs(sentences(bench)),
@@ -99,11 +88,12 @@ def write_predict(bench: PredictBench, results: Path) -> list[Path]:
         section(networks),
         device_section(conditions),
     ]
-    return write_texts(
-        results / BENCH,
-        {
-            "predict-hits.csv": csv_text(hits_rows(bench), conditions),
-            "predict-networks.csv": csv_text(held_out_rows(bench), conditions),
+    return BenchReport(
+        data={"passport": asdict(bench.passport), **rows},
+        tables=(networks, hits),
+        sentences=sentences(bench),
+        files={
+            **{f"predict-{name}.csv": csv_text(some, conditions) for name, some in rows.items()},
             "predict.html": page("Predicted latencies", sections),
         },
     )

@@ -3,18 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 from sampler_bench.peers import KNOWS
 from sampler_bench.problems import make_problem
-from sampler_bench.run import SearchBench, rows_file
+from sampler_bench.run import SearchBench
 from sampler_bench.search import SearchRow, marks
 from scipy.stats import t
 
-from mvit2_search.report.bench_files import csv_text, section, write_texts
-from mvit2_search.report.bench_tables import Row, Titled, number
+from mvit2_search.report.bench_files import BenchReport, csv_text, section
+from mvit2_search.report.bench_tables import Row, Titled
 from mvit2_search.report.figures import LAYOUT
 from mvit2_search.report.html import drawn, page, paragraphs
 
@@ -100,8 +99,8 @@ def search_table(bench: SearchBench, problem: str) -> Titled:
         {
             "sampler": one.peer,
             **{f"gap % at {mark}": str(one.gap_pct.get(mark, "")) for mark in marks(bench.evaluations)},
-            "duplicates %": number(one.duplicates_pct, ".1f"),
-            "s per trial": number(one.sampler_s, ".4f"),
+            "duplicates %": f"{one.duplicates_pct:.1f}",
+            "s per trial": f"{one.sampler_s:.4f}",
             "seeds": str(len(one.seeds)),
             "evaluations": str(one.evaluations),
         }
@@ -110,22 +109,22 @@ def search_table(bench: SearchBench, problem: str) -> Titled:
     return Titled(problem, f"Reference point: accuracy {accuracy:.4g}, latency {latency:.4g}.", table)
 
 
-def write_search(bench: SearchBench, results: Path) -> list[Path]:
-    """Write `search.csv` and `search.html` beside the rows that they come from.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    rows = rows_file(results)
+def search_report(bench: SearchBench) -> BenchReport:
+    """`search.csv` and `search.html`, beside the rows that they come from."""
+    rows, tables = search_rows(bench), [search_table(bench, problem) for problem in bench.problems]
     sections = [paragraphs(SEARCH_NOTES)]
-    for problem in bench.problems:
+    for problem, shown in zip(bench.problems, tables, strict=True):
         figure = drawn(gap_figure(standings(bench, problem)), problem, f"The gaps of the table above, {problem}.")
-        sections += [section(search_table(bench, problem)), figure]
-    texts = {
-        "search.csv": csv_text(search_rows(bench), {}),
-        "search.html": page("Samplers compared on problems whose front is known", sections),
-    }
-    return [*write_texts(rows.parent, texts), rows]
+        sections += [section(shown), figure]
+    return BenchReport(
+        data={"samplers": rows},
+        tables=tables,
+        sentences=SEARCH_NOTES,
+        files={
+            "search/search.csv": csv_text(rows, {}),
+            "search/search.html": page("Samplers compared on problems whose front is known", sections),
+        },
+    )
 
 
 def gap_figure(found: list[Standing]) -> go.Figure:

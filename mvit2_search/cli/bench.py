@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,8 @@ from mvit2_search.cli.output import echo_json, say
 
 if TYPE_CHECKING:
     from mvit2_search.records import FormulationName
-    from mvit2_search.report.bench_tables import Table, Titled
+    from mvit2_search.report.bench_files import BenchReport
+    from mvit2_search.report.bench_tables import Table
 
 space_option = option(
     "--space",
@@ -58,18 +58,11 @@ def models(device: str, formulation: FormulationName, results: Path, as_json: bo
     """
     from mvit2_search.measure.bench import bench_models
     from mvit2_search.measure.devices.registry import make_device
-    from mvit2_search.records import device_sentence
-    from mvit2_search.report.bench_files import write_models
-    from mvit2_search.report.bench_tables import models_tables, network_rows, published_rows
+    from mvit2_search.report.bench_files import models_report
 
     done = bench_models(make_device(device), results=results, formulation=formulation, tell=tell)
-    show(
-        write_models(done, results),
-        as_json=as_json,
-        data={"passport": asdict(done.passport), "networks": network_rows(done), "published": published_rows()},
-        tables=models_tables(done),
-        sentences=[device_sentence(done.passport)],
-    )
+    report = models_report(done)
+    show(report, report.write(results), as_json=as_json)
 
 
 @bench.command()
@@ -89,23 +82,10 @@ def attention(device: str, results: Path, as_json: bool) -> None:
     """
     from mvit2_search.measure.bench import bench_attention
     from mvit2_search.measure.devices.registry import make_device
-    from mvit2_search.records import device_sentence
-    from mvit2_search.report.bench_files import write_attention
-    from mvit2_search.report.bench_tables import attention_tables, backbone_rows, mixer_rows, slope_rows
+    from mvit2_search.report.bench_files import attention_report
 
-    done = bench_attention(make_device(device), results=results, tell=tell)
-    show(
-        write_attention(done, results),
-        as_json=as_json,
-        data={
-            "passport": asdict(done.passport),
-            "networks": backbone_rows(done),
-            "mixers": mixer_rows(done),
-            "slopes": slope_rows(done),
-        },
-        tables=attention_tables(done),
-        sentences=[device_sentence(done.passport)],
-    )
+    report = attention_report(bench_attention(make_device(device), results=results, tell=tell))
+    show(report, report.write(results), as_json=as_json)
 
 
 @bench.command()
@@ -130,23 +110,11 @@ def rank(device: str, against: str, space: str, networks: int, seed: int, result
         mvit2-search bench rank --device host --against executorch --networks 30
     """
     from mvit2_search.measure.rank import bench_rank
-    from mvit2_search.report.bench_files import write_rank
-    from mvit2_search.report.bench_tables import correlation_rows, pair_rows, phones_table, rank_tables
+    from mvit2_search.report.bench_files import rank_report
 
     done = bench_rank(device, against, results=results, space=space, networks=networks, seed=seed, tell=tell)
-    show(
-        write_rank(done, results),
-        as_json=as_json,
-        data={
-            "sources": {side.name: side.words for side in (done.a, done.b)},
-            "notes": done.notes,
-            "correlations": correlation_rows(done),
-            "networks": pair_rows(done),
-            "phones": phones_table(),
-        },
-        tables=rank_tables(done),
-        sentences=[*done.notes, *(f"{side.name}: {side.words}" for side in (done.a, done.b))],
-    )
+    report = rank_report(done)
+    show(report, report.write(results), as_json=as_json)
 
 
 def tell(text: str) -> None:
@@ -154,22 +122,15 @@ def tell(text: str) -> None:
     say(text, err=True)
 
 
-def show(
-    files: Iterable[Path],
-    *,
-    as_json: bool,
-    data: dict[str, object],
-    tables: Iterable[Titled],
-    sentences: Iterable[str],
-) -> None:
-    """Print `data` as JSON, or the tables and under them the sentences; then the names of the files."""
+def show(report: BenchReport, files: Sequence[Path], *, as_json: bool) -> None:
+    """Print the data as JSON, or the tables and under them the sentences; then the names of the files."""
     names = list(map(str, files))
     if as_json:
-        echo_json({**data, "files": names})
+        echo_json({**report.data, "files": names})
         return
-    for title, note, table in tables:
+    for title, note, table in report.tables:
         say("", title, *([note] if note else []), "", *_lines(table))
-    say("", *sentences, *names)
+    say("", *report.sentences, *names)
 
 
 def _lines(table: Table) -> list[str]:

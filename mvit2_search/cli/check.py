@@ -1,6 +1,5 @@
 """Commands that look at one file: `mvit2-search profile`, `verify` and `validate`."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli.options import DATA_HELP, Place, classes_option, json_option, option
-from mvit2_search.cli.output import echo_json, say
+from mvit2_search.cli.output import echo_json, finite, say
 
 
 @click.command()
@@ -68,7 +67,7 @@ def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: boo
 
     agreement = verify_untrained(file, load_arch(against), data=data)
     if as_json:
-        gates = [{key: _finite(value) for key, value in asdict(gate).items()} for gate in agreement.gates]
+        gates = [{key: finite(value) for key, value in asdict(gate).items()} for gate in agreement.gates]
         echo_json({"file": str(file), "passed": agreement.passed, "images": agreement.images, "gates": gates})
     else:
         judgement = "agrees" if agreement.passed else "does not agree"
@@ -76,11 +75,6 @@ def verify(ctx: click.Context, file: Path, against: str, data: str, as_json: boo
         say(*(f"  {line}" for line in agreement.lines()))
     if not agreement.passed:
         ctx.exit(1)
-
-
-def _finite(value: object) -> object:
-    """What is not a number is null in JSON."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @click.command()

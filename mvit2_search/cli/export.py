@@ -88,18 +88,13 @@ def export(
     exported = _export(study, trial, pick, results)
     if exported.note:
         explain(f"note: {exported.note}", err=True)
-    path = exported.path
-    if format != "yaml":
+    path, options = exported.path, None
+    if format == "mlpackage":
         options = CoreMLOptions(precision=precision, target=target, input_kind=input)
-        path = export_network(
-            exported,
-            format=format,
-            classes=classes,
-            formulation=formulation,
-            options=options if format == "mlpackage" else None,
-        )
+    if format != "yaml":
+        path = export_network(exported, format=format, classes=classes, formulation=formulation, options=options)
     if as_json:
-        number = exported.trial.number if exported.trial else None
+        number = exported.trial and exported.trial.number
         params = network_cost(exported.arch, ClassifierHead(exported.classes)).params
         echo_json({"path": str(path), "trial": number, "key": exported.arch.key, "params": params})
         return

@@ -1,6 +1,7 @@
 """What commands print. Names that other people chose and texts of other libraries cannot act on the terminal."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -39,6 +40,11 @@ def echo_json(data: Any) -> None:
     say(*text.split("\n"))
 
 
+def finite(value: object) -> object:
+    """For JSON: null instead of an infinity or what is not a number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def escape_unencodable() -> None:
     """From now on, names that are not UTF-8 and letters that the terminal lacks are written as escapes."""
     for stream in _outputs():
@@ -57,8 +63,7 @@ def give_up_broken_output() -> str | None:
 
 
 def _outputs() -> list[TextIOWrapper]:
-    open_ones = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
-    return cast(list[TextIOWrapper], open_ones)
+    return cast(list[TextIOWrapper], [stream for stream in (sys.stdout, sys.stderr) if stream is not None])
 
 
 def program() -> str:

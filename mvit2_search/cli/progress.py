@@ -74,9 +74,8 @@ class Progress:
         self._status.update(f"{self._what}: {text}")
 
     def trial_ended(self, study: Study, trial: Trial) -> None:
-        label = "width" if trial.published else trial.name
-        if trial.number is not None:
-            label = f"trial {trial.number}"
+        unnumbered = "width" if trial.published else trial.name
+        label = unnumbered if trial.number is None else f"trial {trial.number}"
         name = trial.published or trial.arch.key
         repeats = f" (same network as trial {trial.repeats})" if trial.repeats is not None else ""
         self._print(f"{label:<9} {name:<16} {_outcome(trial.outcome)}{repeats}  {trial.seconds:.0f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.options import json_option, results_option, study_argument, study_folder
-from mvit2_search.cli.output import echo_json, explain, say
+from mvit2_search.cli.output import echo_json, explain, finite, say
 
 if TYPE_CHECKING:
     from mvit2_search.analysis.confirmation import Confirmed
@@ -109,11 +108,11 @@ def _difference_json(difference: Difference | None) -> dict[str, Any] | None:
     """An unbounded end is null."""
     if difference is None:
         return None
-    ends = {"low": difference.low, "high": difference.high}
     return {
         "mean": difference.estimate,
         "uncorrected": difference.mean,
-        **{name: end if math.isfinite(end) else None for name, end in ends.items()},
+        "low": finite(difference.low),
+        "high": finite(difference.high),
         "seeds": difference.pairs,
         "compared": difference.compared,
     }

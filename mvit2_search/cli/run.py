@@ -105,14 +105,9 @@ def run(**options: Any) -> None:
             while give_up_broken_output():  # the terminal is gone, and nobody reads how to continue
                 pass
             code = interrupt.code
-    atexit.register(_ignore_signals)
+    for number in ending_signals():  # nothing is left to stop while Python shuts down, which may take a second
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     sys.exit(code)
-
-
-def _ignore_signals() -> None:
-    """Nothing is left to stop while Python shuts down, which may take a second."""
-    for number in ending_signals():
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(options: dict[str, Any], interrupt: Interrupt) -> int:

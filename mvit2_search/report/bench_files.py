@@ -1,23 +1,17 @@
-"""Benchmarks as files in `results/bench`: CSV for programs, one offline page for people."""
+"""Benchmarks as they are shown: on the terminal, as CSV for programs, and as one offline page for people."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from mvit2_search.arch.published import published_by_network
-from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench
+from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, Timing
 from mvit2_search.measure.rank import RankBench
-from mvit2_search.records import (
-    DEFAULT_FORMULATION,
-    FormulationName,
-    Latency,
-    Measurement,
-    Passport,
-    device_sentence,
-)
+from mvit2_search.records import DEFAULT_FORMULATION, FormulationName, Measurement, Passport, device_sentence
 from mvit2_search.report.bench_tables import (
     PAIR_COLUMNS,
     Row,
@@ -29,18 +23,17 @@ from mvit2_search.report.bench_tables import (
     models_tables,
     network_rows,
     pair_rows,
+    phones_table,
+    published_rows,
     rank_tables,
     slope_rows,
 )
-from mvit2_search.report.figures import BLUE, GREY, LAYOUT, ORANGE
+from mvit2_search.report.figures import BLUE, GREY, LAYOUT, ORANGE, bars
 from mvit2_search.report.html import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.store.folders import BENCH
 from mvit2_search.system.files import write_atomically
 
-_VERSIONS = {
-    "mobilevitv2": ("MobileViTv2", BLUE, "circle"),
-    "mobilevitv1": ("MobileViT", ORANGE, "diamond"),
-}
+_VERSIONS = {"mobilevitv2": ("MobileViTv2", BLUE, "circle"), "mobilevitv1": ("MobileViT", ORANGE, "diamond")}
 _MIXERS = {
     "multi_head": ("multi-head", ORANGE, "diamond"),
     "linformer": ("Linformer", GREY, "square"),
@@ -48,79 +41,95 @@ _MIXERS = {
 }
 
 
-def write_models(bench: ModelsBench, results: Path) -> list[Path]:
-    """Write `models.csv` and `models.html`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchReport:
+    """A benchmark for programs and for people."""
 
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
+    data: dict[str, object]  # what `--json` prints; without it, the tables and the sentences are printed
+    tables: Sequence[Titled]
+    sentences: Sequence[str]
+    files: dict[str, str]  # texts by their names in the folder of benchmarks
+
+    def write(self, results: Path) -> list[Path]:
+        """Write the files; their paths. Raises StorageError if one cannot be written."""
+        for name, text in self.files.items():
+            write_atomically(results / BENCH / name, text)
+        return [results / BENCH / name for name in self.files]
+
+
+def models_report(bench: ModelsBench) -> BenchReport:
+    """`models.csv` and `models.html`."""
+    sentences, rows = [device_sentence(bench.passport)], network_rows(bench)
     conditions = device_conditions(bench.passport, bench.formulation)
+    tables = models_tables(bench)
     sections = [
-        paragraphs([device_sentence(bench.passport)]),
+        paragraphs(sentences),
         heading("Accuracy as published against latency as measured"),
         drawn(models_figure(bench), "models", "The figures in the table below."),
-        *map(section, models_tables(bench)),
+        *map(section, tables),
         device_section(conditions),
     ]
-    return write_texts(
-        results / BENCH,
-        {
-            "models.csv": csv_text(network_rows(bench), conditions),
-            "models.html": page("The published networks", sections),
-        },
+    return BenchReport(
+        data={"passport": asdict(bench.passport), "networks": rows, "published": published_rows()},
+        tables=tables,
+        sentences=sentences,
+        files={"models.csv": csv_text(rows, conditions), "models.html": page("The published networks", sections)},
     )
 
 
-def write_attention(bench: AttentionBench, results: Path) -> list[Path]:
-    """Write `attention-networks.csv`, `attention-mixers.csv`, `attention-slopes.csv`, `attention.html`.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    conditions = device_conditions(bench.passport)
+def attention_report(bench: AttentionBench) -> BenchReport:
+    """`attention-networks.csv`, `attention-mixers.csv`, `attention-slopes.csv` and `attention.html`."""
+    sentences, conditions = [device_sentence(bench.passport)], device_conditions(bench.passport)
+    rows = {"networks": backbone_rows(bench), "mixers": mixer_rows(bench), "slopes": slope_rows(bench)}
     networks, mixers, slopes = attention_tables(bench)
     sections = [
-        paragraphs([device_sentence(bench.passport)]),
+        paragraphs(sentences),
         section(networks),
         section(slopes),
         drawn(mixers_figure(bench), "mixers", "The figures in the table below."),
         section(mixers),
         device_section(conditions),
     ]
-    return write_texts(
-        results / BENCH,
-        {
-            "attention-networks.csv": csv_text(backbone_rows(bench), conditions),
-            "attention-mixers.csv": csv_text(mixer_rows(bench), conditions),
-            "attention-slopes.csv": csv_text(slope_rows(bench), conditions),
+    return BenchReport(
+        data={"passport": asdict(bench.passport), **rows},
+        tables=(networks, mixers, slopes),
+        sentences=sentences,
+        files={
+            **{f"attention-{name}.csv": csv_text(some, conditions) for name, some in rows.items()},
             "attention.html": page("Token mixers", sections),
         },
     )
 
 
-def write_rank(bench: RankBench, results: Path) -> list[Path]:
-    """Write `rank.csv`, `rank-networks.csv` and `rank.html`, with the two sources in the names.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    sources = (bench.a, bench.b)
+def rank_report(bench: RankBench) -> BenchReport:
+    """`rank-A-B.csv`, `rank-A-B-networks.csv` and `rank-A-B.html`, with the names of the two sources."""
+    sides = (bench.a, bench.b)
+    sentences = [*bench.notes, *(f"{side.name}: {side.words}" for side in sides)]
     conditions: Row = {"space": bench.space, "seed": bench.seed}
-    conditions |= {f"passport of {one.name}": one.passport.digest for one in sources if one.passport}
+    conditions |= {f"passport of {side.name}": side.passport.digest for side in sides if side.passport}
+    correlations, pairs = correlation_rows(bench), pair_rows(bench)
     networks, phones, orders = rank_tables(bench)
     sections = [
-        paragraphs([*bench.notes, *(f"{one.name}: {one.words}" for one in sources)]),
+        paragraphs(sentences),
         section(orders),
         drawn(rank_figure(bench), "rank", "The figures in the next table."),
         section(networks),
         section(phones),
     ]
     name = f"rank-{bench.a.name}-{bench.b.name}".replace(":", "-")
-    return write_texts(
-        results / BENCH,
-        {
-            f"{name}.csv": csv_text(correlation_rows(bench), conditions),
-            f"{name}-networks.csv": csv_text(pair_rows(bench), conditions, PAIR_COLUMNS),
+    return BenchReport(
+        data={
+            "sources": {side.name: side.words for side in sides},
+            "notes": bench.notes,
+            "correlations": correlations,
+            "networks": pairs,
+            "phones": phones_table(),
+        },
+        tables=(networks, phones, orders),
+        sentences=sentences,
+        files={
+            f"{name}.csv": csv_text(correlations, conditions),
+            f"{name}-networks.csv": csv_text(pairs, conditions, PAIR_COLUMNS),
             f"{name}.html": page("Networks ranked by two devices", sections),
         },
     )
@@ -131,13 +140,9 @@ def models_figure(bench: ModelsBench) -> go.Figure:
     top1_pct = {name: rows[0].top1_pct for name, rows in published_by_network().items()}
     figure = go.Figure(layout=LAYOUT)
     for version, style in _VERSIONS.items():
-        timed = [
-            (network.name, network.timing)
-            for network in bench.networks
-            if network.name.startswith(version) and isinstance(network.timing, Measurement)
-        ]
-        trace = points([m.latency_ms for _, m in timed], [top1_pct[n] for n, _ in timed], *style)
-        figure.add_trace(trace.update(text=[name for name, _ in timed], error_x=bars([m for _, m in timed])))
+        names, timed = _timed((one.name, one.timing) for one in bench.networks if one.name.startswith(version))
+        trace = points([m.latency_ms for m in timed], [top1_pct[name] for name in names], *style)
+        figure.add_trace(trace.update(text=names, error_x=bars(timed)))
     figure.update_xaxes(title="latency in ms, measured here (bars: 95 % interval)", rangemode="tozero")
     figure.update_yaxes(title="top-1 in % on ImageNet-1k, published by the authors")
     return figure
@@ -147,19 +152,21 @@ def mixers_figure(bench: AttentionBench) -> go.Figure:
     """Latency over tokens, both logarithmic, with the number of tokens from which slopes are fitted."""
     figure = go.Figure(layout=LAYOUT)
     for mixer in MIXERS:
-        timed = [
-            (row.tokens, row.timing)
-            for row in bench.mixers
-            if row.attention == mixer and isinstance(row.timing, Measurement)
-        ]
-        trace = points([tokens for tokens, _ in timed], [m.latency_ms for _, m in timed], *_MIXERS[mixer])
-        figure.add_trace(trace.update(error_y=bars([m for _, m in timed])))
+        tokens, timed = _timed((row.tokens, row.timing) for row in bench.mixers if row.attention == mixer)
+        trace = points(tokens, [m.latency_ms for m in timed], *_MIXERS[mixer])
+        figure.add_trace(trace.update(error_y=bars(timed)))
     line = {"dash": "dot", "color": GREY}  # an annotation would be misplaced on a logarithmic axis
     label = {"text": "slopes from here on", "textposition": "end", "textangle": 0}
     figure.add_vline(x=SLOPE_FROM, line=line, label=label)
     figure.update_xaxes(title="tokens", type="log")
     figure.update_yaxes(title="latency of one mixer in ms, measured (bars: 95 % interval)", type="log")
     return figure
+
+
+def _timed(timings: Iterable[tuple[Any, Timing]]) -> tuple[list[Any], list[Measurement]]:
+    """What could be timed, and its latencies."""
+    timed = [(what, timing) for what, timing in timings if isinstance(timing, Measurement)]
+    return [what for what, _ in timed], [timing for _, timing in timed]
 
 
 def rank_figure(bench: RankBench) -> go.Figure:
@@ -183,12 +190,6 @@ def points(
     return go.Scatter(x=x, y=y, name=name, mode="lines+markers", marker=marker, line={"width": 1})
 
 
-def bars(latencies: Iterable[Latency]) -> dict[str, object]:
-    """Their 95 % intervals, as Plotly draws them."""
-    ends = [(one.high_ms - one.latency_ms, one.latency_ms - one.low_ms) for one in latencies]
-    return {"array": [up for up, _ in ends], "arrayminus": [down for _, down in ends], "thickness": 1}
-
-
 def section(shown: Titled) -> str:
     """A table with its title and note, as HTML."""
     note = paragraphs([shown.note] if shown.note else [])
@@ -206,23 +207,7 @@ def device_conditions(passport: Passport, formulation: FormulationName = DEFAULT
 
 
 def csv_text(rows: list[Row], conditions: Row, columns: Sequence[str] | None = None) -> str:
-    """CSV with `conditions` in every row; whole numbers stay whole beside empty cells.
-
-    Args:
-        columns: of `rows`; needed if there may be none.
-    """
-    whole = pd.DataFrame(
-        [row | conditions for row in rows], columns=[*(columns or rows[0]), *conditions], dtype=object
-    )
-    return whole.to_csv(index=False)
-
-
-def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """Write files by name; their paths.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
-    return [folder / name for name in texts]
+    """CSV with `conditions` in every row; `columns` are those of `rows`, needed if there may be none."""
+    names = [*(columns or rows[0]), *conditions]
+    whole = pd.DataFrame([row | conditions for row in rows], columns=names, dtype=object)
+    return whole.to_csv(index=False)  # whole numbers stay whole beside empty cells, as objects

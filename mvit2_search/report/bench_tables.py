@@ -1,13 +1,14 @@
 """Benchmarks as rows of plain values, for CSV and JSON, and as tables of text, for the terminal and the page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
+from string import Formatter
 from typing import Any, NamedTuple
 
 from mvit2_search.analysis.correlation import RankCorrelation
 from mvit2_search.arch.published import Published, published_by_attention, published_by_network
 from mvit2_search.measure.bench import MIXERS, SLOPE_FROM, AttentionBench, ModelsBench, NetworkTiming, Timing
-from mvit2_search.measure.rank import SECOND_VERSION, Comparison, Pair, RankBench
+from mvit2_search.measure.rank import SECOND_VERSION, RankBench
 from mvit2_search.records import Failed
 
 Row = dict[str, Any]
@@ -22,14 +23,17 @@ class Titled(NamedTuple):
     table: Table
 
 
-def number(value: float | None, form: str = "") -> str:
-    """Empty for None; without `form` as Python prints it: 69.0 stays 69.0."""
-    return "" if value is None else format(value, form)
+def titled(title: str, note: str, columns: dict[str, str], rows: Iterable[Row]) -> Titled:
+    """A table of `rows`: by heading, each column is a template such as `{low:.2f} to {high:.2f}`.
+
+    A cell is empty if a value in it is None. Without a format, numbers are as Python prints them: 69.0 stays 69.0.
+    """
+    return Titled(title, note, [{name: _cell(form, row) for name, form in columns.items()} for row in rows])
 
 
-def interval(low: float | None, high: float | None, form: str) -> str:
-    """`1.234 to 1.250`, empty for None."""
-    return "" if low is None else f"{number(low, form)} to {number(high, form)}"
+def _cell(template: str, row: Row) -> str:
+    names = [name for _, name, _, _ in Formatter().parse(template) if name]
+    return "" if any(row[name] is None for name in names) else template.format_map(row)
 
 
 # The published networks and the token mixers
@@ -53,6 +57,43 @@ _SLOPES_NOTE = (
 )
 _TIMING = ("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "flags", "error")
 _PUBLISHED = ("top1_pct", "latency_ms", "device", "source", "note")
+_COST_COLUMNS = {"parameters": "{params:,}", "multiply-adds": "{macs:,}"}
+_TIMING_COLUMNS = {
+    "ms here": "{latency_ms:.3f}",
+    "95 % interval": "{latency_low_ms:.3f} to {latency_high_ms:.3f}",
+    "remarks": "{remarks}",
+}
+_NETWORK_COLUMNS = {
+    **_COST_COLUMNS,
+    **_TIMING_COLUMNS,
+    "published top-1 %": "{published_top1_pct}",
+    "published ms": "{published_latency_ms}",
+    "on": "{published_device}",
+    "published in": "{published_source}",
+}
+_PUBLISHED_COLUMNS = {
+    "network": "{model}",
+    "input px": "{input_px}",
+    **_COST_COLUMNS,
+    "top-1 %": "{top1_pct}",
+    "latency ms": "{latency}",
+    "device": "{device}",
+    "source": "{source}",
+    "note": "{note}",
+}
+_MIXER_COLUMNS = {
+    "attention": "{attention}",
+    "tokens": "{tokens:,}",
+    "multiply-adds": "{macs:,}",
+    **_TIMING_COLUMNS,
+}
+_SLOPE_COLUMNS = {
+    "attention": "{attention}",
+    "from tokens": "{from_tokens:,}",
+    "log-log slope": "{slope:.2f}",
+    "95 % interval": "{slope_low:.2f} to {slope_high:.2f}",
+    "points": "{points}",
+}
 
 
 def network_rows(bench: ModelsBench) -> list[Row]:
@@ -84,13 +125,18 @@ def mixer_rows(bench: AttentionBench) -> list[Row]:
 
 def slope_rows(bench: AttentionBench) -> list[Row]:
     """One row per mixer; no slope if too few numbers of tokens were timed."""
-    rows = []
-    for mixer in MIXERS:
-        slope = bench.slope(mixer)
-        values = (slope.value, slope.low, slope.high, slope.points) if slope else (None,) * 4
-        columns = ("slope", "slope_low", "slope_high", "points")
-        rows.append({"attention": mixer, "from_tokens": SLOPE_FROM, **dict(zip(columns, values, strict=True))})
-    return rows
+    slopes = {mixer: bench.slope(mixer) for mixer in MIXERS}
+    return [
+        {
+            "attention": mixer,
+            "from_tokens": SLOPE_FROM,
+            "slope": slope and slope.value,
+            "slope_low": slope and slope.low,
+            "slope_high": slope and slope.high,
+            "points": slope and slope.points,
+        }
+        for mixer, slope in slopes.items()
+    ]
 
 
 def published_rows() -> list[Row]:
@@ -100,60 +146,31 @@ def published_rows() -> list[Row]:
 
 def models_tables(bench: ModelsBench) -> tuple[Titled, Titled]:
     """The networks as measured, and everything that is published of them."""
-    networks = [{"network": row["network"], **_network_cells(row)} for row in network_rows(bench)]
-    return Titled("Measured here", _MODELS_NOTE, networks), Titled("Published", "", published_table())
+    columns = {"network": "{network}", **_NETWORK_COLUMNS}
+    return titled("Measured here", _MODELS_NOTE, columns, _remarked(network_rows(bench))), published_table()
 
 
-def published_table() -> Table:
-    """Everything that is published of the networks, even where sources disagree."""
-    return [
-        {
-            "network": row["model"],
-            "input px": number(row["input_px"]),
-            **_cost_cells(row),
-            "top-1 %": number(row["top1_pct"]),
-            "latency ms": number(row["latency_ms"]) or (row["device"] and row["note"]) or "",
-            "device": row["device"] or "",
-            "source": row["source"],
-            "note": row["note"] or "",
-        }
-        for row in published_rows()
-    ]
+def published_table() -> Titled:
+    """Everything that is published of the networks, even where sources disagree; "Failed" is in a note."""
+    rows = [row | {"latency": row["latency_ms"] or (row["device"] and row["note"])} for row in published_rows()]
+    return titled("Published", "", _PUBLISHED_COLUMNS, rows)
 
 
 def attention_tables(bench: AttentionBench) -> tuple[Titled, Titled, Titled]:
     """The mixers in one backbone, each alone, and how their latencies grow."""
-    backbones = [{"attention": row["attention"], **_network_cells(row)} for row in backbone_rows(bench)]
+    columns = {"attention": "{attention}", **_NETWORK_COLUMNS}
+    backbones, mixers = _remarked(backbone_rows(bench)), _remarked(mixer_rows(bench))
+    slopes = [row | {"points": row["points"] or "too few"} for row in slope_rows(bench)]
     return (
-        Titled("The same backbone with each mixer", _BACKBONES_NOTE, backbones),
-        Titled("Each mixer alone", _MIXERS_NOTE, mixers_table(bench)),
-        Titled("Growth with the number of tokens", _SLOPES_NOTE, slopes_table(bench)),
+        titled("The same backbone with each mixer", _BACKBONES_NOTE, columns, backbones),
+        titled("Each mixer alone", _MIXERS_NOTE, _MIXER_COLUMNS | _TIMING_COLUMNS, mixers),
+        titled("Growth with the number of tokens", _SLOPES_NOTE, _SLOPE_COLUMNS, slopes),
     )
 
 
-def mixers_table(bench: AttentionBench) -> Table:
-    return [
-        {
-            "attention": row["attention"],
-            "tokens": number(row["tokens"], ","),
-            "multiply-adds": number(row["macs"], ","),
-            **_timing_cells(row),
-        }
-        for row in mixer_rows(bench)
-    ]
-
-
-def slopes_table(bench: AttentionBench) -> Table:
-    return [
-        {
-            "attention": row["attention"],
-            "from tokens": number(row["from_tokens"], ","),
-            "log-log slope": number(row["slope"], ".2f"),
-            "95 % interval": interval(row["slope_low"], row["slope_high"], ".2f"),
-            "points": number(row["points"]) or "too few",
-        }
-        for row in slope_rows(bench)
-    ]
+def _remarked(rows: list[Row]) -> list[Row]:
+    """With the flags of the timing, or why there is none."""
+    return [row | {"remarks": row["flags"] or row["error"]} for row in rows]
 
 
 def _network_row(one: NetworkTiming, published: Published) -> Row:
@@ -179,29 +196,6 @@ def _in_words(row: Published) -> str:
     return f"{', '.join(parts)} ({source})"
 
 
-def _network_cells(row: Row) -> dict[str, str]:
-    return {
-        **_cost_cells(row),
-        **_timing_cells(row),
-        "published top-1 %": number(row["published_top1_pct"]),
-        "published ms": number(row["published_latency_ms"]),
-        "on": (row["published_device"] if row["published_latency_ms"] else None) or "",
-        "published in": row["published_source"],
-    }
-
-
-def _cost_cells(row: Row) -> dict[str, str]:
-    return {"parameters": number(row["params"], ","), "multiply-adds": number(row["macs"], ",")}
-
-
-def _timing_cells(row: Row) -> dict[str, str]:
-    return {
-        "ms here": number(row["latency_ms"], ".3f"),
-        "95 % interval": interval(row["latency_low_ms"], row["latency_high_ms"], ".3f"),
-        "remarks": row["flags"] or row["error"] or "",
-    }
-
-
 # Whether two devices rank networks alike
 
 _RANK_NOTE = (
@@ -214,10 +208,20 @@ _PHONES_NOTE = (
     "Published latencies on phones, by all sources. The sources disagree on networks of the same name, and one "
     "could not run the network, so these figures rank networks only roughly."
 )
-_ORDER_OF = {
+_ORDER_OF = {  # by correlations of a comparison
     "plain": "latency",
     "beyond_macs": "latency beyond multiply-adds",
     "macs_alone": "multiply-adds alone",
+}
+_CORRELATION_COLUMNS = {
+    "networks": "{networks}",
+    "order of": "{order_of}",
+    "n": "{n}",
+    "Kendall's tau": "{kendall:.2f}",
+    "95 % interval": "{low:.2f} to {high:.2f}",
+    "p": "{p_value:.1g}",
+    "Spearman's rho": "{spearman:.2f}",
+    "remark": "{remark}",
 }
 _CORRELATION = ("kendall", "low", "high", "p_value", "spearman")
 PAIR_COLUMNS = (  # of `pair_rows`, also if there are none
@@ -228,80 +232,6 @@ PAIR_COLUMNS = (  # of `pair_rows`, also if there are none
 
 def correlation_rows(bench: RankBench) -> list[Row]:
     """Three rows per kind of networks, or one that says why there is no correlation."""
-    return [row for comparison in bench.comparisons for row in _comparison_rows(bench, comparison)]
-
-
-def pair_rows(bench: RankBench) -> list[Row]:
-    """One row per network, with `PAIR_COLUMNS`: the column of a latency says of which kind it is."""
-    rows = []
-    for networks, pair in _pairs(bench):
-        values = {
-            "networks": networks,
-            "network": pair.network,
-            "macs": pair.macs,
-            "a_source": bench.a.name,
-            "b_source": bench.b.name,
-            f"a_{bench.a.kind}_ms": pair.a_ms,
-            f"b_{bench.b.kind}_ms": pair.b_ms,
-        }
-        rows.append(dict.fromkeys(PAIR_COLUMNS) | values)
-    return rows
-
-
-def rank_tables(bench: RankBench) -> tuple[Titled, Titled, Titled]:
-    """The networks with both latencies, what is published for phones, and the correlations."""
-    return (
-        Titled("The networks", "", pairs_table(bench)),
-        Titled("Published for phones", _PHONES_NOTE, phones_table()),
-        Titled("Do they rank networks alike?", _RANK_NOTE, rank_table(bench)),
-    )
-
-
-def rank_table(bench: RankBench) -> Table:
-    return [
-        {
-            "networks": row["networks"],
-            "order of": row["order_of"],
-            "n": str(row["n"]),
-            "Kendall's tau": number(row["kendall"], ".2f"),
-            "95 % interval": interval(row["low"], row["high"], ".2f"),
-            "p": number(row["p_value"], ".1g"),
-            "Spearman's rho": number(row["spearman"], ".2f"),
-            "remark": row["remark"],
-        }
-        for row in correlation_rows(bench)
-    ]
-
-
-def pairs_table(bench: RankBench) -> Table:
-    first, second = (f"ms {source.kind}, {source.name}" for source in (bench.a, bench.b))
-    if first == second:
-        second += " (again)"
-    return [
-        {
-            "network": pair.network,
-            "multiply-adds": f"{pair.macs:,}",
-            first: f"{pair.a_ms:.3f}",
-            second: f"{pair.b_ms:.3f}",
-        }
-        for _, pair in _pairs(bench)
-    ]
-
-
-def phones_table() -> Table:
-    """All published latencies and failures on a phone."""
-    names = ("network", "latency ms", "device", "source", "note")
-    return [{name: row[name] for name in names} for row in published_table() if row["device"]]
-
-
-def _pairs(bench: RankBench) -> Iterator[tuple[str, Pair]]:
-    """Each network once, with the name of the networks that it is one of."""
-    for comparison in bench.comparisons:
-        if comparison.networks != SECOND_VERSION:  # those are among both versions
-            yield from ((comparison.networks, pair) for pair in comparison.pairs)
-
-
-def _comparison_rows(bench: RankBench, comparison: Comparison) -> list[Row]:
     return [
         {
             "networks": comparison.networks,
@@ -312,6 +242,7 @@ def _comparison_rows(bench: RankBench, comparison: Comparison) -> list[Row]:
             **_correlation_row(getattr(comparison, kind)),
             "remark": comparison.remark if kind == "plain" else "",
         }
+        for comparison in bench.comparisons
         for kind, words in _ORDER_OF.items()
         if comparison.plain or kind == "plain"
     ]
@@ -319,3 +250,42 @@ def _comparison_rows(bench: RankBench, comparison: Comparison) -> list[Row]:
 
 def _correlation_row(found: RankCorrelation | None) -> Row:
     return {name: getattr(found, name) if found else None for name in _CORRELATION}
+
+
+def pair_rows(bench: RankBench) -> list[Row]:
+    """One row per network, with `PAIR_COLUMNS`: the column of a latency says of which kind it is."""
+    return [
+        dict.fromkeys(PAIR_COLUMNS)
+        | {
+            "networks": comparison.networks,
+            "network": pair.network,
+            "macs": pair.macs,
+            "a_source": bench.a.name,
+            "b_source": bench.b.name,
+            f"a_{bench.a.kind}_ms": pair.a_ms,
+            f"b_{bench.b.kind}_ms": pair.b_ms,
+        }
+        for comparison in bench.comparisons
+        if comparison.networks != SECOND_VERSION  # those are among both versions
+        for pair in comparison.pairs
+    ]
+
+
+def rank_tables(bench: RankBench) -> tuple[Titled, Titled, Titled]:
+    """The networks with both latencies, what is published for phones, and the correlations."""
+    first, second = (f"ms {source.kind}, {source.name}" for source in (bench.a, bench.b))
+    if first == second:
+        second += " (again)"
+    columns = {"network": "{network}", "multiply-adds": "{macs:,}"}
+    columns |= {first: f"{{a_{bench.a.kind}_ms:.3f}}", second: f"{{b_{bench.b.kind}_ms:.3f}}"}
+    return (
+        titled("The networks", "", columns, pair_rows(bench)),
+        Titled("Published for phones", _PHONES_NOTE, phones_table()),
+        titled("Do they rank networks alike?", _RANK_NOTE, _CORRELATION_COLUMNS, correlation_rows(bench)),
+    )
+
+
+def phones_table() -> Table:
+    """All published latencies and failures on a phone."""
+    names = ("network", "latency ms", "device", "source", "note")
+    return [{name: row[name] for name in names} for row in published_table().table if row["device"]]

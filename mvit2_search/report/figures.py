@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from mvit2_search.analysis.paired import sampling_error_pct
-from mvit2_search.records import Finished, Measurement, Stopped, Trial
-from mvit2_search.report.against_random import HypervolumeTable
-from mvit2_search.report.tables import Summary
+from mvit2_search.records import Finished, Latency, Measurement, Stopped, Trial
+from mvit2_search.report.tables import HypervolumeTable, Summary
 from mvit2_search.system.text import counted
 
 GREY, BLUE, ORANGE, RED = "#8a8a8a", "#0072b2", "#d55e00", "#b00020"  # safe for the colour-blind
@@ -52,11 +51,7 @@ def _points(
     return go.Scatter(
         x=[one.latency_ms for one in latencies],
         y=scores,
-        error_x={
-            "array": [one.high_ms - one.latency_ms for one in latencies],
-            "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
-            "thickness": 1,
-        },
+        error_x=bars(latencies),
         error_y={"array": [sampling_error_pct(score, images) for score in scores], "thickness": 1},
         mode="lines+markers" if line else "markers",
         line={"shape": line} if line else None,
@@ -65,6 +60,15 @@ def _points(
         text=[_hover(*one) for one in points],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def bars(latencies: Sequence[Latency]) -> dict[str, object]:
+    """Their 95 % intervals, as Plotly draws them."""
+    return {
+        "array": [one.high_ms - one.latency_ms for one in latencies],
+        "arrayminus": [one.latency_ms - one.low_ms for one in latencies],
+        "thickness": 1,
+    }
 
 
 def _hover(trial: Trial, outcome: Finished) -> str:
@@ -137,7 +141,8 @@ def hypervolume_figure(table: HypervolumeTable) -> go.Figure:
     """Hypervolume over trained networks: the search's, and the band of the random networks."""
     figure = go.Figure(layout=LAYOUT)
     if band := table.band:
-        x, random = list(range(1, band.controls + 1)), counted(band.controls, "random network")
+        controls = len(band.median)
+        x, random = list(range(1, controls + 1)), counted(controls, "random network")
         edge = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         figure.add_scatter(y=band.low, showlegend=False, **edge)
         figure.add_scatter(

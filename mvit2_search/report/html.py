@@ -1,7 +1,4 @@
-"""The report of a study, as one HTML file that opens without a network.
-
-The frame of every HTML page: one file that works offline, with no script but Plotly.
-"""
+"""The report of a study, and the frame of every page: one HTML file that works offline, no script but Plotly."""
 
 import json
 import re
@@ -15,7 +12,6 @@ from plotly.offline import get_plotlyjs
 
 from mvit2_search.records import TOP1, device_sentence
 from mvit2_search.records.codec import to_json
-from mvit2_search.report.against_random import HypervolumeTable, hypervolume_table
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.sentences import (
     budget_sentence,
@@ -25,7 +21,7 @@ from mvit2_search.report.sentences import (
     training_sentences,
     verdict_sentences,
 )
-from mvit2_search.report.tables import Summary, trials_frame
+from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table, trials_frame
 from mvit2_search.system.text import counted, flat
 
 _POLICY = "; ".join(
@@ -191,7 +187,7 @@ def _hypervolume(volumes: HypervolumeTable | None) -> str:
     words = f"After {trained} the search is at {volumes.search[-1]:.1f} points x ms."
     note = _NO_BAND_NOTE
     if volumes.band:
-        controls = counted(volumes.band.controls, "random network")
+        controls = counted(len(volumes.band.median), "random network")
         note = _BAND_NOTE.format(controls=controls)
         words += f" The median of {controls} is at {volumes.band.median[-1]:.1f}."
     notes = paragraphs([_HYPERVOLUME_NOTE.format(accuracy=accuracy, latency=latency), note])
@@ -213,9 +209,10 @@ def _trials(summary: Summary) -> str:
     names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = (
         f"{len(shown):,} of {len(frame):,} trials: the front, published widths, confirmed networks and the most "
+        "accurate others. pareto.csv has all."
     )
-    note = paragraphs([f"{note}accurate others. pareto.csv has all."]) if len(shown) < len(frame) else ""
-    return note + table(shown[list(names)].rename(columns=names))
+    left_out = paragraphs([note]) if len(shown) < len(frame) else ""
+    return left_out + table(shown[list(names)].rename(columns=names))
 
 
 def _most(frame: pd.DataFrame) -> pd.DataFrame:

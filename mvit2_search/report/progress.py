@@ -1,12 +1,11 @@
 """How far a running study is: its phase, the process that runs it, and how long it will still take."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from mvit2_search.analysis.confirmation import MAX_FINALISTS
-from mvit2_search.records import Finished, Goals, Trial
+from mvit2_search.records import Finished, Goals
 from mvit2_search.report.tables import Summary
 from mvit2_search.store import Activity, Holder
 from mvit2_search.system.text import counted
@@ -14,8 +13,7 @@ from mvit2_search.system.text import counted
 _WIDTHS = 2  # published widths that are confirmed at most
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TimeLeft:
+class TimeLeft(NamedTuple):
     """Seconds of work, and what they are made of, in words."""
 
     seconds: float
@@ -25,24 +23,26 @@ class TimeLeft:
 def time_left(summary: Summary, goals: Goals, *, search_s: float | None = None) -> TimeLeft | None:
     """How long the remaining work takes at the pace so far; None before a candidate is trained.
 
-    Args:
-        goals: what the study was last asked for.
-        search_s: seconds after which this run starts nothing further, if there is such a limit.
+    After `search_s` seconds this run starts nothing further, if it is given.
     """
     candidates = [t for t in summary.trials if t.published is None]
     trained = summary.candidates
     if not trained:
         return None
     whole = [t for t in summary.all_trials if isinstance(t.outcome, Finished) and t.repeats is None]
-    each = _seconds(candidates) / trained  # includes trials that were not worth training
-    training = _seconds(whole) / len(whole) if whole else each
+    each = sum(t.seconds for t in candidates) / trained  # includes trials that were not worth training
+    training = sum(t.seconds for t in whole) / len(whole) if whole else each
     parts = [
         ("", max(0, goals.trials - trained), "candidate", each),
         ("", max(0, goals.control - summary.controls_trained), "random network", each),
         ("at most ", _confirmation_trainings(summary, goals), "confirmation training", training),
     ]
     seconds = sum(count * each for _, count, _, each in parts)
-    texts = [f"{most}{_at(count, what, each)}" for most, count, what, each in parts if count]
+    texts = [
+        f"{most}{counted(count, what)} at {duration(each)}{' each' if count != 1 else ''}"
+        for most, count, what, each in parts
+        if count
+    ]
     basis = "nothing is left to train"
     if texts:
         basis = f"{', '.join(texts)}, estimated from {counted(len(candidates), 'trial')}"
@@ -50,10 +50,6 @@ def time_left(summary: Summary, goals: Goals, *, search_s: float | None = None) 
         basis = f"`max_hours` ends this run; all remaining work takes about {duration(seconds)}: {basis}"
         seconds = max(0.0, search_s)
     return TimeLeft(seconds=seconds, basis=basis)
-
-
-def _at(count: int, what: str, seconds: float) -> str:
-    return f"{counted(count, what)} at {duration(seconds)}{' each' if count != 1 else ''}"
 
 
 def _confirmation_trainings(summary: Summary, goals: Goals) -> int:
@@ -72,26 +68,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _seconds(trials: Sequence[Trial]) -> float:
-    return sum(trial.seconds for trial in trials)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """A study at one moment.
-
-    Attributes:
-        summary: what it has found; None before its budget is known.
-        holder: the process that runs it, if any.
-        activity: what that process does.
-        goals: what the study was last asked for; None before it is written down.
-    """
+    """A study at one moment."""
 
     name: str
-    summary: Summary | None
-    holder: Holder | None
-    activity: Activity | None
-    goals: Goals | None
+    summary: Summary | None  # None before its budget is known
+    holder: Holder | None  # the process that runs it
+    activity: Activity | None  # what that process does
+    goals: Goals | None  # what was last asked for; None before it is written down
 
     @property
     def phase(self) -> str:

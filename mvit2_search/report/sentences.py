@@ -4,8 +4,7 @@ from mvit2_search.analysis.confirmation import Confirmed
 from mvit2_search.analysis.paired import Difference
 from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import Measurement, failure_sentences
-from mvit2_search.report.against_random import HypervolumeTable, hypervolume_table
-from mvit2_search.report.tables import Summary
+from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table
 from mvit2_search.system.text import counted
 
 _FLAGS = {
@@ -157,12 +156,11 @@ def _no_width_sentence(summary: Summary) -> str:
 def _uneven_sentence(verdict: Verdict) -> list[str]:
     """Why the means that are shown need not tell which is better."""
     shown = [verdict.best, verdict.searched, verdict.published, verdict.fastest]
-    if len({frozenset(one.scores) for one in shown if one}) == 1:
-        return []
-    return [
+    uneven = (
         "Not all of these were trained with the same seeds: they are compared by the seeds they share, or by the "
         "means if they share none."
-    ]
+    )
+    return [uneven] if len({frozenset(one.scores) for one in shown if one}) > 1 else []
 
 
 def _balanced_sentence(verdict: Verdict) -> list[str]:

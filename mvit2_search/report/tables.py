@@ -1,11 +1,13 @@
-"""A study's records in one summary, and as plain tables. Draws nothing and needs no torch."""
+"""A study's records in one summary, as plain tables, and beside random networks. Draws nothing, needs no torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from mvit2_search.analysis.confirmation import (
     ConfirmationProgress,
@@ -13,7 +15,7 @@ from mvit2_search.analysis.confirmation import (
     confirmation_progress,
     confirmations,
 )
-from mvit2_search.analysis.pareto import pareto_front
+from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve, pareto_front
 from mvit2_search.analysis.verdict import Verdict, judge
 from mvit2_search.records import (
     TOP1,
@@ -40,32 +42,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Everything that a report shows of a study, in memory.
-
-    Attributes:
-        outside: published widths that the space cannot express.
-        lost: numbers of trials that were killed before they had an architecture.
-        ended: why the study is finished, or None while there is more to do.
-        controls: random networks to compare the search with, trained or not.
-        confirmation: how far it is with all candidates so far; None if it has not begun.
-        untimed: keys of networks whose timing, before one was chosen, ended the search each time.
-    """
+    """Everything that a report shows of a study."""
 
     name: str
     inputs: Inputs
     passport: Passport
     limits: Limits
     trials: list[Trial]
-    outside: list[Trial]
-    lost: list[int]
+    outside: list[Trial]  # published widths that the space cannot express
+    lost: list[int]  # numbers of trials that were killed before they had an architecture
     front: list[Trial]
     confirmed: list[Confirmed]
     verdict: Verdict | None
-    ended: str | None
-    controls: list[Trial] = field(default_factory=list)
-    confirmation: ConfirmationProgress | None = None
+    ended: str | None  # why the study is finished, or None while there is more to do
+    controls: list[Trial] = field(default_factory=list)  # random networks to compare with, trained or not
+    confirmation: ConfirmationProgress | None = None  # with all candidates so far; None before it has begun
     scores: list[Score] = field(default_factory=list)
-    untimed: list[str] = field(default_factory=list)
+    untimed: list[str] = field(default_factory=list)  # keys of networks whose timing always ended the search
 
     @property
     def provisional(self) -> bool:
@@ -189,12 +182,10 @@ def _timed(trial: Trial, limits: Limits) -> dict[str, Any]:
 
 
 def _confirmed(confirmed: Confirmed | None) -> dict[str, Any]:
-    if confirmed is None:
-        return {}
     return {
-        "confirmed_pct": confirmed.mean_pct,
-        "confirmed_balanced_pct": confirmed.mean_balanced_pct,
-        "confirmed_seeds": len(confirmed.scores),
+        "confirmed_pct": confirmed and confirmed.mean_pct,
+        "confirmed_balanced_pct": confirmed and confirmed.mean_balanced_pct,
+        "confirmed_seeds": confirmed and len(confirmed.scores),
     }
 
 
@@ -212,3 +203,103 @@ def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
 
 def _curve(curve: Sequence[float]) -> str:
     return " ".join(f"{pct:.2f}" for pct in curve)
+
+
+# The search beside random networks
+
+_ORDERS, _SPLITS = 200, 2_000
+_NOWHERE = (-np.inf, np.inf)  # accuracy and latency of what adds nothing to any front
+
+Points = list[tuple[float, float]]
+
+
+class Band(NamedTuple):
+    """Hypervolumes of the random networks after 1, 2, ... of them: 5 %, 50 % and 95 % of their orders."""
+
+    low: tuple[float, ...]
+    median: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Hypervolumes of the first `networks` candidates and of as many random networks.
+
+    `low` to `high` is where 95 % of the differences lie that chance alone gives, by a permutation test: the
+    networks of both are dealt out at random, again and again.
+    """
+
+    networks: int
+    search: float
+    control: float
+    low: float
+    high: float
+
+    @property
+    def distinguishable(self) -> bool:
+        return not self.low <= self.search - self.control <= self.high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HypervolumeTable:
+    """Hypervolumes in accuracy points times ms."""
+
+    reference: tuple[float, float]  # accuracy in percent and latency in ms
+    search: tuple[float, ...]  # after 1, 2, ... trained candidates; stopped ones count as trained
+    band: Band | None
+    comparison: Comparison | None
+
+
+def hypervolume_table(summary: Summary) -> HypervolumeTable | None:
+    """None before a published width and a candidate are trained."""
+    reference = _reference(summary)
+    search = [_point(t) for t in summary.trials if t.is_trained_candidate]
+    if reference is None or not search:
+        return None
+    published = {t.number for t in summary.trials if t.published}  # credited to neither side
+    finished = [t for t in summary.controls if isinstance(t.outcome, Finished) and t.repeats not in published]
+    controls = [_point(trial) for trial in finished]
+    return HypervolumeTable(
+        reference=reference,
+        search=tuple(hypervolume_curve(*zip(*search, strict=True), reference=reference)),
+        band=_band(controls, reference) if controls else None,
+        comparison=_comparison(search, controls, reference) if controls else None,
+    )
+
+
+def _reference(summary: Summary) -> tuple[float, float] | None:
+    """Ten points below the smallest published width that was trained, or chance level; and the budget.
+
+    Nobody wants less accurate networks. With chance level as the reference, the fastest of them would decide the
+    hypervolume.
+    """
+    widths = [t for t in summary.all_trials if t.published and isinstance(t.outcome, Finished)]
+    if not widths:
+        return None
+    smallest, _ = _point(min(reversed(widths), key=lambda t: t.params))
+    return max(100 / len(summary.inputs.data.classes), smallest - 10), summary.limits.latency_ms
+
+
+def _point(trial: Trial) -> tuple[float, float]:
+    finished = trial.outcome
+    return (finished.score, finished.latency.latency_ms) if isinstance(finished, Finished) else _NOWHERE
+
+
+def _band(controls: Points, reference: tuple[float, float]) -> Band:
+    rng, points = np.random.default_rng(0), np.array(controls)
+    curves = [hypervolume_curve(*rng.permutation(points).T, reference=reference) for _ in range(_ORDERS)]
+    return Band(*map(tuple, np.quantile(curves, [0.05, 0.5, 0.95], axis=0).tolist()))
+
+
+def _comparison(search: Points, controls: Points, reference: tuple[float, float]) -> Comparison:
+    networks = min(len(search), len(controls))
+    pool = np.array(search[:networks] + controls[:networks])
+
+    def volumes(points: np.ndarray) -> list[float]:
+        return [hypervolume(*half.T, reference=reference) for half in np.split(points, 2)]
+
+    rng = np.random.default_rng(0)
+    dealt = np.array([volumes(rng.permutation(pool)) for _ in range(_SPLITS)])
+    low, high = np.quantile(dealt[:, 0] - dealt[:, 1], [0.025, 0.975]).tolist()
+    found, control = volumes(pool)
+    return Comparison(networks=networks, search=found, control=control, low=low, high=high)

@@ -16,9 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
-from mvit2_search.task import Task
 from mvit2_search.task.data.dataset import Split, flipped, to_input
-from mvit2_search.task.protocol import TaskScore
+from mvit2_search.task.protocol import Task, TaskScore
 
 
 def resolve_train_device(train_on: str) -> str:

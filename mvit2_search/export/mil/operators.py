@@ -178,3 +178,5 @@ OPERATORS: dict[str, Operator] = {
         *(pixel_unshuffle, pixel_shuffle, upsample_bilinear),
     )
 }
+for _name, _operator in OPERATORS.items():
+    _operator.__qualname__ = _name  # Python's errors name it

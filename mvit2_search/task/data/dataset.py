@@ -1,10 +1,8 @@
 """A data set in memory, its split, and how its images become the input of a network.
 
-It depends on an image's path inside the folder only, so the same folder is always split the same way.
-
-Training and evaluation share `to_input`: every network takes values in [0, 1] without mean or deviation,
-MobileViTv2 in the order RGB, the first version in the order BGR (`ArchConfig.channel_order`, which exported files
-state too).
+The split depends on an image's path inside the folder only, so the same folder is always split the same way.
+Every network takes values in [0, 1] without mean or deviation, MobileViTv2 in the order RGB, the first version in
+the order BGR (`ArchConfig.channel_order`, which exported files state too).
 """
 
 import hashlib
@@ -20,9 +18,7 @@ from torch import Tensor
 from mvit2_search.arch import ChannelOrder
 from mvit2_search.task import Task, make_task
 
-Files = Mapping[str, Sequence[Path]]
-"""The images of each class."""
-
+Files = Mapping[str, Sequence[Path]]  # the images of each class
 _TEST_SHARE, _MAX_TEST = 0.2, 5_000  # of selection and of confirmation
 
 
@@ -41,19 +37,11 @@ class Division(NamedTuple):
     confirmation: list[Labelled]
 
 
-def images_needed(held_out: int) -> int:
-    """Least training images of a class: one for each split that is cut from them, given the parts that are not."""
-    return 3 - held_out
-
-
 def divide(folder: Path, parts: Mapping[str, Files], *, max_train: int) -> Division:
     """Select by `val` and confirm with `test`; a missing one is cut from the training images.
 
-    If only one of them is given, it is for the confirmation, which the search must not see.
-
-    Args:
-        parts: `train`, and `val` and `test` if there are such, with the same classes in the same order;
-            `images_needed` of each class in `train`.
+    If only one of them is given, it is for the confirmation, which the search must not see. All parts have the
+    same classes in the same order; `train` has an image of each class for every split that is cut from it.
     """
     train, val, test = (parts.get(name, {}) for name in ("train", "val", "test"))
     selection, confirmation = (val, test) if val and test else (None, val or test or None)
@@ -100,9 +88,6 @@ def _rank(folder: Path, path: Path, salt: str = "") -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
-_UNBALANCED = 2
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
     """Square images of one size with their classes, in an order that mixes the classes."""
@@ -120,22 +105,15 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """The three splits of a data set.
-
-    Attributes:
-        train, selection, confirmation: networks train on the first; the search selects by the second (a validation
-            set) and never sees the third (a test set).
-        fingerprint: of the files in use, independent of the image size.
-        notes: what a user should know, for instance which images could not be read.
-    """
+    """The three splits of a data set."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
-    selection: Split
-    confirmation: Split
-    fingerprint: str
-    notes: tuple[str, ...] = ()
+    selection: Split  # the search selects by it: a validation set
+    confirmation: Split  # the search never sees it: a test set
+    fingerprint: str  # of the files in use, independent of the image size
+    notes: tuple[str, ...] = ()  # what a user should know, for instance which images could not be read
 
     @property
     def task(self) -> Task:
@@ -152,7 +130,7 @@ class Dataset:
     def is_unbalanced(self) -> bool:
         """Whether the largest class has at least twice the images of the smallest: accuracy ignores small ones."""
         counts = self.images_per_class
-        return max(counts) >= _UNBALANCED * min(counts)
+        return max(counts) >= 2 * min(counts)
 
 
 def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder) -> Tensor:

@@ -8,6 +8,7 @@ import io
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -60,10 +61,8 @@ def plugin_hints(others: Iterable[Path]) -> list[str]:
 def _register_plugins() -> None:
     """Importing a plugin makes Pillow read more formats."""
     for module in _PLUGINS:
-        try:
+        with suppress(ImportError):
             import_module(module)
-        except ImportError:
-            continue
 
 
 def _has_magic_bytes(path: Path) -> bool:
@@ -76,8 +75,7 @@ def _has_magic_bytes(path: Path) -> bool:
 
 
 Depth = Literal["integer", "float"]
-Ranges = Mapping[Depth, tuple[float, float]]
-"""The values of black and white in images of more than 8 bits."""
+Ranges = Mapping[Depth, tuple[float, float]]  # values of black and white in images of more than 8 bits
 
 
 class Decoded(NamedTuple):
@@ -104,8 +102,7 @@ class Unreadable(NamedTuple):
 def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable:
     """Scale the short side to `size` and crop the centre. Reads any mode and depth that Pillow reads.
 
-    Args:
-        ranges: for images of more than 8 bits; without one they are `Deep`.
+    Images of more than 8 bits are `Deep` without a range for their depth.
     """
     try:
         data = path.read_bytes()
@@ -201,16 +198,14 @@ def exif_orientation(exif: bytes) -> int | None:
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
         return None
-    try:
+    with suppress(struct.error):  # cut off before it
         (start,) = struct.unpack_from(f"{order}L", data, 4)
         (count,) = struct.unpack_from(f"{order}H", data, start)
-        for i in range(count):
-            tag, kind = struct.unpack_from(f"{order}HH", data, start + 2 + 12 * i)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", data, at)
             if tag == _ORIENTATION:
                 letter = {1: "B", 3: "H", 4: "L"}.get(kind, "H")
-                return int(struct.unpack_from(f"{order}{letter}", data, start + 10 + 12 * i)[0])
-    except struct.error:  # cut off before it
-        pass
+                return int(struct.unpack_from(f"{order}{letter}", data, at + 8)[0])
     return None
 
 

@@ -1,6 +1,4 @@
-"""A folder of images: its parts, their classes and the images of each class, before any is opened.
-
-Which sub-folders of a data set are parts (training, validation, test), and which are classes.
+"""A folder of images: its parts (training, validation, test), their classes and images, before any is opened.
 
     images/cat/1.jpg  images/dog/2.png                 classes alone
     images/train/cat/1.jpg ...  images/val/cat/9.jpg   parts: a folder named like one that holds folders
@@ -16,7 +14,6 @@ from typing import NamedTuple
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.text import counted
-from mvit2_search.task.data.dataset import images_needed
 from mvit2_search.task.data.decode import plugin_hints
 from mvit2_search.task.data.walk import THUMBNAILS, Found, Walker, skipped_notes
 
@@ -181,20 +178,13 @@ class Part(NamedTuple):
 
 @dataclass(kw_only=True)
 class Folder:
-    """What a folder contains.
-
-    Attributes:
-        parts: those of `train`, `val` and `test` that are in use, in this order, with the same classes in the same
-            order; `train` is the folder itself if it has no parts.
-        below, beside: what was found in the classes, and beside the folders of classes and parts.
-        unused: in words, folders that hold no class.
-    """
+    """What a folder contains."""
 
     root: Path
-    parts: dict[str, Part] = field(default_factory=dict)
-    below: list[Found] = field(default_factory=list)
-    beside: list[Found] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)  # in use, `train` first, with the same classes in order
+    below: list[Found] = field(default_factory=list)  # in the classes
+    beside: list[Found] = field(default_factory=list)  # beside the folders of classes and parts
+    unused: list[str] = field(default_factory=list)  # in words, folders that hold no class
 
     @property
     def classes(self) -> list[str]:
@@ -269,7 +259,7 @@ def _refuse_small_classes(folder: Folder) -> None:
     """Raises one DataError that names every class with too few images in a part."""
     names, bad = sorted({name for part in folder.parts.values() for name in part.classes}), []
     for part, (path, classes) in folder.parts.items():
-        needed = images_needed(len(folder.parts) - 1) if part == "train" else 1
+        needed = 4 - len(folder.parts) if part == "train" else 1  # one for each split that is cut from it
         for name in names:
             where, count = (path / name).relative_to(folder.root).as_posix(), len(classes.get(name, ()))
             if name not in classes:

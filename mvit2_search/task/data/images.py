@@ -3,10 +3,12 @@
 Shape letters of this package: N images, S side in pixels, C channels (1 grey, 3 RGB).
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +18,26 @@ from mvit2_search.system.process import free_bytes
 from mvit2_search.task.data.decode import Decoded, Deep, Depth, Ranges, Unreadable, decode
 
 _AT_A_TIME = 256  # files that are handed to the threads
-_CHANNELS = 3
 _Result = str | Deep | Unreadable  # the hash of the file if its pixels were read
 
 
 def pixel_array(count: int, size: int, channels: int, *, name: str) -> np.ndarray:
     """An empty array for `count` square images, uint8 [N, S, S, C]; raises DataError if memory is short."""
-    needed, free = count * size * size * channels, free_bytes()
-    if free is not None and needed > free:
-        raise _out_of_memory(count, size, channels, name=name)
+    shape, free = (count, size, size, channels), free_bytes()
+    if free is not None and math.prod(shape) > free:
+        raise _out_of_memory(shape, name=name)
     try:
-        return np.empty((count, size, size, channels), np.uint8)
+        return np.empty(shape, np.uint8)
     except MemoryError as err:
-        raise _out_of_memory(count, size, channels, name=name) from err
+        raise _out_of_memory(shape, name=name) from err
 
 
-def _out_of_memory(count: int, size: int, channels: int, *, name: str) -> DataError:
-    needed, free = count * size * size * channels, free_bytes()
-    left = (
-        f"and {_size(free)} are free" if free is not None and needed > free else "more than this process may have"
-    )
+def _out_of_memory(shape: tuple[int, ...], *, name: str) -> DataError:
+    needed, free = math.prod(shape), free_bytes()
+    short = free is not None and needed > free
+    left = f"and {_size(free or 0)} are free" if short else "more than this process may have"
     return DataError(
-        f"{name}: {count:,} images of {size} x {size} pixels take {_size(needed)} of memory, {left}; "
+        f"{name}: {shape[0]:,} images of {shape[1]} x {shape[2]} pixels take {_size(needed)} of memory, {left}; "
         "use a smaller `image_size`, or fewer images by `images_per_epoch`"
     )
 
@@ -61,7 +61,7 @@ def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
 
     Images of more than 8 bits are read again once the range of all their values is known.
     """
-    pixels_NSSC = pixel_array(len(paths), size, _CHANNELS, name=name)
+    pixels_NSSC = pixel_array(len(paths), size, 3, name=name)
 
     def read(at: int, ranges: Ranges) -> _Result:
         image = decode(paths[at], size, ranges)
@@ -76,7 +76,7 @@ def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
         ranges = _common_ranges(deep.values())
         found |= _in_threads(lambda at: read(at, ranges), list(deep))
     except MemoryError as err:
-        raise _out_of_memory(len(paths), size, _CHANNELS, name=name) from err
+        raise _out_of_memory(pixels_NSSC.shape, name=name) from err
     return Read(
         pixels_NSSC=_compacted(pixels_NSSC, [at for at, one in found.items() if isinstance(one, str)]),
         hashes={paths[at]: one for at, one in found.items() if isinstance(one, str)},
@@ -94,19 +94,11 @@ def _in_threads(read: Callable[[int], _Result], places: Sequence[int]) -> dict[i
     return found
 
 
-def read_first(paths: Iterable[Path], size: int, *, count: int) -> list[np.ndarray]:
-    """The pixels of the first `count` images that can be read; deep ones in the range of these alone."""
-    found: list[tuple[Path, Decoded | Deep]] = []
+def first_readable(paths: Iterable[Path], size: int, *, count: int) -> list[Path]:
+    """The first `count` files that are usable images."""
     with warnings.catch_warnings(action="ignore"):
-        for path in paths:
-            image = decode(path, size, {})
-            if not isinstance(image, Unreadable):
-                found.append((path, image))
-            if len(found) == count:
-                break
-        ranges = _common_ranges(image for _, image in found if isinstance(image, Deep))
-        images = [decode(path, size, ranges) if isinstance(image, Deep) else image for path, image in found]
-    return [image.pixels_SSC for image in images if isinstance(image, Decoded)]
+        readable = (path for path in paths if not isinstance(decode(path, size, {}), Unreadable))
+        return list(islice(readable, count))
 
 
 def _common_ranges(images: Iterable[Deep]) -> Ranges:

@@ -1,22 +1,19 @@
-"""Loads a data set: the shipped one by its name, or a folder with one sub-folder of images per class.
+"""Loads a data set: `fashion-mnist-mini` by its name, or a folder with one sub-folder of images per class.
 
 images/cat/1.jpg  images/dog/2.png                      three splits, 60 / 20 / 20 % of every class
 images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
 images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
 
-Which image goes where depends only on its path inside the folder.
-
-`fashion-mnist-mini`: 18,000 images of Fashion-MNIST that come with this package.
-
-Per class 800 images to train on and 500 to select by, from Fashion-MNIST's training images, and 500 to confirm
-with, from its test images. `scripts/build_fashion_mnist_mini.py` builds the files. Licence:
-fashion_mnist_mini/NOTICE.
+`fashion-mnist-mini` comes with this package: per class 800 images to train on and 500 to select by, from
+Fashion-MNIST's training images, and 500 to confirm with, from its test images. Its files are built by
+`scripts/build_fashion_mnist_mini.py`; licence: fashion_mnist_mini/NOTICE.
 """
 
 import bz2
 import hashlib
 import io
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +22,12 @@ import numpy as np
 from PIL import Image
 
 from mvit2_search.errors import DataError
-from mvit2_search.system.text import first_few
+from mvit2_search.system.text import counted, first_few
 from mvit2_search.task.data.dataset import Dataset, Division, Split, divide
-from mvit2_search.task.data.folder import Folder, find_images
-from mvit2_search.task.data.images import Read, pixel_array, read_first, read_images
-from mvit2_search.task.data.notes import balance_notes, copy_notes, folder_notes, value_notes
+from mvit2_search.task.data.decode import needs_plugin, plugin_hints
+from mvit2_search.task.data.folder import NO_CLASSES, Folder, find_images, part_named
+from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
+from mvit2_search.task.data.walk import names_below, skipped_notes
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
 CLASSES = (
@@ -58,12 +56,6 @@ def load_fashion_mnist_mini(image_size: int) -> Dataset:
     )
 
 
-def first_of_fashion_mnist_mini(image_size: int, count: int) -> np.ndarray:
-    """The first `count` selection images, uint8 [N, S, S, 1]; no other is scaled."""
-    images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
-    return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
-
-
 def _unpacked(data: bytes) -> np.ndarray:
     array: np.ndarray = np.load(io.BytesIO(bz2.decompress(data)))
     return array
@@ -77,7 +69,6 @@ def _scaled(images_NSS: np.ndarray, size: int) -> np.ndarray:
 
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-_MAX_SKIPPED = 0.001  # share of images that may be unreadable
 
 
 def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
@@ -118,12 +109,13 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
 def load_images(name_or_folder: str, *, image_size: int, count: int, results: Iterable[Path] = ()) -> np.ndarray:
     """Only the first `count` images that a search would select by, uint8 [N, S, S, 1 or 3]; see `load_dataset`."""
     if name_or_folder == FASHION_MNIST_MINI:
-        return first_of_fashion_mnist_mini(image_size, count)
+        images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
+        return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
     folder, _, division = _divided(name_or_folder, 1, results)
-    good = read_first([file.path for file in division.selection], image_size, count=count)
+    good = first_readable([file.path for file in division.selection], image_size, count=count)
     if not good:
         raise DataError(f"{folder}: none of {len(division.selection)} selection images opens")
-    return np.stack(good)
+    return read_images(good, image_size, name=str(folder)).pixels_NSSC
 
 
 def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, Folder, Division]:
@@ -148,7 +140,7 @@ def _skipped_notes(folder: Path, read: Read) -> list[str]:
     bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
     if len(bad) == of:
         raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
-    if len(bad) > _MAX_SKIPPED * of:
+    if len(bad) > of / 1000:
         raise DataError(
             f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {first_few(bad)}; repair or remove them"
         )
@@ -169,3 +161,97 @@ def _fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
     """Of the contents and relative paths of the files in use."""
     lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256}" for path, sha256 in hashes.items())
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+# Notes: what a user should know about a data set, in sentences
+
+_LOW_CONTRAST = 32  # of 256 levels
+
+
+def folder_notes(folder: Folder) -> Iterator[str]:
+    """How the folder is read, and what in it is not used."""
+    match [f"{part.path.name}/" for part in folder.parts.values()]:
+        case [train, select, confirm]:
+            yield f"{train} to train on, {select} to select by, {confirm} to confirm with"
+        case [train, confirm]:
+            yield f"{train} to train on and, a share of it, to select by; {confirm} to confirm with"
+    if doubtful := [f"{name}/" for name in folder.classes if name.lower() in NO_CLASSES]:
+        yield f"{first_few(doubtful)}: read as a class; if it is none, move it elsewhere"
+    if alike := [f"{name}/" for name in folder.classes if part_named(name)]:
+        yield f"{first_few(alike)}: read as a class, as it holds images but no classes; if it is none, rename it"
+    lower = Counter(name.casefold() for name in folder.classes)
+    if twins := [name for name in folder.classes if lower[name.casefold()] > 1]:
+        yield f"classes that differ in capitals alone: {first_few(twins)}"
+    if folder.unused:
+        yield f"not used: {first_few(folder.unused)}"
+    if beside := sum(len(found.images) for found in folder.beside):
+        yield f"{counted(beside, 'image')} beside the class folders, not used"
+    others = [path for found in folder.below for path in found.others]
+    yield from plugin_hints(others)
+    if left_out := sum(not needs_plugin(path) for path in others):
+        yield f"{counted(left_out, 'non-image file')} left out"
+    yield from skipped_notes(folder.root, folder.found)
+
+
+def copy_notes(root: Path, division: Division, hashes: Mapping[Path, str]) -> Iterator[str]:
+    """How many images are in two splits, or in two classes, by the hashes of their files."""
+    train, selection, confirmation = ([hashes.get(file.path) for file in part] for part in division)
+    selected = _count_in({*train}, selection)
+    confirmed = _count_in({*train, *selection}, confirmation)
+    if selected or confirmed:
+        yield (
+            f"{selected} of {len(selection)} selection images and {confirmed} of {len(confirmation)} confirmation "
+            "images are exact copies of images in the parts before them: accuracies come out too high"
+        )
+    if mixed := _in_two_classes(root, division, hashes):
+        yield f"{counted(len(mixed), 'image')} in two classes: {first_few(mixed)}"
+
+
+def _count_in(known: set[str | None], hashes: list[str | None]) -> int:
+    return sum(one in known and one is not None for one in hashes)
+
+
+def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) -> list[str]:
+    """For contents that are in several classes, the first file in each."""
+    first: dict[str, dict[int, Path]] = {}
+    for file in sorted((file for part in division for file in part), key=lambda file: file.path):
+        if file.path in hashes:
+            first.setdefault(hashes[file.path], {}).setdefault(file.label, file.path)
+    return [" = ".join(names_below(root, found.values())) for found in first.values() if len(found) > 1]
+
+
+def value_notes(read: Read, train: Split) -> Iterator[str]:
+    """How images of more than 8 bits were scaled, and whether the training images have little contrast."""
+    for depth, (low, high) in read.ranges.items():
+        kind = "floating-point" if depth == "float" else "integer"
+        scale = f"from {low:g} (black) to {high:g} (white)"
+        yield f"{kind} images of more than 8 bits: scaled {scale}, in all parts alike"
+    darkest, brightest = _most_values(train)
+    if brightest - darkest < _LOW_CONTRAST and _median_contrast(train) < _LOW_CONTRAST:
+        yield (
+            f"low contrast: 90 % of the training images' values lie from {darkest} to {brightest} of 255; clip "
+            "outliers first, and stretch dark 16-bit colour images, which are read as 8-bit"
+        )
+
+
+def _most_values(train: Split) -> tuple[int, int]:
+    """The interval that holds 90 % of the values."""
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in train.pixels_NSSC)
+    low, high = np.searchsorted(np.cumsum(counts) / train.pixels_NSSC.size, [0.05, 0.95])
+    return int(low), int(high)
+
+
+def _median_contrast(train: Split) -> float:
+    """From the lowest to the highest value of an image; a few lines on white are contrast too."""
+    pixels_NSSC = train.pixels_NSSC
+    return float(np.median(pixels_NSSC.max((1, 2, 3)).astype(int) - pixels_NSSC.min((1, 2, 3))))
+
+
+def balance_notes(dataset: Dataset) -> Iterator[str]:
+    if dataset.is_unbalanced:
+        counts = [*zip(dataset.images_per_class, dataset.classes, strict=True)]
+        (least, small), (most, large) = min(counts), max(counts)
+        yield (
+            f"the classes are unbalanced, from {least} images in use ({small}) to {most} ({large}): balanced "
+            "accuracy, the mean over the classes, is shown beside plain accuracy, which the search optimises"
+        )

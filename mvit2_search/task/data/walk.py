@@ -33,16 +33,13 @@ class Found:
 
 def skipped_notes(root: Path, found: Sequence[Found]) -> Iterator[str]:
     """Links and folders below `root` that were not read: of each kind how many, and which."""
-    broken, again, tools, results = (
-        [path for one in found for path in getattr(one, kind)] for kind in ("broken", "again", "tools", "results")
-    )
-    for what, where, paths in (
-        ("broken link", "", broken),
-        ("link", " to folders that are read already or lie above, not followed", again),
-        ("folder", " of tools, left out", tools),
-        ("folder", " of results, left out", results),
+    for kind, what, where in (
+        ("broken", "broken link", ""),
+        ("again", "link", " to folders that are read already or lie above, not followed"),
+        ("tools", "folder", " of tools, left out"),
+        ("results", "folder", " of results, left out"),
     ):
-        if paths:
+        if paths := [path for one in found for path in getattr(one, kind)]:
             yield f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
 
 
@@ -52,11 +49,9 @@ def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
 
 
 class Walker:
-    """Looks into the folders of one data set.
+    """Looks into the folders of the data set `root`, except for the folders `results`, whatever is in them.
 
-    Args:
-        root: the data set; links to it or to folders above it are not followed.
-        results: folders to leave out, whatever is in them.
+    Links to `root` or to folders above it are not followed.
     """
 
     def __init__(self, root: Path, results: Iterable[Path] = ()) -> None:
@@ -66,9 +61,8 @@ class Walker:
 
     def folders(self, folder: Path) -> list[Path]:
         """The sub-folders that may hold images, by name."""
-        with os.scandir(folder) as entries:
-            found = [Path(entry) for entry in entries if _is_folder(entry) and not _is_of_tools(entry)]
-        return sorted(path for path in found if not self._is_written_here(path))
+        found = [Path(one) for one in _sorted_entries(folder) if _is_folder(one) and not _is_of_tools(one)]
+        return [path for path in found if not self._is_written_here(path)]
 
     def files_in(self, folder: Path) -> Found:
         """What is directly in a folder; hidden folders are not mentioned, as nobody expects them to be used."""
