@@ -18,7 +18,7 @@ from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.confirmation import _left
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.system.process import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -143,7 +143,8 @@ pytestmark = pytest.mark.usefixtures("images")
 @pytest.fixture
 def many_images(monkeypatch):
     """The choice of images adds nothing."""
-    monkeypatch.setattr("mvit2_search.search.confirmation._images", lambda *_: 10**9)
+    for module in ("paired", "confirmation"):
+        monkeypatch.setattr(f"mvit2_search.analysis.{module}.sampling_error_pct", lambda *_: 0.0)
 
 
 def test_what_is_out_gets_no_further_seeds_and_the_published_widths_get_all(tmp_path, many_images):
@@ -169,7 +170,7 @@ def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
     for _ in range(len(whole.scores()) + 1):
         interrupt = Interrupt()
 
-        class StopAtScore(Silent):
+        class StopAtScore(Listener):
             def scored(self, study, score, name):
                 interrupt.requested = True  # noqa: B023
 

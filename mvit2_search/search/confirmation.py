@@ -1,20 +1,13 @@
 """The last step of a search: train the finalists again, with fresh seeds, and score them on images it never saw.
 
-It goes seed by seed, the same seed for all that still race, so that differences are paired. A candidate that is
-distinguishably worse than the best gets no further seed (`still_racing`); the published widths around the
-budget get all.
+It goes seed by seed, the same seed for all that still race, so that differences are paired. Candidates drop out
+(`still_racing`); the published widths around the budget get all seeds.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from mvit2_search.analysis.confirmation import (
-    Confirmed,
-    bracketing_widths,
-    choose_finalists,
-    confirmations,
-    dropped_out,
-)
+from mvit2_search.analysis.confirmation import bracketing_widths, choose_finalists, confirmations, dropped_out
 from mvit2_search.arch import ArchConfig
 from mvit2_search.records import ConfirmationPlan, Failed, Finished, Score, Trial
 from mvit2_search.search.events import Stop
@@ -25,10 +18,9 @@ _FRESH = 1_000  # seeds of the confirmation start this far after the search's
 
 
 def confirm(runner: Runner, seeds: int, stop: Stop) -> bool:
-    """Train the finalists with up to `seeds` fresh seeds each. Scores are kept, failures are tried again.
+    """Train the finalists with up to `seeds` fresh seeds each; gives whether it came to its end.
 
-    Returns:
-        Whether it came to its end.
+    Scores of before are kept, failures are tried again.
     """
     first = runner.seed + _FRESH
     plan = _plan(runner, range(first, first + seeds))
@@ -64,37 +56,23 @@ def _plan(runner: Runner, seeds: Collection[int]) -> ConfirmationPlan:
 
 
 def _finalists(runner: Runner) -> tuple[str, ...]:
-    trials, images = runner.state.trials, _images(runner.study, "selection")
-    confirmed = _confirmed(runner.study, trials)
-    chosen = choose_finalists(trials, runner.state.limits, images=images, confirmed=confirmed)
+    state, study = runner.state, runner.study
+    confirmed = confirmations(state.all_trials(), study.scores())
+    images = study.inputs.data.selection
+    chosen = choose_finalists(state.trials, state.limits, images=images, confirmed=confirmed)
     return tuple(t.arch.key for t in chosen)
 
 
 def _left(study: StoredStudy, trials: Sequence[Trial], plan: ConfirmationPlan, seed: int) -> list[Trial]:
     """What is to be trained with `seed`: the widths and what is still racing, but for those that have a score."""
     once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
-    before = _confirmed(study, trials, before=seed, finalists=plan.keys)
-    out = dropped_out(before, images=_images(study, "confirmation"))
-    done = {(s.subject, s.seed) for s in study.scores() if not s.may_be_tried_again}
+    compared, scores = [*trials, *study.outside()], study.scores()
+    before = confirmations(compared, [s for s in scores if s.seed < seed], plan.keys)
+    out = dropped_out(before, images=study.inputs.data.confirmation)
+    done = {(s.subject, s.seed) for s in scores if not s.may_be_tried_again}
     candidates = [once[key] for key in plan.keys if key not in out]
-    widths = bracketing_widths([*trials, *study.outside()], study.limits)
+    widths = bracketing_widths(compared, study.limits)
     return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
-
-
-def _confirmed(
-    study: StoredStudy,
-    trials: Sequence[Trial],
-    *,
-    before: int | None = None,
-    finalists: Collection[str] | None = None,
-) -> list[Confirmed]:
-    """What the scores say, or only those of the seeds `before` one."""
-    scores = [s for s in study.scores() if before is None or s.seed < before]
-    return confirmations([*trials, *study.outside()], scores, finalists)
-
-
-def _images(study: StoredStudy, part: str) -> int:
-    return study.inputs.data.selection if part == "selection" else study.inputs.data.confirmation
 
 
 def _train(runner: Runner, trial: Trial, seed: int) -> None:

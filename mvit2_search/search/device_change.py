@@ -7,7 +7,7 @@ are equal they are taken over, while every latency is measured anew.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,7 @@ def refuse_other_device(study: Study, here: Passport) -> None:
 
 
 def set_aside(folder: Path, here: Passport, asked: Callable[[], Inputs]) -> Path | None:
-    """Move the study in `folder` away if it was begun on another device.
-
-    Args:
-        asked: gives the inputs of the study that is to take its place.
+    """Move the study in `folder` away if it was begun on another device: `asked` are the inputs of the next one.
 
     Returns:
         Where it is now, under its own name, so that every command still reads it; None where nothing was moved.
@@ -62,19 +59,15 @@ def _is_of_another_device(folder: Path, here: Passport) -> bool:
 
 
 def _move(folder: Path) -> Path:
-    digest = open_study(folder).device.passport.digest
-    target = _free_folder(folder.parent / OTHER_DEVICES / digest) / folder.name
+    digest, others = open_study(folder).device.passport.digest, folder.parent / OTHER_DEVICES
+    names = chain([digest], (f"{digest}-{i}" for i in count(2)))
+    target = next(others / name for name in names if not (others / name).exists()) / folder.name
     try:
         target.parent.mkdir(parents=True)
         folder.rename(target)
     except OSError as err:
         raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
     return target
-
-
-def _free_folder(folder: Path) -> Path:
-    names = (folder.with_name(f"{folder.name}-{i}") if i > 1 else folder for i in count(1))
-    return next(name for name in names if not name.exists())
 
 
 def set_aside_before(folder: Path) -> list[Path]:
@@ -116,10 +109,9 @@ class KeptAccuracies:
             return
         trials, params, scores = study.trials(), study.settings(), study.scores()
         for trial in [*study.outside(), *study.controls(), *trials]:
-            if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None:
-                known = self.curves.get(trial.arch.key)
-                if known is None or not known.whole:
-                    self.curves[trial.arch.key] = _curve(trial, study)
+            known = self.curves.get(trial.arch.key)
+            if (curve := _curve(trial, study)) and not (known and known.whole):
+                self.curves[trial.arch.key] = curve
         for trial in trials:
             if trial.is_trained_candidate:
                 self.candidates.setdefault(trial.arch.key, params[trial.number or 0])
@@ -168,8 +160,9 @@ def kept_accuracies(study: Study, results: Path, listener: Listener) -> KeptAccu
     return kept
 
 
-def _curve(trial: Trial, study: StoredStudy) -> KeptCurve:
-    assert isinstance(trial.outcome, Finished | Stopped)
+def _curve(trial: Trial, study: StoredStudy) -> KeptCurve | None:
+    if not isinstance(trial.outcome, Finished | Stopped) or trial.repeats is not None:
+        return None
     name = trial.accuracy_from or f"{trial.name} in {study.folder}"
     scores = [EpochScore(epoch=i, score=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
     if isinstance(trial.outcome, Finished):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, Self
+from typing import Self
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
@@ -16,8 +16,8 @@ from mvit2_search.store import Activity, Study, forget_activity, write_activity
 from mvit2_search.system.process import Interrupt
 
 
-class Listener(Protocol):
-    """Every method is called from the thread that searches, which waits for it."""
+class Listener:
+    """Hears of a search, and does nothing. The thread that searches calls every method, and waits for it."""
 
     def phase(self, name: str) -> None:
         """What the search does from now on, such as `loading images` or `confirming`."""
@@ -41,24 +41,6 @@ class Listener(Protocol):
         """A training of the confirmation ended; `name` is that of the trial it confirms."""
 
 
-class Silent:
-    """A listener that does nothing."""
-
-    def phase(self, name: str) -> None: ...
-
-    def opened(self, study: Study, request: Request) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def started(self, name: str, arch: ArchConfig) -> None: ...
-
-    def working(self, text: str) -> None: ...
-
-    def trial_ended(self, study: Study, trial: Trial) -> None: ...
-
-    def scored(self, study: Study, score: Score, name: str) -> None: ...
-
-
 class Stop:
     """`requested` turns true at Ctrl-C and after so many hours; a trial that runs then is finished.
 
@@ -78,7 +60,7 @@ class Stop:
 BACKUP_EVERY = 10  # trials and scores
 
 
-class Watch:
+class Watch(Listener):
     """A listener that passes everything on, writes what the search is doing for `status`, and makes backups.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.predict.guess import Guess
-from mvit2_search.records import Candidate, Control, Failed, Finished, Infeasible, Published, Trial
+from mvit2_search.records import Candidate, Control, Failed, Finished, Infeasible, Published, Role, Trial
 from mvit2_search.sampler.optuna import Networks, distributions
 from mvit2_search.search.events import Stop
 from mvit2_search.search.proposals import Samplers, guess_from
@@ -37,15 +37,15 @@ def run_published(runner: Runner, stop: Stop) -> None:
         if (params := runner.space.encode_width(width)) is not None:
             runner.study.queue_published(name, params)
         else:
-            runner.run(ArchConfig.mobilevitv2(width), Published(name), train_anyway=_is_wanted(runner, name))
+            role = Published(name)
+            runner.run(ArchConfig.mobilevitv2(width), role, train_anyway=_is_wanted(runner, role))
     _run_queued(runner, stop)
 
 
 def _run_queued(runner: Runner, stop: Stop) -> None:
     while runner.study.queued() and not stop.requested:
         proposal = runner.study.ask(None, distributions(runner.space))
-        name = proposal.role.name if isinstance(proposal.role, Published) else None
-        runner.run_proposal(proposal, train_anyway=_is_wanted(runner, name))
+        runner.run_proposal(proposal, train_anyway=_is_wanted(runner, proposal.role))
 
 
 def is_width_left(study: StoredStudy) -> bool:
@@ -75,12 +75,12 @@ def _is_refused(trial: Trial) -> bool:
     return isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement"
 
 
-def _is_wanted(runner: Runner, name: str | None) -> bool:
-    """Whether a published width is trained even if it is beyond the limits: all smaller ones are within them."""
-    if name is None:
+def _is_wanted(runner: Runner, role: Role) -> bool:
+    """Whether it is trained even beyond the limits: it is a published width, and all smaller ones are within."""
+    if not isinstance(role, Published):
         return False
     known = _widths(runner.state.all_trials())
-    smaller = _NAMES[: _NAMES.index(name)]
+    smaller = _NAMES[: _NAMES.index(role.name)]
     return all(one in known and runner.state.limits.allow_trial(known[one]) for one in smaller)
 
 
@@ -98,11 +98,7 @@ _MAX_BARREN = 30  # candidates in a row that come to nothing
 def search_candidates(runner: Runner, request: Request, stop: Stop) -> str | None:
     """Run candidates until so many are trained as `request` asks for, or nothing is left to try.
 
-    Returns:
-        Why the search ended, in words; None where the same request would go on.
-
-    Raises:
-        MVit2SearchError: trials fail one after the other for the same reason.
+    Gives why the search ended, in words; None where the same request would go on. Raises what `Runner.run` does.
     """
     networks = Networks(runner.space, runner.head)
     samplers = Samplers(request.sampler, networks, runner, seed=request.seed)
@@ -168,13 +164,10 @@ def run_control(runner: Runner, count: int, stop: Stop) -> None:
         done = isinstance(trial.outcome, Finished)
         trained, barren = trained + done, 0 if done else barren + 1
     if trained < count and not stop.requested:
-        runner.listener.note(f"{trained} of {count} random architectures trained: {_why(barren)}")
-
-
-def _why(barren: int) -> str:
-    if barren == _MAX_BARREN_DRAWS:
-        return f"of the last {barren} drawn none was within the budget and trained"
-    return f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
+        why = f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
+        if barren == _MAX_BARREN_DRAWS:
+            why = f"of the last {barren} drawn none was within the budget and trained"
+        runner.listener.note(f"{trained} of {count} random architectures trained: {why}")
 
 
 def _draws(runner: Runner) -> Iterator[ArchConfig]:

@@ -91,11 +91,7 @@ class Request:
 
 
 def parse_budget(text: str) -> float | str:
-    """Milliseconds, or the name of the published network whose latency is the budget.
-
-    Raises:
-        SpecError: neither.
-    """
+    """Milliseconds, or the name of the published network whose latency is the budget; SpecError for neither."""
     if match := _MILLISECONDS.fullmatch(text.strip()):
         if (milliseconds := float(match[1])) > 0:
             return milliseconds
@@ -107,17 +103,13 @@ def parse_budget(text: str) -> float | str:
     return text.strip()
 
 
-def budget_text(budget: float | str) -> str:
-    """The same text for equal budgets: `12ms`, or the name."""
-    return budget if isinstance(budget, str) else f"{budget:g}ms"
-
-
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 _LABELS = ("space.name", "data.name")
 
 
 def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> Inputs:
     """Everything that the study's numbers depend on."""
+    budget = parse_budget(request.latency_budget)
     data = DataInputs(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -129,7 +121,7 @@ def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Pro
     return Inputs(
         space={"name": space.name, **space.to_json()},
         data=data,
-        latency_budget=budget_text(parse_budget(request.latency_budget)),
+        latency_budget=budget if isinstance(budget, str) else f"{budget:g}ms",
         max_params=request.max_params,
         formulation=request.formulation,
         seed=request.seed,
