@@ -16,8 +16,7 @@ from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
 from mvit2_search.sampler.acquisition import Front, fit, informative, warped
-from mvit2_search.sampler.domain import Domain, History, complete_score
-from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.domain import Domain, Encoding, History, complete_score
 from mvit2_search.sampler.front import FrontSampler, mutated, random_rows, small_steps
 
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}

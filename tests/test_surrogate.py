@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution
 from scipy.optimize import approx_fprime
 
 from mixed_settings import MIXED
-from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.domain import Encoding
 from mvit2_search.sampler.surrogate import Distance, Surrogate, _loss, _prior
 
 

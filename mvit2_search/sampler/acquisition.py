@@ -8,8 +8,7 @@ from scipy.special import ndtr
 
 from mvit2_search.analysis.pareto import front_mask
 from mvit2_search.errors import MeasurementError
-from mvit2_search.sampler.domain import Domain, History, Params
-from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.domain import Domain, Encoding, History, Params
 from mvit2_search.sampler.surrogate import Surrogate
 
 _WARPED_BELOW = 0.5  # quantile of accuracy

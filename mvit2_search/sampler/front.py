@@ -21,8 +21,7 @@ from optuna.trial import FrozenTrial
 from mvit2_search.analysis.pareto import front_mask
 from mvit2_search.errors import SpecError
 from mvit2_search.sampler.acquisition import Candidates, fit
-from mvit2_search.sampler.domain import Domain, History, Params, Score, complete_score
-from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.domain import Domain, Encoding, History, Params, Score, complete_score
 
 _FIRST = 10  # trained networks from which on proposals are not random
 _RANDOM = 0.1  # share of later proposals that are random
