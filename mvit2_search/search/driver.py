@@ -24,6 +24,7 @@ from mvit2_search.measure.source import (
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import (
     BudgetNetwork,
+    DataInputs,
     Ended,
     Inputs,
     Latency,
@@ -31,11 +32,10 @@ from mvit2_search.records import (
     StudyDevice,
     given_up_sentences,
 )
-from mvit2_search.search.confirmation import confirm, is_anything_left
+from mvit2_search.search import phases
 from mvit2_search.search.device_change import kept_accuracies, refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.events import Listener, Stop, Watch
-from mvit2_search.search.phases import is_width_left, run_control, run_published, search_candidates
-from mvit2_search.search.request import Request, inputs_of, parse_budget, refuse_changes, versions
+from mvit2_search.search.request import Request, parse_budget, refuse_changes, versions
 from mvit2_search.search.runner import Jobs, Runner
 from mvit2_search.space import load_space
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
@@ -130,7 +130,27 @@ class _Tools:
         )
 
     def inputs(self, dataset: Dataset) -> Inputs:
-        return inputs_of(self.request, self.space, dataset, self.proxy)
+        """Everything that the study's numbers depend on."""
+        request, budget = self.request, parse_budget(self.request.latency_budget)
+        data = DataInputs(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            classes=tuple(dataset.classes),
+            train=len(dataset.train),
+            selection=len(dataset.selection),
+            confirmation=len(dataset.confirmation),
+        )
+        return Inputs(
+            space={"name": self.space.name, **self.space.to_json()},
+            data=data,
+            latency_budget=budget if isinstance(budget, str) else f"{budget:g}ms",
+            max_params=request.max_params,
+            formulation=request.formulation,
+            seed=request.seed,
+            sampler=request.sampler,
+            stopping=request.stopping,
+            training=self.proxy.settings(),
+        )
 
 
 def _start_anew(tools: _Tools, listener: Listener) -> None:
@@ -143,7 +163,7 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
     ended: Ended | None = study.fact("ended")
     if ended is None or request.goals.go_beyond(ended.goals):
         return False
-    return not (is_width_left(study) or is_anything_left(study))
+    return not (phases.is_width_left(study) or phases.is_anything_left(study))
 
 
 def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> None:
@@ -248,18 +268,18 @@ def _run(runner: Runner, request: Request, stop: Stop) -> None:
     for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
         listener.note(sentence)
     listener.phase("published widths")
-    run_published(runner, stop)
+    phases.run_published(runner, stop)
     listener.phase("searching")
-    why = search_candidates(runner, request, stop)
+    why = phases.search_candidates(runner, request, stop)
     if why is None:
         return
     if request.control:
         listener.phase("random control")
-        run_control(runner, request.control, stop)
+        phases.run_control(runner, request.control, stop)
     if stop.requested:
         return
     listener.phase("confirming")
-    if confirm(runner, request.confirm_seeds, stop):
+    if phases.confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", Ended(why=why, goals=request.goals))
 
 

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
@@ -42,11 +43,7 @@ class Listener:
 
 
 class Stop:
-    """`requested` turns true at Ctrl-C and after so many hours; a trial that runs then is finished.
-
-    Args:
-        hours: from now on; None for no limit.
-    """
+    """`requested` turns true at Ctrl-C and after so many hours from now on; a trial that runs then is finished."""
 
     def __init__(self, interrupt: Interrupt, hours: float | None = None) -> None:
         self._interrupt = interrupt
@@ -69,12 +66,11 @@ class Watch(Listener):
 
     def __init__(self, folder: Path, listener: Listener, check: Callable[[], None]) -> None:
         self._folder, self._listener, self._check = folder, listener, check
-        self._phase, self._since = "starting", _now()
-        self._subject: str | None = None
+        self._activity = Activity(pid=os.getpid(), phase="starting", subject=None, doing=None, since=_now())
         self._ended = 0  # trials and scores since the last backup
 
     def __enter__(self) -> Self:
-        self._write(None)
+        self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,8 +79,7 @@ class Watch(Listener):
             forget_activity(self._folder)
 
     def phase(self, name: str) -> None:
-        self._phase, self._subject, self._since = name, None, _now()
-        self._write(None)
+        self._write(phase=name, subject=None, doing=None, since=_now())
         self._listener.phase(name)
 
     def opened(self, study: Study, request: Request) -> None:
@@ -94,12 +89,11 @@ class Watch(Listener):
         self._listener.note(text)
 
     def started(self, name: str, arch: ArchConfig) -> None:
-        self._subject, self._since = name, _now()
-        self._write("starting")
+        self._write(subject=name, doing="starting", since=_now())
         self._listener.started(name, arch)
 
     def working(self, text: str) -> None:
-        self._write(text)
+        self._write(doing=text)
         self._listener.working(text)
 
     def trial_ended(self, study: Study, trial: Trial) -> None:
@@ -124,12 +118,10 @@ class Watch(Listener):
         if self._ended >= BACKUP_EVERY:
             self.back_up(study)
 
-    def _write(self, doing: str | None) -> None:
+    def _write(self, **changes: Any) -> None:
         self._check()
-        activity = Activity(
-            pid=os.getpid(), phase=self._phase, subject=self._subject, doing=doing, since=self._since
-        )
-        write_activity(self._folder, activity)
+        self._activity = replace(self._activity, **changes)
+        write_activity(self._folder, self._activity)
 
 
 def _now() -> str:

@@ -9,23 +9,12 @@ from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError, StudyConflict
-from mvit2_search.records import (
-    DEFAULT_FORMULATION,
-    FORMULATION_NAMES,
-    DataInputs,
-    FormulationName,
-    Goals,
-    Inputs,
-    Recipe,
-)
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Goals, Inputs, Recipe
 from mvit2_search.records.codec import to_json
-from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import DEFAULT_STOPPING, check_stopping_rule
 from mvit2_search.store import StoredStudy
 from mvit2_search.store.folders import check_study_name
 from mvit2_search.system.text import flat
-from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.proxies import Proxy
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
@@ -105,30 +94,6 @@ def parse_budget(text: str) -> float | str:
 
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 _LABELS = ("space.name", "data.name")
-
-
-def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> Inputs:
-    """Everything that the study's numbers depend on."""
-    budget = parse_budget(request.latency_budget)
-    data = DataInputs(
-        name=dataset.name,
-        fingerprint=dataset.fingerprint,
-        classes=tuple(dataset.classes),
-        train=len(dataset.train),
-        selection=len(dataset.selection),
-        confirmation=len(dataset.confirmation),
-    )
-    return Inputs(
-        space={"name": space.name, **space.to_json()},
-        data=data,
-        latency_budget=budget if isinstance(budget, str) else f"{budget:g}ms",
-        max_params=request.max_params,
-        formulation=request.formulation,
-        seed=request.seed,
-        sampler=request.sampler,
-        stopping=request.stopping,
-        training=proxy.settings(),
-    )
 
 
 def refuse_changes(study: StoredStudy, inputs: Inputs) -> None:

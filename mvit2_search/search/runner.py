@@ -162,28 +162,29 @@ class Runner:
     def _trained(self, arch: ArchConfig, role: Role, latency: Latency) -> Finished | Stopped | Failed:
         """Train, unless accuracies are kept that hold: a whole curve, or one that is stopped here too."""
         latencies = {self._device: latency}
-        kept = self.state.kept.curves.get(arch.key)
-        if kept is not None and kept.whole:
-            return _finished(kept.scores, latencies)
-        if kept is not None and (curve := self._stopped(kept.scores, role, latency)):
+        kept = self.state.kept.outcomes.get(arch.key)
+        if isinstance(kept, Finished):
+            return replace(kept, latencies=latencies)
+        if kept is not None and (curve := self._stopped(kept.curve, role, latency)):
             return Stopped(curve=curve, latencies=latencies)
         running = self.jobs.train(arch, seed=self.seed, part="selection")
-        if curve := self._stopped(self.jobs.follow(running), role, latency):
+        if curve := self._stopped((s.score for s in self.jobs.follow(running)), role, latency):
             running.stop()
             return Stopped(curve=curve, latencies=latencies)
         result = running.result()
         if result.ending == "failed":
             return Failed(reason="training", message=result.failure)
-        return _finished(result.scores, latencies)
+        curve, balanced = tuple(s.score for s in result.scores), result.scores[-1].balanced
+        return Finished(score=curve[-1], curve=curve, latencies=latencies, balanced=balanced)
 
-    def _stopped(self, scores: Iterable[EpochScore], role: Role, latency: Latency) -> tuple[float, ...] | None:
+    def _stopped(self, scores: Iterable[float], role: Role, latency: Latency) -> tuple[float, ...] | None:
         """The accuracies up to where a training is not worth its next epoch; None where it goes on to its end.
 
         Only candidates are stopped: the verdict needs the others.
         """
         curve: tuple[float, ...] = ()
         for score in scores:
-            curve = (*curve, score.score)
+            curve = (*curve, score)
             if isinstance(role, Candidate) and self.stopping.should_stop(
                 curve, latency.latency_ms, self.state.curves()
             ):
@@ -251,12 +252,3 @@ class Runner:
                 f"the last {_MAX_FAILURES} trials all failed in {last[0].reason}: {last[-1].message}; "
                 "mend the cause and run the same command again"
             )
-
-
-def _finished(scores: Sequence[EpochScore], latencies: dict[str, Latency]) -> Finished:
-    return Finished(
-        score=scores[-1].score,
-        curve=tuple(score.score for score in scores),
-        latencies=latencies,
-        balanced=scores[-1].balanced,
-    )
