@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from inspect import signature
 from itertools import product
 from typing import Any, get_args
 
@@ -26,14 +27,12 @@ class Setting:
 
     Attributes:
         stages: that it is given for; empty if there is one value for the network.
-        published: MobileViTv2's value in each of these stages; None if it is that of another setting.
         low, high: of numbers.
         options: the only values allowed, if not empty.
     """
 
     kind: type[float] | type[int] | type[str]
     stages: tuple[int, ...]
-    published: tuple[Value | None, ...]
     low: float = 0
     high: float = 0
     options: tuple[Value, ...] = ()
@@ -53,19 +52,18 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
-    "width": Setting(kind=float, stages=_ALL, published=(1.0,) * 5, low=0.1, high=4),
-    "attention_width": Setting(kind=float, stages=ATTENTION_STAGES, published=(None,) * 3, low=0.1, high=4),
-    "attention_layers": Setting(kind=int, stages=ATTENTION_STAGES, published=(2, 4, 3), low=0, high=16),
-    "ffn_multiplier": Setting(kind=float, stages=ATTENTION_STAGES, published=(2.0,) * 3, low=0.5, high=8),
-    "expand_ratio": Setting(kind=float, stages=_ALL, published=(2.0,) * 5, low=0.5, high=8),
-    "inverted_residuals": Setting(kind=int, stages=_ALL, published=(1, 2, 1, 1, 1), low=1, high=8),
-    "kernel_size": Setting(kind=int, stages=_ALL, published=(3,) * 5, options=(3, 5)),
-    "patch_size": Setting(kind=int, stages=ATTENTION_STAGES, published=(2,) * 3, low=1, high=8),
-    "attention": Setting(
-        kind=str, stages=ATTENTION_STAGES, published=("separable",) * 3, options=get_args(Attention)
-    ),
-    "image_size": Setting(kind=int, stages=(), published=(256,), low=32, high=1024),
+    "width": Setting(kind=float, stages=_ALL, low=0.1, high=4),
+    "attention_width": Setting(kind=float, stages=ATTENTION_STAGES, low=0.1, high=4),
+    "attention_layers": Setting(kind=int, stages=ATTENTION_STAGES, low=0, high=16),
+    "ffn_multiplier": Setting(kind=float, stages=ATTENTION_STAGES, low=0.5, high=8),
+    "expand_ratio": Setting(kind=float, stages=_ALL, low=0.5, high=8),
+    "inverted_residuals": Setting(kind=int, stages=_ALL, low=1, high=8),
+    "kernel_size": Setting(kind=int, stages=_ALL, options=(3, 5)),
+    "patch_size": Setting(kind=int, stages=ATTENTION_STAGES, low=1, high=8),
+    "attention": Setting(kind=str, stages=ATTENTION_STAGES, options=get_args(Attention)),
+    "image_size": Setting(kind=int, stages=(), low=32, high=1024),
 }
+_PUBLISHED = {name: argument.default for name, argument in signature(ArchConfig.mobilevitv2).parameters.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +177,8 @@ class SearchSpace:
         for axis in self.axes:
             if axis.setting == setting and axis.stage in (None, stage):
                 return axis.domain.values
-        index = SETTINGS[setting].stages.index(stage)
-        fixed = self.fixed.get(setting, SETTINGS[setting].published)
-        return [fixed[index] if isinstance(fixed, list | tuple) else fixed]
+        fixed = self.fixed.get(setting, _PUBLISHED[setting])
+        return [fixed[SETTINGS[setting].stages.index(stage)] if isinstance(fixed, list | tuple) else fixed]
 
     def to_json(self) -> dict[str, Any]:
         """What tells two spaces apart, hence without name and purpose."""
@@ -197,10 +194,10 @@ def _domain_json(domain: Range | Choices) -> Any:
 def _published_value(axis: Axis, width: float) -> Value | None:
     if axis.setting in ("width", "attention_width"):
         return width
-    setting = SETTINGS[axis.setting]
-    if axis.stage is not None:
-        return setting.published[setting.stages.index(axis.stage)]
-    return setting.published[0] if len(set(setting.published)) == 1 else None  # None: the stages differ
+    published: Value | tuple[Value, ...] = _PUBLISHED[axis.setting]
+    if not isinstance(published, tuple):
+        return published
+    return None if axis.stage is None else published[SETTINGS[axis.setting].stages.index(axis.stage)]
 
 
 def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
