@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mvit2_search.arch import published
@@ -180,7 +180,7 @@ def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> No
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
-    study.set_fact("request", request.to_json())
+    study.set_fact("request", {**asdict(request), "results": str(request.results)})
     study.set_fact("goals", request.goals)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,6 @@ class Request:
             raise SpecError(f"`max_hours` {self.max_hours}: expected more than 0")
         if not 0 <= self.seed < 2**32:
             raise SpecError(f"`seed` {self.seed}: expected from 0 to {2**32 - 1}")
-
-    def to_json(self) -> dict[str, Any]:
-        """What was asked, as the study keeps it beside its resolved inputs."""
-        return {**asdict(self), "results": str(self.results)}
 
     @property
     def goals(self) -> Goals:
