@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 
 from mvit2_search.arch import ArchConfig, published
+from mvit2_search.arch.config import arch_yaml, read_arch
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.arch.yaml import arch_yaml, read_arch
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
 from mvit2_search.records import (
     DEFAULT_FORMULATION,

@@ -8,13 +8,13 @@ import subprocess
 from commands import invoke
 from fakes import request, search
 from forks import in_fork
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import open_study
 
 READERS = ("status", "report", "export")
 
 
-class DiesAfter(Silent):
+class DiesAfter(Listener):
     def __init__(self, trials):
         self.left = trials
 

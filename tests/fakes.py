@@ -17,7 +17,7 @@ from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.predict.estimate import Estimate
 from mvit2_search.records import Artifact, Failed, Finished, Infeasible, Measurement, Outcome, Recipe, Trial
 from mvit2_search.search.driver import run_search
-from mvit2_search.search.events import Listener, Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.search.request import Request
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import StoredStudy, open_study
@@ -127,7 +127,7 @@ def search(
     """The study of a search that has run, by default on the scripted device and with the formula."""
     run_search(
         asked,
-        listener or Silent(),
+        listener or Listener(),
         interrupt or Interrupt(),
         source=device or macs_device(),
         proxy=proxy or FormulaProxy(),

@@ -22,7 +22,7 @@ from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import THIS_COMPUTER
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import lease
 from mvit2_search.store.lease import locked
 from mvit2_search.system.process import Interrupt, Terminated
@@ -175,7 +175,7 @@ def test_a_command_waits_for_whoever_times_and_says_for_whom(lock, monkeypatch, 
 def test_a_search_says_so_too(lock, monkeypatch, tmp_path, images):
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 
@@ -195,7 +195,7 @@ def test_a_search_that_waits_ends_at_a_signal_and_leaves_the_lock_to_its_holder(
 ):
     left = []
 
-    class Ends(Silent):
+    class Ends(Listener):
         def note(self, text):
             if "waiting" in text:
                 for number in signals:

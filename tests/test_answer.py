@@ -10,7 +10,7 @@ import pytest
 from commands import invoke
 from fakes import FormulaProxy, request, search
 from mvit2_search.api import read_study
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.system.process import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -126,7 +126,7 @@ def half(tmp_path):
     """Stopped after the first training of the confirmation, a candidate's."""
     interrupt = Interrupt()
 
-    class StopAtScore(Silent):
+    class StopAtScore(Listener):
         def scored(self, study, score, name):
             interrupt.requested = True
 
@@ -187,7 +187,7 @@ def test_an_export_after_the_end_says_nothing_of_the_kind(study):
 def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidates_are_confirmed(study, tmp_path):
     interrupt = Interrupt()
 
-    class StopAtTrial(Silent):
+    class StopAtTrial(Listener):
         def trial_ended(self, study, trial):
             interrupt.requested = True
 

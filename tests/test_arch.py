@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published, published_name
-from mvit2_search.arch.yaml import arch_yaml, read_arch
+from mvit2_search.arch.config import arch_yaml, read_arch
 from mvit2_search.errors import SpecError
 
 # Channels after rounding: arXiv:2206.02680 and ml-cvnets' rules, worked out by hand for odd widths.

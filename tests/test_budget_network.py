@@ -8,7 +8,7 @@ from mvit2_search.arch import published
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report.tables import summarise
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import open_study
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -87,8 +87,8 @@ def test_a_resumed_search_has_the_one_measurement_too(tmp_path, moment):
     def dies(*_, **__):
         raise Killed
 
-    class Dies(Silent):
-        opened = dies if moment == "the study is opened" else Silent.opened
+    class Dies(Listener):
+        opened = dies if moment == "the study is opened" else Listener.opened
 
     if moment == "it is trained":
         run = proxy.run

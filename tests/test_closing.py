@@ -10,7 +10,7 @@ import mvit2_search.api as api
 import mvit2_search.search.driver as driver
 from fakes import request, search
 from mvit2_search.api import export_architecture, read_study
-from mvit2_search.arch.yaml import read_arch
+from mvit2_search.arch.config import read_arch
 from mvit2_search.cli import cli
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.report.tables import summarise

@@ -15,7 +15,7 @@ from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published
 from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, hypervolume_table, summarise
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.search.runner import Runner
 from mvit2_search.system.process import Interrupt
 from summaries import inputs
@@ -110,7 +110,7 @@ def test_an_interrupted_control_goes_on_where_it_was(tmp_path):
     whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
     interrupt = Interrupt()
 
-    class StopAtControl(Silent):
+    class StopAtControl(Listener):
         def trial_ended(self, study, trial):
             interrupt.requested = len(study.controls()) == 3
 
@@ -140,7 +140,7 @@ def test_what_the_search_has_trained_is_not_trained_again(tmp_path):
 def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 
@@ -157,7 +157,7 @@ def test_draws_that_a_device_does_not_take_do_not_end_the_search(tmp_path, monke
     refused = Failed(reason="measurement", message="too large")
     names = []
 
-    class Names(Silent):
+    class Names(Listener):
         def started(self, name, arch):
             names.append(name)
 

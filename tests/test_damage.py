@@ -14,7 +14,7 @@ from damages import DAMAGES, change_an_accuracy, execute, truncate
 from fakes import request, search
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Score
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import backup_path, create_study, database_path, driver_lock, lock_path, open_study
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -218,7 +218,7 @@ def test_without_a_backup_it_says_so(tmp_path, resume):
 def test_a_backup_that_cannot_be_written_is_noted_and_the_search_goes_on(tmp_path):
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 

@@ -13,7 +13,7 @@ from mvit2_search.errors import DataError, SpecError, StudyConflict
 from mvit2_search.predict.estimate import make_estimate
 from mvit2_search.records import Finished, Infeasible, Prediction, Stopped
 from mvit2_search.report.tables import summarise, trials_frame
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -48,7 +48,7 @@ def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
     first = search(asked)
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 

@@ -12,7 +12,7 @@ from mvit2_search.errors import BackendUnavailable, MVit2SearchError, SpecError,
 from mvit2_search.records import Failed, Finished, Infeasible
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.driver import is_finished
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
@@ -21,7 +21,7 @@ from mvit2_search.system.process import Interrupt
 pytestmark = pytest.mark.usefixtures("images")
 
 
-class StopAfter(Silent):
+class StopAfter(Listener):
     """Acts like Ctrl-C after so many trials."""
 
     def __init__(self, interrupt, trials):
@@ -153,7 +153,7 @@ def test_other_images_are_refused(tmp_path):
 def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 
@@ -170,7 +170,7 @@ def test_a_study_keeps_its_scale_from_its_first_measurement_on(tmp_path):
     device, busy = macs_device(), 1.557
     device.weather = lambda *_: busy
 
-    class Calms(Silent):
+    class Calms(Listener):
         def opened(self, study, request):
             device.weather = lambda *_: 1.0
 
@@ -282,7 +282,7 @@ def test_the_study_is_one_file_for_whoever_copies_it(tmp_path):
 def test_blind_spots_are_told(tmp_path):
     notes = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text):
             notes.append(text)
 

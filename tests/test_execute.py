@@ -9,8 +9,8 @@ from mvit2_search.arch import published
 from mvit2_search.errors import StorageError, TrainingError
 from mvit2_search.execute.inline import InlineExecutor
 from mvit2_search.execute.protocol import TrainingJob, TrainingResult
-from mvit2_search.search.events import Silent
-from mvit2_search.search.jobs import Jobs
+from mvit2_search.search.events import Listener
+from mvit2_search.search.runner import Jobs
 from mvit2_search.system.process import Interrupt, Terminated
 from mvit2_search.train.proxies import EpochScore
 
@@ -132,7 +132,7 @@ class TestInline(ExecutorContract):
         assert proxy.asked == [(SMALL.key, 1)]
 
 
-class Heard(Silent):
+class Heard(Listener):
     def __init__(self):
         self.heard = []
 

@@ -17,8 +17,8 @@ from mvit2_search.analysis.confirmation import (
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
-from mvit2_search.search.confirmation import _left
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
+from mvit2_search.search.phases import _left
 from mvit2_search.system.process import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
@@ -143,7 +143,8 @@ pytestmark = pytest.mark.usefixtures("images")
 @pytest.fixture
 def many_images(monkeypatch):
     """The choice of images adds nothing."""
-    monkeypatch.setattr("mvit2_search.search.confirmation._images", lambda *_: 10**9)
+    for module in ("paired", "confirmation"):
+        monkeypatch.setattr(f"mvit2_search.analysis.{module}.sampling_error_pct", lambda *_: 0.0)
 
 
 @pytest.mark.slow
@@ -170,7 +171,7 @@ def test_an_interrupted_confirmation_ends_as_one_that_was_not(tmp_path):
     for _ in range(len(whole.scores()) + 1):
         interrupt = Interrupt()
 
-        class StopAtScore(Silent):
+        class StopAtScore(Listener):
             def scored(self, study, score, name):
                 interrupt.requested = True  # noqa: B023
 
@@ -217,12 +218,12 @@ def test_who_trains_with_a_seed_is_decided_by_the_seeds_before_it_and_by_finalis
     ]
     study = SimpleNamespace(
         scores=lambda: rows,
-        outside=list,
+        all_trials=lambda: [*trials, width],
         limits=LIMITS,
         inputs=SimpleNamespace(data=SimpleNamespace(confirmation=10**9)),
     )
     keys = tuple(t.arch.key for t in trials[:2])
     plan = ConfirmationPlan(keys=keys, widths=(width.arch.key,), seeds=(0, 1, 2, 3), candidates=3)
-    assert [t.number for t in _left(study, [*trials, width], plan, 2)] == [2]
+    assert [t.number for t in _left(study, plan, 2)] == [2]
     rows.append(Score(subject=trials[1].arch.key, seed=2, result=80.25))
-    assert [t.number for t in _left(study, [*trials, width], plan, 3)] == [1, 4]
+    assert [t.number for t in _left(study, plan, 3)] == [1, 4]

@@ -15,10 +15,17 @@ from mixed_settings import MIXED
 from mvit2_search.analysis.pareto import hypervolume
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.predict.guess import LatencyBounds, exactly
-from mvit2_search.sampler.acquisition import Front, fit, informative, warped
-from mvit2_search.sampler.domain import Domain, History, complete_score
-from mvit2_search.sampler.encoding import Encoding
-from mvit2_search.sampler.front import FrontSampler, mutated, random_rows, small_steps
+from mvit2_search.sampler.domain import Domain, Encoding, History, complete_score
+from mvit2_search.sampler.front import (
+    Front,
+    FrontSampler,
+    fit,
+    informative,
+    mutated,
+    random_rows,
+    small_steps,
+    warped,
+)
 
 ONE = {"width": 1.25, "rate": 1e-2, "expand": 1.5, "layers": 3, "kernel": 5, "mixer": "multi_head"}
 
@@ -53,7 +60,7 @@ class TestGain:
     ACCURACY, LATENCY = np.array([70.0, 60.0, 75.0, 55.0]), np.array([20.0, 10.0, 30.0, 25.0])
 
     def front(self):
-        return Front.of(self.ACCURACY, self.LATENCY, (50.0, 40.0))
+        return Front(self.ACCURACY, self.LATENCY, (50.0, 40.0))
 
     def test_a_certain_accuracy_gains_what_the_hypervolume_grows_by(self):
         gain = self.front().expected_improvement(

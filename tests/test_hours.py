@@ -12,7 +12,7 @@ from fakes import FormulaProxy, fake_exporter, macs_device, search
 from mvit2_search.cli import cli
 from mvit2_search.report.tables import summarise
 from mvit2_search.search import events as stop_module
-from mvit2_search.search.events import Silent, Stop
+from mvit2_search.search.events import Listener, Stop
 from mvit2_search.store import open_study
 from mvit2_search.system.process import Interrupt
 
@@ -168,7 +168,7 @@ def test_an_extension_that_is_interrupted_ends_as_one_that_was_not(tmp_path):
     for _ in range(20):
         interrupt = Interrupt()
 
-        class StopAtThird(Silent):
+        class StopAtThird(Listener):
             left = 3
 
             def stop(self, *_):

@@ -11,9 +11,9 @@ import mvit2_search.measure.source as latencies
 from commands import invoke
 from fakes import AGREES, MS_PER_GMAC, fake_exporter, macs_device
 from mvit2_search.arch import ArchConfig, published
+from mvit2_search.arch.config import arch_yaml
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.errors import MeasurementError
 from mvit2_search.export.verify import Gate
 from mvit2_search.measure.timer import open_timer

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import write_images
 from exports import FEW, exported
 from fakes import request, search
-from mvit2_search.arch.yaml import arch_yaml
+from mvit2_search.arch.config import arch_yaml
 from mvit2_search.cli import COMMANDS, cli
 from mvit2_search.cli.bench import bench
 from mvit2_search.measure.protocol import THIS_COMPUTER

@@ -15,8 +15,8 @@ from mvit2_search.analysis.paired import sampling_error_pct
 from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.api import export_architecture, read_study, refresh
 from mvit2_search.arch import ArchConfig, published
+from mvit2_search.arch.config import read_arch
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.arch.yaml import read_arch
 from mvit2_search.cli.read import _status_json
 from mvit2_search.errors import SpecError
 from mvit2_search.records import Failed, Infeasible, Published

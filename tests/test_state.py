@@ -16,7 +16,7 @@ from mvit2_search.analysis.confirmation import ConfirmationProgress, Confirmed
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Goals, Published
 from mvit2_search.report.progress import State, duration, state_json, state_sentences, time_left
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import Activity, Holder, driver_lock, write_activity
 from test_report import summary
 
@@ -30,7 +30,7 @@ def status(folder):
     return printed.output, json.loads(data.output)
 
 
-class Asks(Silent):
+class Asks(Listener):
     """Asks for the status at every event, and keeps what it is told by phase."""
 
     def __init__(self, folder):
@@ -117,7 +117,7 @@ def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_pat
 def test_a_killed_driver_is_not_taken_for_a_running_one(tmp_path, images, moment):
     asked = request(tmp_path)
 
-    class Dies(Silent):
+    class Dies(Listener):
         def phase(self, name):
             if name == moment:
                 os._exit(137)
@@ -272,7 +272,7 @@ def test_a_turn_begins_anew_and_a_phase_has_no_subject_yet(tmp_path, monkeypatch
         known = json.loads((tmp_path / "progress.json").read_text())
         told.append((known["phase"], known["subject"], known["doing"], known["since"]))
 
-    with watch.Watch(tmp_path, Silent(), lambda: None) as watched:
+    with watch.Watch(tmp_path, Listener(), lambda: None) as watched:
         for happens in (
             lambda: watched.phase("searching"),
             lambda: watched.started("trial 3", arch),
@@ -299,7 +299,7 @@ def test_what_is_in_a_folder_that_is_another_one_now_stays(tmp_path):
         if moved:
             raise StorageError("the folder was moved")
 
-    with watch.Watch(tmp_path, Silent(), check):
+    with watch.Watch(tmp_path, Listener(), check):
         moved.append(True)
     assert (tmp_path / "progress.json").exists()
 

@@ -14,7 +14,7 @@ from mvit2_search.report.figures import curves_figure
 from mvit2_search.report.html import report_html
 from mvit2_search.report.sentences import saving_sentence
 from mvit2_search.report.tables import summarise, trials_frame
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.stopping import Saving, saving
 from mvit2_search.store import open_study
 from mvit2_search.system.process import Interrupt
@@ -116,7 +116,7 @@ def test_a_resumed_search_stops_the_same(tmp_path, images, rule):
     assert Stopped in {type(t.outcome) for t in whole.trials()}
 
 
-class StopAfter(Silent):
+class StopAfter(Listener):
     """Acts like Ctrl-C after three trials."""
 
     def __init__(self, interrupt):

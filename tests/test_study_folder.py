@@ -21,7 +21,7 @@ from commands import invoke
 from fakes import request, search
 from forks import in_fork
 from mvit2_search.errors import SpecError, StorageError
-from mvit2_search.search.events import Silent
+from mvit2_search.search.events import Listener
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
 from mvit2_search.store.database import reading
 from mvit2_search.store.folders import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
@@ -37,7 +37,7 @@ def run(run_with_fakes):
     return partial(run_with_fakes, "--image-size", "32", "--study")
 
 
-class StopsAfter(Silent):
+class StopsAfter(Listener):
     def __init__(self, interrupt, trials):
         self.interrupt, self.left = interrupt, trials
 
@@ -363,7 +363,7 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path, archive):
 
 
 def test_a_folder_that_is_renamed_while_its_study_runs_ends_the_run_and_goes_on_under_its_name(tmp_path):
-    class Renames(Silent):
+    class Renames(Listener):
         def trial_ended(self, study, trial):
             if trial.number == 2:
                 study.folder.rename(study.folder.with_name("moved"))

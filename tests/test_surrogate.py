@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution
 from scipy.optimize import approx_fprime
 
 from mixed_settings import MIXED
-from mvit2_search.sampler.encoding import Encoding
+from mvit2_search.sampler.domain import Encoding
 from mvit2_search.sampler.surrogate import Distance, Surrogate, _loss, _prior
 
 
@@ -56,8 +56,8 @@ class TestSurrogate:
         )
         x_ND, z_N = encoding.draw(12, rng()), rng(1).normal(size=12)
         distance = Distance(encoding.choices)
-        prior = _prior(distance)
-        theta = prior.mean + 0.3 * prior.sigma * rng(2).normal(size=len(prior.mean))
+        prior = mean, sigma = _prior(distance)
+        theta = mean + 0.3 * sigma * rng(2).normal(size=len(mean))
         numeric = approx_fprime(theta, lambda at: _loss(at, distance, x_ND, z_N, prior)[0], 1e-6)
         assert len(theta) == 8 + 3**2 + 2**2 + 3
         assert _loss(theta, distance, x_ND, z_N, prior)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-4)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from conftest import write_images
 from exports import FEW, exported
 from fakes import request, search
-from mvit2_search.arch.yaml import arch_yaml
+from mvit2_search.arch.config import arch_yaml
 from mvit2_search.cli import cli
 
 ROOT = Path(__file__).parent.parent

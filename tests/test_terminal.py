@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from conftest import write_images
 from exports import FEW
 from mvit2_search.arch import ArchConfig
-from mvit2_search.arch.yaml import arch_yaml, read_arch
+from mvit2_search.arch.config import arch_yaml, read_arch
 from mvit2_search.cli import cli
 from mvit2_search.system.files import write_atomically
 from mvit2_search.system.text import printable

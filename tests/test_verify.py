@@ -18,8 +18,8 @@ from torch import nn
 from conftest import write_images
 from exports import FIRST, FIRST_ODD, HEADS, MODEL, ODD, SMALL, WEIGHTS, agreement, exported, noise
 from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.config import arch_yaml
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.arch.yaml import arch_yaml
 from mvit2_search.cli import cli
 from mvit2_search.errors import DataError, MeasurementError, SpecError
 from mvit2_search.export.formats import export_module, open_artifact

@@ -1,11 +1,12 @@
-"""The confirmation: networks trained again with fresh seeds, scored on images that the search never used.
+"""The confirmation: which networks are trained again with fresh seeds, their scores, and which still compete.
 
-Which networks take part, their scores, and which of them still compete.
+They are scored on images that the search never used.
 """
 
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from mvit2_search.records import (
     ConfirmationPlan,
     Failed,
     Finished,
-    Latency,
     Limits,
+    Measurement,
     Prediction,
     Score,
     Trial,
@@ -57,17 +58,14 @@ def choose_finalists(
         for t in trials
         if t.is_trained_candidate and isinstance(t.outcome, Finished) and limits.allow_trial(t)
     ]
-    found.sort(key=lambda row: (-row[0], row[1], row[2].number or 0))
-
-    def error(accuracy: float) -> float:
-        """Standard error of one accuracy, from the seed and the choice of images."""
-        return math.hypot(spread, sampling_error_pct(accuracy, images) / 1.96)
-
-    def is_close(accuracy: float) -> bool:
-        best = found[0][0]
-        return accuracy >= best - 1.96 * math.hypot(error(accuracy), error(best))
-
-    return [trial for accuracy, _, trial in found[:MAX_FINALISTS] if is_close(accuracy)]
+    best = sorted(found, key=lambda row: (-row[0], row[1], row[2].number or 0))[:MAX_FINALISTS]
+    # the standard error of each, from the seed and the choice of images
+    errors = [math.hypot(spread, sampling_error_pct(score, images) / 1.96) for score, *_ in best]
+    return [
+        trial
+        for (score, _, trial), error in zip(best, errors, strict=True)
+        if score >= best[0][0] - 1.96 * math.hypot(error, errors[0])
+    ]
 
 
 def bracketing_widths(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
@@ -91,6 +89,9 @@ class Confirmed:
     def key(self) -> str:
         return self.trial.arch.key
 
+    def with_seeds(self, seeds: Collection[int]) -> Self:
+        return replace(self, scores={seed: pct for seed, pct in self.scores.items() if seed in seeds})
+
     @property
     def mean_pct(self) -> float:
         return float(np.mean(list(self.scores.values())))
@@ -101,22 +102,19 @@ class Confirmed:
 
     @property
     def latency_ms(self) -> float:
-        return self._latency.latency_ms
+        assert self.trial.latency is not None  # only finished trials are confirmed
+        return self.trial.latency.latency_ms
 
     @property
     def latency_text(self) -> str:
         """`12.30 ms`, `12.30 ms (predicted)`, `12.30 ms (unsettled)`."""
-        marks = ("predicted",) if isinstance(self._latency, Prediction) else self._latency.flags
+        latency = self.trial.latency
+        marks = latency.flags if isinstance(latency, Measurement) else ("predicted",)
         return f"{self.latency_ms:.2f} ms" + (f" ({', '.join(marks)})" if marks else "")
 
     @property
     def is_predicted(self) -> bool:
-        return isinstance(self._latency, Prediction)
-
-    @property
-    def _latency(self) -> Latency:
-        assert self.trial.latency is not None  # only finished trials are confirmed
-        return self.trial.latency
+        return isinstance(self.trial.latency, Prediction)
 
 
 def confirmations(
@@ -192,7 +190,7 @@ def still_racing(confirmed: Sequence[Confirmed], *, images: int) -> list[Confirm
     candidates = [c for c in confirmed if not c.trial.published]
     racing = candidates
     for n in range(2, len(seeds) + 1):
-        so_far = {c.key: cut for c in confirmed if (cut := _first_seeds(c, seeds[:n])).scores}
+        so_far = {c.key: cut for c in confirmed if (cut := c.with_seeds(seeds[:n])).scores}
         compare = Comparison([*so_far.values()], compared=len(candidates), images=images)
         scored = [so_far[c.key] for c in racing if c.key in so_far]
         if scored:
@@ -206,11 +204,6 @@ def dropped_out(confirmed: Sequence[Confirmed], *, images: int) -> set[str]:
     """Keys of the candidates that no longer race; see `still_racing`."""
     racing = {c.key for c in still_racing(confirmed, images=images)}
     return {c.key for c in confirmed if not c.trial.published} - racing
-
-
-def _first_seeds(confirmed: Confirmed, seeds: Sequence[int]) -> Confirmed:
-    scores = {seed: pct for seed, pct in confirmed.scores.items() if seed in seeds}
-    return replace(confirmed, scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import rel_entr
 from scipy.stats import kendalltau, spearmanr, t
 
 LEAST_NETWORKS = 3
@@ -64,18 +65,13 @@ def share_interval(share: float, pairs: int) -> tuple[float, float]:
     limit = math.log(1 / _TAIL) / pairs
 
     def excess(probability: float) -> float:
-        return _divergence(share, probability) - limit
+        """The Kullback-Leibler divergence of two coins, in nats, beyond the limit."""
+        return float(sum(rel_entr((share, 1 - share), (probability, 1 - probability)))) - limit
 
     tiny = 1e-12
     low = 0.0 if share == 0 else brentq(excess, tiny, share) if excess(tiny) > 0 else 0.0
     high = 1.0 if share == 1 else brentq(excess, share, 1 - tiny) if excess(1 - tiny) > 0 else 1.0
     return float(low), float(high)
-
-
-def _divergence(share: float, probability: float) -> float:
-    """Kullback-Leibler divergence of two coins, in nats."""
-    terms = ((share, probability), (1 - share, 1 - probability))
-    return sum(a * math.log(a / b) for a, b in terms if a > 0)
 
 
 def residuals(latencies: Sequence[float], amounts: Sequence[float]) -> list[float]:

@@ -9,11 +9,8 @@ contradict that, the interval is wider: if the pair spreads more than all networ
 seeds on) if neighbouring seeds look correlated. An effect on all trainings of one network, for instance of the
 choice of training images, is invisible in any number of seeds.
 
-Selection bias (the winner's curse): how much the best of several is overestimated by the scores that chose it.
-
-A score is a true level plus noise, and the best score is partly best by its noise. How large that part is on
-average depends on how far apart the true levels are: of two far apart, noise hardly ever decides; of two equal
-ones, always.
+Selection bias (the winner's curse): the best score is partly best by its noise, so it overestimates. By how much
+depends on how far apart the true levels are: of two far apart noise hardly ever decides, of two equal ones always.
 """
 
 import math
@@ -22,11 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from scipy.special import (  # scipy.stats, which has the same, takes a second to import
-    fdtrc,
-    ndtr,  # scipy.stats takes a second to import
-    stdtrit,
-)
+from scipy.special import fdtrc, ndtr, stdtrit  # scipy.stats, which has the same, takes a second to import
 
 _NOISE_U = np.linspace(-8, 8, 401)  # in standard deviations
 _WEIGHT_U = np.exp(-(_NOISE_U**2) / 2) / np.sqrt(2 * np.pi) * (_NOISE_U[1] - _NOISE_U[0])
@@ -101,7 +94,7 @@ class Difference:
         return self.mean - self.bias
 
     def corrected(self, bias: float) -> Self:
-        """The same with this selection bias."""
+        """With this selection bias."""
         return replace(self, bias=bias, low=min(self.low, self.mean - bias))
 
     @property
@@ -152,13 +145,12 @@ def paired_difference(
 def adjusted_means_pct(scores: Sequence[dict[int, float]]) -> list[float]:
     """Least-squares means: the mean accuracy of each network as if all had been trained with all seeds.
 
-    The model is accuracy = architecture + seed, so a seed that is poor for all does not count against the networks
-    that were trained with it. Networks without a chain of common seeds between them cannot be adjusted to each
-    other.
+    So a seed that is poor for all does not count against the networks that were trained with it. Networks without
+    a chain of common seeds between them cannot be adjusted to each other.
     """
     if not any(scores):
         return [math.nan] * len(scores)
-    fit = _AdditiveFit.of(scores)
+    fit = _AdditiveFit(scores)
     return [float(fit.networks[i] + fit.seeds[_linked(scores, one)].mean()) for i, one in enumerate(scores)]
 
 
@@ -177,29 +169,22 @@ def seed_spread(scores: Sequence[dict[int, float]]) -> tuple[float, int]:
     """
     if not any(scores):
         return 0.0, 0
-    fit = _AdditiveFit.of(scores)
+    fit = _AdditiveFit(scores)
     squares = float(fit.residuals @ fit.residuals)
     return (math.sqrt(squares / fit.freedom), fit.freedom) if fit.freedom else (0.0, 0)
 
 
-@dataclass(frozen=True, slots=True)
 class _AdditiveFit:
     """Accuracy = architecture + seed by least squares: effects, residuals and their degrees of freedom."""
 
-    networks: np.ndarray
-    seeds: np.ndarray
-    residuals: np.ndarray
-    freedom: int
-
-    @classmethod
-    def of(cls, scores: Sequence[dict[int, float]]) -> "_AdditiveFit":
+    def __init__(self, scores: Sequence[dict[int, float]]) -> None:
         rows = [(i, seed, pct) for i, one in enumerate(scores) for seed, pct in one.items()]
         network, seed, accuracy = (np.array(column) for column in zip(*rows, strict=True))
         networks = network[:, None] == np.arange(len(scores))
         design = np.hstack([networks, seed[:, None] == np.unique(seed)]).astype(float)
         solution, _, rank, _ = np.linalg.lstsq(design, accuracy, rcond=None)
-        effects, shifts = np.split(solution, [len(scores)])
-        return cls(effects, shifts, accuracy - design @ solution, len(rows) - int(rank))
+        self.networks, self.seeds = np.split(solution, [len(scores)])
+        self.residuals, self.freedom = accuracy - design @ solution, len(rows) - int(rank)
 
 
 def sampling_error_pct(accuracy_pct: float, images: int) -> float:

@@ -1,4 +1,4 @@
-"""What a candidate network is, as plain data. Never imports torch: `models.build_model` builds it.
+"""What a candidate network is, as plain data and as YAML. Never imports torch: `models.build_model` builds it.
 
 A MobileViT network is a strided stem convolution and five stages. Every stage is a row of inverted residuals;
 the last three end in a MobileViT block, which holds the attention layers. Numbers and rounding rules are from
@@ -11,10 +11,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
+
+import yaml
 
 from mvit2_search.arch.settings import expanded_channels, per_stage, round_channels, sequence, whole
 from mvit2_search.errors import SpecError
+from mvit2_search.system.text import printable
+from mvit2_search.system.yaml import load
 
 Attention = Literal["separable", "multi_head", "linformer"]
 Family = Literal["mobilevitv2", "mobilevitv1"]
@@ -34,7 +39,6 @@ V1_SIZES = {  # expand ratio, stage channels, attention dimensions, channels bef
 }
 _STEM, _STAGE_CHANNELS, _ATTENTION_DIMS = 32, (64, 128, 256, 384, 512), (128, 192, 256)  # at width 1
 
-_NUMBERS = ("stem_channels", "image_size", "final_channels")
 _PER_STAGE = ("stage_channels", "expanded_channels", "kernel_sizes")
 _PER_BLOCK = ("attention_layers", "attention_dims", "ffn_dims", "attention", "patch_sizes")
 _ABSENT_BLOCK = {"attention_dims": 0, "ffn_dims": 0, "attention": "separable", "patch_sizes": 2}
@@ -84,18 +88,15 @@ class ArchConfig:
     final_channels: int = 0
 
     def __post_init__(self) -> None:
-        for name in _NUMBERS:
-            self._set(name, whole(name, getattr(self, name)))
+        for name in ("stem_channels", "image_size", "final_channels"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         for names, length in ((_PER_STAGE, STAGES), (_PER_BLOCK, len(ATTENTION_STAGES))):
             for name in names:
-                self._set(name, _values(name, getattr(self, name), length))
+                object.__setattr__(self, name, _values(name, getattr(self, name), length))
         for name, absent in _ABSENT_BLOCK.items():
             pairs = zip(getattr(self, name), self.attention_layers, strict=True)
-            self._set(name, tuple(value if layers else absent for value, layers in pairs))
+            object.__setattr__(self, name, tuple(value if layers else absent for value, layers in pairs))
         self._check_values()
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
     def _check_values(self) -> None:
         positive = [self.stem_channels, *self.stage_channels, *sum(self.expanded_channels, ())]
@@ -152,13 +153,11 @@ class ArchConfig:
             SpecError: a value is out of range, or there are too few or too many.
         """
         widths = per_stage("width", width, STAGES)
-        attention_widths = (
-            widths[2:] if attention_width is None else _per_block("attention_width", attention_width)
+        attention_widths = _per_block(
+            "attention_width", widths[2:] if attention_width is None else attention_width
         )
-        channels = [
-            round_channels(c * w, 16 if i == 0 else 8)
-            for i, (c, w) in enumerate(zip(_STAGE_CHANNELS, widths, strict=True))
-        ]
+        divisors = (16, 8, 8, 8, 8)
+        channels = [round_channels(c * w, d) for c, w, d in zip(_STAGE_CHANNELS, widths, divisors, strict=True)]
         stem = round_channels(min(max(_STEM * widths[0], 16), 64), 8, lowest=16)
         dims = [round_channels(d * w, 8) for d, w in zip(_ATTENTION_DIMS, attention_widths, strict=True)]
         multipliers = _per_block("ffn_multiplier", ffn_multiplier)
@@ -182,11 +181,7 @@ class ArchConfig:
 
     @classmethod
     def mobilevitv1(cls, size: str) -> Self:
-        """The published network of the first version: `xxs`, `xs` or `s`.
-
-        Raises:
-            SpecError: there is no such size.
-        """
+        """The published network of the first version: `xxs`, `xs` or `s`; SpecError for another size."""
         if size not in V1_SIZES:
             raise SpecError(f"size {size!r}: expected one of {', '.join(V1_SIZES)}")
         ratio, channels, dims, final = V1_SIZES[size]
@@ -236,7 +231,8 @@ class ArchConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; `from_json` gives the same architecture back."""
-        return {k: _as_lists(v) for k, v in asdict(self).items()}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
@@ -268,5 +264,23 @@ def _per_block(name: str, value: Any) -> tuple[Any, ...]:
     return per_stage(name, value, len(ATTENTION_STAGES))
 
 
-def _as_lists(value: Any) -> Any:
-    return [_as_lists(v) for v in value] if isinstance(value, tuple) else value
+def read_arch(path: Path) -> ArchConfig:
+    """The architecture in a file that `arch_yaml` wrote, or one like it.
+
+    Raises:
+        SpecError: the file, with line and key where there is one, and what is wrong.
+    """
+    document = load(path)
+    known = [field.name for field in fields(ArchConfig)]
+    needed = [name for name in known if name not in _DEFAULTS]
+    document.check_keys((), document.data, known=known, needed=needed)
+    try:
+        return ArchConfig.from_json(document.data)
+    except SpecError as err:
+        raise SpecError(f"{path}: {err}") from err
+
+
+def arch_yaml(arch: ArchConfig, comments: list[str]) -> str:
+    """The text of a file, each comment on a line of its own at the top."""
+    head = "".join(f"# {printable(line)}\n" for line in comments)
+    return head + yaml.safe_dump(arch.to_json(), sort_keys=False, default_flow_style=None)

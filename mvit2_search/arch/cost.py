@@ -56,12 +56,6 @@ def network_cost(arch: ArchConfig, head: Head = IMAGENET) -> Cost:
     return _total(network_operators(arch, head))
 
 
-def stage_costs(arch: ArchConfig, head: Head = IMAGENET) -> dict[str, Cost]:
-    """The same by block, one entry for each of `BLOCKS`."""
-    operators = network_operators(arch, head)
-    return {block: _total(o for o in operators if o.block == block) for block in BLOCKS}
-
-
 def network_operators(arch: ArchConfig, head: Head = IMAGENET) -> list[Operator]:
     """Every operator of the network, in the order of execution."""
     walk = _Walk(block="stem", side=arch.image_size)

@@ -22,11 +22,7 @@ def published_name(width: float) -> str:
 
 
 def published(name: str) -> ArchConfig:
-    """The published network called `name`, such as `mobilevitv2-0.75` or `mobilevitv1-xs`.
-
-    Raises:
-        SpecError: there is none of that name; the message lists all names.
-    """
+    """The published network called `name`, such as `mobilevitv1-xs`; raises SpecError, which lists all names."""
     networks = published_networks()
     if name not in networks:
         raise SpecError(f"{name!r}: expected one of {', '.join(networks)}")
@@ -39,15 +35,7 @@ def published_networks() -> dict[str, ArchConfig]:
     return second | {f"mobilevitv1-{size}": ArchConfig.mobilevitv1(size) for size in V1_SIZES}
 
 
-_FILE = Path(__file__).parent / "published.csv"
-_NUMBERS = {
-    "width": float,
-    "input_px": int,
-    "params": int,
-    "macs": int,
-    "top1_pct": float,
-    "latency_ms": float,
-}
+_NUMBERS = {"width": float, "input_px": int, "params": int, "macs": int, "top1_pct": float, "latency_ms": float}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +66,8 @@ class Published:
 
 
 def read_published() -> list[Published]:
-    """Every row of the file, in its order."""
-    with _FILE.open(encoding="utf-8", newline="") as file:
+    """Every row of `published.csv`, in its order."""
+    with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
         return [_row(cells) for cells in csv.DictReader(file)]
 
 

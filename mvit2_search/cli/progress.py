@@ -11,6 +11,7 @@ from mvit2_search.arch import ArchConfig
 from mvit2_search.cli.output import with_flags
 from mvit2_search.errors import StorageError
 from mvit2_search.records import Failed, Finished, Infeasible, Outcome, Score, Stopped, Trial
+from mvit2_search.search.events import Listener
 from mvit2_search.search.request import Request
 from mvit2_search.store import Study
 from mvit2_search.system.text import counted, printable
@@ -27,7 +28,7 @@ class _QuietConsole(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Progress:
+class Progress(Listener):
     """Prints the events of a search, and keeps the derived files about a minute behind."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the front sampler knows: the networks to choose from, and the trials so far."""
+"""What the front sampler knows: the networks to choose from, also as rows of numbers, and the trials so far."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mvit2_search.predict.guess import LatencyBounds
@@ -104,3 +104,81 @@ class History:
             seen={domain.key(params) for params in [*(params for _, params in whole), *asked_now]},
             proposals=count_proposals(others, current, names),
         )
+
+
+class Encoding:
+    """One column of numbers for each of `distributions`.
+
+    Ordered values lie in [0, 1]: a range linearly (or by logarithm, if the range says so), numbers to choose from
+    by rank. A column of unordered choices holds the index of the choice.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self._columns = {name: _column(distribution) for name, distribution in distributions.items()}
+        self.ordered_D = np.array([column.ordered for column in self._columns.values()])
+        self.count_D = np.array([column.count for column in self._columns.values()])  # of values; 0: continuous
+        self.choices = [column.choices for column in self._columns.values()]  # None: ordered
+
+    def encode(self, params: Sequence[Params]) -> np.ndarray:
+        """x_ND, one row for each."""
+        columns = [[column.number(one[name]) for one in params] for name, column in self._columns.items()]
+        return np.array(columns, float).T
+
+    def decode(self, x_ND: np.ndarray) -> list[dict[str, Any]]:
+        """The nearest settings to each row."""
+        columns = self._columns.items()
+        return [
+            {name: column.value(float(x)) for (name, column), x in zip(columns, row, strict=True)} for row in x_ND
+        ]
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """`count` random rows, every setting drawn evenly."""
+        x_ND = rng.random((count, len(self.count_D)))
+        index_ND = np.floor(x_ND * self.count_D)
+        last_D = np.maximum(self.count_D - 1, 1)
+        return np.where(self.count_D == 0, x_ND, np.where(self.ordered_D, index_ND / last_D, index_ND))
+
+
+class _RangeColumn:
+    ordered = True
+    choices = None
+
+    def __init__(self, distribution: FloatDistribution | IntDistribution) -> None:
+        self._low, self._high = distribution.low, distribution.high
+        self._step, self._log = distribution.step, distribution.log
+        self._kind = int if isinstance(distribution, IntDistribution) else float
+        self.count = 0 if self._step is None or self._log else round((self._high - self._low) / self._step) + 1
+
+    def number(self, value: float) -> float:
+        low, high, at = np.log([self._low, self._high, value]) if self._log else (self._low, self._high, value)
+        return float((at - low) / (high - low)) if high > low else 0.0
+
+    def value(self, number: float) -> float:
+        low, high = np.log([self._low, self._high]) if self._log else (self._low, self._high)
+        at = low + min(max(number, 0.0), 1.0) * (high - low)
+        at = float(np.exp(at)) if self._log else at
+        if self._step is not None:
+            at = self._low + round((at - self._low) / self._step) * self._step
+        return self._kind(min(max(at, self._low), self._high))
+
+
+class _ChoiceColumn:
+    def __init__(self, choices: Sequence[Any]) -> None:
+        self.ordered = all(type(choice) in (int, float) for choice in choices)
+        self.count = len(choices)
+        self.choices = None if self.ordered else tuple(choices)
+        self._values = sorted(choices) if self.ordered else list(choices)
+        self._step = 1 / max(self.count - 1, 1) if self.ordered else 1.0
+
+    def number(self, value: Any) -> float:
+        return self._values.index(value) * self._step
+
+    def value(self, number: float) -> Any:
+        return self._values[min(max(round(number / self._step), 0), self.count - 1)]
+
+
+def _column(distribution: BaseDistribution) -> _RangeColumn | _ChoiceColumn:
+    if isinstance(distribution, CategoricalDistribution):
+        return _ChoiceColumn(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return _RangeColumn(distribution)

@@ -6,7 +6,7 @@ of the space until it should fit.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -101,8 +101,10 @@ class BudgetSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         trials = study.get_trials(deepcopy=False)
-        taken = {*self._tried, *self._running(trials)}
-        proposals = count_proposals(trials, trial, self._distributions.keys())
+        names = self._distributions.keys()
+        running = [t for t in trials if t.state == TrialState.RUNNING and t.params.keys() >= names]
+        taken = {*self._tried, *(self._networks.of(t.params).key for t in running)}
+        proposals = count_proposals(trials, trial, names)
         rng = np.random.default_rng([self._seed, proposals])
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             base = self._base(int(rng.integers(2**31)))
@@ -119,11 +121,6 @@ class BudgetSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise AssertionError(f"{param_name} is not an axis of the space")
-
-    def _running(self, trials: Iterable[FrozenTrial]) -> Iterator[str]:
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and trial.params.keys() >= self._distributions.keys():
-                yield self._networks.of(trial.params).key
 
     def _draw(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Params:
         """A proposal of the sampler, which leaves axes out while it still samples at random."""

@@ -1,7 +1,7 @@
 """The surrogate: a Gaussian process that predicts the accuracy of networks from those that have been trained."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -57,14 +57,14 @@ class Distance:
 
     def total(self, theta: np.ndarray, apart_DMN: np.ndarray) -> np.ndarray:
         """The weighted distances, shape M x N."""
-        total_MN: np.ndarray = np.tensordot(self._weights(theta), apart_DMN, 1)
+        total_MN: np.ndarray = np.tensordot(np.exp(theta[: len(self._choices)]), apart_DMN, 1)
         return total_MN
 
     def gradient(
         self, theta: np.ndarray, x_ND: np.ndarray, apart_DNN: np.ndarray, slope_NN: np.ndarray
     ) -> np.ndarray:
         """Derivatives by the parameters (shape T) of what has derivatives `slope_NN` by the distances."""
-        weight_D = self._weights(theta)
+        weight_D = np.exp(theta[: len(self._choices)])
         parts = [weight_D * np.einsum("dmn,mn->d", apart_DNN, slope_NN)]
         for settings, position_VV in self._positions(theta):
             has_SNV = (x_ND.T[settings][..., None] == np.arange(len(position_VV))).astype(float)
@@ -73,10 +73,6 @@ class Distance:
             slope_VV = slope_VV + slope_VV.T
             parts.append(2 * (slope_VV.sum(1)[:, None] * position_VV - slope_VV @ position_VV).ravel())
         return np.concatenate(parts)
-
-    def _weights(self, theta: np.ndarray) -> np.ndarray:
-        weight_D: np.ndarray = np.exp(theta[: len(self._choices)])
-        return weight_D
 
     def _positions(self, theta: np.ndarray) -> Iterator[tuple[list[int], np.ndarray]]:
         """For every set of V choices: the settings that share it, and the positions, one row for each choice."""
@@ -92,17 +88,13 @@ class Distance:
                 yield [i for i, other in enumerate(self._choices) if other == choices], len(choices)
 
 
-class _Prior(NamedTuple):
-    """Independent normal distributions of the parameters."""
-
-    mean: np.ndarray
-    sigma: np.ndarray
+Prior = tuple[np.ndarray, np.ndarray]  # means and standard deviations of independent normal distributions
 
 
-def _prior(distance: Distance) -> _Prior:
+def _prior(distance: Distance) -> Prior:
     """Of the distance's parameters, the log variances of both kernels and the log variance of the noise."""
     mean, sigma = [*distance.mean, 0.0, -1.0, np.log(0.01)], [*distance.sigma, 1.0, 1.0, 1.5]
-    return _Prior(np.array(mean), np.array(sigma))
+    return np.array(mean), np.array(sigma)
 
 
 class Surrogate:
@@ -119,7 +111,7 @@ class Surrogate:
     def __init__(self, choices: Sequence[tuple[Any, ...] | None]) -> None:
         self._distance = Distance(choices)
         self._prior = _prior(self._distance)
-        self._theta = self._prior.mean
+        self._theta = self._prior[0]
 
     def fit(self, x_ND: np.ndarray, y_N: np.ndarray) -> None:
         """Find the parameters and condition on these networks."""
@@ -167,7 +159,7 @@ def _kernels(theta: np.ndarray, distance_MN: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _loss(
-    theta: np.ndarray, distance: Distance, x_ND: np.ndarray, z_N: np.ndarray, prior: _Prior
+    theta: np.ndarray, distance: Distance, x_ND: np.ndarray, z_N: np.ndarray, prior: Prior
 ) -> tuple[float, np.ndarray]:
     """Negative log posterior probability and its gradient, up to a constant."""
     apart_DNN = distance.apart(theta, x_ND, x_ND)
@@ -176,10 +168,11 @@ def _loss(
     factor_NN = np.linalg.cholesky(broad_NN + fine_NN + 1 + (noise + _JITTER) * np.eye(len(z_N)))
     inverse_NN = cho_solve((factor_NN, True), np.eye(len(z_N)))
     alpha_N = inverse_NN @ z_N
-    score = (theta - prior.mean) / prior.sigma
+    mean, sigma = prior
+    score = (theta - mean) / sigma
     loss = 0.5 * z_N @ alpha_N + np.log(np.diag(factor_NN)).sum() + 0.5 * (score**2).sum()
     slope_NN = 0.5 * (inverse_NN - np.outer(alpha_N, alpha_N))
     by_distance_NN = -slope_NN * (broad_NN + _FINE * fine_NN)
     by_parameter = distance.gradient(theta, x_ND, apart_DNN, by_distance_NN)
     variances = [(slope_NN * broad_NN).sum(), (slope_NN * fine_NN).sum(), noise * np.trace(slope_NN)]
-    return float(loss), np.array([*by_parameter, *variances]) + score / prior.sigma
+    return float(loss), np.array([*by_parameter, *variances]) + score / sigma

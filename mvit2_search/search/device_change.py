@@ -7,18 +7,17 @@ are equal they are taken over, while every latency is measured anew.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from mvit2_search.errors import SpecError, StorageError, StudyConflict
-from mvit2_search.records import Failed, Finished, Inputs, Outcome, Passport, Stopped, Trial
+from mvit2_search.records import Failed, Finished, Inputs, Outcome, Passport, Score, Stopped
 from mvit2_search.search.events import Listener
 from mvit2_search.search.request import compared, refuse_changes
 from mvit2_search.store import StoredStudy, Study, driver_lock, find_study, open_study
 from mvit2_search.store.folders import OTHER_DEVICES
 from mvit2_search.system.text import counted
-from mvit2_search.train.proxies import EpochScore
 
 _HOLDING = ("space", "data", "seed", "training")  # inputs that accuracies and architectures depend on
 
@@ -34,10 +33,7 @@ def refuse_other_device(study: Study, here: Passport) -> None:
 
 
 def set_aside(folder: Path, here: Passport, asked: Callable[[], Inputs]) -> Path | None:
-    """Move the study in `folder` away if it was begun on another device.
-
-    Args:
-        asked: gives the inputs of the study that is to take its place.
+    """Move the study in `folder` away if it was begun on another device: `asked` are the inputs of the next one.
 
     Returns:
         Where it is now, under its own name, so that every command still reads it; None where nothing was moved.
@@ -62,19 +58,15 @@ def _is_of_another_device(folder: Path, here: Passport) -> bool:
 
 
 def _move(folder: Path) -> Path:
-    digest = open_study(folder).device.passport.digest
-    target = _free_folder(folder.parent / OTHER_DEVICES / digest) / folder.name
+    digest, others = open_study(folder).device.passport.digest, folder.parent / OTHER_DEVICES
+    names = chain([digest], (f"{digest}-{i}" for i in count(2)))
+    target = next(others / name for name in names if not (others / name).exists()) / folder.name
     try:
         target.parent.mkdir(parents=True)
         folder.rename(target)
     except OSError as err:
         raise StorageError(f"{target}: cannot move the study there: {err.strerror}") from err
     return target
-
-
-def _free_folder(folder: Path) -> Path:
-    names = (folder.with_name(f"{folder.name}-{i}") if i > 1 else folder for i in count(1))
-    return next(name for name in names if not name.exists())
 
 
 def set_aside_before(folder: Path) -> list[Path]:
@@ -84,26 +76,18 @@ def set_aside_before(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeptCurve:
-    """The scores of a training after each epoch; `whole` unless it was stopped."""
-
-    scores: tuple[EpochScore, ...]
-    whole: bool
-    source: str  # in words
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class KeptAccuracies:
     """What other studies know of this one's trainings.
 
     Attributes:
-        curves: by architecture.
+        outcomes, sources: by architecture, what came of its training, and where that is recorded, in words.
         scores: of the confirmation, by architecture and seed.
         candidates: by architecture, the settings of the trained candidates in the order of their trainings.
     """
 
-    curves: dict[str, KeptCurve] = field(default_factory=dict)
-    scores: dict[tuple[str, int], EpochScore] = field(default_factory=dict)
+    outcomes: dict[str, Finished | Stopped] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    scores: dict[tuple[str, int], Score] = field(default_factory=dict)
     candidates: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, study: StoredStudy, inputs: Inputs) -> None:
@@ -116,23 +100,23 @@ class KeptAccuracies:
             return
         trials, params, scores = study.trials(), study.settings(), study.scores()
         for trial in [*study.outside(), *study.controls(), *trials]:
-            if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None:
-                known = self.curves.get(trial.arch.key)
-                if known is None or not known.whole:
-                    self.curves[trial.arch.key] = _curve(trial, study)
+            key, outcome = trial.arch.key, trial.outcome
+            known = isinstance(self.outcomes.get(key), Finished)
+            if isinstance(outcome, Finished | Stopped) and trial.repeats is None and not known:
+                self.outcomes[key] = outcome
+                self.sources[key] = trial.accuracy_from or f"{trial.name} in {study.folder}"
         for trial in trials:
             if trial.is_trained_candidate:
                 self.candidates.setdefault(trial.arch.key, params[trial.number or 0])
         for score in scores:
             if not isinstance(score.result, Failed):
-                kept = EpochScore(epoch=1, score=score.result, balanced=score.balanced)
-                self.scores.setdefault((score.subject, score.seed), kept)
+                self.scores.setdefault((score.subject, score.seed), score)
 
     def sentence(self) -> str:
         """What may be taken over, in words."""
-        if not self.curves:
+        if not self.outcomes:
             return "nothing is kept, as nothing was trained there with these images, training, seed and space"
-        trained = len(self.curves.keys() - self.candidates.keys())
+        trained = len(self.outcomes.keys() - self.candidates.keys())
         candidates, others = counted(len(self.candidates), "candidate"), counted(trained, "other network")
         return (
             f"the accuracies of {candidates} and {others}, and "
@@ -141,11 +125,10 @@ class KeptAccuracies:
 
     def source(self, arch_key: str, outcome: Outcome) -> str | None:
         """Where the accuracies of an outcome come from; None if it was trained."""
-        curve = self.curves.get(arch_key)
-        if curve is None or not isinstance(outcome, Finished | Stopped):
+        kept = self.outcomes.get(arch_key)
+        if kept is None or not isinstance(outcome, Finished | Stopped):
             return None
-        begun = tuple(score.score for score in curve.scores[: len(outcome.curve)])
-        return curve.source if begun == outcome.curve else None
+        return self.sources[arch_key] if kept.curve[: len(outcome.curve)] == outcome.curve else None
 
 
 def kept_accuracies(study: Study, results: Path, listener: Listener) -> KeptAccuracies:
@@ -166,15 +149,6 @@ def kept_accuracies(study: Study, results: Path, listener: Listener) -> KeptAccu
     if there:
         listener.note(f"{', '.join(there)}: {kept.sentence()}")
     return kept
-
-
-def _curve(trial: Trial, study: StoredStudy) -> KeptCurve:
-    assert isinstance(trial.outcome, Finished | Stopped)
-    name = trial.accuracy_from or f"{trial.name} in {study.folder}"
-    scores = [EpochScore(epoch=i, score=pct) for i, pct in enumerate(trial.outcome.curve, start=1)]
-    if isinstance(trial.outcome, Finished):
-        scores[-1] = replace(scores[-1], balanced=trial.outcome.balanced)
-    return KeptCurve(scores=tuple(scores), whole=isinstance(trial.outcome, Finished), source=name)
 
 
 def _holding(inputs: Inputs) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""The driver: opens a study, and takes it from wherever it stands to its end."""
+"""The driver: opens a study, settles its device and budget, and takes it from wherever it stands to its end."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from mvit2_search.arch import published
 from mvit2_search.arch.head import Head
-from mvit2_search.errors import StorageError
+from mvit2_search.errors import MeasurementError, StorageError
 from mvit2_search.execute.checks import CheckedDevice, checked_latencies
 from mvit2_search.execute.inline import InlineExecutor
 from mvit2_search.export.untrained import Exporter, export_untrained
+from mvit2_search.measure.devices.registry import default_device
 from mvit2_search.measure.source import (
     Latencies,
     LatencySource,
@@ -21,16 +23,22 @@ from mvit2_search.measure.source import (
 )
 from mvit2_search.measure.timer import NetworkTimer
 from mvit2_search.predict.estimate import Estimate
-from mvit2_search.records import Ended, Inputs, Passport, given_up_sentences
-from mvit2_search.search.budget import settle_budget
-from mvit2_search.search.confirmation import confirm, is_anything_left
+from mvit2_search.records import (
+    BudgetNetwork,
+    DataInputs,
+    Ended,
+    Inputs,
+    Latency,
+    Measurement,
+    StudyDevice,
+    given_up_sentences,
+)
+from mvit2_search.search import phases
 from mvit2_search.search.device_change import kept_accuracies, refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.events import Listener, Stop, Watch
-from mvit2_search.search.jobs import Jobs
-from mvit2_search.search.phases import is_width_left, run_control, run_published, search_candidates
-from mvit2_search.search.request import Request, inputs_of, refuse_changes, versions
-from mvit2_search.search.runner import Runner
-from mvit2_search.space import SearchSpace, load_space
+from mvit2_search.search.request import Request, parse_budget, refuse_changes, versions
+from mvit2_search.search.runner import Jobs, Runner
+from mvit2_search.space import load_space
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.process import Interrupt
@@ -66,7 +74,7 @@ def run_search(
     """
     stop = Stop(interrupt, request.max_hours)
     check_new_name(request.results, request.study)
-    tools = _find_tools(request, interrupt, source, proxy, exporter)
+    tools = _Tools(request, interrupt, source, proxy, exporter)
     notes = tools.proxy.blind_spots(tools.space)
     check_space(tools.source, tools.space)
     interrupt.check()
@@ -93,17 +101,25 @@ def run_search(
                 watch.back_up(study)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Tools:
     """A request and what it names; `here` is the passport of its source."""
 
-    request: Request
-    interrupt: Interrupt
-    space: SearchSpace
-    source: LatencySource
-    here: Passport
-    proxy: Proxy
-    exporter: Exporter
+    def __init__(
+        self,
+        request: Request,
+        interrupt: Interrupt,
+        source: LatencySource | None,
+        proxy: Proxy | None,
+        exporter: Exporter,
+    ) -> None:
+        self.request, self.interrupt, self.exporter = request, interrupt, exporter
+        self.space = load_space(request.space)
+        self.source = source or find_source(request.device)
+        self.here = passport_of(self.source)
+        keep_freed_memory()
+        self.proxy = proxy or ShortTrain(
+            request.recipe, resolve_train_device(request.train_on), between=interrupt.check
+        )
 
     def images(self) -> Dataset:
         """Loaded anew by each call."""
@@ -115,20 +131,27 @@ class _Tools:
         )
 
     def inputs(self, dataset: Dataset) -> Inputs:
-        return inputs_of(self.request, self.space, dataset, self.proxy)
-
-
-def _find_tools(
-    request: Request, interrupt: Interrupt, source: LatencySource | None, proxy: Proxy | None, exporter: Exporter
-) -> _Tools:
-    space = load_space(request.space)
-    source = source or find_source(request.device)
-    here = passport_of(source)
-    keep_freed_memory()
-    proxy = proxy or ShortTrain(request.recipe, resolve_train_device(request.train_on), between=interrupt.check)
-    return _Tools(
-        request=request, interrupt=interrupt, space=space, source=source, here=here, proxy=proxy, exporter=exporter
-    )
+        """Everything that the study's numbers depend on."""
+        request, budget = self.request, parse_budget(self.request.latency_budget)
+        data = DataInputs(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            classes=tuple(dataset.classes),
+            train=len(dataset.train),
+            selection=len(dataset.selection),
+            confirmation=len(dataset.confirmation),
+        )
+        return Inputs(
+            space={"name": self.space.name, **self.space.to_json()},
+            data=data,
+            latency_budget=budget if isinstance(budget, str) else f"{budget:g}ms",
+            max_params=request.max_params,
+            formulation=request.formulation,
+            seed=request.seed,
+            sampler=request.sampler,
+            stopping=request.stopping,
+            training=self.proxy.settings(),
+        )
 
 
 def _start_anew(tools: _Tools, listener: Listener) -> None:
@@ -141,7 +164,7 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
     ended: Ended | None = study.fact("ended")
     if ended is None or request.goals.go_beyond(ended.goals):
         return False
-    return not (is_width_left(study) or is_anything_left(study))
+    return not (phases.is_width_left(study) or phases.is_anything_left(study))
 
 
 def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> None:
@@ -158,14 +181,17 @@ def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> No
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
-    study.set_fact("request", request.to_json())
+    study.set_fact("request", {**asdict(request), "results": str(request.results)})
     study.set_fact("goals", request.goals)
 
 
 def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener) -> Runner:
     latencies = _latencies(study, tools, dataset.task.head, scratch, listener)
+    _keep_scale(study, tools.request, latencies)
+    if study.device.budget_ms is None:
+        _keep_budget(study, tools.request, latencies, listener)
     jobs = Jobs(
-        latencies=settle_budget(study, tools.request, latencies, listener),
+        latencies=_with_budget_network(study, latencies),
         executor=InlineExecutor(tools.proxy, dataset),
         training=tools.proxy.settings(),
         data=dataset.fingerprint,
@@ -194,6 +220,49 @@ def _latencies(study: Study, tools: _Tools, head: Head, scratch: Path, listener:
     return checked_latencies(latencies_of(timer))
 
 
+def _keep_scale(study: Study, request: Request, latencies: Latencies) -> None:
+    """All latencies of a study are of one device and multiples of one reference time."""
+    if not study.devices:
+        name = default_device() if request.device == "auto" else request.device
+        device = StudyDevice(passport=latencies.passport, reference_ms=latencies.reference_ms)
+        study.set_fact("devices", {name: device})
+    refuse_other_device(study, latencies.passport)
+
+
+def _keep_budget(study: Study, request: Request, latencies: Latencies, listener: Listener) -> None:
+    """In milliseconds: a later measurement of a network that gives it would move the goal."""
+    ((name, device),) = study.devices.items()
+    budget = parse_budget(request.latency_budget)
+    if isinstance(budget, str):
+        latency = _budget_latency(study, budget, latencies)
+        if isinstance(latency, Measurement) and latency.flags:
+            listener.note(f"the budget is not sure: {budget} takes {latency}")
+        network = BudgetNetwork(key=published(budget).key, latency=latency)
+        device = replace(device, budget_ms=latency.latency_ms, budget_network=network)
+    else:
+        device = replace(device, budget_ms=budget)
+    study.set_fact("devices", {name: device})
+
+
+def _budget_latency(study: Study, name: str, latencies: Latencies) -> Latency:
+    arch = published(name)
+    try:
+        with study.probing(arch.key):
+            return latencies.of(arch)
+    except MeasurementError as err:
+        raise MeasurementError(
+            f"the network that gives the budget, {name}, has no latency here: {err}; give a new `study` and its "
+            "`latency_budget` as a time such as 12ms, or by another published network"
+        ) from err
+
+
+def _with_budget_network(study: Study, latencies: Latencies) -> Latencies:
+    """The network that gives the budget takes just that, so it is within it and is not measured again."""
+    if (network := study.device.budget_network) is None:
+        return latencies
+    return replace(latencies, of=lambda arch: network.latency if arch.key == network.key else latencies.of(arch))
+
+
 def _run(runner: Runner, request: Request, stop: Stop) -> None:
     """The phases, one after the other."""
     study, listener = runner.study, runner.listener
@@ -202,18 +271,18 @@ def _run(runner: Runner, request: Request, stop: Stop) -> None:
     for sentence in given_up_sentences(trials, study.scores(), study.given_up_probes()):
         listener.note(sentence)
     listener.phase("published widths")
-    run_published(runner, stop)
+    phases.run_published(runner, stop)
     listener.phase("searching")
-    why = search_candidates(runner, request, stop)
+    why = phases.search_candidates(runner, request, stop)
     if why is None:
         return
     if request.control:
         listener.phase("random control")
-        run_control(runner, request.control, stop)
+        phases.run_control(runner, request.control, stop)
     if stop.requested:
         return
     listener.phase("confirming")
-    if confirm(runner, request.confirm_seeds, stop):
+    if phases.confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", Ended(why=why, goals=request.goals))
 
 

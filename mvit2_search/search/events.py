@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, Self
+from typing import Any, Self
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
@@ -16,8 +17,8 @@ from mvit2_search.store import Activity, Study, forget_activity, write_activity
 from mvit2_search.system.process import Interrupt
 
 
-class Listener(Protocol):
-    """Every method is called from the thread that searches, which waits for it."""
+class Listener:
+    """Hears of a search, and does nothing. The thread that searches calls every method, and waits for it."""
 
     def phase(self, name: str) -> None:
         """What the search does from now on, such as `loading images` or `confirming`."""
@@ -41,30 +42,8 @@ class Listener(Protocol):
         """A training of the confirmation ended; `name` is that of the trial it confirms."""
 
 
-class Silent:
-    """A listener that does nothing."""
-
-    def phase(self, name: str) -> None: ...
-
-    def opened(self, study: Study, request: Request) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def started(self, name: str, arch: ArchConfig) -> None: ...
-
-    def working(self, text: str) -> None: ...
-
-    def trial_ended(self, study: Study, trial: Trial) -> None: ...
-
-    def scored(self, study: Study, score: Score, name: str) -> None: ...
-
-
 class Stop:
-    """`requested` turns true at Ctrl-C and after so many hours; a trial that runs then is finished.
-
-    Args:
-        hours: from now on; None for no limit.
-    """
+    """`requested` turns true at Ctrl-C and after so many hours from now on; a trial that runs then is finished."""
 
     def __init__(self, interrupt: Interrupt, hours: float | None = None) -> None:
         self._interrupt = interrupt
@@ -78,7 +57,7 @@ class Stop:
 BACKUP_EVERY = 10  # trials and scores
 
 
-class Watch:
+class Watch(Listener):
     """A listener that passes everything on, writes what the search is doing for `status`, and makes backups.
 
     Args:
@@ -87,12 +66,11 @@ class Watch:
 
     def __init__(self, folder: Path, listener: Listener, check: Callable[[], None]) -> None:
         self._folder, self._listener, self._check = folder, listener, check
-        self._phase, self._since = "starting", _now()
-        self._subject: str | None = None
+        self._activity = Activity(pid=os.getpid(), phase="starting", subject=None, doing=None, since=_now())
         self._ended = 0  # trials and scores since the last backup
 
     def __enter__(self) -> Self:
-        self._write(None)
+        self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,8 +79,7 @@ class Watch:
             forget_activity(self._folder)
 
     def phase(self, name: str) -> None:
-        self._phase, self._subject, self._since = name, None, _now()
-        self._write(None)
+        self._write(phase=name, subject=None, doing=None, since=_now())
         self._listener.phase(name)
 
     def opened(self, study: Study, request: Request) -> None:
@@ -112,12 +89,11 @@ class Watch:
         self._listener.note(text)
 
     def started(self, name: str, arch: ArchConfig) -> None:
-        self._subject, self._since = name, _now()
-        self._write("starting")
+        self._write(subject=name, doing="starting", since=_now())
         self._listener.started(name, arch)
 
     def working(self, text: str) -> None:
-        self._write(text)
+        self._write(doing=text)
         self._listener.working(text)
 
     def trial_ended(self, study: Study, trial: Trial) -> None:
@@ -142,12 +118,10 @@ class Watch:
         if self._ended >= BACKUP_EVERY:
             self.back_up(study)
 
-    def _write(self, doing: str | None) -> None:
+    def _write(self, **changes: Any) -> None:
         self._check()
-        activity = Activity(
-            pid=os.getpid(), phase=self._phase, subject=self._subject, doing=doing, since=self._since
-        )
-        write_activity(self._folder, activity)
+        self._activity = replace(self._activity, **changes)
+        write_activity(self._folder, self._activity)
 
 
 def _now() -> str:

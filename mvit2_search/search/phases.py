@@ -1,17 +1,30 @@
-"""The trials of a search, in this order: published widths, candidates, random architectures to compare with."""
+"""The phases of a search: published widths, candidates, random architectures to compare with, the confirmation."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
+from mvit2_search.analysis.confirmation import bracketing_widths, choose_finalists, confirmations, dropped_out
 from mvit2_search.arch import PUBLISHED_WIDTHS, ArchConfig, published_name
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.predict.guess import Guess
-from mvit2_search.records import Candidate, Control, Failed, Finished, Infeasible, Published, Trial
+from mvit2_search.records import (
+    Candidate,
+    ConfirmationPlan,
+    Control,
+    Failed,
+    Finished,
+    Infeasible,
+    Published,
+    Role,
+    Score,
+    Trial,
+)
 from mvit2_search.sampler.optuna import Networks, distributions
 from mvit2_search.search.events import Stop
 from mvit2_search.search.proposals import Samplers, guess_from
 from mvit2_search.search.request import Request
-from mvit2_search.search.runner import Runner
+from mvit2_search.search.runner import RUNNING, Runner
 from mvit2_search.space import draw_params
 from mvit2_search.store import StoredStudy
 
@@ -37,15 +50,15 @@ def run_published(runner: Runner, stop: Stop) -> None:
         if (params := runner.space.encode_width(width)) is not None:
             runner.study.queue(params, published=name)
         else:
-            runner.run(ArchConfig.mobilevitv2(width), Published(name), train_anyway=_is_wanted(runner, name))
+            role = Published(name)
+            runner.run(ArchConfig.mobilevitv2(width), role, train_anyway=_is_wanted(runner, role))
     _run_queued(runner, stop)
 
 
 def _run_queued(runner: Runner, stop: Stop) -> None:
     while runner.study.queued() and not stop.requested:
         proposal = runner.study.ask(None, distributions(runner.space))
-        name = proposal.role.name if isinstance(proposal.role, Published) else None
-        runner.run_proposal(proposal, train_anyway=_is_wanted(runner, name))
+        runner.run_proposal(proposal, train_anyway=_is_wanted(runner, proposal.role))
 
 
 def is_width_left(study: StoredStudy) -> bool:
@@ -75,12 +88,12 @@ def _is_refused(trial: Trial) -> bool:
     return isinstance(trial.outcome, Failed) and trial.outcome.reason == "measurement"
 
 
-def _is_wanted(runner: Runner, name: str | None) -> bool:
-    """Whether a published width is trained even if it is beyond the limits: all smaller ones are within them."""
-    if name is None:
+def _is_wanted(runner: Runner, role: Role) -> bool:
+    """Whether it is trained even beyond the limits: it is a published width, and all smaller ones are within."""
+    if not isinstance(role, Published):
         return False
     known = _widths(runner.state.all_trials())
-    smaller = _NAMES[: _NAMES.index(name)]
+    smaller = _NAMES[: _NAMES.index(role.name)]
     return all(one in known and runner.state.limits.allow_trial(known[one]) for one in smaller)
 
 
@@ -98,11 +111,7 @@ _MAX_BARREN = 30  # candidates in a row that come to nothing
 def search_candidates(runner: Runner, request: Request, stop: Stop) -> str | None:
     """Run candidates until so many are trained as `request` asks for, or nothing is left to try.
 
-    Returns:
-        Why the search ended, in words; None where the same request would go on.
-
-    Raises:
-        MVit2SearchError: trials fail one after the other for the same reason.
+    Gives why the search ended, in words; None where the same request would go on. Raises what `Runner.run` does.
     """
     networks = Networks(runner.space, runner.head)
     samplers = Samplers(request.sampler, networks, runner, seed=request.seed)
@@ -168,13 +177,10 @@ def run_control(runner: Runner, count: int, stop: Stop) -> None:
         done = isinstance(trial.outcome, Finished)
         trained, barren = trained + done, 0 if done else barren + 1
     if trained < count and not stop.requested:
-        runner.listener.note(f"{trained} of {count} random architectures trained: {_why(barren)}")
-
-
-def _why(barren: int) -> str:
-    if barren == _MAX_BARREN_DRAWS:
-        return f"of the last {barren} drawn none was within the budget and trained"
-    return f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
+        why = f"{_MAX_SKIPPED:,} draws in a row were not new or far over the budget"
+        if barren == _MAX_BARREN_DRAWS:
+            why = f"of the last {barren} drawn none was within the budget and trained"
+        runner.listener.note(f"{trained} of {count} random architectures trained: {why}")
 
 
 def _draws(runner: Runner) -> Iterator[ArchConfig]:
@@ -190,3 +196,88 @@ def _draws(runner: Runner) -> Iterator[ArchConfig]:
             skipped = 0
             seen.add(arch.key)
             yield arch
+
+
+# The confirmation: finalists are trained again with fresh seeds, and scored on images that the search never saw.
+# It goes seed by seed, the same seed for all that still race, so that differences are paired. Candidates drop out
+# (`still_racing`); the published widths around the budget get all seeds.
+
+_FRESH = 1_000  # seeds of the confirmation start this far after the search's
+
+
+def confirm(runner: Runner, seeds: int, stop: Stop) -> bool:
+    """Train the finalists with up to `seeds` fresh seeds each; gives whether it came to its end.
+
+    Scores of before are kept, failures are tried again.
+    """
+    first = runner.seed + _FRESH
+    plan = _plan(runner, range(first, first + seeds))
+    for seed in plan.seeds:
+        for trial in _left(runner.study, plan, seed):
+            if stop.requested:
+                return False
+            _train(runner, trial, seed)
+    return True
+
+
+def is_anything_left(study: StoredStudy) -> bool:
+    """Whether `confirm` would try a training again that failed."""
+    plan = study.plan()
+    if plan is None or not any(score.may_be_tried_again for score in study.scores()):
+        return False
+    return any(_left(study, plan, seed) for seed in plan.seeds)
+
+
+def _plan(runner: Runner, seeds: Collection[int]) -> ConfirmationPlan:
+    """The finalists, chosen once for as many candidates as are trained: later scores would change the choice.
+
+    A finalist of before that is none among more candidates keeps its scores, but is not compared.
+    """
+    study, state = runner.study, runner.state
+    kept, trained = study.plan(), state.count_candidates()
+    keys = kept.keys if kept is not None and kept.candidates == trained else _finalists(runner)
+    widths = tuple(t.arch.key for t in bracketing_widths(state.all_trials(), state.limits))
+    plan = ConfirmationPlan(keys=keys, widths=widths, seeds=tuple(seeds), candidates=trained)
+    study.set_fact("finalists", plan)
+    return plan
+
+
+def _finalists(runner: Runner) -> tuple[str, ...]:
+    state, study = runner.state, runner.study
+    confirmed = confirmations(state.all_trials(), study.scores())
+    images = study.inputs.data.selection
+    chosen = choose_finalists(state.trials, state.limits, images=images, confirmed=confirmed)
+    return tuple(t.arch.key for t in chosen)
+
+
+def _left(study: StoredStudy, plan: ConfirmationPlan, seed: int) -> list[Trial]:
+    """What is to be trained with `seed`: the widths and what is still racing, but for those that have a score."""
+    trials, scores = study.all_trials(), study.scores()
+    once = {t.arch.key: t for t in reversed(trials) if isinstance(t.outcome, Finished)}
+    before = confirmations(trials, [s for s in scores if s.seed < seed], plan.keys)
+    out = dropped_out(before, images=study.inputs.data.confirmation)
+    done = {(s.subject, s.seed) for s in scores if not s.may_be_tried_again}
+    candidates = [once[key] for key in plan.keys if key not in out]
+    widths = bracketing_widths(trials, study.limits)
+    return [t for t in [*candidates, *widths] if (t.arch.key, seed) not in done]
+
+
+def _train(runner: Runner, trial: Trial, seed: int) -> None:
+    runner.listener.started(trial.name, trial.arch)
+    before = [s.tries for s in runner.study.scores() if (s.subject, s.seed) == (trial.arch.key, seed)]
+    score = Score(subject=trial.arch.key, seed=seed, result=RUNNING, tries=1 + sum(before))
+    runner.study.add_score(score)  # stays if this process is killed
+    score = _scored(runner, trial.arch, score)
+    runner.study.add_score(score)
+    runner.listener.scored(runner.study, score, trial.name)
+
+
+def _scored(runner: Runner, arch: ArchConfig, score: Score) -> Score:
+    """`score` with what came of the training, or what another study has."""
+    if kept := runner.state.kept.scores.get((arch.key, score.seed)):
+        return replace(score, result=kept.result, balanced=kept.balanced)
+    running = runner.jobs.train(arch, seed=score.seed, part="confirmation")
+    scores = list(runner.jobs.follow(running))
+    if (result := running.result()).ending == "failed":
+        return replace(score, result=Failed(reason="training", message=result.failure))
+    return replace(score, result=scores[-1].score, balanced=scores[-1].balanced)

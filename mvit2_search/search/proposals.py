@@ -56,7 +56,7 @@ class Samplers:
             asked += [(probe.arch, probe.latency) for probe in probes.pop(trial.number or 0, [])]
             asked.append((trial.arch, trial.latency))
         for lost in probes.values():
-            state.add_latencies(lost)
+            state.latencies |= {probe.arch.key: probe.latency for probe in lost}
         timed = [(arch, latency) for arch, latency in asked if latency is not None]
         return LatencyGuesses(timed, self._runner.head)
 
@@ -128,20 +128,11 @@ def ends_pct(trials: Sequence[Trial], *, dominated: bool) -> dict[int, float]:
         gained = [one.score - one.curve[epoch - 1] for one in finished if len(one.curve) > epoch]
         gains[epoch] = float(np.mean(gained)) if gained else 0.0
     ends = {t.number or 0: t.outcome.score for t in trials if isinstance(t.outcome, Finished)}
-    best = _Best(finished)
+    points = sorted((one.latency.latency_ms, one.score) for one in finished)
+    latencies_ms = [latency_ms for latency_ms, _ in points]
+    best = [math.inf, *accumulate((score for _, score in points), max)]  # of the i fastest
     for number, outcome in stopped.items():
         end = outcome.curve[-1] + gains[len(outcome.curve)]
-        ends[number] = min(end, best.within(outcome.latency.latency_ms)) if dominated else end
+        as_fast = bisect_right(latencies_ms, outcome.latency.latency_ms)
+        ends[number] = min(end, best[as_fast]) if dominated else end
     return ends
-
-
-class _Best:
-    """The highest accuracy of what is as fast, for many latencies; infinite where nothing is."""
-
-    def __init__(self, finished: Sequence[Finished]) -> None:
-        points = sorted((one.latency.latency_ms, one.score) for one in finished)
-        self._latency_ms = [latency_ms for latency_ms, _ in points]
-        self._best_score = [math.inf, *accumulate((pct for _, pct in points), max)]
-
-    def within(self, latency_ms: float) -> float:
-        return self._best_score[bisect_right(self._latency_ms, latency_ms)]

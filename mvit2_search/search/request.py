@@ -2,30 +2,19 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mvit2_search.arch import published
 from mvit2_search.errors import SpecError, StudyConflict
-from mvit2_search.records import (
-    DEFAULT_FORMULATION,
-    FORMULATION_NAMES,
-    DataInputs,
-    FormulationName,
-    Goals,
-    Inputs,
-    Recipe,
-)
+from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES, FormulationName, Goals, Inputs, Recipe
 from mvit2_search.records.codec import to_json
-from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import DEFAULT_STOPPING, STOPPING_RULES
 from mvit2_search.store import StoredStudy
 from mvit2_search.store.folders import check_study_name
 from mvit2_search.system.text import flat
-from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.proxies import Proxy
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
@@ -74,10 +63,6 @@ class Request:
         if not 0 <= self.seed < 2**32:
             raise SpecError(f"`seed` {self.seed}: expected from 0 to {2**32 - 1}")
 
-    def to_json(self) -> dict[str, Any]:
-        """What was asked, as the study keeps it beside its resolved inputs."""
-        return {**asdict(self), "results": str(self.results)}
-
     @property
     def goals(self) -> Goals:
         """How far the study is to go."""
@@ -91,11 +76,7 @@ class Request:
 
 
 def parse_budget(text: str) -> float | str:
-    """Milliseconds, or the name of the published network whose latency is the budget.
-
-    Raises:
-        SpecError: neither.
-    """
+    """Milliseconds, or the name of the published network whose latency is the budget; SpecError for neither."""
     if match := _MILLISECONDS.fullmatch(text.strip()):
         if (milliseconds := float(match[1])) > 0:
             return milliseconds
@@ -107,36 +88,8 @@ def parse_budget(text: str) -> float | str:
     return text.strip()
 
 
-def budget_text(budget: float | str) -> str:
-    """The same text for equal budgets: `12ms`, or the name."""
-    return budget if isinstance(budget, str) else f"{budget:g}ms"
-
-
 _PACKAGES = ("mvit2-search", "torch", "optuna", "onnxruntime", "coremltools", "numpy", "pillow")
 _LABELS = ("space.name", "data.name")
-
-
-def inputs_of(request: Request, space: SearchSpace, dataset: Dataset, proxy: Proxy) -> Inputs:
-    """Everything that the study's numbers depend on."""
-    data = DataInputs(
-        name=dataset.name,
-        fingerprint=dataset.fingerprint,
-        classes=tuple(dataset.classes),
-        train=len(dataset.train),
-        selection=len(dataset.selection),
-        confirmation=len(dataset.confirmation),
-    )
-    return Inputs(
-        space={"name": space.name, **space.to_json()},
-        data=data,
-        latency_budget=budget_text(parse_budget(request.latency_budget)),
-        max_params=request.max_params,
-        formulation=request.formulation,
-        seed=request.seed,
-        sampler=request.sampler,
-        stopping=request.stopping,
-        training=proxy.settings(),
-    )
 
 
 def refuse_changes(study: StoredStudy, inputs: Inputs) -> None:

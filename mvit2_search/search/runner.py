@@ -1,11 +1,15 @@
 """From a proposal to a trial on disk: measure, train, decide when to stop, keep the record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Any
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.errors import MeasurementError, MVit2SearchError
+from mvit2_search.execute.protocol import Executor, Running, TrainingJob
+from mvit2_search.measure.source import Latencies
 from mvit2_search.records import (
     ACCURACY_FROM,
     INTERRUPTED,
@@ -23,25 +27,63 @@ from mvit2_search.records import (
     role_name,
 )
 from mvit2_search.search.device_change import KeptAccuracies
-from mvit2_search.search.jobs import Jobs
+from mvit2_search.search.events import Listener
 from mvit2_search.search.request import versions
 from mvit2_search.search.state import State
 from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import Proposal, Study
+from mvit2_search.system.process import Interrupt
 from mvit2_search.task import make_task
-from mvit2_search.train.proxies import EpochScore
+from mvit2_search.train.proxies import EpochScore, Part
 
 RUNNING = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
 _MAX_FAILURES = 5  # in a row, for the same reason
 
 
-class Runner:
-    """Gives architectures their outcomes. First, it closes what a killed search left open, and queues it again.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jobs:
+    """The two jobs of a search, measuring one architecture and training one.
 
-    Args:
-        kept: accuracies of other studies.
+    Attributes:
+        training, data: the proxy's settings and the fingerprint of the images, for every training.
     """
+
+    latencies: Latencies
+    executor: Executor
+    training: Mapping[str, Any]
+    data: str
+    listener: Listener
+    interrupt: Interrupt
+
+    def measure(self, arch: ArchConfig) -> Latency:
+        """Raises MeasurementError where there is no latency."""
+        self.interrupt.check()
+        self.listener.working("finding the latency")
+        return self.latencies.of(arch)
+
+    def train(self, arch: ArchConfig, *, seed: int, part: Part) -> Running:
+        """A training that begins; `follow` gives its scores."""
+        self.interrupt.check()
+        self.listener.working("training")
+        job = TrainingJob(arch=arch, training=self.training, seed=seed, part=part, data=self.data)
+        return self.executor.submit(job)
+
+    def follow(self, running: Running) -> Iterator[EpochScore]:
+        """The scores of a training as they come, each told to the listener. Stops it where the run has to end."""
+        try:
+            for score in running:
+                self.interrupt.check()
+                self.listener.working(f"training, epoch {score.epoch}: {score.score:.1f} %")
+                yield score
+            if running.result().ending == "failed":
+                self.interrupt.check()  # a signal may have ended the training's own processes before this one
+        finally:
+            running.stop()
+
+
+class Runner:
+    """Gives architectures their outcomes. First, it closes what a killed search left open, and queues it again."""
 
     def __init__(self, study: Study, space: SearchSpace, jobs: Jobs, kept: KeptAccuracies) -> None:
         inputs = study.inputs
@@ -55,7 +97,8 @@ class Runner:
         self.state = State.of(study, kept)
         self._close(unfinished)
         for trial in self.state.trials:
-            if _is_interrupted(trial) and trial.may_be_tried_again and trial.number is not None:
+            interrupted = isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED
+            if interrupted and trial.may_be_tried_again and trial.number is not None:
                 study.queue_again(trial.number)
 
     def run_proposal(self, proposal: Proposal, *, train_anyway: bool = False) -> Trial:
@@ -73,18 +116,20 @@ class Runner:
         Raises:
             MVit2SearchError: candidates fail one after the other.
         """
-        start, tries = monotonic(), self.state.next_try(arch, role)
+        start = monotonic()
         self.listener.started(role_name(role, number), arch)
         seen = self.state.reusable(arch, role)
-        repeats = seen.number if seen else None
-
-        def record(outcome: Outcome) -> Trial:
-            seconds = monotonic() - start
-            return self._record(arch, outcome, role, number=number, seconds=seconds, tries=tries, repeats=repeats)
-
+        trial = self._begun(arch, role, number, repeats=seen.number if seen else None)
         if number is None:
-            self.study.add_beside(record(RUNNING))  # stays if this process is killed
-        trial = record(seen.outcome if seen else self._outcome(arch, role, train_anyway=train_anyway))
+            self.study.add_beside(trial)  # stays if this process is killed
+        outcome = seen.outcome if seen else self._outcome(arch, role, train_anyway=train_anyway)
+        source = self.state.kept.source(arch.key, outcome)
+        trial = replace(
+            trial,
+            outcome=outcome,
+            seconds=round(monotonic() - start, 3),
+            provenance=trial.provenance | ({ACCURACY_FROM: source} if source else {}),
+        )
         self._keep(trial)
         self.listener.trial_ended(self.study, trial)
         self._check_failures(trial)
@@ -117,28 +162,29 @@ class Runner:
     def _trained(self, arch: ArchConfig, role: Role, latency: Latency) -> Finished | Stopped | Failed:
         """Train, unless accuracies are kept that hold: a whole curve, or one that is stopped here too."""
         latencies = {self._device: latency}
-        kept = self.state.kept.curves.get(arch.key)
-        if kept is not None and kept.whole:
-            return _finished(kept.scores, latencies)
-        if kept is not None and (curve := self._stopped(kept.scores, role, latency)):
+        kept = self.state.kept.outcomes.get(arch.key)
+        if isinstance(kept, Finished):
+            return replace(kept, latencies=latencies)
+        if kept is not None and (curve := self._stopped(kept.curve, role, latency)):
             return Stopped(curve=curve, latencies=latencies)
         running = self.jobs.train(arch, seed=self.seed, part="selection")
-        if curve := self._stopped(self.jobs.follow(running), role, latency):
+        if curve := self._stopped((s.score for s in self.jobs.follow(running)), role, latency):
             running.stop()
             return Stopped(curve=curve, latencies=latencies)
         result = running.result()
         if result.ending == "failed":
             return Failed(reason="training", message=result.failure)
-        return _finished(result.scores, latencies)
+        curve, balanced = tuple(s.score for s in result.scores), result.scores[-1].balanced
+        return Finished(score=curve[-1], curve=curve, latencies=latencies, balanced=balanced)
 
-    def _stopped(self, scores: Iterable[EpochScore], role: Role, latency: Latency) -> tuple[float, ...] | None:
+    def _stopped(self, scores: Iterable[float], role: Role, latency: Latency) -> tuple[float, ...] | None:
         """The accuracies up to where a training is not worth its next epoch; None where it goes on to its end.
 
         Only candidates are stopped: the verdict needs the others.
         """
         curve: tuple[float, ...] = ()
         for score in scores:
-            curve = (*curve, score.score)
+            curve = (*curve, score)
             if isinstance(role, Candidate) and self.stopping.should_stop(
                 curve, latency.latency_ms, self.state.curves()
             ):
@@ -162,43 +208,30 @@ class Runner:
             over["params"] = float(trial.params - limits.max_params)
         return over
 
-    def _record(
-        self,
-        arch: ArchConfig,
-        outcome: Outcome,
-        role: Role,
-        *,
-        number: int | None,
-        seconds: float,
-        tries: int,
-        repeats: int | None = None,
-    ) -> Trial:
+    def _begun(self, arch: ArchConfig, role: Role, number: int | None, *, repeats: int | None = None) -> Trial:
+        """The record of a trial while it runs."""
         cost = network_cost(arch, self.head)
-        source = self.state.kept.source(arch.key, outcome)
         return Trial(
             number=number,
             arch=arch,
             role=role,
-            outcome=outcome,
+            outcome=RUNNING,
             params=cost.params,
             macs=cost.macs,
             seed=self.seed,
-            seconds=round(seconds, 3),
+            seconds=0.0,
             repeats=repeats,
-            tries=tries,
-            provenance=self._provenance | ({ACCURACY_FROM: source} if source else {}),
+            tries=self.state.next_try(arch, role),
+            provenance=self._provenance,
         )
 
     def _close(self, unfinished: Sequence[Proposal]) -> None:
         """Give what a killed search left open the outcome that it was interrupted."""
         for proposal in unfinished:
-            if proposal.params.keys() != {axis.name for axis in self.space.axes}:
+            if proposal.params.keys() == {axis.name for axis in self.space.axes}:
+                self._keep(self._begun(self.space.decode(proposal.params), proposal.role, proposal.number))
+            else:
                 self.study.abandon(proposal.number)
-                continue
-            arch, role = self.space.decode(proposal.params), proposal.role
-            tries = self.state.next_try(arch, role)
-            trial = self._record(arch, RUNNING, role, number=proposal.number, seconds=0.0, tries=tries)
-            self._keep(trial)
 
     def _check_failures(self, trial: Trial) -> None:
         """End the run when trials fail one after the other: the cause is elsewhere.
@@ -219,16 +252,3 @@ class Runner:
                 f"the last {_MAX_FAILURES} trials all failed in {last[0].reason}: {last[-1].message}; "
                 "mend the cause and run the same command again"
             )
-
-
-def _finished(scores: Sequence[EpochScore], latencies: dict[str, Latency]) -> Finished:
-    return Finished(
-        score=scores[-1].score,
-        curve=tuple(score.score for score in scores),
-        latencies=latencies,
-        balanced=scores[-1].balanced,
-    )
-
-
-def _is_interrupted(trial: Trial) -> bool:
-    return isinstance(trial.outcome, Failed) and trial.outcome.reason == INTERRUPTED

@@ -1,11 +1,10 @@
 """What a search knows so far. Data only: nothing here runs or writes anything."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records import Control, Failed, Finished, Latency, Limits, Probe, Published, Role, Stopped, Trial
+from mvit2_search.records import Control, Failed, Finished, Latency, Limits, Published, Role, Stopped, Trial
 from mvit2_search.search.device_change import KeptAccuracies
 from mvit2_search.stopping import Curve
 from mvit2_search.store import StoredStudy
@@ -53,10 +52,6 @@ class State:
                 self.trials.append(trial)
                 if not trial.may_be_tried_again and trial.repeats is None:
                     self.known[trial.arch.key] = trial
-
-    def add_latencies(self, probes: Iterable[Probe]) -> None:
-        """Take in what was measured before and not used: it is not measured again."""
-        self.latencies |= {probe.arch.key: probe.latency for probe in probes}
 
     def all_trials(self) -> list[Trial]:
         """The trials and the published widths outside of the space: all that is compared."""

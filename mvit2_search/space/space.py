@@ -2,9 +2,10 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from inspect import signature
 from itertools import product
 from typing import Any, get_args
 
@@ -26,14 +27,12 @@ class Setting:
 
     Attributes:
         stages: that it is given for; empty if there is one value for the network.
-        published: MobileViTv2's value in each of these stages; None if it is that of another setting.
         low, high: of numbers.
         options: the only values allowed, if not empty.
     """
 
     kind: type[float] | type[int] | type[str]
     stages: tuple[int, ...]
-    published: tuple[Value | None, ...]
     low: float = 0
     high: float = 0
     options: tuple[Value, ...] = ()
@@ -53,22 +52,21 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
-    "width": Setting(kind=float, stages=_ALL, published=(1.0,) * 5, low=0.1, high=4),
-    "attention_width": Setting(kind=float, stages=ATTENTION_STAGES, published=(None,) * 3, low=0.1, high=4),
-    "attention_layers": Setting(kind=int, stages=ATTENTION_STAGES, published=(2, 4, 3), low=0, high=16),
-    "ffn_multiplier": Setting(kind=float, stages=ATTENTION_STAGES, published=(2.0,) * 3, low=0.5, high=8),
-    "expand_ratio": Setting(kind=float, stages=_ALL, published=(2.0,) * 5, low=0.5, high=8),
-    "inverted_residuals": Setting(kind=int, stages=_ALL, published=(1, 2, 1, 1, 1), low=1, high=8),
-    "kernel_size": Setting(kind=int, stages=_ALL, published=(3,) * 5, options=(3, 5)),
-    "patch_size": Setting(kind=int, stages=ATTENTION_STAGES, published=(2,) * 3, low=1, high=8),
-    "attention": Setting(
-        kind=str, stages=ATTENTION_STAGES, published=("separable",) * 3, options=get_args(Attention)
-    ),
-    "image_size": Setting(kind=int, stages=(), published=(256,), low=32, high=1024),
+    "width": Setting(kind=float, stages=_ALL, low=0.1, high=4),
+    "attention_width": Setting(kind=float, stages=ATTENTION_STAGES, low=0.1, high=4),
+    "attention_layers": Setting(kind=int, stages=ATTENTION_STAGES, low=0, high=16),
+    "ffn_multiplier": Setting(kind=float, stages=ATTENTION_STAGES, low=0.5, high=8),
+    "expand_ratio": Setting(kind=float, stages=_ALL, low=0.5, high=8),
+    "inverted_residuals": Setting(kind=int, stages=_ALL, low=1, high=8),
+    "kernel_size": Setting(kind=int, stages=_ALL, options=(3, 5)),
+    "patch_size": Setting(kind=int, stages=ATTENTION_STAGES, low=1, high=8),
+    "attention": Setting(kind=str, stages=ATTENTION_STAGES, options=get_args(Attention)),
+    "image_size": Setting(kind=int, stages=(), low=32, high=1024),
 }
+_PUBLISHED = {name: argument.default for name, argument in signature(ArchConfig.mobilevitv2).parameters.items()}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Range:
     """Numbers from `low` to `high`, both included; continuous if `step` is None."""
 
@@ -82,22 +80,12 @@ class Range:
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9)
 
-    @property
-    def count(self) -> int:
-        """Number of values, or of a fine sample of them if the range is continuous."""
-        return math.floor((self.high - self.low) / self._distance + 1e-9) + 1
-
-    def value(self, i: int) -> Value:
-        """The value number `i`, of which 0 is the lowest."""
-        return min(self.low + i * self._distance, self.high)
-
-    def grid(self) -> list[Value]:
-        """All `count` values."""
-        return [self.value(i) for i in range(self.count)]
-
-    @property
-    def _distance(self) -> float:
-        return self.step or (self.high - self.low) / _FINE_STEPS
+    @cached_property
+    def values(self) -> tuple[Value, ...]:
+        """All of them, the lowest first, or a fine sample if the range is continuous."""
+        distance = self.step or (self.high - self.low) / _FINE_STEPS
+        count = math.floor((self.high - self.low) / distance + 1e-9) + 1
+        return tuple(min(self.low + i * distance, self.high) for i in range(count))
 
     def towards_low(self, value: Value, share: float) -> Value:
         """`value` moved towards `low`, keeping `share` of the distance, rounded down to a step."""
@@ -109,22 +97,12 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """A list of values, with the methods of `Range`."""
+    """A list of values."""
 
     values: tuple[Value, ...]
 
     def __contains__(self, value: object) -> bool:
         return value in self.values
-
-    @property
-    def count(self) -> int:
-        return len(self.values)
-
-    def value(self, i: int) -> Value:
-        return self.values[i]
-
-    def grid(self) -> list[Value]:
-        return list(self.values)
 
     def towards_low(self, value: Value, share: float) -> Value:
         """Numbers move by their rank; names stay."""
@@ -181,7 +159,7 @@ class SearchSpace:
     @property
     def lowest(self) -> Params:
         """The low end of every axis."""
-        return self.towards_cheapest({axis.name: axis.domain.value(0) for axis in self.axes}, 0.0)
+        return self.towards_cheapest({axis.name: axis.domain.values[0] for axis in self.axes}, 0.0)
 
     def towards_cheapest(self, params: Mapping[str, Value], share: float) -> Params:
         """`params` with every number moved towards its lowest, keeping `share` of the distance."""
@@ -189,41 +167,37 @@ class SearchSpace:
 
     def points(self, limit: int) -> Iterator[Params] | None:
         """Values that reach every network of the space, or None if there are more than `limit`."""
-        if math.prod(axis.domain.count for axis in self.axes) > limit:
+        domains = {axis.name: axis.domain.values for axis in self.axes}
+        if math.prod(map(len, domains.values())) > limit:
             return None
-        names, grids = [axis.name for axis in self.axes], [axis.domain.grid() for axis in self.axes]
-        return (dict(zip(names, values, strict=True)) for values in product(*grids))
+        return (dict(zip(domains, values, strict=True)) for values in product(*domains.values()))
 
-    def values(self, setting: str, stage: int) -> list[Any]:
+    def values(self, setting: str, stage: int) -> Sequence[Any]:
         """All values that a setting may have in a stage."""
         for axis in self.axes:
             if axis.setting == setting and axis.stage in (None, stage):
-                return axis.domain.grid()
-        index = SETTINGS[setting].stages.index(stage)
-        fixed = self.fixed.get(setting, SETTINGS[setting].published)
-        return [fixed[index] if isinstance(fixed, list | tuple) else fixed]
+                return axis.domain.values
+        fixed = self.fixed.get(setting, _PUBLISHED[setting])
+        return [fixed[SETTINGS[setting].stages.index(stage)] if isinstance(fixed, list | tuple) else fixed]
 
     def to_json(self) -> dict[str, Any]:
         """What tells two spaces apart, hence without name and purpose."""
-        axes = {
-            a.name: list(a.domain.values) if isinstance(a.domain, Choices) else _range_json(a.domain)
-            for a in self.axes
-        }
-        return {"axes": axes, "fixed": self.fixed}
+        return {"axes": {axis.name: _domain_json(axis.domain) for axis in self.axes}, "fixed": self.fixed}
 
 
-def _range_json(domain: Range) -> dict[str, float]:
-    step = {} if domain.step is None else {"step": domain.step}
-    return {"low": domain.low, "high": domain.high, **step}
+def _domain_json(domain: Range | Choices) -> Any:
+    if isinstance(domain, Choices):
+        return list(domain.values)
+    return {name: number for name, number in asdict(domain).items() if number is not None}
 
 
 def _published_value(axis: Axis, width: float) -> Value | None:
     if axis.setting in ("width", "attention_width"):
         return width
-    setting = SETTINGS[axis.setting]
-    if axis.stage is not None:
-        return setting.published[setting.stages.index(axis.stage)]
-    return setting.published[0] if len(set(setting.published)) == 1 else None  # None: the stages differ
+    published: Value | tuple[Value, ...] = _PUBLISHED[axis.setting]
+    if not isinstance(published, tuple):
+        return published
+    return None if axis.stage is None else published[SETTINGS[axis.setting].stages.index(axis.stage)]
 
 
 def draw_networks(space: SearchSpace, count: int, *, seed: int) -> list[ArchConfig]:
@@ -257,4 +231,4 @@ def draw_params(space: SearchSpace, generator: random.Random) -> Params:
 def _draw(domain: Range | Choices, generator: random.Random) -> Value:
     if isinstance(domain, Range) and domain.step is None:
         return generator.uniform(domain.low, domain.high)
-    return domain.value(generator.randrange(domain.count))
+    return generator.choice(domain.values)

@@ -83,7 +83,7 @@ def _range(document: Document, keys: Keys, setting: Setting, value: dict[str, An
         raise document.error(at, f"takes choices only: [{', '.join(map(str, setting.options))}]")
     if not isinstance(bounds, list) or len(bounds) != 2:
         raise document.error(at, f"expected [lowest, highest], found {bounds!r}")
-    _check_each(document, at, setting, bounds)
+    _check(document, at, setting, *bounds)
     low, high = bounds
     if low >= high:
         raise document.error(at, f"lowest {low} is not below highest {high}")
@@ -112,12 +112,10 @@ def _choices(document: Document, keys: Keys, setting: Setting, value: dict[str, 
         raise document.error(at, f"expected a list of values, found {values!r}")
     if len(values) > _MAX_CHOICES:
         raise document.error(at, f"{len(values):,} values, at most {_MAX_CHOICES:,}; a range holds more")
-    seen: set[Any] = set()
+    _check(document, at, setting, *values)
     for i, one in enumerate(values):
-        _check(document, (*at, i), setting, one)
-        if one in seen:
+        if one in values[:i]:
             raise document.error((*at, i), f"{one!r} is given twice, which would skew sampling")
-        seen.add(one)
     return Choices(values=tuple(float(v) if setting.kind is float else v for v in values))
 
 
@@ -125,20 +123,18 @@ def _fixed(document: Document, name: str, value: Any) -> Any:
     """One value, or one per stage, as in the file."""
     keys, setting = ("settings", name), SETTINGS[name]
     if not isinstance(value, list):
-        _check(document, keys, setting, value)
+        if problem := setting.problem(value):
+            raise document.error(keys, problem)
         return value
     if len(value) != len(setting.stages):
         lists = f" or a list of {len(setting.stages)}, one per stage" if setting.stages else ""
         raise document.error(keys, f"expected one value{lists}, found {len(value):,} values")
-    _check_each(document, keys, setting, value)
+    _check(document, keys, setting, *value)
     return value
 
 
-def _check_each(document: Document, keys: Keys, setting: Setting, values: list[Any]) -> None:
+def _check(document: Document, keys: Keys, setting: Setting, *values: Any) -> None:
+    """Raises SpecError for the first of the values of a list that the setting does not allow."""
     for i, value in enumerate(values):
-        _check(document, (*keys, i), setting, value)
-
-
-def _check(document: Document, keys: Keys, setting: Setting, value: Any) -> None:
-    if problem := setting.problem(value):
-        raise document.error(keys, problem)
+        if problem := setting.problem(value):
+            raise document.error((*keys, i), problem)
