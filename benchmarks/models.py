@@ -41,7 +41,7 @@ from mvit2_search.measure.devices.machine import chip, system
 from mvit2_search.models import build_model, for_inference
 from mvit2_search.models.weights import load_state_dict
 from mvit2_search.records import Recipe
-from mvit2_search.task import Classification
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.train.loop import keep_freed_memory, train_epochs
 

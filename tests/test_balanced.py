@@ -20,9 +20,10 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe, Score
-from mvit2_search.task import Classification, TaskScore
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split
 from mvit2_search.task.data.load import load_dataset
+from mvit2_search.task.protocol import TaskScore
 from mvit2_search.train.loop import evaluate
 from mvit2_search.train.proxies import EpochScore, ShortTrain
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mvit2_search.measure.devices.host import HostDevice
 from timing_plan import scripted_artifact
 
 from mvit2_search.arch import ArchConfig
@@ -15,6 +14,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import MeasurementError, SpecError
 from mvit2_search.export.untrained import export_model
 from mvit2_search.measure.devices.coreml.device import CoreMLDevice
+from mvit2_search.measure.devices.cpu import HostDevice
 from mvit2_search.measure.devices.registry import DeviceAddress, default_device, device_names, make_device
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.measure.protocol import THIS_COMPUTER, TimingPlan

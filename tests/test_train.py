@@ -12,7 +12,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
-from mvit2_search.task import Classification
+from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split, to_input
 from mvit2_search.train import loop
 from mvit2_search.train.loop import (

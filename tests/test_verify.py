@@ -204,7 +204,7 @@ def test_whatever_a_file_keeps_in_half_precision_is_taken_out(arch, tmp_path):
 def drawn(name, seed):
     """An architecture of a shipped space, at its own size."""
     chosen, space = random.Random(seed), load_space(name)
-    return space.decode({axis.name: chosen.choice(axis.domain.grid()) for axis in space.axes})
+    return space.decode({axis.name: chosen.choice(axis.domain.values) for axis in space.axes})
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def _sampled(seed):
     chosen = random.Random(seed)
     for name in ("width", "blocks", "attention"):
         space = load_space(name)
-        params = {axis.name: chosen.choice(axis.domain.grid()) for axis in space.axes}
+        params = {axis.name: chosen.choice(axis.domain.values) for axis in space.axes}
         yield replace(space.decode(params), image_size=64)
 
 
