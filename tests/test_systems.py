@@ -1,5 +1,6 @@
 """Outputs that take nothing, folders below the home folder, and a system without POSIX's modules."""
 
+import json
 import os
 import pwd
 import subprocess
@@ -156,37 +157,53 @@ builtins.__import__ = on_windows
 for name in set(dir(signal)) - {"SIGINT", "SIGTERM", "SIGABRT", "SIGBREAK", "SIG_IGN", "SIG_DFL"}:
     if name.startswith("SIG") and name.isupper():
         delattr(signal, name)
+import contextlib, io, json
 from mvit2_search.cli import cli
-cli()
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    out, said = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+        try:
+            cli(arguments)
+        except SystemExit as end:
+            code = end.code
+    answers.append([code, said.buffer.getvalue().decode()])
+print(json.dumps(answers))
 """
 
 
+COMMANDS_AND_CODES = {
+    "devices": 0,
+    "profile mobilevitv2-0.5": 0,
+    "validate width": 0,
+    "status none": 2,
+    SEARCH: 4,
+    "export mobilevitv2-0.5": 4,
+    "measure few.yaml --device host": 4,
+    "bench models --device host": 4,
+    "verify few.onnx --against few.yaml": 0,
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (["devices"], 0),
-        (["profile", "mobilevitv2-0.5"], 0),
-        (["validate", "width"], 0),
-        (["status", "none"], 2),
-        (SEARCH.split(), 4),
-        (["export", "mobilevitv2-0.5"], 4),
-        (["measure", "few.yaml", "--device", "host"], 4),
-        (["bench", "models", "--device", "host"], 4),
-        (["verify", "few.onnx", "--against", "few.yaml"], 0),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else str(value),
-)
-def test_without_posix_nothing_is_a_traceback(tmp_path, arguments, code):
+def test_without_posix_nothing_is_a_traceback(tmp_path):
     write_images(tmp_path / "images", {"a": 20, "b": 20})
     (tmp_path / "few.yaml").write_text(arch_yaml(FEW, []))
-    if arguments[0] == "verify":
-        exported(FEW, tmp_path, format="onnx").path.rename(tmp_path / "few.onnx")
-    command = [sys.executable, "-c", WITHOUT_POSIX, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
+    exported(FEW, tmp_path, format="onnx").path.rename(tmp_path / "few.onnx")
+    commands = json.dumps([command.split() for command in COMMANDS_AND_CODES])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX, commands],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    if code == 4:
-        assert done.stderr.startswith("error: ")
-        assert "Linux or macOS" in done.stderr
+    for (command, code), (found, said) in zip(COMMANDS_AND_CODES.items(), json.loads(done.stdout), strict=True):
+        assert found == code, (command, said)
+        assert "Traceback" not in said
+        if code == 4:
+            assert said.startswith("error: "), command
+            assert "Linux or macOS" in said
