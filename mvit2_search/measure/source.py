@@ -116,7 +116,7 @@ def predict_latency(
     ]
     if len(kept) < LEAST_MEASURED:
         raise SpecError(
-            f"a prediction needs {LEAST_MEASURED} networks measured with {head} classes in {results}, "
+            f"a prediction needs {LEAST_MEASURED} networks measured with {head.classes} classes in {results}, "
             f"found {len(kept)}; `mvit2-search measure` without `predict` measures one more"
         )
     archs, latencies_ms = zip(*kept, strict=True)

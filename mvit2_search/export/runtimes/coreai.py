@@ -114,11 +114,11 @@ def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
     Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
     """
     check_installed("coreai")
-    from coreai import authoring
+    from coreai.authoring import AIModelAsset as Installed
 
     _check_intact(path)
     with _reading(path):
-        asset = authoring.AIModelAsset.load(path)
+        asset = Installed.load(path)
         summary = asset.summary(include_statistics=False)
     if summary is None or FUNCTION not in summary.function_names:
         raise MeasurementError(f"{path.name}: Core AI finds no program in it")
