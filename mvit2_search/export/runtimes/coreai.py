@@ -114,11 +114,11 @@ def opened(path: Path) -> tuple[AIModelAsset, AIModelAssetSummary]:
     Apple's compiler ends the whole process on a program that it cannot parse; the summary only finds nothing.
     """
     check_installed("coreai")
-    from coreai.authoring import AIModelAsset as Installed
+    from coreai.authoring import AIModelAsset as InstalledAsset
 
     _check_intact(path)
     with _reading(path):
-        asset = Installed.load(path)
+        asset = InstalledAsset.load(path)
         summary = asset.summary(include_statistics=False)
     if summary is None or FUNCTION not in summary.function_names:
         raise MeasurementError(f"{path.name}: Core AI finds no program in it")
@@ -141,14 +141,14 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 async def _outputs(asset: AIModelAsset, name: str, samples_NCHW: np.ndarray) -> np.ndarray:
-    from coreai import runtime
+    from coreai.runtime import NDArray as InstalledArray
 
     async with asset.executable() as model:
         function = model.load_function(FUNCTION)
         rows = []
         for x_CHW in samples_NCHW:
             output: NDArray
-            (output,) = (await function({name: runtime.NDArray(x_CHW[None])})).values()
+            (output,) = (await function({name: InstalledArray(x_CHW[None])})).values()
             rows.append(output.numpy().copy())  # the array is a view of memory of the runtime
         return np.concatenate(rows)
 
