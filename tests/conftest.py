@@ -6,13 +6,15 @@
 import importlib.util
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -72,10 +74,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests of one file run in one process, where there are several: they share fixtures."""
+    """Slow tests of one file run in one process, where there are several: they share fixtures.
+
+    So do all that time real networks: they would wait for each other.
+    """
     for item in items:
         if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            times = "timed" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("timing" if times else item.path.stem))
 
 
 def need_device(name: str, *modules: str) -> None:
@@ -92,6 +98,23 @@ def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """What a test times waits for nobody: scripted devices take no time, and others stand in one group."""
     path = tmp_path_factory.getbasetemp() / "timing.lock"
     monkeypatch.setattr(lease, "device_lock_path", lambda key: path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_read_once() -> Iterator[None]:
+    """Optuna has thirty scripts of migrations read anew for every database that is opened."""
+    read = ScriptDirectory.from_config
+    known: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location not in known:
+            known[location] = read(config)
+        return known[location]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture

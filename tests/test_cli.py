@@ -293,9 +293,10 @@ def test_a_real_search_on_a_users_images(tmp_path, timed):
 @pytest.mark.parametrize(
     ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)]
 )
-def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, timed, signals, code):
-    shutil.copytree(timed, tmp_path / "results" / ".latencies")
-    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signals, code):
+    """On an estimate: a signal while something is timed is `test_signals`'s."""
+    longer = [*command(tmp_path, device="estimate:iphone12"), "--images-per-epoch", "100"]
+    with subprocess.Popen(longer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("trial 0"):
                 break

@@ -117,9 +117,10 @@ def is_left(path: Path, timing_lock: Path = TIMING_LOCK) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with images, an architecture, its files, and a study."""
+def prepared(tmp_path_factory, timed):
+    """A folder with images, an architecture, its files, a study, and what is known of this computer."""
     folder = tmp_path_factory.mktemp("prepared")
+    shutil.copytree(timed, folder / "results" / ".latencies")
     write_images(folder / "images", {"blue": 20, "red": 20})
     (folder / "space.yaml").write_text(
         "name: small\nsettings:\n  width: {range: [0.25, 0.5]}\n  attention_layers: 1\n  image_size: 32\n"
