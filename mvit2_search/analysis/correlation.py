@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import rel_entr
-from scipy.stats import kendalltau, spearmanr, t
+from scipy.special import rel_entr, stdtrit
 
 LEAST_NETWORKS = 3
 LEAST_POINTS = 3  # two leave no degree of freedom for the interval
@@ -36,6 +35,8 @@ class RankCorrelation:
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     """Of two values per network, for at least three networks; a tied pair counts half as agreeing."""
+    from scipy.stats import kendalltau, spearmanr  # takes half a second to import
+
     if len(x) < LEAST_NETWORKS:
         raise ValueError(f"{len(x)} networks: a rank correlation needs {LEAST_NETWORKS}")
     share = agreeing_share(x, y)
@@ -106,5 +107,5 @@ def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Slope:
     value = float(centred @ log_y) / squares
     residuals = log_y - log_y.mean() - value * centred
     freedom = len(x) - 2
-    margin = float(t.ppf(0.975, freedom)) * float(residuals @ residuals / freedom / squares) ** 0.5
+    margin = float(stdtrit(freedom, 0.975)) * float(residuals @ residuals / freedom / squares) ** 0.5
     return Slope(value=value, low=value - margin, high=value + margin, points=len(x))

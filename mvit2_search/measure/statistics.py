@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau, quantile_test
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.records import Samples
@@ -38,6 +37,8 @@ def paired_ratio(visits: Sequence[Samples], known: Scatter = UNKNOWN) -> Ratio:
     no number of pairs in one visit tells, and two visits hardly: so what is `known` of the device's visits is
     pooled with the scatter of these.
     """
+    from scipy.stats import quantile_test  # takes half a second to import
+
     by_visit = [pair_ratios(visit) for visit in visits]
     ratios = np.concatenate(by_visit)
     value = float(np.median(ratios))
@@ -55,7 +56,7 @@ def _half_width(medians: list[float], known: Scatter) -> float:
     if not freedom:
         return 0.0
     variance = (own.freedom * own.variance + known.freedom * known.variance) / freedom
-    return float(student_t.ppf(0.975, freedom)) * math.sqrt(variance / len(medians))
+    return float(stdtrit(freedom, 0.975)) * math.sqrt(variance / len(medians))
 
 
 def pair_ratios(visit: Samples) -> np.ndarray:
@@ -78,6 +79,8 @@ def speed(now_ms: float, known_ms: float) -> str:
 
 def drifts(visit: Samples) -> bool:
     """Whether the reference became slower or faster in the course of the visit, beyond chance."""
+    from scipy.stats import kendalltau
+
     bursts = _bursts(visit.reference_ms, visit.unit)
     third = max(1, len(bursts) // 3)
     change = np.median(bursts[-third:]) / np.median(bursts[:third]) - 1

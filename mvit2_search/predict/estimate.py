@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from mvit2_search.arch import ArchConfig, published_networks
 from mvit2_search.arch.cost import network_operators
@@ -59,7 +59,7 @@ def _margin(design_NP: np.ndarray, residual_N: np.ndarray, design_MP: np.ndarray
         return np.full(len(design_MP), np.inf)
     leverage_M = np.einsum("mp,pq,mq->m", design_MP, np.linalg.pinv(design_NP.T @ design_NP), design_MP)
     variance = float(residual_N @ residual_N) / freedom
-    margin_M: np.ndarray = float(t.ppf(0.975, freedom)) * np.sqrt(variance * (1 + leverage_M))
+    margin_M: np.ndarray = float(stdtrit(freedom, 0.975)) * np.sqrt(variance * (1 + leverage_M))
     return margin_M
 
 

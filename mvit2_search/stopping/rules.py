@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from mvit2_search.analysis.pareto import front_ranks
 from mvit2_search.stopping import Curve
@@ -81,7 +81,7 @@ def _prediction_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: fl
     residuals_N = y_N - y_N.mean() - slope * away_N
     freedom = len(y_N) - 2
     variance = float(residuals_N @ residuals_N) / freedom * (1 + 1 / len(y_N) + away**2 / squares)
-    return float(y_N.mean() + slope * away + student_t.ppf(confidence, freedom) * math.sqrt(variance))
+    return float(y_N.mean() + slope * away + stdtrit(freedom, confidence) * math.sqrt(variance))
 
 
 class Halving:
