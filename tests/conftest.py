@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     So do all that time real networks: they would wait for each other.
     """
     for item in items:
-        if item.get_closest_marker("slow"):
+        if item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
             times = "timed" in getattr(item, "fixturenames", ())
             item.add_marker(pytest.mark.xdist_group("timing" if times else item.path.stem))
 

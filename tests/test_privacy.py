@@ -31,7 +31,8 @@ SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--stu
 PROBLEM = ["--problems", "zdt1", "--seeds", "1"]
 CALLS = {  # in a folder with images, an architecture, its file in each format, and a study
     "run": [
-        *("run", "--space", "width", "--data", "images", "--latency-budget", "999ms", "--study", "new"),
+        *("run", "--space", "width", "--data", "images", "--latency-budget", "999ms"),
+        *("--max-params", "1500000", "--study", "new"),
         *(*QUICK, *HOST),
     ],
     "status": ["status", "test"],
@@ -117,10 +118,9 @@ def is_left(path: Path, timing_lock: Path = TIMING_LOCK) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, timed):
-    """A folder with images, an architecture, its files, a study, and what is known of this computer."""
+def prepared(tmp_path_factory):
+    """A folder with images, an architecture, its files, and a study."""
     folder = tmp_path_factory.mktemp("prepared")
-    shutil.copytree(timed, folder / "results" / ".latencies")
     write_images(folder / "images", {"blue": 20, "red": 20})
     (folder / "space.yaml").write_text(
         "name: small\nsettings:\n  width: {range: [0.25, 0.5]}\n  attention_layers: 1\n  image_size: 32\n"
@@ -148,6 +148,7 @@ def test_every_command_is_watched():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_command_asks_for_no_socket_and_writes_to_the_results_alone(name, desk, prepared):
     if (module := NEEDS.get(name)) and importlib.util.find_spec(module) is None:
