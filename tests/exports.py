@@ -1,5 +1,8 @@
 """Small networks of every kind, exported and compared."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -26,6 +29,8 @@ FEW = replace(
 )
 FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
 FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
+ONE = replace(FEW, attention_layers=(1, 0, 0))  # and blocks without a layer; the first has the most tokens
+ONE_FIRST = replace(FEW_FIRST, attention_layers=(1, 0, 0), expanded_channels=((32,), (32,), (48,), (96,), (128,)))
 # 24, 36 and 48 channels per head: what scales their scores is no number that half precision has
 HEADS = ArchConfig.mobilevitv2(0.75, image_size=64, attention="multi_head", attention_layers=1)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -52,6 +57,19 @@ def network(arch, classes):
 
 def agreement(artifact, arch, images=None):
     return verify(artifact, network(arch, artifact.output_shape[1]), noise(arch) if images is None else images)
+
+
+def in_another_process(code, folder):
+    """What Python code prints and complains of where all sets are in another order than here."""
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        env=os.environ | {"PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.split(), ran.stderr
 
 
 class Tiny(nn.Module):
