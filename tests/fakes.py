@@ -21,7 +21,7 @@ from mvit2_search.search.events import Listener
 from mvit2_search.search.request import Request
 from mvit2_search.space import SearchSpace
 from mvit2_search.store import StoredStudy, open_study
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.proxies import EpochScore
 

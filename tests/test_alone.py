@@ -25,7 +25,7 @@ from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.search.events import Listener
 from mvit2_search.store import lease
 from mvit2_search.store.lease import locked
-from mvit2_search.system.process import Interrupt, Terminated
+from mvit2_search.system.signals import Interrupt, Terminated
 
 LOCK_PATH = lease.device_lock_path
 REFERENCE = scripted_artifact("reference")

@@ -11,7 +11,7 @@ from commands import invoke
 from fakes import FormulaProxy, request, search
 from mvit2_search.api import read_study
 from mvit2_search.search.events import Listener
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
 

@@ -17,7 +17,7 @@ from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, hypervolume_table, summarise
 from mvit2_search.search.events import Listener
 from mvit2_search.search.runner import Runner
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 from summaries import inputs
 
 SIDE = 7

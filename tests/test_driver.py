@@ -16,7 +16,7 @@ from mvit2_search.search.events import Listener
 from mvit2_search.search.request import parse_budget
 from mvit2_search.space import shipped_spaces
 from mvit2_search.store import driver_lock, open_study
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
 

@@ -11,7 +11,7 @@ from mvit2_search.execute.inline import InlineExecutor
 from mvit2_search.execute.protocol import TrainingJob, TrainingResult
 from mvit2_search.search.events import Listener
 from mvit2_search.search.runner import Jobs
-from mvit2_search.system.process import Interrupt, Terminated
+from mvit2_search.system.signals import Interrupt, Terminated
 from mvit2_search.train.proxies import EpochScore
 
 DATASET = SimpleNamespace(classes=("a", "b"), fingerprint="images")  # as much as the formula looks at

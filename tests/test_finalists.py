@@ -19,7 +19,7 @@ from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, P
 from mvit2_search.report.tables import summarise
 from mvit2_search.search.events import Listener
 from mvit2_search.search.phases import _left
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)
 IMAGES = 5000

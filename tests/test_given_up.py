@@ -11,7 +11,7 @@ from mvit2_search.cli import cli
 from mvit2_search.errors import BackendUnavailable, StorageError, TrainingError
 from mvit2_search.records import Failed, Finished
 from mvit2_search.store import open_study
-from mvit2_search.system.process import Terminated
+from mvit2_search.system.signals import Terminated
 
 FIVE = "name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n"
 

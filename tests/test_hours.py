@@ -14,7 +14,7 @@ from mvit2_search.report.tables import summarise
 from mvit2_search.search import events as stop_module
 from mvit2_search.search.events import Listener, Stop
 from mvit2_search.store import open_study
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mvit2_search.system.process as memory
+import mvit2_search.system.memory as memory
 import mvit2_search.task.data.images as reading
 from conftest import write_images
 from mvit2_search.errors import DataError

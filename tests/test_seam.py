@@ -20,7 +20,7 @@ from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.records import Failed, Prediction, Score, score_fault
 from mvit2_search.records.codec import NO_RECORD, from_json
 from mvit2_search.store import open_study
-from mvit2_search.system.process import Terminated
+from mvit2_search.system.signals import Terminated
 from mvit2_search.train.proxies import EpochScore
 
 WIDTHS = [published(f"mobilevitv2-{width}").key for width in ("0.5", "0.75", "1.0", "1.25")]

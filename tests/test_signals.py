@@ -16,7 +16,7 @@ import pytest
 from mvit2_search.cli.run import _say_stopping
 from mvit2_search.records import Failed
 from mvit2_search.store import open_study
-from mvit2_search.system.process import STOPPED, TERMINATED, Interrupt, Terminated
+from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated
 
 SCRIPT = Path(__file__).parent / "signal_driver.py"
 
@@ -99,7 +99,7 @@ def test_what_came_at_the_last_moment_is_known_afterwards():
 
 
 def test_a_block_that_does_not_end_is_left(monkeypatch):
-    monkeypatch.setattr("mvit2_search.system.process._GRACE_S", {STOPPED: 0.01, TERMINATED: 0.02})
+    monkeypatch.setattr("mvit2_search.system.signals._GRACE_S", {STOPPED: 0.01, TERMINATED: 0.02})
     left = []
     with Interrupt(leave=left.append):
         signal.raise_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_a_block_that_does_not_end_is_left(monkeypatch):
 
 
 def test_a_block_that_ends_is_not_left(monkeypatch):
-    monkeypatch.setattr("mvit2_search.system.process._GRACE_S", {STOPPED: 0.2, TERMINATED: 0.2})
+    monkeypatch.setattr("mvit2_search.system.signals._GRACE_S", {STOPPED: 0.2, TERMINATED: 0.2})
     left = []
     with Interrupt(leave=left.append):
         signal.raise_signal(signal.SIGTERM)

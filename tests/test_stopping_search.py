@@ -17,7 +17,7 @@ from mvit2_search.report.tables import summarise, trials_frame
 from mvit2_search.search.events import Listener
 from mvit2_search.stopping import Saving, saving
 from mvit2_search.store import open_study
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 from mvit2_search.train.proxies import EpochScore
 
 

@@ -23,9 +23,9 @@ from forks import in_fork
 from mvit2_search.errors import SpecError, StorageError
 from mvit2_search.search.events import Listener
 from mvit2_search.store import create_study, database_path, driver_lock, open_study
-from mvit2_search.store.database import reading
 from mvit2_search.store.folders import BENCH, EXPORTS, LATENCIES, OTHER_DEVICES
-from mvit2_search.system.process import Interrupt
+from mvit2_search.store.sqlite import reading
+from mvit2_search.system.signals import Interrupt
 
 pytestmark = pytest.mark.usefixtures("images")
 

@@ -1,5 +1,6 @@
 """What a network is, as plain data: its configuration, the published networks, and what it costs."""
 
+from mvit2_search.arch.channels import expanded_channels
 from mvit2_search.arch.config import (
     ATTENTION_HEADS,
     ATTENTION_STAGES,
@@ -10,7 +11,6 @@ from mvit2_search.arch.config import (
     ChannelOrder,
 )
 from mvit2_search.arch.published import PUBLISHED_WIDTHS, published, published_name, published_networks
-from mvit2_search.arch.settings import expanded_channels
 
 __all__ = [
     "ATTENTION_HEADS",

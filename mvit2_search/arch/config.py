@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, get_args
 
 import yaml
 
-from mvit2_search.arch.settings import expanded_channels, per_stage, round_channels, sequence, whole
+from mvit2_search.arch.channels import expanded_channels, per_stage, round_channels, sequence, whole
 from mvit2_search.errors import SpecError
 from mvit2_search.system.text import printable
 from mvit2_search.system.yaml import load

@@ -17,7 +17,7 @@ from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulatio
 from mvit2_search.cli.output import explain, give_up_broken_output, program, say
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import Recipe
-from mvit2_search.system.process import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
+from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
 from mvit2_search.system.text import printable
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from torch import nn
 
 from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
+from mvit2_search.export.runtimes import filtered_stderr
 from mvit2_search.export.runtimes.coreai import NOTES, AIProgram, check_installed, describe, run
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.system.process import filtered_stderr
 
 
 def export_coreai(

@@ -9,9 +9,9 @@ from torch import nn
 
 from mvit2_search.errors import translated
 from mvit2_search.export.formats import Format
+from mvit2_search.export.runtimes import filtered_stderr
 from mvit2_search.export.runtimes.executorch import CONVENTION, NOTES, Network, check_installed, describe
 from mvit2_search.records import Artifact
-from mvit2_search.system.process import filtered_stderr
 
 
 def export_executorch(model: nn.Module, path: Path, shape: tuple[int, ...], convention: str) -> Artifact:

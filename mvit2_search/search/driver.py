@@ -41,7 +41,7 @@ from mvit2_search.search.runner import Jobs, Runner
 from mvit2_search.space import load_space
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.store.folders import check_new_name
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.loop import keep_freed_memory, resolve_train_device

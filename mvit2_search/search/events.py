@@ -14,7 +14,7 @@ from mvit2_search.errors import StorageError
 from mvit2_search.records import Score, Trial
 from mvit2_search.search.request import Request
 from mvit2_search.store import Activity, Study, forget_activity, write_activity
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 
 
 class Listener:

@@ -33,7 +33,7 @@ from mvit2_search.search.state import State
 from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import Proposal, Study
-from mvit2_search.system.process import Interrupt
+from mvit2_search.system.signals import Interrupt
 from mvit2_search.task import make_task
 from mvit2_search.train.proxies import EpochScore, Part
 

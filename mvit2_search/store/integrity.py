@@ -18,9 +18,9 @@ from itertools import count
 from pathlib import Path
 
 from mvit2_search.errors import StorageError
-from mvit2_search.store.database import Contents, Damage, is_damage, logs_of, read_sound, snapshot
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.lease import find_holder
+from mvit2_search.store.sqlite import Contents, Damage, is_damage, logs_of, read_sound, snapshot
 from mvit2_search.system.files import write_atomically
 from mvit2_search.system.text import counted
 

@@ -9,8 +9,8 @@ from mvit2_search.errors import SpecError
 from mvit2_search.records.codec import NO_RECORD, parse
 from mvit2_search.records.study import Ended, Goals, Inputs, Limits, StudyDevice
 from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
-from mvit2_search.store.database import Contents, Row, fact_name, trial_name
 from mvit2_search.store.folders import check_study_name, is_study
+from mvit2_search.store.sqlite import Contents, Row, fact_name, trial_name
 from mvit2_search.store.storage import SqliteStorage, Storage
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2_search.errors import BackendUnavailable, SpecError, StorageError
-from mvit2_search.store import database, integrity
-from mvit2_search.store.database import Contents, Damage, Snapshot
+from mvit2_search.store import integrity, sqlite
 from mvit2_search.store.folders import backup_path, database_path
 from mvit2_search.store.integrity import Digests
+from mvit2_search.store.sqlite import Contents, Damage, Snapshot
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -78,7 +78,7 @@ class SqliteStorage(Storage):
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
-        with integrity.refusing(self.folder), database.snapshot(self._path) as found:
+        with integrity.refusing(self.folder), sqlite.snapshot(self._path) as found:
             yield found
 
     def read_checked(self) -> Contents | None:
@@ -93,16 +93,16 @@ class SqliteStorage(Storage):
                 f"{self._path}: a link to {self._path.readlink()}, where another driver would not be noticed; "
                 "copy the study here"
             )
-        options = {"creator": lambda: database.connect(self._path), "poolclass": sqlalchemy.pool.QueuePool}
+        options = {"creator": lambda: sqlite.connect(self._path), "poolclass": sqlalchemy.pool.QueuePool}
         storage = RDBStorage("sqlite://", options)  # in a URL, the path would need escapes
-        sqlalchemy.event.listen(storage.engine, "begin", database.begin)
+        sqlalchemy.event.listen(storage.engine, "begin", sqlite.begin)
         if found is not None:
             self._digests.rewrite(found.texts())
         return storage
 
     def close(self, opened: RDBStorage) -> None:
         super().close(opened)
-        database.merge_log(self._path)
+        sqlite.merge_log(self._path)
 
     @contextmanager
     def writing(self, name: str, text: str) -> Iterator[None]:
@@ -115,10 +115,10 @@ class SqliteStorage(Storage):
         temporary = path.with_name(f".{path.name}.tmp")  # left by a killed driver, it is written over
         try:
             temporary.unlink(missing_ok=True)
-            with database.reading(self._path) as source, closing(sqlite3.connect(temporary)) as copy:
+            with sqlite.reading(self._path) as source, closing(sqlite3.connect(temporary)) as copy:
                 source.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")  # one file
-            contents = database.read_sound(temporary)
+            contents = sqlite.read_sound(temporary)
             if contents is None or any(self._digests.differing(contents.texts(), self._digests.known())):
                 raise Damage("the study is not what was written to it")
             temporary.replace(path)
@@ -201,7 +201,7 @@ class UrlStorage(Storage):
         def query(sql: str, **values: Any) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in connection.execute(text(sql), values)]
 
-        if not set(inspect(connection).get_table_names()) >= database.TABLES:
+        if not set(inspect(connection).get_table_names()) >= sqlite.TABLES:
             return None
-        study_id = database.study_ids(query, self.name).get(self.study_name)
+        study_id = sqlite.study_ids(query, self.name).get(self.study_name)
         return None if study_id is None else Snapshot(query, study_id)

@@ -41,10 +41,10 @@ from mvit2_search.records import (
     Trial,
 )
 from mvit2_search.records.codec import from_json, to_json
-from mvit2_search.store.database import PROBE, RECORD, Contents, Row, fact_name, is_damage, trial_name
 from mvit2_search.store.reader import StoredStudy
+from mvit2_search.store.sqlite import PROBE, RECORD, Contents, Row, fact_name, is_damage, trial_name
 from mvit2_search.store.storage import SqliteStorage, Storage
-from mvit2_search.system.process import Terminated
+from mvit2_search.system.signals import Terminated
 
 if TYPE_CHECKING:
     import optuna

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mvit2_search.errors import MeasurementError, translated
+from mvit2_search.export.runtimes import filtered_stderr
 from mvit2_search.records import Artifact, InputKind, Precision
-from mvit2_search.system.process import filtered_stderr
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, translated
+from mvit2_search.export.runtimes import filtered_stderr
 from mvit2_search.records import Artifact, Precision
-from mvit2_search.system.process import filtered_stderr
 
 
 class NDArray(Protocol):

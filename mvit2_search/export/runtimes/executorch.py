@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, translated
+from mvit2_search.export.runtimes import filtered_stderr
 from mvit2_search.records import Artifact
-from mvit2_search.system.process import filtered_stderr
 
 CONVENTION = "input_convention"  # the method that returns it
 

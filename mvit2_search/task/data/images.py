@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit2_search.errors import DataError
-from mvit2_search.system.process import free_bytes
+from mvit2_search.system.memory import free_bytes
 from mvit2_search.task.data.decode import Decoded, Deep, Depth, Ranges, Unreadable, decode
 
 _AT_A_TIME = 256  # files that are handed to the threads

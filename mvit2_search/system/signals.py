@@ -1,4 +1,4 @@
-"""This process: signals, its stderr, and the memory it may use.
+"""Ctrl-C once: finish what runs, then stop. Twice, or SIGTERM, or a closed terminal (SIGHUP): stop now.
 
 A signal only sets a flag, which the program checks. A handler that raised might do so inside a callback of another
 library, which would swallow the exception. A thread sets the flag: Python hands signals to it even while the main
@@ -7,77 +7,10 @@ thread is inside native code.
 
 import os
 import signal
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Self
-
-_SYSTEM, _OWN, _GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-# by version of control groups: the limit, the usage, and the part of it that is reclaimable (file cache)
-_FILES = {
-    "": ("memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
-
-
-def free_bytes() -> int | None:
-    """Memory that can be used without swapping: what the system has left, or a container's limit if that is less.
-
-    If the system does not say what is left, all of its memory; None if it does not say that either.
-    """
-    return min([*_system_bytes(), *_group_bytes()], default=None)
-
-
-def _system_bytes() -> list[int]:
-    lines = _SYSTEM.read_text().splitlines() if _SYSTEM.exists() else []
-    if available := [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]:
-        return available
-    return [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
-
-
-def _group_bytes() -> list[int]:
-    """What the limits of this process's control groups and of their parents leave."""
-    try:
-        lines = [line.split(":", 2) for line in _OWN.read_text().splitlines()]
-    except OSError:  # not Linux
-        return []
-    own = [(kind, path.lstrip("/")) for _, kinds, path in lines for kind in kinds.split(",") if kind in _FILES]
-    groups = [(kind, _GROUPS / kind / path) for kind, path in own]
-    left = [_left_in(group, *_FILES[kind]) for kind, folder in groups for group in (folder, *folder.parents)]
-    return [count for count in left if count is not None]
-
-
-def _left_in(group: Path, limit: str, used: str, reclaimable: str) -> int | None:
-    try:
-        left = int((group / limit).read_text()) - int((group / used).read_text())
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such group, or "max": no limit
-        return None
-    return max(0, left + int(counts.get(reclaimable, 0)))
-
-
-@contextmanager
-def filtered_stderr(*harmless: str) -> Iterator[None]:
-    """Hold back stderr inside the block; afterwards print the lines that contain none of `harmless`.
-
-    This is the stderr of the whole process, so keep the block short.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            sys.stderr.writelines(line for line in held if not any(text in line for text in harmless))
-
 
 HUNG_UP, STOPPED, TERMINATED = 129, 130, 143  # exit codes
 _EXIT_CODES = {"SIGHUP": HUNG_UP, "SIGTERM": TERMINATED}
