@@ -1,16 +1,10 @@
-"""Runs fake searches in forked processes that die at a chosen write: helper of test_crash.py.
-
-python crash_driver.py FOLDER sweep 17     die at every 17th commit, again soon after, then resume
-python crash_driver.py FOLDER run          one slow search, to be killed from outside
-"""
+"""Fake searches in forked processes, which die at a chosen write or are slow: helper of test_crash.py."""
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
-import optuna
 import sqlalchemy
 
 from fakes import FormulaProxy, request, search
@@ -19,8 +13,6 @@ from mvit2_search.records import Finished
 from mvit2_search.search.driver import is_finished
 from mvit2_search.store import open_study
 from mvit2_search.store.storage import SqliteStorage
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class SlowProxy(FormulaProxy):
@@ -77,17 +69,17 @@ def problems(folder: Path, before: dict[int, object]) -> list[str]:
     return found
 
 
-def sweep(folder: Path, stride: int) -> None:
+def sweep(folder: Path, stride: int) -> int:
+    """Die at every `stride`-th commit, again soon after, then resume; the number of commits."""
     died, point = True, 0
     while died:
         asked = request(folder / str(point), data=str(folder / "images"))
         died = in_fork(lambda: dying_at(point, asked)) == 137  # noqa: B023
         in_fork(lambda: dying_at(20 + point % 60, asked))  # noqa: B023  # once more, while it recovers or soon after
-        if in_fork(lambda: check_after_resume(asked)) != 0:  # noqa: B023
-            sys.exit(f"wrong after dying at commit {point}")
+        assert in_fork(lambda: check_after_resume(asked)) == 0, f"wrong after dying at commit {point}"  # noqa: B023
         shutil.rmtree(asked.results)
         point += stride
-    print(f"{point} commits")
+    return point
 
 
 def check_after_resume(asked) -> None:
@@ -102,11 +94,10 @@ def check_after_resume(asked) -> None:
         raise AssertionError("; ".join(found))
 
 
-if __name__ == "__main__":
-    if sys.argv[2] == "sweep":
-        sweep(Path(sys.argv[1]), int(sys.argv[3]))
-    else:
-        asked = request(Path(sys.argv[1]), trials=4)
-        search(asked, proxy=SlowProxy())
-        assert is_finished(open_study(asked.folder), asked)
-        sys.exit("\n".join(problems(asked.folder, {})) or 0)
+def run_slowly(folder: Path) -> None:
+    """A search to its end, to be killed from outside."""
+    asked = request(folder, trials=4)
+    search(asked, proxy=SlowProxy())
+    assert is_finished(open_study(asked.folder), asked)
+    if found := problems(asked.folder, {}):
+        raise AssertionError("; ".join(found))

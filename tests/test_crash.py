@@ -1,53 +1,55 @@
 """Searches that are killed, at every commit and at random moments, and then resumed."""
 
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from fakes import request
+from crash_driver import run_slowly, sweep
+from fakes import request, search
+from forks import exit_code, fork, in_fork
 from mvit2_search.errors import MVit2SearchError
 from mvit2_search.records import Failed
 from mvit2_search.store import open_study
 
-SCRIPT = Path(__file__).parent / "crash_driver.py"
-
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("images"), pytest.mark.timeout(900)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def everything_imported(finished_results):
+    """By a first search, so that the forked ones need not."""
+    search(request(finished_results))
+
+
 def test_a_search_that_dies_at_a_commit_resumes_to_its_end(tmp_path):
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "sweep", "17"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[-2]) > 100
+    assert sweep(tmp_path, 17) > 100
 
 
 def test_a_search_that_is_killed_ten_times_resumes_to_its_end(tmp_path):
     rng = random.Random(0)
     finished = {}
     for _ in range(10):
-        process = subprocess.Popen([sys.executable, SCRIPT, tmp_path, "run"], stdout=subprocess.DEVNULL)
+        process = fork(lambda: run_slowly(tmp_path))
         wait_for_progress(tmp_path, process)
         time.sleep(rng.uniform(0, 0.3))
-        assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        os.kill(process, signal.SIGKILL)
+        assert exit_code(process) == -signal.SIGKILL
         now = trials(tmp_path)
         assert all(now[number] == trial for number, trial in finished.items())
         finished = now
     assert len(finished) > 7
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path, "run"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert in_fork(lambda: run_slowly(tmp_path)) == 0
     assert all(trials(tmp_path)[number] == trial for number, trial in finished.items())
 
 
 def wait_for_progress(folder, process):
-    """Until the search has finished another trial or another training of the confirmation."""
+    """Until the search has finished another trial or another training of the confirmation, or ended."""
     before = progress(folder)
-    while progress(folder) <= before and process.poll() is None:
+    while (
+        progress(folder) <= before and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    ):
         time.sleep(0.01)
 
 

@@ -161,14 +161,14 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [3, pytest.param(MANY_SEEDS, marks=SLOW)])
+@pytest.mark.parametrize("seeds", [3, MANY_SEEDS])
 def test_the_gain_of_the_best_of_equal_finalists_holds_in_95_percent_and_would_not_uncorrected(seeds):
-    """The truth is 0. Of 1,000 cases, 93.5 % is two standard errors below 95 %."""
-    pairs = list(gains(1000, seeds, 4))
+    """The truth is 0. If 92 % held, 95 % of 300 cases would in 3 % of such tests."""
+    pairs = list(gains(300, seeds, 4))
     assert {gain.compared for gain, _ in pairs} == {4}
     stated = np.mean([gain.low <= 0 <= gain.high for gain, _ in pairs])
     naive = np.mean([alone.low <= 0 <= alone.high for _, alone in pairs])
-    assert stated >= 0.935
+    assert stated >= 0.95
     assert naive < stated - 0.02
 
 

@@ -1,14 +1,15 @@
 """Ctrl-C and SIGTERM, whenever they come."""
 
-import fcntl
+import json
 import os
 import random
+import select
 import shlex
 import signal
 import subprocess
 import sys
-import termios
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -116,20 +117,67 @@ def test_a_block_that_ends_is_not_left(monkeypatch):
     assert left == []
 
 
-def started(tmp_path, images, mode="usual", **options):
+# What a run imports after it listens to signals.
+LATER = [f"mvit2_search.{name}" for name in ("api", "cli.run", "cli.progress", "report.figures", "report.html")]
+LATER += ["mvit2_search.task.classification", "alembic.command", "plotly.io", "sqlalchemy.orm"]
+
+
+@contextmanager
+def forking(*modules):
+    """A process that has imported the modules and forks the runs, one at a time."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    command = [sys.executable, SCRIPT, *modules]
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        yield process
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def driver():
+    with forking(*LATER) as process:
+        yield process
+
+
+@pytest.fixture
+def importing():
+    """Its runs still have to import."""
+    with forking() as process:
+        yield process
+
+
+class Run:
     """A search in a process of its own, as soon as it listens to signals."""
-    asked = ["--space", "blocks", "--data", images, "--latency-budget", "mobilevitv2-0.75", "--study", "test"]
-    asked += ["--results", tmp_path / "results", "--trials", "4", "--confirm-seeds", "2"]
-    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, SCRIPT, mode, "run", *asked]
-    process = subprocess.Popen(command, text=True, **outputs | options)
-    until(lambda: catches(process, signal.SIGTERM))
-    return process
+
+    def __init__(self, driver, tmp_path, images, mode="usual", terminal=None, nohup=False):
+        asked = ["--space", "blocks", "--data", images, "--latency-budget", "mobilevitv2-0.75", "--study", "test"]
+        asked += ["--results", tmp_path / "results", "--trials", "4", "--confirm-seeds", "2"]
+        self.output, self.errors = tmp_path / "output", tmp_path / "errors"
+        for file in (self.output, self.errors):
+            file.write_text("")
+        files = [terminal] * 3 if terminal else [os.devnull, str(self.output), str(self.errors)]
+        words = ["run", *map(str, asked)]
+        more = {"words": words, "files": files, "new_session": bool(terminal), "nohup": nohup}
+        driver.stdin.write(json.dumps({"mode": mode, **more}).encode() + b"\n")
+        self.driver, self.pid = driver, int(driver.stdout.readline())
+        until(lambda: catches(self.pid, signal.SIGTERM))
+
+    def send_signal(self, number):
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, number)
+
+    def wait(self, timeout):
+        assert select.select([self.driver.stdout], [], [], timeout)[0], "still running"
+        self.returncode = int(self.driver.stdout.readline())
+        return self.returncode
+
+    def communicate(self, timeout):
+        self.wait(timeout)
+        return self.output.read_text(), self.errors.read_text()
 
 
-def catches(process, number):
+def catches(pid, number):
     """Whether a handler is installed, as Linux tells."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
     return bool(int(mask, 16) & 1 << (number - 1))
 
@@ -151,13 +199,13 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads
 @linux
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_termination_at_any_moment_is_143_and_the_study_is_sound(tmp_path, images):
+def test_a_termination_at_any_moment_is_143_and_the_study_is_sound(driver, importing, tmp_path, images):
     """From before the first import on, in trainings and between them, in the confirmation and at the end."""
     rng = random.Random(0)
     finished = 0
     for i in range(12):
-        process = started(tmp_path, images)
-        time.sleep(rng.uniform(0, 6) if i % 2 else rng.uniform(0, 1))
+        process = Run(driver if i % 2 else importing, tmp_path, images)
+        time.sleep(rng.uniform(0, 5) if i % 2 else rng.uniform(0, 1))
         process.send_signal(signal.SIGTERM)
         printed, errors = process.communicate(timeout=60)
         if process.returncode in (0, 1) and "is finished" in printed:
@@ -168,7 +216,7 @@ def test_a_termination_at_any_moment_is_143_and_the_study_is_sound(tmp_path, ima
         assert "Traceback" not in errors
         assert_sound(tmp_path / "results" / "test")
     assert finished < 6
-    done = started(tmp_path, images).communicate(timeout=120)
+    done = Run(driver, tmp_path, images).communicate(timeout=120)
     assert "Study test is finished" in done[0]
 
 
@@ -176,9 +224,11 @@ def test_a_termination_at_any_moment_is_143_and_the_study_is_sound(tmp_path, ima
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("signals", "code"), [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)])
-def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(tmp_path, images, signals, code):
-    process = started(tmp_path, images, "stuck")
-    until(lambda: "stuck" in process.stdout.readline())
+def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(
+    tmp_path, images, driver, signals, code
+):
+    process = Run(driver, tmp_path, images, "stuck")
+    until(lambda: "stuck" in process.output.read_text())
     for number in signals:
         process.send_signal(number)
         time.sleep(0.3)
@@ -190,25 +240,20 @@ def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(t
 
 @linux
 @pytest.mark.slow
-def test_a_closed_terminal_ends_a_run_but_not_under_nohup(tmp_path, images):
-    process = started(tmp_path, images)
+def test_a_closed_terminal_ends_a_run_but_not_under_nohup(driver, tmp_path, images):
+    process = Run(driver, tmp_path, images)
     process.send_signal(signal.SIGHUP)
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (129, "")
     assert "Terminated. Finished trials and trainings are saved. To continue:\n" in printed
     ours, theirs = os.openpty()
-    process = started(
-        *(tmp_path, images),
-        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
+    process = Run(driver, tmp_path, images, terminal=os.ttyname(theirs))
     os.close(theirs)
     until((tmp_path / "results" / "test" / "scratch").exists)
     os.close(ours)
     assert process.wait(timeout=60) == 129  # nobody is there to be told
     assert not (tmp_path / "results" / "test" / "scratch").exists()
-    process = started(tmp_path, images, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = Run(driver, tmp_path, images, nohup=True)
     process.send_signal(signal.SIGHUP)
     assert "Study test is finished" in process.communicate(timeout=120)[0]
 
