@@ -67,11 +67,13 @@ class TrainingError(MVit2SearchError):
 def translated(what: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
     """Inside, another library's exception becomes a MeasurementError that says `what`, and why in one line.
 
-    By default any exception: few libraries have a class of their own for all that they raise.
+    By default any exception but this package's: few libraries have a class of their own for all that they raise.
     """
     try:
         yield
     except kinds as err:
+        if isinstance(err, MVit2SearchError) and kinds == (Exception,):
+            raise
         raise MeasurementError(f"{what}: {first_line(err)}") from err
 
 

@@ -30,7 +30,6 @@ FEW = replace(
 FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
 FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
 ONE = replace(FEW, attention_layers=(1, 0, 0))  # and blocks without a layer; the first has the most tokens
-ONE_FIRST = replace(FEW_FIRST, attention_layers=(1, 0, 0), expanded_channels=((32,), (32,), (48,), (96,), (128,)))
 # 24, 36 and 48 channels per head: what scales their scores is no number that half precision has
 HEADS = ArchConfig.mobilevitv2(0.75, image_size=64, attention="multi_head", attention_layers=1)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"

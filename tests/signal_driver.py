@@ -18,6 +18,7 @@ from functools import partial
 import mvit2_search.search.driver as driver
 from fakes import FormulaProxy, fake_exporter, macs_device
 from mvit2_search.cli import cli
+from mvit2_search.measure.devices.scripted import ScriptedDevice
 
 
 class SlowProxy(FormulaProxy):
@@ -41,7 +42,16 @@ class Stuck(FormulaProxy):
         yield
 
 
-proxies = {"usual": SlowProxy, "stuck": Stuck}
+class SlowDevice(ScriptedDevice):
+    """Half a second for each visit."""
+
+    def time(self, candidate, reference, plan):
+        print("timing", flush=True)
+        time.sleep(0.5)
+        return super().time(candidate, reference, plan)
+
+
+proxies = {"usual": SlowProxy, "stuck": Stuck, "timing": FormulaProxy}
 
 
 def wait_for_a_run():
@@ -73,6 +83,8 @@ open_streams(asked["files"], asked["new_session"])
 if asked["nohup"]:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.argv[1:] = asked["words"]
-proxy = proxies[asked["mode"]]()
-driver.run_search = partial(driver.run_search, source=macs_device(), proxy=proxy, exporter=fake_exporter)
+proxy, device = proxies[asked["mode"]](), macs_device()
+if asked["mode"] == "timing":
+    device = SlowDevice(script=device.script)
+driver.run_search = partial(driver.run_search, source=device, proxy=proxy, exporter=fake_exporter)
 cli(prog_name="mvit2-search")

@@ -172,6 +172,7 @@ def test_a_command_waits_for_whoever_times_and_says_for_whom(lock, monkeypatch, 
     assert "ms [" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_search_says_so_too(lock, monkeypatch, tmp_path, images):
     notes = []
 

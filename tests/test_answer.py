@@ -26,6 +26,7 @@ def study(tmp_path):
     return search(request(tmp_path, sampler="random")).folder
 
 
+@pytest.mark.slow
 def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_request(study):
     invoke("report", study)
     frame = pd.read_csv(study / "pareto.csv")
@@ -46,6 +47,7 @@ def test_the_best_confirmed_is_exported_and_the_fastest_that_is_as_good_on_reque
         assert Path(exported["path"]).parent.name == key
 
 
+@pytest.mark.slow
 def test_status_and_report_say_what_the_fastest_costs(study):
     line = next(x for x in invoke("status", study).output.splitlines() if x.startswith("To export: "))
     assert line.endswith("--pick fastest exports it.")
@@ -57,6 +59,7 @@ def test_status_and_report_say_what_the_fastest_costs(study):
     assert "<code>pick</code> fastest" in page
 
 
+@pytest.mark.slow
 def test_the_best_is_called_the_best_of_so_many(study):
     frame = pd.read_csv(study / "pareto.csv") if invoke("report", study).exit_code == 0 else None
     compared = (frame.within_budget.fillna(False).astype(bool) & frame.confirmed_pct.notna()).sum()
@@ -93,6 +96,7 @@ class WidthsWin(FormulaProxy):
             yield type(score)(epoch=score.epoch, score=99.0 if width else score.score)
 
 
+@pytest.mark.slow
 def test_a_published_width_that_is_best_is_exported_and_called_so(tmp_path):
     study = search(request(tmp_path, sampler="random"), proxy=WidthsWin()).folder
     said = answer(study)
@@ -134,6 +138,7 @@ def half(tmp_path):
     return search(asked, listener=StopAtScore(), interrupt=interrupt).folder
 
 
+@pytest.mark.slow
 def test_what_is_said_in_the_middle_of_the_confirmation_is_provisional(half, tmp_path):
     said = answer(half)
     assert said["provisional"] is True
@@ -164,6 +169,7 @@ class Asked(FormulaProxy):
         yield from super().run(arch, dataset, seed=seed, test_on=test_on)
 
 
+@pytest.mark.slow
 def test_a_training_of_the_confirmation_that_runs_is_not_done(tmp_path):
     asked = request(tmp_path, sampler="random")
     proxy = Asked(asked.folder)
@@ -172,6 +178,7 @@ def test_a_training_of_the_confirmation_that_runs_is_not_done(tmp_path):
     assert done == list(range(1, len(scores)))  # during the first there is nothing to be provisional
 
 
+@pytest.mark.slow
 def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):
     early = invoke("export", half, "--json")
     assert early.exit_code == 0
@@ -180,10 +187,12 @@ def test_an_export_before_the_end_writes_and_says_that_it_is_provisional(half):
     assert invoke("export", half, "--trial", 0).stderr == ""
 
 
+@pytest.mark.slow
 def test_an_export_after_the_end_says_nothing_of_the_kind(study):
     assert invoke("export", study).stderr == ""
 
 
+@pytest.mark.slow
 def test_a_finished_study_that_is_extended_is_provisional_until_its_new_candidates_are_confirmed(study, tmp_path):
     interrupt = Interrupt()
 

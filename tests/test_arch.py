@@ -155,6 +155,7 @@ def test_an_unknown_published_network_lists_those_there_are():
         published("mobilevitv2-0.6")
 
 
+@pytest.mark.slow
 @given(archs)
 def test_yaml_gives_the_same_architecture(tmp_path_factory, arch):
     path = tmp_path_factory.mktemp("yaml") / "arch.yaml"

@@ -113,6 +113,7 @@ def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monke
     assert "Balanced accuracy" in report
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_classes_are_balanced(tmp_path, run_on, monkeypatch):
     write_images(tmp_path / "images", {"a": 20, "b": 20})
     monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: BalancedProxy())

@@ -79,6 +79,7 @@ def test_status_answers_between_the_first_digest_and_its_commit(tmp_path, monkey
         assert result.exit_code == 0, (name, result.output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_database_that_a_kill_left_empty_beside_a_first_digest_is_a_new_study(tmp_path, empty):
     asked = request(tmp_path, trials=1, confirm_seeds=1)
@@ -90,6 +91,7 @@ def test_a_database_that_a_kill_left_empty_beside_a_first_digest_is_a_new_study(
     assert search(asked).fact("ended")
 
 
+@pytest.mark.slow
 def test_a_trial_whose_driver_died_between_its_record_and_its_state_counts_when_the_search_goes_on(tmp_path):
     asked = request(tmp_path, trials=2, confirm_seeds=1)
 

@@ -100,6 +100,7 @@ class TestPredict:
         ran = CliRunner().invoke(predictor, [*asked, "--results", str(tmp_path), "--json"])
         assert len(json.loads(ran.stdout)["networks"]) == 5
 
+    @pytest.mark.slow
     def test_a_space_that_is_too_small_is_named_with_what_it_has(self, devices, tmp_path, monkeypatch):
         monkeypatch.setattr("predictor.make_device", lambda name: name)
         path = tmp_path / "small.yaml"

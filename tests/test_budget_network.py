@@ -116,6 +116,7 @@ def test_more_parameters_than_allowed_are_still_too_many(tmp_path):
     assert unrest.measurements == 1
 
 
+@pytest.mark.slow
 def test_the_command_compares_with_the_width_that_gave_the_budget(tmp_path, run_with_fakes):
     asked = ("--latency-budget", NAME, "--trials", "2", "--image-size", "32")
     ran = run_with_fakes(*asked, device=Unrest(1).device)

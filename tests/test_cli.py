@@ -126,6 +126,7 @@ def test_profile_of_what_is_not_there_exits_2():
     assert invoke("profile", "nothing.yaml").exit_code == 2
 
 
+@pytest.mark.slow
 def test_status_report_and_export_read_a_study(study):
     by_name = invoke("status", "test", "--results", study.parent)
     assert by_name.output == invoke("status", study).output
@@ -181,12 +182,14 @@ def test_a_network_is_exported_in_the_formulation_asked_for(study):
     }
 
 
+@pytest.mark.slow
 def test_a_formulation_is_for_networks(study):
     result = invoke("export", study, "--formulation", "rank5")
     assert result.exit_code == 2
     assert "--formulation needs --format onnx, mlpackage, aimodel, pte" in result.stderr
 
 
+@pytest.mark.slow
 def test_one_seed_is_still_json(tmp_path, images):
     study = search(request(tmp_path, confirm_seeds=1))
     text = invoke("status", study.folder, "--json").output
@@ -294,7 +297,7 @@ def test_a_real_search_on_a_users_images(tmp_path, timed):
     ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)]
 )
 def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signals, code):
-    """On an estimate: a signal while something is timed is `test_signals`'s."""
+    """On an estimate: nothing waits for a turn to time networks."""
     longer = [*command(tmp_path, device="estimate:iphone12"), "--images-per-epoch", "100"]
     with subprocess.Popen(longer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

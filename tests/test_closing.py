@@ -40,6 +40,7 @@ def study(tmp_path, images):
     return asked
 
 
+@pytest.mark.slow
 def test_an_open_study_is_seen(study, left_open):
     kept = create_study(study.folder)
     assert left_open()[0]
@@ -66,6 +67,7 @@ def test_commands_close_what_they_open(command, study, left_open):
     assert not still
 
 
+@pytest.mark.slow
 def test_a_run_closes_what_it_opens(study, left_open, monkeypatch):
     monkeypatch.setattr(driver, "run_search", lambda *_: None)
     told = ["--space", study.space, "--data", study.data, "--latency-budget", study.latency_budget]

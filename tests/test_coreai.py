@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import need_device
-from exports import FEW_MIXED, ONE, ONE_FIRST, Tiny, exported, images, in_another_process, worst
+from exports import FEW_FIRST, FEW_MIXED, ONE, Tiny, exported, images, in_another_process, worst
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.coreai import export_coreai
@@ -167,7 +167,7 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
     [
         *((ONE, name, "float32") for name in FORMULATION_NAMES),
         (FEW_MIXED, "pixel_unshuffle", "float32"),
-        (ONE_FIRST, "pixel_unshuffle", "float32"),
+        (FEW_FIRST, "pixel_unshuffle", "float32"),
         (ONE, "pixel_unshuffle", "float16"),
     ],
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],

@@ -74,6 +74,7 @@ def test_a_budget_without_the_inputs_is_damage(tmp_path, finished_results, resum
     assert "fact inputs is damaged" in refusal(folder, resume)
 
 
+@pytest.mark.slow
 def test_what_was_measured_to_choose_a_trial_is_read_before_the_backup_is_replaced(tmp_path, resume):
     folder = search(request(tmp_path)).folder
     backup = backup_path(folder).read_bytes()
@@ -87,6 +88,7 @@ def test_what_was_measured_to_choose_a_trial_is_read_before_the_backup_is_replac
     assert backup_path(folder).read_bytes() == backup
 
 
+@pytest.mark.slow
 def test_the_way_back_holds_when_the_driver_that_is_to_be_stopped_has_ended(tmp_path, resume):
     """SQLite's own files beside the database go with it."""
     folder = search(request(tmp_path)).folder
@@ -115,6 +117,7 @@ def test_the_way_back_takes_the_log_of_a_killed_driver_along(tmp_path):
     assert len(records(asked.folder)) == 10
 
 
+@pytest.mark.slow
 def test_a_broken_record_without_digests_is_one_line_too(tmp_path):
     folder = search(request(tmp_path)).folder
     (folder / "study.digests").unlink()
@@ -147,6 +150,7 @@ def test_what_a_driver_writes_while_the_study_is_read_is_no_damage(tmp_path, mon
     assert left == []
 
 
+@pytest.mark.slow
 def test_the_backup_is_kept_when_the_study_has_less_than_it(tmp_path, resume):
     """Whoever deletes the log may delete the digests too."""
     asked = request(tmp_path)
@@ -178,6 +182,7 @@ def test_fewer_scores_than_the_backup_has_are_refused_too(tmp_path, finished_res
     assert open_study(folder).scores() == scores
 
 
+@pytest.mark.slow
 def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
     folder = search(request(tmp_path)).folder
     backup_path(folder).unlink()
@@ -185,6 +190,7 @@ def test_a_finished_study_gets_a_backup_that_was_deleted(tmp_path):
     assert backup_path(folder).is_file()
 
 
+@pytest.mark.slow
 def test_a_damaged_study_is_not_backed_up(tmp_path):
     asked = request(tmp_path)
     folder = search(asked).folder
@@ -197,6 +203,7 @@ def test_a_damaged_study_is_not_backed_up(tmp_path):
     assert backup_path(folder).read_bytes() == backup
 
 
+@pytest.mark.slow
 def test_a_running_driver_is_to_be_stopped_first(tmp_path):
     folder = search(request(tmp_path)).folder
     truncate(folder)
@@ -207,6 +214,7 @@ def test_a_running_driver_is_to_be_stopped_first(tmp_path):
     assert re.search(rf"; stop process {lock['pid'] + 1} on \S+ since \S+ first; study.backup.db holds", line)
 
 
+@pytest.mark.slow
 def test_without_a_backup_it_says_so(tmp_path, resume):
     folder = search(request(tmp_path)).folder
     backup_path(folder).write_bytes(b"")

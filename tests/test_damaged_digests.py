@@ -70,6 +70,7 @@ def test_a_kill_at_any_time_is_no_damage(tmp_path):
     assert search(asked).fact("ended")
 
 
+@pytest.mark.slow
 def test_a_write_that_a_crash_cut_short_is_no_damage(tmp_path):
     """The digest is written before the record; either may be the last thing that was."""
     folder = search(request(tmp_path)).folder

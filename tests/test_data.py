@@ -22,6 +22,7 @@ def load(folder, size=16, max_train=10_000) -> Dataset:
     return load_dataset(str(folder), image_size=size, max_train=max_train)
 
 
+@pytest.mark.slow
 def test_the_shipped_images_are_stratified_and_of_the_stated_numbers():
     data = load("fashion-mnist-mini", size=28)
     for split, each in ((data.train, 800), (data.selection, 500), (data.confirmation, 500)):
@@ -32,6 +33,7 @@ def test_the_shipped_images_are_stratified_and_of_the_stated_numbers():
     assert len(data.classes) == 10
 
 
+@pytest.mark.slow
 def test_classes_are_mixed_in_every_split():
     data = load("fashion-mnist-mini", size=28)
     for split in (data.train, data.selection, data.confirmation):

@@ -208,6 +208,7 @@ def test_adobe_colours_survive_odd_metadata(tmp_path):
     assert before[..., 1:].max() < 15
 
 
+@pytest.mark.slow
 def test_a_folder_with_odd_exif_is_used_whole(tmp_path, run_on):
     folder = write_images(tmp_path / "images", {"a": 10, "b": 10}, ending="jpg")
     half_white().save(folder / "a" / "0003.jpg", exif=exif_with((0x0112, 3, 1, 6), *ODD_ENTRIES))

@@ -19,12 +19,14 @@ from mvit2_search.store import driver_lock, open_study
 pytestmark = pytest.mark.usefixtures("images")
 
 
+@pytest.mark.slow
 def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):
     search(request(tmp_path))
     with pytest.raises(StudyConflict, match="chip: another here, scripted chip there"):
         search(request(tmp_path, trials=5), device=macs_device("another"))
 
 
+@pytest.mark.slow
 def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(tmp_path):
     study = search(request(tmp_path))
     asked = study.fact("request")
@@ -33,6 +35,7 @@ def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(t
     assert open_study(study.folder).fact("request") == asked
 
 
+@pytest.mark.slow
 def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
     asked = request(tmp_path)
     search(asked)
@@ -78,6 +81,7 @@ def trained_here(proxy, part="selection"):
     return {key for key, _, tested in proxy.trained if tested == part}
 
 
+@pytest.mark.slow
 def test_the_refusal_names_the_option_and_what_it_keeps(run_with_fakes):
     run_with_fakes()
     refused = run_with_fakes(device=UPDATED)
@@ -317,6 +321,7 @@ def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes
     assert not [t for t in study.trials() if t.is_trained_candidate and t.accuracy_from]
 
 
+@pytest.mark.slow
 def test_a_study_of_this_device_is_not_set_aside(tmp_path):
     asked = request(tmp_path, allow_device_change=True)
     first = len(search(asked).trials())
@@ -324,6 +329,7 @@ def test_a_study_of_this_device_is_not_set_aside(tmp_path):
     assert not (tmp_path / "results" / "other-devices").exists()
 
 
+@pytest.mark.slow
 def test_a_study_that_has_only_just_begun_is_no_other_devices(tmp_path):
     asked = request(tmp_path, allow_device_change=True)
     asked.folder.mkdir(parents=True)
@@ -349,6 +355,7 @@ def test_an_estimate_refuses_a_space_that_it_knows_nothing_of(tmp_path):
     assert not asked.folder.exists()
 
 
+@pytest.mark.slow
 def test_latencies_of_an_estimate_are_called_predicted_everywhere(tmp_path):
     study = search(request(tmp_path), device=make_estimate("iphone12"))
     kinds = {type(t.latency) for t in study.trials() if t.latency is not None}

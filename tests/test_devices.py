@@ -77,6 +77,7 @@ class DeviceContract:
         assert passport.device
         assert passport.chip
 
+    @pytest.mark.slow
     def test_a_broken_artifact_is_refused_and_the_device_goes_on(self, device, candidate, reference, broken):
         with pytest.raises(MeasurementError):
             device.time(broken, reference, self.plan)
@@ -121,6 +122,7 @@ class TestHostDevice(DeviceContract):
         path.write_bytes(b"no network")
         return replace(scripted_artifact("broken"), path=path)
 
+    @pytest.mark.slow
     def test_nine_times_the_positions_take_longer(self, device, candidate, reference):
         samples = device.time(candidate, reference, TimingPlan())
         assert np.median(samples.candidate_ms) > np.median(samples.reference_ms)

@@ -36,6 +36,7 @@ def candidates(study):
     return [t for t in study.trials() if t.published is None]
 
 
+@pytest.mark.slow
 def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     proxy = FormulaProxy()
     study = search(request(tmp_path), proxy=proxy)
@@ -50,6 +51,7 @@ def test_a_search_trains_as_many_candidates_as_asked_and_confirms(tmp_path):
     assert sorted(confirmed) == sorted((c.trial.arch.key, s) for c in summary.confirmed for s in (1000, 1001))
 
 
+@pytest.mark.slow
 def test_the_budget_is_the_latency_of_the_network_it_names(tmp_path):
     study = search(request(tmp_path))
     quarter = next(t for t in study.trials() if t.published == "mobilevitv2-0.75")
@@ -118,6 +120,7 @@ def test_other_inputs_are_refused_by_name(tmp_path, change, named):
     assert named in str(error.value)
 
 
+@pytest.mark.slow
 def test_candidates_are_timed_in_the_formulation_asked_for(tmp_path):
     study = search(request(tmp_path, formulation="layer_norm"))
     timed = [t.outcome.latency.artifact_sha256 for t in study.trials()]
@@ -125,6 +128,7 @@ def test_candidates_are_timed_in_the_formulation_asked_for(tmp_path):
     assert all(artifact.endswith("-layer_norm") for artifact in timed)
 
 
+@pytest.mark.slow
 def test_names_and_spellings_are_no_inputs(tmp_path):
     (tmp_path / "renamed.yaml").write_text(
         shipped_spaces()["blocks"].read_text().replace("name: blocks", "name: b")
@@ -143,6 +147,7 @@ def test_an_extended_study_is_not_finished_until_it_is(tmp_path):
     assert summarise(study).ended is None
 
 
+@pytest.mark.slow
 def test_other_images_are_refused(tmp_path):
     search(request(tmp_path))
     next((tmp_path / "images").rglob("*.png")).unlink()
@@ -150,6 +155,7 @@ def test_other_images_are_refused(tmp_path):
         search(request(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_budget_that_did_not_settle_is_noted(tmp_path):
     notes = []
 
@@ -228,6 +234,7 @@ def test_an_impossible_budget_ends_the_search_without_a_verdict(tmp_path):
     assert len(candidates(study)) == 1
 
 
+@pytest.mark.slow
 def test_parameters_can_be_limited(tmp_path):
     study = search(request(tmp_path, max_params=1_000_000))
     assert all(t.params <= 1_000_000 for t in candidates(study) if isinstance(t.outcome, Finished))
@@ -262,6 +269,7 @@ def test_widths_that_the_space_cannot_express_are_kept_beside_the_trials(tmp_pat
     assert summarise(study).verdict.published.trial.published == "mobilevitv2-0.75"
 
 
+@pytest.mark.slow
 def test_the_scratch_folder_is_gone_afterwards(tmp_path):
     study = search(request(tmp_path))
     assert not (study.folder / "scratch").exists()
@@ -279,6 +287,7 @@ def test_the_study_is_one_file_for_whoever_copies_it(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_blind_spots_are_told(tmp_path):
     notes = []
 

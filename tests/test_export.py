@@ -22,6 +22,7 @@ SMALL = ArchConfig.mobilevitv2(0.25, image_size=64)
 OTHER = ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 0, 2), kernel_size=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, OTHER], ids=["published", "other"])
 def test_onnx_computes_what_torch_computes(tmp_path, arch):
     torch.manual_seed(5)

@@ -86,6 +86,7 @@ def test_the_next_export_removes_what_a_killed_one_left(tmp_path, instant, more)
     assert not list(folder.glob("tmp*"))
 
 
+@pytest.mark.slow
 def test_the_next_export_of_a_study_does_too(tmp_path, images, instant):
     study = search(request(tmp_path))
     key = study.trials()[0].arch.key

@@ -46,6 +46,7 @@ def used(data):
     return sum(map(len, (data.train, data.selection, data.confirmation)))
 
 
+@pytest.mark.slow
 def test_photos_that_need_a_plugin_are_counted_and_the_plugin_named(folder, run_on):
     for i in range(3):
         (folder / "a" / f"IMG_{i}.HEIC").write_bytes(HEIC)

@@ -42,6 +42,7 @@ def test_the_shipped_images_are_in_memory_once():
     assert peak_of_loading("fashion-mnist-mini", 84) < 1.5  # 0.2 of it for those of 28 pixels
 
 
+@pytest.mark.slow
 def test_what_opened_keeps_its_place_and_its_class(tmp_path):
     folder = write_images(tmp_path / "images", {"red": 800, "green": 800}, size=2)
     (folder / "red" / "0003.png").write_bytes(b"broken")
@@ -52,6 +53,7 @@ def test_what_opened_keeps_its_place_and_its_class(tmp_path):
         assert (part.pixels_NSSC.mean((1, 2)).argmax(1) == 1 - part.labels_N).all()  # green is class 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "size"), [("images", 30_000_000), ("fashion-mnist-mini", 100_000), ("images", 2**31)]
 )

@@ -163,7 +163,7 @@ def gains(cases, seeds, candidates, *, widths_spread=1.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, MANY_SEEDS])
 def test_the_gain_of_the_best_of_equal_finalists_holds_in_95_percent_and_would_not_uncorrected(seeds):
-    """The truth is 0. If 92 % held, 95 % of 300 cases would in 3 % of such tests."""
+    """The truth is 0. At a true coverage of 92 %, 3 % of such tests would pass."""
     pairs = list(gains(300, seeds, 4))
     assert {gain.compared for gain, _ in pairs} == {4}
     stated = np.mean([gain.low <= 0 <= gain.high for gain, _ in pairs])

@@ -28,6 +28,7 @@ def dataset(tmp_path):
     return load_dataset(str(write_images(tmp_path / "i", {"a": 30, "b": 30})), image_size=32, max_train=64)
 
 
+@pytest.mark.slow
 def test_it_yields_once_per_epoch_and_again_the_same(dataset):
     proxy = ShortTrain(RECIPE, "cpu")
     runs = [list(proxy.run(ARCH, dataset, seed=3, test_on="selection")) for _ in range(2)]
@@ -118,6 +119,7 @@ def test_all_images_are_tested_after_the_last_epoch_and_fewer_before(dataset, mo
     assert tested == [before, len(dataset.selection)]
 
 
+@pytest.mark.slow
 def test_a_confirmation_is_tested_at_its_end_alone_and_comes_out_as_with_all_tests(dataset, monkeypatch):
     same = replace(dataset, selection=dataset.confirmation)
     tested, scores = sizes_tested(ShortTrain(RECIPE, "cpu"), same, monkeypatch, "confirmation")

@@ -69,6 +69,7 @@ def test_the_front_of_the_csv_can_be_recomputed(tmp_path, images):
     assert len(expected) > 1
 
 
+@pytest.mark.slow
 def test_widths_outside_of_the_space_are_on_the_front_if_nothing_dominates_them(tmp_path, images):
     path = tmp_path / "five.yaml"
     path.write_text("name: five\nsettings:\n  width: {range: [0.6, 1.0]}\n  kernel_size: 5\n")
@@ -162,6 +163,7 @@ def rows_of(html):
     return [cells for cells in rows if cells]  # the head has none
 
 
+@pytest.mark.slow
 def test_a_large_table_keeps_the_front_the_published_widths_and_what_is_confirmed():
     whole = summary(trials=LARGE, outside=LARGE_OUTSIDE, front=LARGE[:22], lost=[3000])
     rows = rows_of(report_html(whole))
@@ -211,6 +213,7 @@ def study(tmp_path, images):
     return search(request(tmp_path)).folder
 
 
+@pytest.mark.slow
 def test_the_exported_yaml_is_the_best_with_the_stated_parameters(study):
     from mvit2_search.models import build_model
 
@@ -243,6 +246,7 @@ def test_a_study_that_has_only_begun_has_nothing_to_read(tmp_path):
         read_study(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_refreshing_writes_every_input(study):
     import yaml
 

@@ -125,6 +125,7 @@ def test_other_numbers_are_numbers(tmp_path, run_with_fakes):
     assert [t.outcome.score for t in trials[-4:]] == [60.0, 61.0, 62.0, 63.0]
 
 
+@pytest.mark.slow
 def test_a_balanced_accuracy_of_numpy_is_a_number(tmp_path, run_with_fakes):
     score = EpochScore(epoch=1, score=60.0, balanced=np.float32(50))
     done = run_with_fakes(proxy=Odd(lambda: iter([score])))
@@ -250,6 +251,7 @@ def test_a_reference_that_takes_no_time_or_for_ever_is_not_kept(tmp_path, run_wi
     assert f"{kept}: cannot be read (a latency of 1000000000.0 ms" in done.stderr
 
 
+@pytest.mark.slow
 def test_five_failed_timings_in_a_row_end_the_run_with_one_line(run_with_fakes):
     done = run_with_fakes(device=odd_device(*5 * [TIMES["RuntimeError"]]))
     assert done.exit_code == 1

@@ -99,6 +99,7 @@ def test_of_equal_ones_the_corrected_mean_is_right_on_average(count, seeds):
     assert found["corrected"][1] < found["mean"][1]
 
 
+@pytest.mark.slow
 def test_the_gain_of_the_best_of_equal_finalists_is_stated_corrected():
     """0.1 is two standard errors of 150 cases."""
     found = [gain for gain, _ in gains([80.0] * 4, seeds=3, cases=150)]
@@ -112,6 +113,7 @@ def test_the_estimate_of_a_best_that_stands_out_is_that_of_its_mean():
         assert gain.estimate == pytest.approx(gain.mean, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_estimate():
     for gain, _ in gains([80.0] * 4, seeds=3, cases=100):
         assert gain.low <= gain.estimate <= gain.mean <= gain.high

@@ -240,6 +240,21 @@ def test_what_swallows_exceptions_and_never_returns_is_left_after_some_seconds(
 
 @linux
 @pytest.mark.slow
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)])
+def test_a_run_that_times_a_network_ends_after_the_visit(tmp_path, images, driver, signals, code):
+    process = Run(driver, tmp_path, images, "timing")
+    until(lambda: process.output.read_text().count("timing") > 3)  # in a trial
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.1)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code, errors
+    assert process.output.read_text().count("timing") < 8
+    assert_sound(tmp_path / "results" / "test")
+
+
+@linux
+@pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_but_not_under_nohup(driver, tmp_path, images):
     process = Run(driver, tmp_path, images)
     process.send_signal(signal.SIGHUP)

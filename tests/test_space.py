@@ -45,6 +45,7 @@ def test_a_large_space_is_not_listed():
     assert BLOCKS.points(20_000) is None
 
 
+@pytest.mark.slow
 @given(st.data(), st.floats(0, 1))
 def test_moving_towards_the_cheapest_stays_in_the_space(data, share):
     params = {axis.name: data.draw(st.sampled_from(axis.domain.values)) for axis in BLOCKS.axes}

@@ -104,6 +104,7 @@ def test_the_time_left_is_not_known_before_a_candidate_is_trained(told):
     assert "confirmation trainings" in last["seconds_left_from"]
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_told_as_such_and_leaves_no_trace_of_running(tmp_path, images):
     folder = search(request(tmp_path)).folder
     text, data = status(folder)
@@ -150,6 +151,7 @@ def test_a_broken_note_of_what_is_done_is_no_error(tmp_path, text):
         assert status(tmp_path)[1]["phase"] == "starting"
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_the_note_ends_no_search(tmp_path, images):
     asked = request(tmp_path)
     (asked.folder / "progress.json").mkdir(parents=True)  # cannot be written over

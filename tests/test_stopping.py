@@ -144,6 +144,7 @@ def test_a_training_ends_above_any_of_its_bounds_as_seldom_as_the_confidence_say
     assert 0.15 < above / tries <= 0.2 + 2 * (0.2 * 0.8 / tries) ** 0.5
 
 
+@pytest.mark.slow
 def test_bounds_hold_where_stopped_trainings_are_missing():
     """Of simulated searches, all candidates that had a bound, those that were stopped among them."""
     rule, above, bounded = Dominance(confidence=0.8), 0, 0

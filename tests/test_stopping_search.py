@@ -127,6 +127,7 @@ class StopAfter(Listener):
         self.interrupt.requested = self.left <= 0
 
 
+@pytest.mark.slow
 def test_another_rule_is_refused_by_name(tmp_path, images):
     search(request(tmp_path))
     with pytest.raises(StudyConflict, match="stopping: was none, now dominance"):

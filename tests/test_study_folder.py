@@ -155,6 +155,7 @@ def test_a_folder_that_holds_something_else_takes_no_study(tmp_path, run_with_fa
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_log_takes_a_study(tmp_path, run):
     (tmp_path / "results" / "new").mkdir(parents=True)
     for name in (".DS_Store", "run.log", "progress.json"):
@@ -230,6 +231,7 @@ def archive():
         folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_finished_study_in_a_folder_that_cannot_be_written_is_read(tmp_path, archive):
     study = search(request(tmp_path))
     whole = invoke("status", study.folder, "--json").output
@@ -243,6 +245,7 @@ def test_a_finished_study_in_a_folder_that_cannot_be_written_is_read(tmp_path, a
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_study_that_stayed_in_its_log_mode_is_read_where_nothing_can_be_written(tmp_path, archive):
     study = search(request(tmp_path))
     with sqlite3.connect(database_path(study.folder)) as connection:
@@ -327,6 +330,7 @@ def test_a_reader_sees_a_study_at_one_moment(tmp_path):
     assert open_study(tmp_path).fact("another") == 1
 
 
+@pytest.mark.slow
 def test_a_study_that_ended_is_one_file(tmp_path):
     folder = search(request(tmp_path)).folder
     assert not list(folder.glob("study.db-*"))
@@ -352,6 +356,7 @@ def test_a_reader_at_the_end_keeps_nobody_waiting_and_a_driver_starts_beside_one
     assert (open_study(folder).fact("a"), open_study(folder).fact("b")) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path, archive):
     study = search(request(tmp_path))
     folder = archive(study.folder)
@@ -362,6 +367,7 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path, archive):
     assert "to go on" not in error
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_renamed_while_its_study_runs_ends_the_run_and_goes_on_under_its_name(tmp_path):
     class Renames(Listener):
         def trial_ended(self, study, trial):

@@ -141,6 +141,7 @@ def test_the_fastest_within_noise_is_named_and_what_it_costs():
     assert found.lead.low < 0 < found.lead.high
 
 
+@pytest.mark.slow
 def test_what_the_fastest_costs_is_hardly_too_high_where_all_are_equal_and_never_below_zero():
     """The best of five is chosen by the same scores."""
     rng, equal = np.random.default_rng(1), [*widths(15), *(trial(i, finished(80, 4 + i)) for i in range(5, 9))]

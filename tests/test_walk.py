@@ -55,6 +55,7 @@ def test_a_class_may_be_called_thumbs(tmp_path):
     assert load(write_images(tmp_path / "i", {"fingers": 5, "thumbs": 5})).classes == ("fingers", "thumbs")
 
 
+@pytest.mark.slow
 def test_copies_across_the_parts_are_counted(tmp_path, run_on):
     folder = tmp_path / "images"
     for part in ("train", "val", "test"):
@@ -79,6 +80,7 @@ def test_without_copies_nothing_is_said(folder):
     assert load(folder).notes == ()
 
 
+@pytest.mark.slow
 def test_linked_folders_are_followed(tmp_path, run_on):
     pool = write_images(tmp_path / "pool", {"x": 12, "y": 12, "z": 6})
     folder = write_images(tmp_path / "images", {"a": 3, "b": 3})
@@ -119,6 +121,7 @@ def test_links_among_many_folders_are_read_once(folder):
     assert used(load(folder)) == 20
 
 
+@pytest.mark.slow
 def test_links_that_lead_nowhere_are_counted_and_named(folder, run_on):
     for name in ("gone.png", "folder"):
         (folder / "a" / name).symlink_to(folder / "nowhere" / name)
@@ -184,6 +187,7 @@ def test_results_that_are_left_out_are_counted(folder, where):
     assert noted(data, f"1 folder of results, left out: {where}")
 
 
+@pytest.mark.slow
 def test_a_class_that_is_to_hold_the_results_is_left_out_and_told(folder, run_on):
     result = run_on(folder, "--results", str(folder / "a"))
     assert result.exit_code == 4
@@ -208,6 +212,7 @@ def test_results_may_be_the_folder_of_images_itself(folder, run_on):
         assert "of 2 classes: a, b" in result.output
 
 
+@pytest.mark.slow
 def test_results_through_a_link_are_left_out(tmp_path, folder, run_on):
     (folder / "results").mkdir()
     (tmp_path / "out").symlink_to(folder / "results")

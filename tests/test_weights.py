@@ -99,6 +99,7 @@ def test_a_training_step_equals_timms(name):
         torch.testing.assert_close(ours_after[key], theirs_after[key], msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     [
@@ -196,6 +197,7 @@ def test_no_two_weights_have_one_name(arch, scheme):
 @pytest.mark.parametrize("make", [of_timm, of_transformers])
 @pytest.mark.parametrize("arch", [WIDTH_05, XXS], ids=["v2", "v1"])
 class TestWrongWeights:
+    @pytest.mark.slow
     def test_a_missing_key_is_named(self, make, arch):
         weights = dict(make(arch, 7).state_dict())
         gone = list(weights)[10]

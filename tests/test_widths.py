@@ -138,6 +138,7 @@ def test_a_width_that_cannot_be_trained_is_noted_and_the_search_goes_on(
     assert NAMES[6] not in baselines(study)
 
 
+@pytest.mark.slow
 def test_no_width_can_be_trained_or_timed_beyond_the_budget(tmp_path, run_with_fakes):
     done = run_with_fakes(device=refusing(*NAMES[2:]))
     assert done.exit_code == 0, done.output
@@ -181,6 +182,7 @@ def test_a_search_without_a_single_width_goes_on_where_the_budget_is_a_time(tmp_
     assert "mobilevitv2-0.5 failed in measurement: too large" in done.output
 
 
+@pytest.mark.slow
 def test_a_search_in_which_nothing_can_be_timed_ends_with_the_cause(tmp_path, run_with_fakes):
     def script(artifact, _):
         arch = ArchConfig.from_json(json.loads(artifact.path.read_text()))

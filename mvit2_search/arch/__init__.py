@@ -10,6 +10,7 @@ from mvit2_search.arch.config import (
     Attention,
     ChannelOrder,
 )
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.arch.published import PUBLISHED_WIDTHS, published, published_name, published_networks
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ArchConfig",
     "Attention",
     "ChannelOrder",
+    "ClassifierHead",
     "expanded_channels",
     "published",
     "published_name",

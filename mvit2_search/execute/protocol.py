@@ -64,7 +64,7 @@ class Executor(Protocol):
     Implementations promise:
 
     - Equal jobs give equal scores on one machine's CPU, whatever runs beside them.
-    - Scores are accuracies from 0 to 100. What a proxy gives or raises instead is a failed training.
+    - Scores are the task's metric, from 0 to 100. What a proxy gives or raises instead is a failed training.
     - Jobs may be submitted while others run.
     """
 

@@ -1,6 +1,6 @@
 """Visits to a device: how networks take turns, until their ratio is settled, and their measurement.
 
-At the first use of a device, how long the reference network takes there, and in which unit to time.
+The first use of a device finds out how long the reference network takes there, and in which unit to time.
 """
 
 import math

@@ -34,6 +34,7 @@ from mvit2_search.records.latency import (
     time_fault,
 )
 from mvit2_search.records.study import (
+    METRICS,
     TOP1,
     BudgetNetwork,
     DataInputs,

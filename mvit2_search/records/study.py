@@ -12,14 +12,20 @@ from mvit2_search.records.trial import Trial
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """What a task is scored by, in percent, 0 to 100."""
+    """A score in percent, 0 to 100, that is maximised: accuracy, mean average precision, mean IoU.
 
-    name: str  # of its column in tables
-    label: str  # for people
-    direction: Literal["maximize", "minimize"]
+    Attributes:
+        name: of its column in tables and of Optuna's objective.
+        short: for the heads of tables.
+    """
+
+    name: str
+    short: str
+    direction: Literal["maximize"] = "maximize"
 
 
-TOP1 = Metric(name="accuracy_pct", label="top-1 accuracy", direction="maximize")
+TOP1 = Metric(name="accuracy_pct", short="top-1")
+METRICS = {"classification": TOP1}  # by the name of the task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +114,15 @@ class Inputs:
     seed: int = 0
     sampler: str = "front"
     stopping: str = "dominance"
+
+    def __post_init__(self) -> None:
+        if self.task not in METRICS:
+            raise SpecError(f"`task` {self.task!r}: expected {', '.join(METRICS)}")
+
+    @property
+    def metric(self) -> Metric:
+        """What `score` means in the records of the study."""
+        return METRICS[self.task]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -163,7 +163,7 @@ def attention_tables(bench: AttentionBench) -> tuple[Titled, Titled, Titled]:
     slopes = [row | {"points": row["points"] or "too few"} for row in slope_rows(bench)]
     return (
         titled("The same backbone with each mixer", _BACKBONES_NOTE, columns, backbones),
-        titled("Each mixer alone", _MIXERS_NOTE, _MIXER_COLUMNS | _TIMING_COLUMNS, mixers),
+        titled("Each mixer alone", _MIXERS_NOTE, _MIXER_COLUMNS, mixers),
         titled("Growth with the number of tokens", _SLOPES_NOTE, _SLOPE_COLUMNS, slopes),
     )
 

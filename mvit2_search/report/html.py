@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from mvit2_search.records import TOP1, device_sentence
+from mvit2_search.records import device_sentence
 from mvit2_search.records.codec import to_json
 from mvit2_search.report.figures import MANY, confirmation_figure, curves_figure, front_figure, hypervolume_figure
 from mvit2_search.report.sentences import (
@@ -102,7 +102,7 @@ _COLUMNS = {  # of the table on the page; pareto.csv has all
     "trial": "trial",
     "outcome": "outcome",
     "published": "published width",
-    TOP1.name: "top-1 %",
+    "metric": "",  # that of the task
     "balanced_pct": "balanced %",
     "confirmed_pct": "confirmed %",
     "confirmed_balanced_pct": "confirmed, balanced %",
@@ -204,8 +204,10 @@ def _confirmation(summary: Summary) -> str:
 
 def _trials(summary: Summary) -> str:
     frame = trials_frame(summary)
-    shown = _most(frame)
-    names = _COLUMNS | {"latency_ms": f"{summary.passport.kind} ms"}
+    metric = summary.inputs.metric
+    shown = _most(frame, metric.name)
+    names = {metric.name if name == "metric" else name: text for name, text in _COLUMNS.items()}
+    names |= {metric.name: f"{metric.short} %", "latency_ms": f"{summary.passport.kind} ms"}
     names = {name: text for name, text in names.items() if "balanced" not in text or frame[name].notna().any()}
     note = (
         f"{len(shown):,} of {len(frame):,} trials: the front, published widths, confirmed networks and the most "
@@ -215,9 +217,9 @@ def _trials(summary: Summary) -> str:
     return left_out + table(shown[list(names)].rename(columns=names))
 
 
-def _most(frame: pd.DataFrame) -> pd.DataFrame:
+def _most(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The front, published widths, what is confirmed, then the most accurate up to `MANY` rows; in their order."""
     kept = frame["on_front"].eq(True) | frame["published"].notna() | frame["confirmed_pct"].notna()
-    order = ["kept", TOP1.name]
+    order = ["kept", metric]
     ranked = frame.assign(kept=kept).sort_values(order, ascending=False, kind="stable", na_position="last")
     return frame.loc[ranked.index[: max(MANY, int(kept.sum()))].sort_values()]

@@ -18,7 +18,6 @@ from mvit2_search.analysis.confirmation import (
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve, pareto_front
 from mvit2_search.analysis.verdict import Verdict, judge
 from mvit2_search.records import (
-    TOP1,
     Failed,
     Finished,
     Infeasible,
@@ -117,8 +116,8 @@ def summarise(study: StoredStudy) -> Summary:
     )
 
 
-_COLUMNS = [
-    *("trial", "outcome", "published", "repeats", "key", TOP1.name, "balanced_pct", "latency_kind"),
+_COLUMNS = [  # the metric of the task stands after the key
+    *("trial", "outcome", "published", "repeats", "key", "balanced_pct", "latency_kind"),
     *("latency_ms", "latency_low_ms", "latency_high_ms", "pairs", "visits", "flags", "within_budget", "on_front"),
     *("params", "macs", "confirmed_pct", "confirmed_balanced_pct", "confirmed_seeds", "curve", "seconds"),
     *("seed", "reason", "message", "architecture"),
@@ -132,7 +131,7 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
 
     on_front = set(map(id, summary.front))
     confirmed = {c.trial.arch.key: c for c in summary.confirmed}
-    epochs = whole_training(summary.all_trials)
+    epochs, metric = whole_training(summary.all_trials), summary.inputs.metric.name
     rows = [
         {
             "trial": t.number,
@@ -141,7 +140,7 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
             "repeats": t.repeats,
             "key": t.arch.key,
             **_timed(t, summary.limits),
-            **_result(t.outcome, epochs),
+            **_result(t.outcome, epochs, metric),
             "on_front": id(t) in on_front,
             "params": t.params,
             "macs": t.macs,
@@ -153,7 +152,9 @@ def trials_frame(summary: Summary) -> pd.DataFrame:
         for t in summary.all_trials
     ]
     rows += [{"trial": number, "outcome": "failed", "reason": "interrupted"} for number in summary.lost]
-    frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
+    after = _COLUMNS.index("key") + 1
+    columns = [*_COLUMNS[:after], metric, *_COLUMNS[after:]]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_WHOLE, "Int64"))
     return frame.sort_values("trial", kind="stable", ignore_index=True, na_position="first")
 
 
@@ -189,10 +190,10 @@ def _confirmed(confirmed: Confirmed | None) -> dict[str, Any]:
     }
 
 
-def _result(outcome: Outcome, epochs: int) -> dict[str, Any]:
+def _result(outcome: Outcome, epochs: int, metric: str) -> dict[str, Any]:
     match outcome:
         case Finished(score=accuracy, curve=curve, balanced=balanced):
-            return {TOP1.name: accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
+            return {metric: accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
         case Stopped(curve=curve):
             return {"curve": _curve(curve), "reason": f"stopped after epoch {len(curve)} of {epochs}"}
         case Failed(reason=reason, message=message):

@@ -143,8 +143,8 @@ def small_steps(x_ND: np.ndarray, encoding: Encoding, rng: np.random.Generator) 
 class Front:
     """The front as steps: from latency `start_S[i]` to `end_S[i]`, the accuracy `level_S[i]` is reached already.
 
-    Only points that beat the `reference` (accuracy, latency) in both count. Left of the front, its accuracy is the
-    level.
+    Only points that beat the `reference` (accuracy, latency) in both count. Left of the front, the level is
+    the accuracy of the reference.
     """
 
     def __init__(self, accuracy: np.ndarray, latency: np.ndarray, reference: tuple[float, float]) -> None:

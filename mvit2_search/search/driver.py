@@ -86,7 +86,7 @@ def run_search(
         interrupt.check()
         for note in [*notes, *dataset.notes]:
             watch.note(note)
-        with closing(create_study(request.folder)) as study:
+        with closing(create_study(request.folder, metric=dataset.task.metric)) as study:
             _open(study, tools, tools.inputs(dataset), watch)
             study.check_seen(lambda params: tools.space.decode(params).key)  # before the backup is replaced
             watch.back_up(study)
@@ -144,6 +144,7 @@ class _Tools:
         return Inputs(
             space={"name": self.space.name, **self.space.to_json()},
             data=data,
+            task=dataset.task_name,
             latency_budget=budget if isinstance(budget, str) else f"{budget:g}ms",
             max_params=request.max_params,
             formulation=request.formulation,
@@ -186,7 +187,8 @@ def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> No
 
 
 def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listener: Listener) -> Runner:
-    latencies = _latencies(study, tools, dataset.task.head, scratch, listener)
+    head = dataset.task.head
+    latencies = _latencies(study, tools, head, scratch, listener)
     _keep_scale(study, tools.request, latencies)
     if study.device.budget_ms is None:
         _keep_budget(study, tools.request, latencies, listener)
@@ -198,7 +200,7 @@ def _runner(study: Study, tools: _Tools, dataset: Dataset, scratch: Path, listen
         listener=listener,
         interrupt=tools.interrupt,
     )
-    return Runner(study, tools.space, jobs, kept_accuracies(study, tools.request.results, listener))
+    return Runner(study, tools.space, head, jobs, kept_accuracies(study, tools.request.results, listener))
 
 
 def _latencies(study: Study, tools: _Tools, head: Head, scratch: Path, listener: Listener) -> Latencies:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
+from mvit2_search.arch.head import Head
 from mvit2_search.errors import MeasurementError, MVit2SearchError
 from mvit2_search.execute.protocol import Executor, Running, TrainingJob
 from mvit2_search.measure.source import Latencies
@@ -34,7 +35,6 @@ from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule
 from mvit2_search.store import Proposal, Study
 from mvit2_search.system.signals import Interrupt
-from mvit2_search.task import make_task
 from mvit2_search.train.proxies import EpochScore, Part
 
 RUNNING = Failed(reason=INTERRUPTED, message="it runs, or the search was stopped while it ran")
@@ -85,10 +85,10 @@ class Jobs:
 class Runner:
     """Gives architectures their outcomes. First, it closes what a killed search left open, and queues it again."""
 
-    def __init__(self, study: Study, space: SearchSpace, jobs: Jobs, kept: KeptAccuracies) -> None:
+    def __init__(self, study: Study, space: SearchSpace, head: Head, jobs: Jobs, kept: KeptAccuracies) -> None:
         inputs = study.inputs
         self.study, self.space, self.jobs, self.listener = study, space, jobs, jobs.listener
-        self.seed, self.head = inputs.seed, make_task(inputs.task, inputs.data.classes).head
+        self.seed, self.head = inputs.seed, head
         self.stopping = make_stopping_rule(inputs.stopping)
         self._device = next(iter(study.devices))
         digest = study.device.passport.digest

@@ -1,10 +1,4 @@
-"""Whether a study's file holds what was written to it; where not, a refusal with the commands that restore it.
-
-The digest of each record and fact, beside the database: a line before it is written and one after.
-
-SQLite checks the form of its pages, not what is in them, and takes a database whose latest changes were deleted
-for a whole one. After a crash the database may be ahead of this file by one write, and is never behind it.
-"""
+"""Whether a study's file holds what was written to it; where not, a refusal with the commands that restore it."""
 
 import hashlib
 import json
@@ -31,7 +25,12 @@ Known = dict[str, tuple[bool, set[str]]]
 
 
 class Digests:
-    """The file `study.digests` in a study's folder. Records and facts have names for people, such as `trial 3`."""
+    """The file `study.digests` beside the database: a line before each record or fact is written, one after.
+
+    SQLite checks the form of its pages, not what is in them, and takes a database whose latest changes were
+    deleted for a whole one. After a crash the database may be ahead of this file by one write, and is never
+    behind it. Records and facts have names for people, such as `trial 3`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "study.digests"

@@ -1,6 +1,7 @@
-"""Leases: one driver per study, one process at a time per device; and what a driver is doing.
+"""Leases: one driver per study, one process at a time per device. And what a driver is doing, for `status`.
 
-Both are locks on files, which the operating system frees however their holder ends, and which say who that is.
+Both leases are locks on files, which the operating system frees however their holder ends, and which say who that
+is.
 
 - A study: a second driver is refused. Its folder is locked, and stays so when it is renamed or files in it are
   deleted; and `driver.lock` in it, as network disks tell other computers only of locks on files.

@@ -1,6 +1,6 @@
 """A study's SQLite file: writing that a kill cannot hurt, reading that changes no byte.
 
-What Optuna's tables hold of one study, by SQL: Optuna's own reading takes ten times as long.
+Optuna's tables are read by SQL here, as Optuna's own reading takes ten times as long.
 """
 
 import shutil
@@ -23,7 +23,7 @@ TABLES = {
     *("trials", "trial_user_attributes", "version_info"),
 }
 _OPTUNA_SCHEMA = 12  # of its tables, since 4.0
-_DIRECTIONS = ["MAXIMIZE", "MINIMIZE"]  # of accuracy and latency
+_DIRECTIONS = ["MAXIMIZE", "MINIMIZE"]  # of the metric and the latency
 _OPEN = ("RUNNING", "WAITING")
 _STATES = {*_OPEN, "COMPLETE", "PRUNED", "FAIL"}
 

@@ -59,11 +59,12 @@ class Storage(ABC):
     def close(self, opened: RDBStorage) -> None:
         opened.engine.dispose()
 
+    @abstractmethod
     def writing(self, name: str, text: str) -> AbstractContextManager[None]:
         """Held while Optuna writes the JSON `text` of a record or fact, so that damage to it is noticed."""
-        return nullcontext()
 
-    def back_up(self) -> None:  # noqa: B027 (a server has its own)
+    @abstractmethod
+    def back_up(self) -> None:
         """Replace the copy of the study, where nobody else keeps one. After StorageError the old one stays."""
 
 
@@ -164,6 +165,12 @@ class UrlStorage(Storage):
         with self._connected() as connection:
             found = self._find(connection)
             return None if found is None else found.contents(self.name)
+
+    def writing(self, name: str, text: str) -> AbstractContextManager[None]:
+        return nullcontext()  # a server notices damage itself
+
+    def back_up(self) -> None:
+        """A server has its own."""
 
     def open(self, found: Contents | None) -> RDBStorage:
         from optuna.storages import RDBStorage

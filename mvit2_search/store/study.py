@@ -32,6 +32,7 @@ from mvit2_search.records import (
     Finished,
     Infeasible,
     Latency,
+    Metric,
     Outcome,
     Probe,
     Published,
@@ -284,7 +285,7 @@ def _proposal(trial: optuna.Trial | FrozenTrial) -> Proposal:
     return Proposal(number=trial.number, params=dict(trial.params), role=role)
 
 
-def create_study(folder: Path, storage: Storage | None = None) -> Study:
+def create_study(folder: Path, storage: Storage | None = None, *, metric: Metric = TOP1) -> Study:
     """The study in `folder`, or in `storage` if that is given; made if there is none. Hold `driver_lock(folder)`.
 
     Raises StorageError if what is there is no study of this version, is damaged, or cannot be written.
@@ -298,13 +299,13 @@ def create_study(folder: Path, storage: Storage | None = None) -> Study:
             opened = storage.open(contents)
         except RuntimeError as err:  # tables of another Optuna
             raise StorageError(f"{storage.name}: {err}") from err
-        study = Study(folder, storage, opened, _optuna_study(opened, storage.study_name, folder.name))
+        study = Study(folder, storage, opened, _optuna_study(opened, storage.study_name, folder.name, metric))
     if contents is None:
         study.set_fact("schema", SCHEMA)
     return study
 
 
-def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna.Study:
+def _optuna_study(opened: RDBStorage, name: str | None, new_name: str, metric: Metric) -> optuna.Study:
     """The one of that name; without one, the only one, or a new one."""
     import optuna
     from optuna.exceptions import ExperimentalWarning
@@ -312,9 +313,9 @@ def _optuna_study(opened: RDBStorage, name: str | None, new_name: str) -> optuna
     study = optuna.create_study(
         study_name=name or next((study.study_name for study in opened.get_all_studies()), new_name),
         storage=opened,
-        directions=[TOP1.direction, "minimize"],
+        directions=[metric.direction, "minimize"],
         load_if_exists=True,
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        study.set_metric_names([TOP1.name, "latency_ms"])
+        study.set_metric_names([metric.name, "latency_ms"])
     return study

@@ -133,7 +133,7 @@ class WeightFile:
     A file is its header, then for each tensor a record and its numbers. Everything is little-endian and begins at
     a multiple of 64. The layout is that of coremltools' `mlmodel/src/MILBlob/Blob/StorageFormat.hpp`.
 
-    Both methods raise MeasurementError where the file is damaged, or another, or lacks what is asked for.
+    Reading raises MeasurementError where the file is damaged, or another, or lacks what is asked for.
     """
 
     def __init__(self, path: Path) -> None:

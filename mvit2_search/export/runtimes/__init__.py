@@ -1,14 +1,10 @@
 """Saved networks, run by the libraries that they are for: exports are compared by these, and devices time them."""
 
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 @contextmanager

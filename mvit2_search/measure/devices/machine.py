@@ -156,7 +156,7 @@ class LocalDevice:
     threads = 1  # 0: the runtime's own choice
 
     def __init__(self, address: DeviceAddress) -> None:
-        self.name = str(address)
+        self.address, self.name = address, str(address)
 
     def passport(self) -> Passport:
         return Passport(

@@ -113,12 +113,13 @@ class Dataset:
     selection: Split  # the search selects by it: a validation set
     confirmation: Split  # the search never sees it: a test set
     fingerprint: str  # of the files in use, independent of the image size
+    task_name: str = "classification"
     notes: tuple[str, ...] = ()  # what a user should know, for instance which images could not be read
 
     @property
     def task(self) -> Task:
         """What networks are trained for on it."""
-        return make_task("classification", self.classes)
+        return make_task(self.task_name, self.classes)
 
     @property
     def images_per_class(self) -> list[int]:

@@ -134,10 +134,8 @@ def _remove_abandoned() -> None:
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        pass
+    except OSError as err:  # others than the first: it is another user's
+        return not isinstance(err, ProcessLookupError)
     return True
 
 
