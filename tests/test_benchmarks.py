@@ -1,20 +1,39 @@
 """The benchmark beside timm runs and writes what it should; how fast anything is, is no test's business."""
 
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import models
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "models.py"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a script of `benchmarks` as it is typed in the root, but in this process, which has imported torch."""
+
+    def run(name: str, *arguments: object) -> None:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(f"benchmarks/{name}", run_name="__main__")
+
+    return run
 
 
 @pytest.mark.slow
-def test_the_benchmark_beside_timm_writes_its_tables(tmp_path):
+def test_the_benchmark_beside_timm_writes_its_tables(tmp_path, monkeypatch, capsys):
+    """Two workers are processes of their own; all batches are small."""
     out = tmp_path / "models.json"
-    command = [sys.executable, SCRIPT, "--rounds", "2", "--widths", "0.5", "--sizes", "64", "--out", out]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    command = ["models.py", "--rounds", "2", "--widths", "0.5", "--sizes", "64", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(models, "BATCHES", {table: {64: (4,)} for table in models.BATCHES})
+    models.main()
+    printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["train", "infer", "worker"]
     report = json.loads(out.read_text())
     assert report["versions"]["torch"].startswith("2.")
@@ -26,11 +45,9 @@ def test_the_benchmark_beside_timm_writes_its_tables(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_sampler_is_replayed_on_our_own_networks(tmp_path):
+def test_the_sampler_is_replayed_on_our_own_networks(tmp_path, script):
     out = tmp_path / "own.json"
-    script = SCRIPT.parent / "own_space.py"
-    command = [sys.executable, script, "--orders", "3", "--out", out]
-    subprocess.run(command, cwd=SCRIPT.parent.parent, capture_output=True, text=True, check=True)
+    script("own_space.py", "--orders", 3, "--out", out)
     report = json.loads(out.read_text())
     for name in ("front", "random"):
         means = [mean for mean, _ in report["gap_pct"][name].values()]
@@ -40,10 +57,9 @@ def test_the_sampler_is_replayed_on_our_own_networks(tmp_path):
 
 
 @pytest.mark.slow
-def test_gains_are_estimated_and_intervals_counted(tmp_path):
+def test_gains_are_estimated_and_intervals_counted(tmp_path, script):
     out = tmp_path / "gain.json"
-    command = [sys.executable, SCRIPT.parent / "gain.py", "--cases", "20", "--out", out]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    script("gain.py", "--cases", 20, "--out", out)
     report = json.loads(out.read_text())
     assert {row["candidates"] for row in report["estimates"]} == {2, 3, 4}
     assert all(len(row["bias_rmse"]) == 4 for row in report["estimates"])
@@ -52,10 +68,9 @@ def test_gains_are_estimated_and_intervals_counted(tmp_path):
 
 
 @pytest.mark.slow
-def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
+def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path, script):
     out = tmp_path / "proposals.json"
-    command = [sys.executable, SCRIPT.parent / "proposals.py", "--trials", "25", "40", "--out", out]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    script("proposals.py", "--trials", 25, 40, "--out", out)
     report = json.loads(out.read_text())
     assert list(report) == [f"{count} trials, {name}" for count in (25, 40) for name in ("estimate", "device")]
     assert all(0 < row["median_s"] <= row["largest_s"] for row in report.values())
@@ -63,7 +78,7 @@ def test_proposals_are_timed_for_every_way_to_know_a_latency(tmp_path):
 
 def from_the_root(script, *arguments):
     command = [sys.executable, f"benchmarks/{script}", *arguments]
-    return subprocess.run(command, cwd=SCRIPT.parent.parent, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -83,10 +98,9 @@ def test_the_predictor_ends_with_a_line_and_a_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_reading_a_study_of_many_trials_is_timed(tmp_path):
+def test_reading_a_study_of_many_trials_is_timed(tmp_path, script):
     out = tmp_path / "reading.json"
-    command = [sys.executable, SCRIPT.parent / "reading.py", "--trials", "30", "--out", out]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    script("reading.py", "--trials", 30, "--out", out)
     report = json.loads(out.read_text())
     assert report["trials"] == 30
     assert set(report["processor_s"]) == {"status", "report"}
