@@ -12,9 +12,11 @@ from fakes import FormulaProxy, finished, request, search, trial
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve
 from mvit2_search.api import refresh
 from mvit2_search.records import Failed, Finished, Infeasible, Limits, Published, Stopped
+from mvit2_search.report import tables
 from mvit2_search.report.figures import hypervolume_figure
 from mvit2_search.report.sentences import control_sentences
 from mvit2_search.report.tables import Summary, hypervolume_table, summarise
+from mvit2_search.search import phases
 from mvit2_search.search.events import Listener
 from mvit2_search.search.runner import Runner
 from mvit2_search.system.signals import Interrupt
@@ -57,6 +59,13 @@ def outcomes(trials):
 searches = pytest.mark.usefixtures("images")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, finished_results):
+    """The four controls of a search that nothing interrupts."""
+    asked = request(tmp_path_factory.mktemp("whole"), data=str(finished_results / "images"), control=4)
+    return search(asked).controls()
+
+
 @pytest.mark.slow
 @searches
 def test_controls_are_trained_beside_the_search_which_does_not_see_them(tmp_path):
@@ -91,23 +100,21 @@ def test_what_is_far_over_a_tight_budget_is_not_even_timed(tmp_path):
 
 @pytest.mark.slow
 @searches
-def test_more_controls_go_on_after_fewer_and_the_study_is_finished_until_more_are_asked_for(tmp_path):
-    at_once = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
+def test_more_controls_go_on_after_fewer_and_the_study_is_finished_until_more_are_asked_for(tmp_path, whole):
     first = search(request(tmp_path, control=2)).controls()
     proxy = FormulaProxy()
     assert search(request(tmp_path, control=1), proxy=proxy).controls() == first
     assert proxy.trained == []
     study = search(request(tmp_path, control=4), proxy=proxy)
     assert study.controls()[: len(first)] == first
-    assert outcomes(study.controls()) == outcomes(at_once)
+    assert outcomes(study.controls()) == outcomes(whole)
     assert {part for _, _, part in proxy.trained} == {"selection"}
     assert {seed for _, seed, _ in proxy.trained} == {0}
 
 
 @pytest.mark.slow
 @searches
-def test_an_interrupted_control_goes_on_where_it_was(tmp_path):
-    whole = search(request(tmp_path / "whole", data=str(tmp_path / "images"), control=4)).controls()
+def test_an_interrupted_control_goes_on_where_it_was(tmp_path, whole):
     interrupt = Interrupt()
 
     class StopAtControl(Listener):
@@ -126,7 +133,7 @@ def test_an_interrupted_control_goes_on_where_it_was(tmp_path):
 def test_what_the_search_has_trained_is_not_trained_again(tmp_path):
     """The width space has few networks: a control is often a candidate too."""
     proxy = FormulaProxy()
-    study = search(request(tmp_path, space="width", trials=30, control=20), proxy=proxy)
+    study = search(request(tmp_path, space="width", trials=15, control=10), proxy=proxy)
     keys = [key for key, _, part in proxy.trained if part == "selection"]
     assert len(set(keys)) == len(keys)
     repeats = [t for t in study.controls() if t.repeats is not None]
@@ -137,7 +144,8 @@ def test_what_the_search_has_trained_is_not_trained_again(tmp_path):
 
 @pytest.mark.slow
 @searches
-def test_a_space_without_enough_networks_says_so_and_ends(tmp_path):
+def test_a_space_without_enough_networks_says_so_and_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(phases, "_MAX_SKIPPED", 2_000)  # draws in a row, of a space with 259 networks
     notes = []
 
     class Notes(Listener):
@@ -258,8 +266,10 @@ def test_the_band_is_that_of_all_orders():
 
 
 @pytest.mark.slow
-def test_a_search_that_is_random_is_rarely_distinguishable_and_a_good_one_is():
-    """With 5 % by design, more than 6 of 40 is less than 1 % likely."""
+def test_a_search_that_is_random_is_rarely_distinguishable_and_a_good_one_is(monkeypatch):
+    """With 5 % by design, more than 6 of 40 is less than 1 % likely; 500 splits have the same 5 % as 2,000."""
+    monkeypatch.setattr(tables, "_SPLITS", 500)
+    monkeypatch.setattr(tables, "_ORDERS", 1)  # of the band, which is not looked at here
     told = [
         hypervolume_table(summary(drawn(10, 75, 2 * i), drawn(10, 75, 2 * i + 1))).comparison.distinguishable
         for i in range(40)
