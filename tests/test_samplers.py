@@ -1,5 +1,7 @@
 """What the search tells its sampler: latencies before they are measured, and where stopped trainings would end."""
 
+import itertools
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -161,10 +163,6 @@ def test_a_resumed_search_knows_the_latencies_that_it_has_asked_for(tmp_path):
     assert resumed.probes().keys() == first.probes().keys()
 
 
-class Killed(BaseException):
-    """Ends the driver as a kill does: nothing catches it."""
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
@@ -174,23 +172,24 @@ class Killed(BaseException):
 def test_a_search_killed_before_a_trial_is_chosen_proposes_what_an_unbroken_one_does(
     tmp_path, monkeypatch, space, trials, seed, kills
 ):
-    """What was timed for the lost trial is known from the same place on as in the unbroken search."""
+    """What was timed for the lost trial is known from the same place on as in the unbroken search.
+
+    A kill leaves what is on the disk: a copy of it, made while the unbroken search goes on.
+    """
     asked = request(tmp_path, space=space, trials=trials, seed=seed, confirm_seeds=1)
-    first = proposed(search(asked, device=scattered_device()))
-    usual = Samplers._measure
-    for kill in kills:
-        left = [kill + 1]
+    usual, timed = Samplers._measure, itertools.count()
+    left = {kill: tmp_path / f"killed-{kill}" for kill in kills}
 
-        def dying(self, params, left=left):
-            latency_ms = usual(self, params)
-            left[0] -= 1
-            if not left[0]:
-                raise Killed
-            return latency_ms
+    def copying(self, params):
+        latency_ms = usual(self, params)
+        if (kill := next(timed)) in left:
+            shutil.copytree(asked.results, left[kill])
+        return latency_ms
 
-        again = replace(asked, study=f"killed-{kill}")
-        monkeypatch.setattr(Samplers, "_measure", dying)
-        with pytest.raises(Killed):
-            search(again, device=scattered_device())
-        monkeypatch.setattr(Samplers, "_measure", usual)
-        assert proposed(search(again, device=scattered_device())) == first, kill
+    with monkeypatch.context() as patch:
+        patch.setattr(Samplers, "_measure", copying)
+        first = proposed(search(asked, device=scattered_device()))
+    for kill, results in left.items():
+        assert results.exists(), kill
+        resumed = search(replace(asked, results=results), device=scattered_device())
+        assert proposed(resumed) == first, kill
