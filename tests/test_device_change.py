@@ -1,11 +1,13 @@
 """A study on another device than it began on, or on one that only estimates."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from commands import invoke
+from damaged_studies import a_finished_study
 from fakes import FormulaProxy, macs_device, request, search
 from mvit2_search.api import refresh
 from mvit2_search.cli import cli
@@ -17,18 +19,47 @@ from mvit2_search.search.events import Listener
 from mvit2_search.store import driver_lock, open_study
 
 pytestmark = pytest.mark.usefixtures("images")
+UPDATED = macs_device("the same chip, updated")
+ALLOWED = ("--allow-device-change",)
+
+
+@pytest.fixture(scope="module")
+def first_results(tmp_path_factory):
+    return tmp_path_factory.mktemp("first")
+
+
+@pytest.fixture
+def first_study(tmp_path, run_with_fakes, first_results):
+    """The results after `run_with_fakes()`, which runs once for all tests."""
+    if not (first_results / "results").exists():
+        assert run_with_fakes("--results", str(first_results / "results")).exit_code == 0
+    shutil.copytree(first_results / "results", tmp_path / "results")
+
+
+@pytest.fixture
+def updated_study(tmp_path, first_study, run_with_fakes, first_results):
+    """The results after a fifth candidate on another device too, and the study that was set aside for it."""
+    updated = first_results / "updated"
+    if not updated.exists():
+        shutil.copytree(tmp_path / "results", updated)
+        arguments = ("--trials", "5", "--results", str(updated))
+        assert run_with_fakes(*arguments, device=UPDATED, flags=ALLOWED).exit_code == 0
+    shutil.rmtree(tmp_path / "results")
+    shutil.copytree(updated, tmp_path / "results")
+    (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
+    return old
 
 
 @pytest.mark.slow
-def test_another_device_is_refused_while_there_is_more_to_do(tmp_path):
-    search(request(tmp_path))
+def test_another_device_is_refused_while_there_is_more_to_do(tmp_path, finished_results):
+    a_finished_study(tmp_path, finished_results)
     with pytest.raises(StudyConflict, match="chip: another here, scripted chip there"):
         search(request(tmp_path, trials=5), device=macs_device("another"))
 
 
 @pytest.mark.slow
-def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(tmp_path):
-    study = search(request(tmp_path))
+def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(tmp_path, finished_results):
+    study = open_study(a_finished_study(tmp_path, finished_results))
     asked = study.fact("request")
     with pytest.raises(StudyConflict, match="device: iPhone 12 here"):
         search(request(tmp_path, device="estimate:iphone12"), device=make_estimate("iphone12"))
@@ -36,9 +67,9 @@ def test_another_device_is_refused_by_a_finished_study_too_and_leaves_no_trace(t
 
 
 @pytest.mark.slow
-def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
+def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path, finished_results):
     asked = request(tmp_path)
-    search(asked)
+    a_finished_study(tmp_path, finished_results)
     wrong = replace(asked, data=str(tmp_path / "nowhere"), allow_device_change=True)
     with pytest.raises(DataError):
         search(wrong, device=macs_device("another"))
@@ -46,9 +77,9 @@ def test_a_study_is_not_set_aside_for_images_that_are_not_there(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
+def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path, finished_results):
     asked = request(tmp_path)
-    first = search(asked)
+    first = open_study(a_finished_study(tmp_path, finished_results))
     notes = []
 
     class Notes(Listener):
@@ -73,17 +104,12 @@ def test_a_device_may_change_for_a_study_that_starts_anew(tmp_path):
     }
 
 
-UPDATED = macs_device("the same chip, updated")
-ALLOWED = ("--allow-device-change",)
-
-
 def trained_here(proxy, part="selection"):
     return {key for key, _, tested in proxy.trained if tested == part}
 
 
 @pytest.mark.slow
-def test_the_refusal_names_the_option_and_what_it_keeps(run_with_fakes):
-    run_with_fakes()
+def test_the_refusal_names_the_option_and_what_it_keeps(first_study, run_with_fakes):
     refused = run_with_fakes(device=UPDATED)
     assert refused.exit_code == 3
     assert "--allow-device-change" in refused.stderr
@@ -185,9 +211,9 @@ def test_a_slower_device_takes_over_what_still_fits_and_trains_the_rest(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", range(1, 8, 3))
-def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, run_with_fakes, monkeypatch, stop):
-    run_with_fakes()
-
+def test_a_change_that_is_interrupted_goes_on_with_the_same_command(
+    tmp_path, first_study, run_with_fakes, monkeypatch, stop
+):
     class Killed(BaseException):
         pass
 
@@ -218,14 +244,12 @@ def test_a_change_that_is_interrupted_goes_on_with_the_same_command(tmp_path, ru
 
 @pytest.mark.slow
 def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_too(
-    tmp_path, run_with_fakes, monkeypatch
+    first_study, run_with_fakes, monkeypatch
 ):
-    run_with_fakes()
-
     class Killed(BaseException):
         pass
 
-    def nothing(*_):
+    def nothing(*_, **__):
         raise Killed
 
     import mvit2_search.search.driver as driver
@@ -243,10 +267,10 @@ def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_to
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"no database any more" * 300])
-def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(tmp_path, run_with_fakes, damage):
-    assert run_with_fakes().exit_code == 0
-    assert run_with_fakes("--trials", "5", device=UPDATED, flags=ALLOWED).exit_code == 0
-    (old,) = (tmp_path / "results" / "other-devices").glob("*/test")
+def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(
+    run_with_fakes, updated_study, damage
+):
+    old = updated_study
     (old / "study.db").write_bytes(damage)
     done = run_with_fakes("--trials", "6", device=UPDATED)
     assert done.exit_code == 0, done.output
@@ -276,9 +300,8 @@ def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, m
 
 
 @pytest.mark.slow
-def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, run_with_fakes):
+def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path, first_study, run_with_fakes):
     """A mistyped seed would hide a good study among those of other devices."""
-    assert run_with_fakes().exit_code == 0
     for option, value, said in (("--seed", "1", "seed: was 0, now 1"), ("--space", "width", "space.axes")):
         wrong = run_with_fakes(option, value, device=UPDATED, flags=ALLOWED)
         assert wrong.exit_code == 3
@@ -338,8 +361,8 @@ def test_a_study_that_has_only_just_begun_is_no_other_devices(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_in_use_is_not_set_aside(tmp_path):
-    search(request(tmp_path))
+def test_a_study_in_use_is_not_set_aside(tmp_path, finished_results):
+    a_finished_study(tmp_path, finished_results)
     asked = request(tmp_path, allow_device_change=True)
     with driver_lock(asked.folder), pytest.raises(StudyConflict, match="is in use"):
         search(asked, device=macs_device("another"))

@@ -13,6 +13,7 @@ from mvit2_search.records import Failed, Finished
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import Terminated
 
+ONE = ("--trials", "1")  # where no candidate is what is tested
 FIVE = "name: five\nsettings:\n  width: {range: [0.5, 1.0], per_stage: true}\n  kernel_size: 5\n"
 
 
@@ -76,7 +77,9 @@ def test_a_width_whose_training_kills_the_driver_is_given_up(tmp_path, run_with_
     (tmp_path / "five.yaml").write_text(FIVE)
     deadly = published("mobilevitv2-0.5").key
     proxy = Deadly(lambda key, *_: key == deadly)
-    done = run_on(run_with_fakes, proxy, "--space", str(tmp_path / "five.yaml") if space == "five" else space)
+    done = run_on(
+        run_with_fakes, proxy, *ONE, "--space", str(tmp_path / "five.yaml") if space == "five" else space
+    )
     assert proxy.deaths == 3
     assert done.exit_code == 0, done.output
     say_so(tmp_path, done, ["mobilevitv2-0.5 was stopped 3 times"])
@@ -125,10 +128,10 @@ def test_a_random_architecture_whose_training_kills_the_driver_is_given_up(tmp_p
 def test_a_confirmation_that_kills_the_driver_is_given_up(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, seed, _: (key, seed) == (deadly, 1001))
-    done = run_on(run_with_fakes, proxy)
+    done = run_on(run_with_fakes, proxy, *ONE)
     assert proxy.deaths == 3
     assert done.exit_code == 0, done.output
-    say_so(tmp_path, run_with_fakes("--trials", "5"), ["confirmation of mobilevitv2-0.75 with seed 1001"])
+    say_so(tmp_path, run_with_fakes("--trials", "2"), ["confirmation of mobilevitv2-0.75 with seed 1001"])
     scores = open_study(tmp_path / "results" / "test").scores()
     assert [s.is_given_up for s in scores if (s.subject, s.seed) == (deadly, 1001)] == [True]
 
@@ -175,7 +178,7 @@ def test_a_network_that_gives_the_budget_and_kills_the_driver_is_given_up(tmp_pa
     assert "mobilevitv2-0.75, has no latency here: the search was stopped each time" in done.stderr
     assert "give a new --study and its --latency-budget as a time" in done.stderr
     advised = ("--study", "new", "--latency-budget", "12ms")
-    assert run_with_fakes(*advised, device=scattered_device()).exit_code == 0
+    assert run_with_fakes(*ONE, *advised, device=scattered_device()).exit_code == 0
 
 
 @pytest.mark.slow
@@ -185,14 +188,14 @@ def test_what_is_no_kill_does_not_count_as_one_while_the_budget_is_timed(run_wit
     for _ in range(3):
         assert run_with_fakes(device=device).exit_code in (4, 143)
     assert len(raised) == 3
-    assert run_with_fakes(device=scattered_device()).exit_code == 0
+    assert run_with_fakes(*ONE, device=scattered_device()).exit_code == 0
 
 
 @pytest.mark.slow
 def test_two_kills_are_no_reason_to_give_up(tmp_path, run_with_fakes):
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 2)
-    done = run_on(run_with_fakes, proxy)
+    done = run_on(run_with_fakes, proxy, *ONE)
     assert done.exit_code == 0
     told = CliRunner().invoke(cli, ["status", str(tmp_path / "results" / "test")]).output
     assert "tried" not in told
@@ -208,11 +211,11 @@ def test_a_width_that_failed_is_tried_again_after_the_end(tmp_path, run_with_fak
     space = str(tmp_path / "five.yaml") if space == "five" else space
     deadly = published("mobilevitv2-0.75").key
     proxy = Deadly(lambda key, *_: key == deadly and proxy.deaths < 1, error=TrainingError)
-    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
-    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
+    assert run_with_fakes(*ONE, "--space", space, proxy=proxy).exit_code == 0
+    assert run_with_fakes(*ONE, "--space", space, proxy=proxy).exit_code == 0
     assert deadly in {s.subject for s in open_study(tmp_path / "results" / "test").scores()}
     trained = len(proxy.trained)
-    assert run_with_fakes("--space", space, proxy=proxy).exit_code == 0
+    assert run_with_fakes(*ONE, "--space", space, proxy=proxy).exit_code == 0
     assert len(proxy.trained) == trained
 
 
@@ -222,9 +225,9 @@ def test_a_width_that_was_killed_and_then_fails_is_tried_once_at_a_start(run_wit
         return key == published("mobilevitv2-0.5").key
 
     with pytest.raises(Killed):
-        run_with_fakes(proxy=Deadly(kills))
+        run_with_fakes(*ONE, proxy=Deadly(kills))
     proxy = Deadly(kills, error=TrainingError)
-    done = run_with_fakes(proxy=proxy)
+    done = run_with_fakes(*ONE, proxy=proxy)
     assert done.exit_code == 0, done.output
     assert proxy.deaths == 1
 
@@ -234,7 +237,7 @@ def test_a_confirmation_that_failed_is_tried_at_three_starts(tmp_path, run_with_
     proxy = Deadly(lambda key, seed, part: part == "confirmation", error=TrainingError)
     deaths = []
     for _ in range(4):
-        done = run_with_fakes(proxy=proxy)
+        done = run_with_fakes(*ONE, proxy=proxy)
         assert done.exit_code == 1
         deaths.append(proxy.deaths)
         assert ("tries them again" in done.output) == (len(deaths) < 3)

@@ -89,7 +89,7 @@ def test_widths_over_the_parameters_are_above_too(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_neither_timed_nor_trained_costs_nothing_and_is_no_part_of_the_report(tmp_path, run_with_fakes):
-    assert run_with_fakes().exit_code == 0
+    assert run_with_fakes("--trials", "1").exit_code == 0
     (kept,) = (tmp_path / "results" / ".latencies").iterdir()
     timed = {path.name.split("-")[0] for path in kept.glob("*-2-*.json")}
     assert [name for name in NAMES if published(name).key in timed] == NAMES[:4]
@@ -99,16 +99,16 @@ def test_what_is_neither_timed_nor_trained_costs_nothing_and_is_no_part_of_the_r
 @pytest.mark.slow
 def test_a_study_that_has_all_seven_goes_on(tmp_path, run_with_fakes):
     """Older versions timed them all."""
-    assert run_with_fakes().exit_code == 0
+    assert run_with_fakes("--trials", "1").exit_code == 0
     study = create_study(folder(tmp_path))
     (old,) = [t for t in study.trials() if t.published == NAMES[3]]
     for name in NAMES[4:]:
         study.add_beside(replace(old, number=None, role=Published(name), arch=published(name)))
     study.close()
-    done = run_with_fakes("--trials", "6")
+    done = run_with_fakes("--trials", "3")
     assert done.exit_code == 0, done.output
     assert list(baselines(open_study(folder(tmp_path)))) == NAMES
-    assert len(candidates(open_study(folder(tmp_path)))) == 6
+    assert len(candidates(open_study(folder(tmp_path)))) == 3
 
 
 @pytest.mark.slow
@@ -128,10 +128,10 @@ def test_a_width_that_cannot_be_trained_is_noted_and_the_search_goes_on(
     path = tmp_path / "five.yaml"
     path.write_text(FIVE)
     proxy = Untrainable(*too_large)
-    done = run_with_fakes("--space", str(path) if space == "five" else space, proxy=proxy)
+    done = run_with_fakes("--trials", "2", "--space", str(path) if space == "five" else space, proxy=proxy)
     assert done.exit_code == 0, done.output
     study = open_study(folder(tmp_path))
-    assert len(candidates(study)) == 4
+    assert len(candidates(study)) == 2
     assert [key for key, _, _ in proxy.trained if key in proxy.keys] == [published(one).key for one in tried]
     for one in tried:
         assert f"{one} failed in training" in done.output
@@ -140,11 +140,11 @@ def test_a_width_that_cannot_be_trained_is_noted_and_the_search_goes_on(
 
 @pytest.mark.slow
 def test_no_width_can_be_trained_or_timed_beyond_the_budget(tmp_path, run_with_fakes):
-    done = run_with_fakes(device=refusing(*NAMES[2:]))
+    done = run_with_fakes("--trials", "2", device=refusing(*NAMES[2:]))
     assert done.exit_code == 0, done.output
     summary = summarise(open_study(folder(tmp_path)))
     assert summary.verdict.published.trial.published == "mobilevitv2-0.75"
-    assert len(candidates(open_study(folder(tmp_path)))) == 4
+    assert len(candidates(open_study(folder(tmp_path)))) == 2
 
 
 @pytest.mark.slow
@@ -218,8 +218,8 @@ def test_a_width_that_failed_is_tried_again_at_a_later_start_and_after_three_tri
 
 @pytest.mark.slow
 def test_a_width_that_failed_once_is_mended_at_the_next_start(tmp_path, run_with_fakes):
-    assert run_with_fakes(proxy=Untrainable("mobilevitv2-0.75")).exit_code == 0
-    done = run_with_fakes("--trials", "5")
+    assert run_with_fakes("--trials", "1", proxy=Untrainable("mobilevitv2-0.75")).exit_code == 0
+    done = run_with_fakes("--trials", "2")
     assert done.exit_code == 0, done.output
     assert summarise(open_study(folder(tmp_path))).verdict.published.trial.published == "mobilevitv2-0.75"
     assert "failed in" not in done.output
