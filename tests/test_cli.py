@@ -2,14 +2,10 @@
 
 import ast
 import json
-import os
 import re
 import runpy
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +15,7 @@ import pytest
 import yaml
 
 import mvit2_search
-from commands import invoke
-from conftest import write_images
+from commands import invoke, run_arguments
 from fakes import FormulaProxy, request, search
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
@@ -31,7 +26,6 @@ from mvit2_search.models import build_model
 from mvit2_search.store import driver_lock
 
 ROOT = Path(__file__).parent.parent
-QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--image-size", "32", "--trials", "1"]
 
 
 @pytest.fixture
@@ -204,18 +198,6 @@ def test_a_study_that_is_not_there_exits_2(tmp_path, command):
     assert "no study here" in result.stderr
 
 
-def run_arguments(tmp_path, **changes):
-    options = {
-        "space": "blocks",
-        "data": tmp_path / "images",
-        "latency-budget": "mobilevitv2-0.75",
-        "study": "one",
-        "results": tmp_path / "results",
-        **changes,
-    }
-    return ["run", *[text for name, value in options.items() for text in (f"--{name}", value)], *QUICK]
-
-
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
@@ -256,119 +238,6 @@ def test_a_study_whose_lock_file_was_deleted_is_still_in_use(tmp_path, images):
         renamed = folder.rename(folder.with_name("two"))
         result = invoke(*run_arguments(tmp_path, study="two"))
         assert (result.exit_code, renamed.is_dir()) == (3, True)
-
-
-def command(tmp_path, **changes):
-    return [sys.executable, "-m", "mvit2_search", *map(str, run_arguments(tmp_path, **changes))]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_real_search_on_a_users_images(tmp_path, timed):
-    """Nothing is faked: exports, ONNX Runtime, training; then the files, a second call, another seed."""
-    shutil.copytree(timed, tmp_path / "results" / ".latencies")
-    write_images(tmp_path / "images", {"red": 40, "green": 40, "blue": 40}, size=50, ending="jpg")
-    environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
-    first = subprocess.run(command(tmp_path), capture_output=True, text=True, env=environment)
-    assert first.returncode == 0, first.stdout + first.stderr
-    lines = first.stdout.splitlines()
-    folder = tmp_path / "results" / "one"
-    assert lines[-6].startswith("Best within the budget: ")
-    assert re.match(r"Gain of trial \d+ over mobilevitv2-0.75 \(", lines[-5])
-    assert lines[-4].startswith("To export: ")
-    assert lines[-3].startswith("Stopped early by dominance: ")
-    assert lines[-2] == f"Report: {folder / 'report.html'}"
-    assert "\x1b" not in first.stdout
-    assert {path.name for path in folder.iterdir()} >= {"study.db", "study.yaml", "pareto.csv", "report.html"}
-    exported = lines[-1].removeprefix("Export: python -m mvit2_search ").split()
-    assert invoke(*exported).exit_code == 0
-    again = subprocess.run(command(tmp_path), capture_output=True, text=True)
-    assert again.returncode == 0
-    assert "Study one is finished: the candidates asked for (1) are trained." in again.stdout
-    assert "trial 0" not in again.stdout
-    other = subprocess.run(command(tmp_path, seed=1), capture_output=True, text=True)
-    assert other.returncode == 3
-    assert other.stderr.startswith("error: study 'one' was made with other inputs: seed: was 0, now 1")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)]
-)
-def test_signals_stop_the_search_and_print_how_to_go_on(tmp_path, images, signals, code):
-    """On an estimate: nothing waits for a turn to time networks."""
-    longer = [*command(tmp_path, device="estimate:iphone12"), "--images-per-epoch", "100"]
-    with subprocess.Popen(longer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith("trial 0"):
-                break
-        time.sleep(0.5)  # into the next trial, which takes longer than that
-        for one in signals:
-            process.send_signal(one)
-            time.sleep(0.05)
-        rest, errors = process.communicate(timeout=60)
-    assert process.returncode == code, rest + errors
-    assert f"To continue:\n    python -m mvit2_search run --space blocks --data {tmp_path}/images" in rest
-    assert "Traceback" not in errors
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_reader_that_leaves_does_not_end_the_search(tmp_path, images):
-    """On an estimate, as there is as much to print then and nothing to time."""
-    estimated = command(tmp_path, device="estimate:iphone12")
-    with subprocess.Popen(estimated, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        process.wait(timeout=300)
-    assert json.loads(invoke("status", tmp_path / "results" / "one", "--json").output)["ended"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_wheel_works_in_an_empty_folder(tmp_path, timed):
-    source = tmp_path / "source"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*cache*", ".hypothesis")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, source], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    site, empty = tmp_path / "site", tmp_path / "empty"
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
-    shutil.copytree(timed, empty / "results" / ".latencies")
-    figures = Path("mvit2_search", "arch", "published.csv")
-    assert (site / figures).read_bytes() == (ROOT / figures).read_bytes()
-    code = (
-        "import mvit2_search, sys; from mvit2_search.cli import cli\n"
-        "assert mvit2_search.__file__.startswith(sys.argv.pop(1)); cli()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-
-    def call(*args):
-        arguments = [sys.executable, "-P", "-c", code, str(site), *args]
-        return subprocess.run(arguments, cwd=empty, env=environment, capture_output=True, text=True)
-
-    done = call("validate", "width")
-    assert done.returncode == 0, done.stderr
-    assert str(site) in done.stdout
-    asked = [
-        "run",
-        "--space",
-        "width",
-        "--data",
-        "fashion-mnist-mini",
-        "--latency-budget",
-        "0.001ms",
-        "--study",
-        "w",
-    ]
-    searched = call(*asked, "--device", "estimate:iphone12", *QUICK)
-    assert searched.returncode == 1, searched.stderr
-    assert "No network within the budget was found: " in searched.stdout
-    assert (empty / "results" / "w" / "report.html").is_file()
-    measured = call("measure", "mobilevitv2-0.75", "--device", "host", "--classes", "2", "--json")
-    assert measured.returncode == 0, measured.stderr
 
 
 def test_settings_in_messages_are_shown_as_flags():

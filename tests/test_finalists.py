@@ -17,8 +17,8 @@ from mvit2_search.analysis.confirmation import (
 from mvit2_search.analysis.verdict import judge
 from mvit2_search.records import ConfirmationPlan, Failed, Infeasible, Limits, Published, Score
 from mvit2_search.report.tables import summarise
+from mvit2_search.search.confirmation import _left
 from mvit2_search.search.events import Listener
-from mvit2_search.search.phases import _left
 from mvit2_search.system.signals import Interrupt
 
 LIMITS = Limits(latency_ms=20.0, max_params=None)

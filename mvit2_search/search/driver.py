@@ -34,6 +34,7 @@ from mvit2_search.records import (
     given_up_sentences,
 )
 from mvit2_search.search import phases
+from mvit2_search.search.confirmation import confirm, is_anything_left
 from mvit2_search.search.device_change import kept_accuracies, refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.events import Listener, Stop, Watch
 from mvit2_search.search.request import Request, parse_budget, refuse_changes, versions
@@ -165,7 +166,7 @@ def is_finished(study: StoredStudy, request: Request) -> bool:
     ended: Ended | None = study.fact("ended")
     if ended is None or request.goals.go_beyond(ended.goals):
         return False
-    return not (phases.is_width_left(study) or phases.is_anything_left(study))
+    return not (phases.is_width_left(study) or is_anything_left(study))
 
 
 def _open(study: Study, tools: _Tools, inputs: Inputs, listener: Listener) -> None:
@@ -284,7 +285,7 @@ def _run(runner: Runner, request: Request, stop: Stop) -> None:
     if stop.requested:
         return
     listener.phase("confirming")
-    if phases.confirm(runner, request.confirm_seeds, stop):
+    if confirm(runner, request.confirm_seeds, stop):
         study.set_fact("ended", Ended(why=why, goals=request.goals))
 
 

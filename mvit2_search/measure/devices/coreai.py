@@ -8,8 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from mvit2_search.errors import BackendUnavailable, MeasurementError, first_line
-from mvit2_search.export.runtimes import coreai as coreai_types
-from mvit2_search.export.runtimes.coreai import FUNCTION, check_installed, in_thread, opened
+from mvit2_search.export.runtimes.coreai import FUNCTION, NDArray, check_installed, in_thread, opened
 from mvit2_search.measure.devices.machine import LocalDevice
 from mvit2_search.measure.protocol import TimingPlan
 from mvit2_search.measure.visits import random_input, take_turns
@@ -65,7 +64,8 @@ async def _loaded(
     stack: AsyncExitStack, artifact: Artifact
 ) -> tuple[Callable[[], Coroutine[Any, Any, float]], float]:
     """What times a pass, and how long loading took: it specialises the network, which the system may remember."""
-    from coreai.runtime import NDArray, SpecializationOptions
+    from coreai.runtime import NDArray as InstalledArray
+    from coreai.runtime import SpecializationOptions
 
     asset, _ = opened(artifact.path)
     options = SpecializationOptions.default() if SpecializationOptions.is_supported() else None
@@ -77,7 +77,7 @@ async def _loaded(
         raise MeasurementError(f"{artifact.path.name}: Core AI cannot load it: {first_line(err)}") from err
     load_ms = 1e3 * (perf_counter() - start)
     value = random_input(shape=artifact.input_shape, precision=artifact.precision)
-    inputs: dict[str, coreai_types.NDArray] = {artifact.input_name: NDArray(value)}
+    inputs: dict[str, NDArray] = {artifact.input_name: InstalledArray(value)}
 
     async def pass_ms() -> float:
         start = perf_counter()
