@@ -73,6 +73,7 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests of one file run in one process, where there are several: they share fixtures.
 

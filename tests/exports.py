@@ -18,15 +18,20 @@ from mvit2_search.records import DEFAULT_FORMULATION
 from mvit2_search.task.data.dataset import to_input
 
 MIXERS = ("separable", "multi_head", "linformer")
-SMALL = ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS)
-FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXERS)
-ODD = ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2))
+
+
+def few(arch, layers=(1, 1, 1)):
+    """The same with one inverted residual per stage and so many layers: fewer operators to convert."""
+    return replace(
+        arch, attention_layers=layers, expanded_channels=tuple(row[:1] for row in arch.expanded_channels)
+    )
+
+
+SMALL = few(ArchConfig.mobilevitv2(0.25, image_size=64, attention=MIXERS), layers=(2, 1, 1))
+FIRST = few(replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXERS), layers=(2, 1, 1))
+ODD = few(ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2)))
 FIRST_ODD = replace(FIRST, image_size=72, patch_sizes=(2, 3, 2))
-# one inverted residual per stage and one layer per block: lowering takes as long as a network has operators
-FEW = replace(
-    ArchConfig.mobilevitv2(0.25, image_size=64, attention_layers=(1, 1, 1)),
-    expanded_channels=((32,), (32,), (48,), (64,), (96,)),
-)
+FEW = few(ArchConfig.mobilevitv2(0.25, image_size=64))
 FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
 FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
 ONE = replace(FEW, attention_layers=(1, 0, 0))  # and blocks without a layer; the first has the most tokens

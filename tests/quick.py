@@ -1,9 +1,14 @@
-"""The command line where nothing takes long: `python tests/quick.py ARGUMENTS`, or a script of benchmarks/ first.
+"""Commands where nothing takes long, one after another: `python tests/quick.py '{NAME: [WORD, ...], ...}'`.
 
-Networks are exported, loaded and run by the real libraries, but once and few of them, and times are made up.
+The first word is a command of mvit2-search, or a script of benchmarks/. Before each command a file of its name
+is made in results/: whoever watches what is written sees which command wrote it. Networks are exported, loaded
+and run by the real libraries, but once and few of them, and times are made up.
 """
 
+import json
 import sys
+import time
+from pathlib import Path
 
 import predictor_bench.run as predictor_bench
 from predictor import predictor
@@ -25,13 +30,24 @@ def run_once(candidate_ms, reference_ms, *, plan, load_ms):
 
 
 visits.take_turns = run_once
-cpu.HostDevice.pause = staticmethod(lambda _: None)
+cpu.HostDevice.pause = staticmethod(lambda seconds: time.sleep(min(seconds, 0.01)))
 bench.published_networks = lambda: {"mobilevitv2-0.5": ArchConfig.mobilevitv2(0.5)}
 predictor_bench.LEAST_MEASURED = predictors.LEAST_MEASURED = 4
 bench.MIXERS, bench.TOKENS = ("separable",), (64,)
 
+SCRIPTS = {"predictor.py": predictor, "samplers.py": samplers}
+
+
+def run(words: list[str]) -> None:
+    """One command; ends the process where it fails."""
+    try:
+        SCRIPTS[words[0]](words[1:]) if words[0] in SCRIPTS else cli(words)
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
 if __name__ == "__main__":  # not in the processes that a command starts
-    scripts = {"predictor.py": predictor, "samplers.py": samplers}
-    if sys.argv[1] in scripts:
-        scripts[sys.argv[1]](sys.argv[2:])
-    cli()
+    for name, words in json.loads(sys.argv[1]).items():
+        Path("results", name).touch()
+        run(words)

@@ -96,10 +96,10 @@ def test_what_cannot_be_exported_is_a_measurement_error(tmp_path):
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """The published block twice and another network, converted."""
+    """The published block and another network, converted."""
     folder = tmp_path_factory.mktemp("packages")
     made = []
-    for i, arch in enumerate((SMALL, SMALL, OTHER)):
+    for i, arch in enumerate((SMALL, OTHER)):
         (folder / str(i)).mkdir()
         made.append(export_model(arch, folder / str(i), format="mlpackage", head=ClassifierHead(3)))
     return made
@@ -142,12 +142,13 @@ class TestCoreML:
         assert 1.9 < per_parameter < 2.3
 
     def test_the_hash_is_of_the_content(self, packages):
-        assert packages[0].sha256 == packages[1].sha256 != packages[2].sha256
+        """Equal networks have equal hashes, also in other processes: see test_verify.py."""
+        assert packages[0].sha256 != packages[1].sha256
 
     def test_the_package_opens_again(self, packages):
         import coremltools
 
-        model = coremltools.models.MLModel(str(packages[2].path), skip_model_load=True)
+        model = coremltools.models.MLModel(str(packages[1].path), skip_model_load=True)
         assert model.get_spec().WhichOneof("Type") == "mlProgram"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import QUICK, invoke, run_arguments
+from commands import invoke, run_arguments
 from conftest import write_images
 
 ROOT = Path(__file__).parent.parent
@@ -22,14 +22,52 @@ def command(tmp_path, **changes):
     return [sys.executable, "-m", "mvit2_search", *map(str, run_arguments(tmp_path, **changes))]
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Where the wheel is installed, without what it depends on."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, site = folder / "source", folder / "site"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*cache*", ".hypothesis")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, source], check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    return site
+
+
+def from_the_wheel(site, folder, *words):
+    """A finished process of Python's in a folder, which finds the wheel's package first."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "TERM": "dumb", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-P", *words], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_real_search_on_a_users_images(tmp_path, timed):
+@pytest.mark.xdist_group("timing")  # beside the next one, which needs the wheel too
+def test_the_wheel_brings_its_spaces_and_images(tmp_path, site):
+    where = from_the_wheel(site, tmp_path, "-c", "import mvit2_search; print(mvit2_search.__file__)")
+    assert where.stdout.startswith(str(site))
+    figures = Path("mvit2_search", "arch", "published.csv")
+    assert (site / figures).read_bytes() == (ROOT / figures).read_bytes()
+    changes = {"space": "width", "data": "fashion-mnist-mini", "latency-budget": "0.001ms", "results": "results"}
+    asked = run_arguments(tmp_path, device="estimate:iphone12", **changes)
+    searched = from_the_wheel(site, tmp_path, "-m", "mvit2_search", *asked)
+    assert searched.returncode == 1, searched.stderr
+    assert "No network within the budget was found: " in searched.stdout
+    assert (tmp_path / "results" / "one" / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_search_on_a_users_images(tmp_path, timed, site):
     """Nothing is faked: exports, ONNX Runtime, training; then the files, a second call, another seed."""
     shutil.copytree(timed, tmp_path / "results" / ".latencies")
     write_images(tmp_path / "images", {"red": 40, "green": 40, "blue": 40}, size=50, ending="jpg")
-    environment = {**os.environ, "TERM": "dumb", "NO_COLOR": "1"}
-    first = subprocess.run(command(tmp_path), capture_output=True, text=True, env=environment)
+    asked = [str(word) for word in run_arguments(tmp_path)]
+    first = from_the_wheel(site, tmp_path, "-m", "mvit2_search", *asked)
     assert first.returncode == 0, first.stdout + first.stderr
     lines = first.stdout.splitlines()
     folder = tmp_path / "results" / "one"
@@ -42,12 +80,12 @@ def test_a_real_search_on_a_users_images(tmp_path, timed):
     assert {path.name for path in folder.iterdir()} >= {"study.db", "study.yaml", "pareto.csv", "report.html"}
     exported = lines[-1].removeprefix("Export: python -m mvit2_search ").split()
     assert invoke(*exported).exit_code == 0
-    again = subprocess.run(command(tmp_path), capture_output=True, text=True)
-    assert again.returncode == 0
+    again = invoke(*asked)
+    assert again.exit_code == 0
     assert "Study one is finished: the candidates asked for (1) are trained." in again.stdout
     assert "trial 0" not in again.stdout
-    other = subprocess.run(command(tmp_path, seed=1), capture_output=True, text=True)
-    assert other.returncode == 3
+    other = invoke(*run_arguments(tmp_path, seed=1))
+    assert other.exit_code == 3
     assert other.stderr.startswith("error: study 'one' was made with other inputs: seed: was 0, now 1")
 
 
@@ -83,49 +121,3 @@ def test_a_reader_that_leaves_does_not_end_the_search(tmp_path, images):
         process.stdout.close()
         process.wait(timeout=300)
     assert json.loads(invoke("status", tmp_path / "results" / "one", "--json").output)["ended"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_wheel_works_in_an_empty_folder(tmp_path, timed):
-    source = tmp_path / "source"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*cache*", ".hypothesis")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, source], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    site, empty = tmp_path / "site", tmp_path / "empty"
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
-    shutil.copytree(timed, empty / "results" / ".latencies")
-    figures = Path("mvit2_search", "arch", "published.csv")
-    assert (site / figures).read_bytes() == (ROOT / figures).read_bytes()
-    code = (
-        "import mvit2_search, sys; from mvit2_search.cli import cli\n"
-        "assert mvit2_search.__file__.startswith(sys.argv.pop(1)); cli()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-
-    def call(*args):
-        arguments = [sys.executable, "-P", "-c", code, str(site), *args]
-        return subprocess.run(arguments, cwd=empty, env=environment, capture_output=True, text=True)
-
-    done = call("validate", "width")
-    assert done.returncode == 0, done.stderr
-    assert str(site) in done.stdout
-    asked = [
-        "run",
-        "--space",
-        "width",
-        "--data",
-        "fashion-mnist-mini",
-        "--latency-budget",
-        "0.001ms",
-        "--study",
-        "w",
-    ]
-    searched = call(*asked, "--device", "estimate:iphone12", *QUICK)
-    assert searched.returncode == 1, searched.stderr
-    assert "No network within the budget was found: " in searched.stdout
-    assert (empty / "results" / "w" / "report.html").is_file()
-    measured = call("measure", "mobilevitv2-0.75", "--device", "host", "--classes", "2", "--json")
-    assert measured.returncode == 0, measured.stderr

@@ -44,12 +44,6 @@ from mvit2_search.task.data.load import load_dataset, load_images
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-def few(arch):
-    """The same with one inverted residual per stage and one layer per block."""
-    residuals = tuple(row[:1] for row in arch.expanded_channels)
-    return replace(arch, attention_layers=(1, 1, 1), expanded_channels=residuals)
-
-
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory):
     return exported(SMALL, tmp_path_factory.mktemp("verify"), format="onnx")
@@ -173,7 +167,7 @@ def test_images_are_those_that_a_search_selects_by(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arch", "layout"), [(few(SMALL), "RGB"), (few(FIRST), "BGR")], ids=["v2", "v1"])
+@pytest.mark.parametrize(("arch", "layout"), [(SMALL, "RGB"), (FIRST, "BGR")], ids=["v2", "v1"])
 def test_an_image_is_given_in_the_order_of_the_network(arch, layout, tmp_path):
     artifact = exported(arch, tmp_path, options=CoreMLOptions(input_kind="image"))
     spec = parsed_spec(artifact.path / MODEL)
@@ -329,13 +323,13 @@ def _sampled(seed):
 
 F32 = "float32"
 SWEEP = [  # every formulation, mixer, version, target, precision and kind of input, not all of their combinations
-    *((few(SMALL), name, CoreMLOptions()) for name in FORMULATION_NAMES if name != "rank5"),
-    *((arch, "rank5", CoreMLOptions(precision=F32)) for arch in (FIRST, few(ODD))),
-    (few(FIRST_ODD), "layer_norm", CoreMLOptions()),
-    (few(FIRST), "sum_first", CoreMLOptions(target="iOS26", input_kind="image")),
-    (few(SMALL), "sum_first", CoreMLOptions(target="iOS17", precision=F32)),
+    *((SMALL, name, CoreMLOptions()) for name in FORMULATION_NAMES if name != "rank5"),
+    *((arch, "rank5", CoreMLOptions(precision=F32)) for arch in (FIRST, ODD)),
+    (FIRST_ODD, "layer_norm", CoreMLOptions()),
+    (FIRST, "sum_first", CoreMLOptions(target="iOS26", input_kind="image")),
+    (SMALL, "sum_first", CoreMLOptions(target="iOS17", precision=F32)),
     (SMALL, "layer_norm", CoreMLOptions(target="iOS18", precision=F32, input_kind="image")),
-    (few(SMALL), "rank5", CoreMLOptions(target="iOS18")),
+    (SMALL, "rank5", CoreMLOptions(target="iOS18")),
     *((arch, "pixel_unshuffle", CoreMLOptions(target="iOS26")) for arch in _sampled(1)),
 ]
 

@@ -49,7 +49,7 @@ def export_coreml(
     ):
         with translated("Core ML conversion failed"):
             package = coremltools.convert(
-                torch.jit.trace(model, torch.zeros(shape)),  # type: ignore[no-untyped-call]
+                _traced(model, shape),
                 convert_to="mlprogram",
                 inputs=[given],
                 outputs=[coremltools.TensorType(name="logits", dtype=_DTYPES[options.precision])],
@@ -61,6 +61,11 @@ def export_coreml(
         package.input_description["image"] = convention
         package.save(str(path))
     return read_mlpackage(path)
+
+
+def _traced(model: nn.Module, shape: tuple[int, ...]) -> Any:
+    """Not traced a second time for torch's own check: the package is compared with the network afterwards."""
+    return torch.jit.trace(model, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
 
 
 def _input(coremltools: Any, shape: tuple[int, ...], convention: str, options: CoreMLOptions) -> Any:
