@@ -32,9 +32,10 @@ FIRST = few(replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention=MIXE
 ODD = few(ArchConfig.mobilevitv2(0.25, image_size=72, attention=MIXERS, patch_size=(2, 3, 2)))
 FIRST_ODD = replace(FIRST, image_size=72, patch_sizes=(2, 3, 2))
 FEW = few(ArchConfig.mobilevitv2(0.25, image_size=64))
-FEW_MIXED = replace(FEW, attention=("separable", "linformer", "multi_head"))
-FEW_FIRST = replace(ArchConfig.mobilevitv1("xxs"), image_size=64, attention_layers=(1, 1, 1))
-ONE = replace(FEW, attention_layers=(1, 0, 0))  # and blocks without a layer; the first has the most tokens
+# and blocks without a layer; the first has the most tokens
+ONE = replace(FEW, attention_layers=(1, 0, 0))
+ONE_FIRST = few(replace(ArchConfig.mobilevitv1("xxs"), image_size=64), layers=(1, 0, 0))
+OTHER_MIXERS = replace(FEW, attention=("separable", "linformer", "multi_head"), attention_layers=(0, 1, 1))
 # 24, 36 and 48 channels per head: what scales their scores is no number that half precision has
 HEADS = ArchConfig.mobilevitv2(0.75, image_size=64, attention="multi_head", attention_layers=1)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"

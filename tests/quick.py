@@ -15,6 +15,7 @@ from predictor import predictor
 from samplers import samplers
 
 import mvit2_search.measure.bench as bench
+import mvit2_search.measure.rank as rank
 from mvit2_search.arch import ArchConfig
 from mvit2_search.cli import cli
 from mvit2_search.measure import visits
@@ -32,6 +33,9 @@ def run_once(candidate_ms, reference_ms, *, plan, load_ms):
 visits.take_turns = run_once
 cpu.HostDevice.pause = staticmethod(lambda seconds: time.sleep(min(seconds, 0.01)))
 bench.published_networks = lambda: {"mobilevitv2-0.5": ArchConfig.mobilevitv2(0.5)}
+rank.published_networks = lambda: {
+    f"mobilevitv2-{width}": ArchConfig.mobilevitv2(width) for width in (0.5, 0.75, 1.0)
+}
 predictor_bench.LEAST_MEASURED = predictors.LEAST_MEASURED = 4
 bench.MIXERS, bench.TOKENS = ("separable",), (64,)
 

@@ -246,11 +246,6 @@ def test_rows_are_small_and_come_back(tmp_path):
     assert (tmp_path / "rows.jsonl").stat().st_size < 2 * 200
 
 
-@pytest.mark.slow
-def test_processes_compute_the_same_rows(tmp_path):
-    assert without_time(bench(tmp_path / "two", jobs=2).rows) == without_time(bench(tmp_path / "one").rows)
-
-
 def test_slow_peers_stop_early():
     keys = running._wanted(["zdt1"], ["random", "gp"], range(5, 35), 200)
     assert [key[2] for key in keys if key[1] == "gp"] == list(range(5, 15))

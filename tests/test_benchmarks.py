@@ -9,6 +9,9 @@ from pathlib import Path
 
 import models
 import pytest
+from click.testing import CliRunner
+from sampler_bench.run import read_rows, rows_file
+from samplers import samplers
 
 ROOT = Path(__file__).parent.parent
 
@@ -83,11 +86,21 @@ def from_the_root(script, *arguments):
 
 @pytest.mark.slow
 def test_samplers_are_compared_in_several_processes(tmp_path):
-    asked = ["--problems", "zdt1", "--peers", "random,nsga2", "--seeds", "2", "--evaluations", "6", "--jobs", "2"]
-    done = from_the_root("samplers.py", *asked, "--results", tmp_path, "--json")
+    """They compute what one process does."""
+    asked = ["--problems", "zdt1", "--peers", "random,nsga2", "--seeds", "2", "--evaluations", "6", "--json"]
+    done = from_the_root("samplers.py", *asked, "--jobs", "2", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert CliRunner().invoke(samplers, [*asked, "--jobs", "1", "--results", str(tmp_path / "one")]).exit_code == 0
+    found, expected = (
+        without_time(read_rows(rows_file(path / "bench" / "search"))) for path in (tmp_path, tmp_path / "one")
+    )
     assert [row["seeds"] for row in json.loads(done.stdout)["samplers"]] == [2, 2]
+    assert found == expected
     assert "4/4 zdt1" in done.stderr
+
+
+def without_time(rows):
+    return {key: (row.gap_pct, row.duplicates_pct) for key, row in rows.items()}
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from conftest import need_device
-from exports import FEW_FIRST, FEW_MIXED, ONE, Tiny, exported, images, in_another_process, worst
+from exports import ONE, ONE_FIRST, OTHER_MIXERS, Tiny, exported, images, in_another_process, worst
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import BackendUnavailable, MeasurementError
 from mvit2_search.export.coreai import export_coreai
@@ -149,7 +149,7 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.export.untrained import export_model
 from mvit2_search.export.runtimes.coreai import run
 import numpy as np
-made = export_model({FEW_MIXED}, Path(sys.argv[1]), format="aimodel", head=ClassifierHead(4))
+made = export_model({OTHER_MIXERS}, Path(sys.argv[1]), format="aimodel", head=ClassifierHead(4))
 run(made, np.zeros((1, 3, 64, 64), np.float32))
 print(made.sha256)
 """
@@ -157,7 +157,7 @@ print(made.sha256)
 
 @pytest.mark.slow
 def test_other_processes_export_the_same_and_are_quiet(tmp_path):
-    here = exported(FEW_MIXED, tmp_path / "here", format="aimodel")
+    here = exported(OTHER_MIXERS, tmp_path / "here", format="aimodel")
     assert in_another_process(SCRIPT, tmp_path) == ([here.sha256], "")
 
 
@@ -166,8 +166,8 @@ def test_other_processes_export_the_same_and_are_quiet(tmp_path):
     ("arch", "formulation", "precision"),
     [
         *((ONE, name, "float32") for name in FORMULATION_NAMES),
-        (FEW_MIXED, "pixel_unshuffle", "float32"),
-        (FEW_FIRST, "pixel_unshuffle", "float32"),
+        (OTHER_MIXERS, "pixel_unshuffle", "float32"),
+        (ONE_FIRST, "pixel_unshuffle", "float32"),
         (ONE, "pixel_unshuffle", "float16"),
     ],
     ids=[*FORMULATION_NAMES, "the other mixers", "first version", "half precision"],

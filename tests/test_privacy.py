@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import write_images
-from exports import FEW, exported
+from exports import ONE, exported
 from fakes import request, search
 from mvit2_search.arch.config import arch_yaml
 from mvit2_search.cli import COMMANDS, cli
@@ -38,15 +38,15 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
     ],
     "status": ["status", "test"],
     "report": ["report", "test"],
-    "export": ["export", "few.yaml", "--format", "onnx"],
-    "export to Core ML": ["export", "few.yaml", "--format", "mlpackage"],
-    "export to Core AI": ["export", "few.yaml", "--format", "aimodel"],
-    "export to ExecuTorch": ["export", "few.yaml", "--format", "pte"],
+    "export": ["export", "one.yaml", "--format", "onnx"],
+    "export to Core ML": ["export", "one.yaml", "--format", "mlpackage"],
+    "export to Core AI": ["export", "one.yaml", "--format", "aimodel"],
+    "export to ExecuTorch": ["export", "one.yaml", "--format", "pte"],
     "devices": ["devices"],
-    "measure": ["measure", "few.yaml", *HOST],
-    "profile": ["profile", "few.yaml"],
-    "verify": ["verify", "results/few.onnx", "--against", "few.yaml"],
-    "verify for Core ML": ["verify", "results/few.mlpackage", "--against", "few.yaml"],
+    "measure": ["measure", "one.yaml", *HOST],
+    "profile": ["profile", "one.yaml"],
+    "verify": ["verify", "results/one.onnx", "--against", "one.yaml"],
+    "verify for Core ML": ["verify", "results/one.mlpackage", "--against", "one.yaml"],
     "validate": ["validate", "blocks"],
     "bench models": ["bench", "models", *HOST],
     "bench attention": ["bench", "attention", *HOST],
@@ -126,10 +126,10 @@ def prepared(tmp_path_factory):
     (folder / "space.yaml").write_text(
         "name: small\nsettings:\n  width: {range: [0.25, 0.5]}\n  attention_layers: 1\n  image_size: 32\n"
     )
-    (folder / "few.yaml").write_text(arch_yaml(FEW, []))
+    (folder / "one.yaml").write_text(arch_yaml(ONE, []))
     for form in ("onnx", "mlpackage"):
-        made = exported(FEW, folder / "results", format=form)
-        made.path.rename(folder / "results" / f"few.{form}")
+        made = exported(ONE, folder / "results", format=form)
+        made.path.rename(folder / "results" / f"one.{form}")
     search(request(folder))
     return folder
 

@@ -105,10 +105,7 @@ def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
     data = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["inputs"]["data"]
     assert set(data["classes"]) == {latin, "Größe"}
     assert "</html>" in (study / "report.html").read_text(encoding="utf-8")
-    status = [sys.executable, "-m", "mvit2_search", "status", str(study), "--json"]
-    assert (
-        json.loads(subprocess.run(status, env=environment, capture_output=True, check=True).stdout)["study"] == "s"
-    )
+    assert json.loads(CliRunner().invoke(cli, ["status", str(study), "--json"]).stdout)["study"] == "s"
 
 
 @pytest.mark.parametrize(
