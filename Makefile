@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# without compiling: of what is installed, a tenth is ever imported
 PIP_INSTALL = $(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+# what pip does on one core; some packages hold files for other Pythons, which do not compile
+COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 # for two cores, three processes with one thread each: one of them often waits for a device or another process
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
@@ -17,10 +18,12 @@ setup: $(VENV)/.developer ## create the environment for tests and checks, with t
 $(VENV)/.user: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.user
 	$(PIP_INSTALL) -e '.[dev]'
+	$(COMPILE)
 	touch $@
 
 run: $(VENV)/.user ## the main job: search under a latency budget on images that come with the package
