@@ -26,7 +26,8 @@ from mvit2_search.space import Params, SearchSpace, draw_params, load_space
 from mvit2_search.system.files import write_atomically
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.loop import keep_freed_memory, resolve_train_device
+from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.plan import images_drawn
 from mvit2_search.train.proxies import ShortTrain
 
 DATA, CLASSES = "fashion-mnist-mini", 10
@@ -67,7 +68,7 @@ def train_all(out: Path, device: str, share: tuple[int, int]) -> None:
     Args:
         share: (i, n) trains every n-th, from the i-th; n processes do it together.
     """
-    dataset = load_dataset(DATA, image_size=RECIPE.image_size, max_train=RECIPE.max_images)
+    dataset = load_dataset(DATA, image_size=RECIPE.image_size, max_train=images_drawn(RECIPE))
     proxy = ShortTrain(RECIPE, device)
     wanted = [(arch, seed) for arch in architectures() for seed in SEEDS]
     for arch, seed in wanted[share[0] :: share[1]]:

@@ -43,7 +43,8 @@ from mvit2_search.models.weights import load_state_dict
 from mvit2_search.records import Recipe
 from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split
-from mvit2_search.train.loop import keep_freed_memory, train_epochs
+from mvit2_search.train.device import keep_freed_memory
+from mvit2_search.train.loop import train_epochs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from others import of_timm  # with the stubs that timm needs beside a torch for the CPU alone

@@ -209,7 +209,7 @@ def test_a_study_that_is_not_there_exits_2(tmp_path, command):
         ({"data": "nowhere"}, 4, "nowhere: no such folder"),
         ({"seed": "x"}, 2, "Invalid value for '--seed'"),
         ({"seed": 2**70}, 2, "--seed 1180591620717411303424: expected from 0 to"),
-        ({"learning-rate": "nan"}, 2, "a learning rate above 0"),
+        ({"learning-rate": "nan"}, 2, "--learning-rate nan: expected a number"),
     ],
 )
 def test_wrong_input_is_one_line_and_a_code(tmp_path, images, changes, code, message):

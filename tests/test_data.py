@@ -12,7 +12,7 @@ import pytest
 from conftest import write_images
 from mvit2_search.arch import published_networks
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.dataset import Dataset, flipped, to_input
+from mvit2_search.task.data.dataset import Dataset, centre, to_input
 from mvit2_search.task.data.load import FOLDER, load_dataset
 
 OFFICIAL = Path(os.environ.get("MVIT2_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
@@ -181,8 +181,8 @@ def test_the_first_version_takes_bgr():
         assert arch.channel_order == ("BGR" if name.startswith("mobilevitv1") else "RGB")
 
 
-def test_flips_mirror_the_chosen_images_only():
-    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3, 1)
-    out = flipped(pixels, np.array([True, False]))
-    assert out[0, :, :, 0].tolist() == [[2, 1, 0], [5, 4, 3]]
-    assert (out[1] == pixels[1]).all()
+def test_the_centre_is_as_far_from_all_edges():
+    pixels = np.arange(2 * 6 * 6, dtype=np.uint8).reshape(2, 6, 6, 1)
+    assert (centre(pixels, 2) == pixels[:, 2:4, 2:4]).all()
+    assert (centre(pixels[1], 4) == pixels[1, 1:5, 1:5]).all()
+    assert centre(pixels, 6).shape == pixels.shape

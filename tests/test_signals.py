@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mvit2_search.cli.run import _say_stopping
+from mvit2_search.cli.interrupt import _Stopping
 from mvit2_search.records import Failed
 from mvit2_search.store import open_study
 from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated
@@ -67,7 +67,7 @@ def test_a_callback_that_fails_hides_no_later_signal():
 
 def test_nothing_is_said_where_the_errors_are_closed(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    _say_stopping()
+    _Stopping("saved", "stopping").say_stopping()
     monkeypatch.undo()
     command = [sys.executable, "-c", CLOSED_ERRORS]
     done = subprocess.run(" ".join([*map(shlex.quote, command), "2>&-"]), shell=True, timeout=60)

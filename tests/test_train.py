@@ -1,6 +1,7 @@
 """Training: the schedule, the order of images, determinism, failure."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,17 +16,13 @@ from mvit2_search.records import Recipe
 from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split, to_input
 from mvit2_search.train import loop
-from mvit2_search.train.loop import (
-    _batches,
-    _optimizer,
-    _set_learning_rate,
-    evaluate,
-    resolve_train_device,
-    train_epochs,
-)
+from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.loader import Steps, batches
+from mvit2_search.train.loop import Trainer, _optimizer, evaluate, train_epochs
+from mvit2_search.train.plan import resolve
 
 TINY = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
-
+WIDTH = ArchConfig.mobilevitv2(0.25)
 
 TWO = Classification(["first", "second"])
 
@@ -67,20 +64,19 @@ def test_a_seed_fixes_the_result_and_another_changes_it():
 
 
 def test_the_averaged_weights_follow_those_of_the_training(monkeypatch):
-    """Two epochs of four steps: averaged over half of them, as a tenth would be less than one."""
-    monkeypatch.setattr(loop, "_AVERAGED", 0.5)
+    """By a quarter in each step."""
     torch.manual_seed(0)
     model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     after: list[torch.Tensor] = []
-    real = loop._train_step
+    real = Trainer.step
 
-    def watched(*args, **kwargs):
-        loss = real(*args, **kwargs)
+    def watched(self, batch):
+        loss = real(self, batch)
         after.append(model.classifier.linear.weight.detach().clone())
         return loss
 
-    monkeypatch.setattr(loop, "_train_step", watched)
-    recipe = Recipe(epochs=2, image_size=32, images_per_epoch=64, batch_size=16)
+    monkeypatch.setattr(Trainer, "step", watched)
+    recipe = replace(TINY, ema_momentum=0.25)
     for epoch, averaged in train_epochs(model, colours(), recipe, task=TWO, seed=0, device="cpu"):
         expected = after[0]
         for weight in after[1:]:
@@ -96,9 +92,9 @@ def test_a_loss_that_is_not_finite_is_a_training_error():
 
 
 def test_every_image_is_seen_before_one_comes_again():
-    split = Split(pixels_NSSC=np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), labels_N=np.arange(10))
-    batches = _batches(split, Recipe(images_per_epoch=4, batch_size=4), np.random.default_rng(0))
-    seen = np.concatenate([next(batches)[1] for _ in range(5)])
+    split = Split(pixels_NSSC=np.zeros((10, 32, 32, 1), np.uint8), labels_N=np.arange(10))
+    steps = Steps(split, Recipe(image_size=32, images_per_epoch=4, batch_size=4), seed=0)
+    seen = np.concatenate([batch.labels_N for batch in batches(steps, 0, 5)])
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert list(seen[:10]) != list(seen[10:])
 
@@ -108,19 +104,27 @@ def test_a_small_data_set_is_repeated_to_fill_an_epoch():
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():
-    recipe = Recipe(epochs=10, images_per_epoch=20, batch_size=2, learning_rate=1.0)
-    optimizer = _optimizer(nn.Linear(2, 2), recipe)
-    rates = []
-    for step in range(100):
-        _set_learning_rate(optimizer, recipe, step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    recipe = Recipe(epochs=10, images_per_epoch=20, batch_size=2, learning_rate=1.0, warmup_rate=0.1)
+    rates = [resolve(recipe, WIDTH, 20).rate(step) for step in range(100)]
+    assert rates[:11] == pytest.approx([0.1, 0.19, 0.28, 0.37, 0.46, 0.55, 0.64, 0.73, 0.82, 0.91, 1.0])
     assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
     assert rates[99] < 0.001
 
 
+def test_each_step_has_its_learning_rate(monkeypatch):
+    rates = []
+    real = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[1]["lr"]) or real(self)
+    )
+    trained()
+    plan = resolve(TINY, WIDTH, 64)
+    assert rates == [plan.rate(step) for step in range(8)]
+
+
 def test_norms_and_biases_do_not_decay():
-    decayed, free = _optimizer(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), Recipe()).param_groups
+    plan = resolve(Recipe(), WIDTH, 8000)
+    decayed, free = _optimizer(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), plan).param_groups
     assert [p.ndim for p in decayed["params"]] == [4]
     assert [p.ndim for p in free["params"]] == [1, 1, 1]
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
@@ -137,9 +141,9 @@ def test_accuracy_is_the_share_of_right_answers():
 def test_images_reach_each_version_in_its_order(monkeypatch):
     orders = []
 
-    def spy(pixels, order):
+    def spy(pixels, order, device):
         orders.append(order)
-        return to_input(pixels, order)
+        return to_input(pixels, order, device)
 
     monkeypatch.setattr(loop, "to_input", spy)
     recipe = Recipe(epochs=1, image_size=32, images_per_epoch=2, batch_size=2)
@@ -160,7 +164,8 @@ def test_outputs_that_are_not_finite_are_no_answers():
 
 
 def test_an_epoch_is_whole_batches_of_at_least_the_images_asked_for():
-    assert Recipe(images_per_epoch=1500, batch_size=32).steps_per_epoch == 47
+    assert resolve(Recipe(images_per_epoch=1500, batch_size=32), WIDTH, 8000).steps_per_epoch == 47
+    assert resolve(Recipe(images_per_epoch=None, batch_size=32), WIDTH, 65).steps_per_epoch == 3
 
 
 @pytest.mark.parametrize(

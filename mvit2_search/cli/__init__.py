@@ -21,6 +21,8 @@ COMMANDS: Registry[Entry[click.Command]] = Registry(
         "status": Entry("mvit2_search.cli.read:status"),
         "report": Entry("mvit2_search.cli.read:report"),
         "export": Entry("mvit2_search.cli.export:export"),
+        "train": Entry("mvit2_search.cli.train:train"),
+        "evaluate": Entry("mvit2_search.cli.train:evaluate"),
         "devices": Entry("mvit2_search.cli.measure:devices"),
         "measure": Entry("mvit2_search.cli.measure:measure"),
         "profile": Entry("mvit2_search.cli.check:profile"),

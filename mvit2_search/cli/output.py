@@ -30,7 +30,8 @@ def with_flags(text: str) -> str:
     """The text with flags for settings in backticks: --latency-budget for `latency_budget`."""
     from mvit2_search.search.request import Request
 
-    settings = {entry.name for kind in (Request, Recipe) for entry in fields(kind)} | {"pick", "trial"}
+    settings = {entry.name for kind in (Request, Recipe) for entry in fields(kind)}
+    settings |= {"pick", "trial", "out", "init", "recipe", "precision", "accumulate"}
     return re.sub("`([a-z_]+)`", lambda m: f"--{m[1].replace('_', '-')}" if m[1] in settings else m[0], text)
 
 

@@ -20,7 +20,7 @@ _REFRESH_SECONDS, _REFRESH_SHARE = 60, 0.01  # at most so often, and so much of 
 _CLASSES_SHOWN = 10
 
 
-class _QuietConsole(Console):
+class QuietConsole(Console):
     """Stops printing when the reader of the output has left; the search continues."""
 
     def on_broken_pipe(self) -> None:
@@ -32,7 +32,7 @@ class Progress(Listener):
     """Prints the events of a search, and keeps the derived files about a minute behind."""
 
     def __init__(self) -> None:
-        self._console = _QuietConsole(highlight=False, soft_wrap=True)
+        self._console = QuietConsole(highlight=False, soft_wrap=True)
         self._status = self._console.status("starting")
         self._what = ""
         self._next_refresh = 0.0

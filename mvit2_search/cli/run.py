@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import shlex
-import signal
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mvit2_search.cli.interrupt import interrupted, run_stoppable
 from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, option, results_option
-from mvit2_search.cli.output import explain, give_up_broken_output, program, say
-from mvit2_search.errors import MVit2SearchError
+from mvit2_search.cli.output import explain, program, say
 from mvit2_search.records import Recipe
-from mvit2_search.system.signals import STOPPED, TERMINATED, Interrupt, Terminated, ending_signals
-from mvit2_search.system.text import printable
+from mvit2_search.system.signals import STOPPED, Interrupt
 
 if TYPE_CHECKING:
     from mvit2_search.report.tables import Summary
     from mvit2_search.search.request import Request
 
-_SHOW_CURSOR = "\x1b[?25h"
+_SAVED = "Finished trials and trainings are saved."
 _RECIPE = Recipe()
 _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
 
@@ -96,38 +90,19 @@ def run(**options: Any) -> None:
             --latency-budget mobilevitv2-0.75 --trials 8 --study first
         mvit2-search run --space ./mine.yaml --data ~/images --latency-budget 12ms --study mine
     """
-    with Interrupt(_say_stopping, _leave) as interrupt:  # before anything that takes its time to import
-        try:
-            code = _run(options, interrupt)
-        except OSError:
-            if interrupt.code is None:
-                raise
-            while give_up_broken_output():  # the terminal is gone, and nobody reads how to continue
-                pass
-            code = interrupt.code
-    for number in ending_signals():  # nothing is left to stop while Python shuts down, which may take a second
-        atexit.register(signal.signal, number, signal.SIG_IGN)
-    sys.exit(code)
+    run_stoppable(
+        lambda interrupt: _run(options, interrupt),
+        saved=_SAVED,
+        on_request="Stopping after the running trial. Press Ctrl-C again to stop now.",
+    )
 
 
 def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
-    """Run until the end or an interruption and print the result; the exit code."""
+    """Run until the end and print the result; the exit code."""
     from mvit2_search.search.request import Request
 
-    try:
-        recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
-        code = _search(Request(recipe=recipe, **options), interrupt)
-        interrupt.check()
-    except KeyboardInterrupt:
-        return _interrupted(STOPPED)
-    except Terminated:
-        return _interrupted(interrupt.code or TERMINATED)
-    except MVit2SearchError as err:
-        if interrupt.code is None:
-            raise
-        explain(f"error: {err}", err=True)
-        return _interrupted(interrupt.code)
-    return code
+    recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
+    return _search(Request(recipe=recipe, **options), interrupt)
 
 
 def _search(request: Request, interrupt: Interrupt) -> int:
@@ -148,8 +123,8 @@ def _search(request: Request, interrupt: Interrupt) -> int:
     if summary.ended:
         return 1 if summary.verdict is None else 0
     if interrupt.requested:
-        return _interrupted(STOPPED, "Stopped after the running trial.")
-    return _interrupted(0, f"Stopped after --max-hours {request.max_hours:g}.")
+        return interrupted(STOPPED, _SAVED, "Stopped after the running trial.")
+    return interrupted(0, _SAVED, f"Stopped after --max-hours {request.max_hours:g}.")
 
 
 def _print_end(summary: Summary, folder: Path) -> None:
@@ -162,37 +137,3 @@ def _print_end(summary: Summary, folder: Path) -> None:
     if summary.ended and summary.verdict is not None:
         results = "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
         say(f"Export: {program()} export {summary.name}{results}")
-
-
-def _say_stopping() -> None:
-    """Ctrl-C came for the first time."""
-    if sys.stderr is None:  # closed before the start
-        return
-    text = b"\nStopping after the running trial. Press Ctrl-C again to stop now.\n"
-    with suppress(OSError, ValueError):  # nobody may be reading
-        os.write(sys.stderr.fileno(), text)  # from another thread, whatever this one is printing
-
-
-def _interrupted(code: int, what: str | None = None) -> int:
-    say(*_closing(code, what))
-    return code
-
-
-def _leave(code: int) -> None:
-    """End this process although something in it does not."""
-    try:
-        output = sys.stdout.fileno()
-        text = "\n".join(map(printable, _closing(code)))
-        os.set_blocking(output, False)  # nobody may be reading
-        os.write(output, f"{_SHOW_CURSOR if os.isatty(output) else ''}\n{text}\n".encode())
-        os.set_blocking(output, True)
-    finally:
-        os._exit(code)
-
-
-def _closing(code: int, what: str | None = None) -> tuple[str, str]:
-    what = what or ("Stopped." if code == STOPPED else "Terminated.")
-    return (
-        f"{what} Finished trials and trainings are saved. To continue:",
-        f"    {program()} {shlex.join(sys.argv[1:])}",
-    )

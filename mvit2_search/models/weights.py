@@ -45,6 +45,15 @@ def load_state_dict(model: MobileViT, state_dict: Mapping[str, Tensor]) -> None:
     model.load_state_dict({key: _joined(parts, state_dict, own[key]) for key, parts in names.items()})
 
 
+def classes_of(state_dict: Mapping[str, Tensor], arch: ArchConfig) -> int:
+    """How many classes the head of `state_dict` has; raises SpecError if it has none by a name that is known."""
+    key = "classifier.linear.weight"
+    for name in (key, *(name for scheme in SCHEMES for name in foreign_names(key, arch, scheme))):
+        if isinstance(tensor := state_dict.get(name), Tensor):
+            return len(tensor)
+    raise SpecError(f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(list(state_dict))}")
+
+
 def timm_state_dict(model: MobileViT) -> dict[str, Tensor]:
     """The weights for `timm.create_model(name, num_classes=..., **settings)`, with `timm_arguments`' arguments.
 

@@ -33,6 +33,7 @@ from mvit2_search.records.latency import (
     score_fault,
     time_fault,
 )
+from mvit2_search.records.recipe import Recipe, recipe_fault
 from mvit2_search.records.study import (
     METRICS,
     TOP1,
@@ -43,9 +44,9 @@ from mvit2_search.records.study import (
     Inputs,
     Limits,
     Metric,
-    Recipe,
     StudyDevice,
 )
+from mvit2_search.records.training import EpochRow, TrainingInputs, TrainingState
 from mvit2_search.records.trial import (
     ACCURACY_FROM,
     INTERRUPTED,

@@ -45,7 +45,8 @@ from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
-from mvit2_search.train.loop import keep_freed_memory, resolve_train_device
+from mvit2_search.train.device import keep_freed_memory, resolve_train_device
+from mvit2_search.train.plan import images_drawn
 from mvit2_search.train.proxies import Proxy, ShortTrain
 
 
@@ -127,7 +128,7 @@ class _Tools:
         return load_dataset(
             self.request.data,
             image_size=self.request.recipe.image_size,
-            max_train=self.request.recipe.max_images,
+            max_train=images_drawn(self.request.recipe),
             results=[self.request.results, self.request.folder],
         )
 

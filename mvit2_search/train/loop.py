@@ -1,91 +1,128 @@
-"""Where a network is trained, its training epoch by epoch, and its test."""
+"""A network in training: its step, its averaged weights, and its test."""
 
-import ctypes
 import math
-import platform
-import re
 from collections.abc import Callable, Iterator
-from typing import cast
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mvit2_search.errors import BackendUnavailable, SpecError, TrainingError
+from mvit2_search.errors import TrainingError
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
-from mvit2_search.task.data.dataset import Split, flipped, to_input
+from mvit2_search.task.data.dataset import Split, centre, to_input
 from mvit2_search.task.protocol import Task, TaskScore
+from mvit2_search.train.augment import mixed
+from mvit2_search.train.loader import Batch, Steps, batches, mixture_generator, model_seed
+from mvit2_search.train.plan import Plan, resolve
 
-
-def resolve_train_device(train_on: str) -> str:
-    """The device to train on; `auto` is the first of cuda, mps and cpu that is there.
-
-    Raises:
-        SpecError: not a device.
-        BackendUnavailable: not on this machine.
-    """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", train_on):
-        raise SpecError(f"`train_on` {train_on!r}: expected auto, cpu, mps, cuda or cuda:1")
-    if train_on == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if train_on.startswith("cuda"):
-        count, index = torch.cuda.device_count(), int(train_on.partition(":")[2] or 0)
-        if index >= count:
-            raise BackendUnavailable(
-                f"`train_on` {train_on}: torch sees {count} CUDA devices; try `train_on` auto"
-            )
-    if train_on == "mps" and not torch.backends.mps.is_available():
-        raise BackendUnavailable("`train_on` mps: needs a Mac with Apple silicon; try `train_on` auto")
-    return train_on
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory for the next step instead of giving it back to the system.
-
-    By default every training step returns its tensors' pages and faults them in again, which takes a
-    fifth to a third of the time of small networks. Does nothing where the C library is another.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h's M_ options
-    libc = ctypes.CDLL(None)
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
-    libc.mallopt(top_pad, 1 << 28)
-
-
-Batch = tuple[np.ndarray, np.ndarray]  # pixels and labels
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _SETTLED_ON = 512  # images
 _BATCH = 128  # images, where no gradients are kept
-_AVERAGED = 0.1  # share of all steps over which weights are averaged
 
 
-def settle_statistics(model: MobileViT, split: Split, *, device: str) -> None:
-    """Replace every running mean and variance by the average over batches of the first 512 images of `split`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """Where and how the steps of a training are computed.
 
-    Batches have at most 128 images and are equally large but for one image.
-
-    In a short training the weights change faster than the running averages follow, so that a network tested with
-    them may be at chance level when it has learnt long since. Training itself does not use them.
+    Attributes:
+        precision: of the activations; auto is bf16 on a CUDA device that has it, else fp32.
+        accumulate: parts that each batch is computed in, one after another, to save memory.
+        workers: processes that prepare the next batches; 0 for none but this one.
+        rank, world: which one this is of all processes that compute a part of each batch.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over batches
-    model.eval()
-    for norm in norms:
-        norm.train()
-    pixels = split.first(_SETTLED_ON).pixels_NSSC
-    with torch.no_grad():
-        for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
-            model(to_input(batch, model.arch.channel_order).to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+
+    device: str
+    precision: Precision = "auto"
+    accumulate: int = 1
+    compile: bool = False
+    workers: int = 0
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def resolved_precision(self) -> Precision:
+        if self.precision != "auto":
+            return self.precision
+        return "bf16" if self.device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Inside, a forward pass has the precision."""
+        precision = self.resolved_precision
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.partition(":")[0], dtype=dtype, enabled=precision != "fp32")
+
+
+class Trainer:
+    """A network in training. All that a step changes is in `model`, `averaged`, `optimizer`, `scaler` and `done`.
+
+    Attributes:
+        averaged: the network with an exponential moving average of the weights: what `model` would reach soon if
+            its learning rate fell to zero. It goes on changing with the training.
+        done: steps so far.
+    """
+
+    def __init__(self, model: MobileViT, plan: Plan, *, task: Task, execution: Execution, seed: int) -> None:
+        device = execution.device
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.plan, self.done = plan, 0
+        self.optimizer = _optimizer(model, plan)
+        self.averaged = _averaged(model, plan)
+        self.scaler = torch.amp.GradScaler(
+            device.partition(":")[0], enabled=execution.resolved_precision == "fp16"
+        )
+        self._network: nn.Module = torch.compile(model) if execution.compile else model  # type: ignore[assignment]
+        self._task, self._execution, self._seed = task, execution, seed
+
+    @property
+    def averaged_model(self) -> MobileViT:
+        return cast(MobileViT, self.averaged.module)
+
+    def step(self, batch: Batch) -> Tensor:
+        """Train on a batch; its mean loss before that, a scalar on the device."""
+        torch.manual_seed(model_seed(self._seed, self.done, self._execution.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(self.done)
+        self.model.train()
+        self.optimizer.zero_grad()
+        parts = zip(*(tensor.chunk(self._execution.accumulate) for tensor in batch), strict=True)
+        loss = torch.stack([self._backward(Batch(*part)) for part in parts]).sum()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.averaged.update_parameters(self.model)
+        self.done += 1
+        return loss
+
+    def _backward(self, part: Batch) -> Tensor:
+        """Add the gradients of a part of a batch; its share of the loss."""
+        recipe, device = self.plan.recipe, self._execution.device
+        x_BCHW = to_input(part.pixels_NSSC.numpy(), self.model.arch.channel_order, device)
+        labels_B = part.labels_N.to(device)
+        mixture: list[tuple[Tensor, float]] = [(labels_B, 1.0)]
+        if recipe.mixes:
+            x_BCHW, partners_B, own = mixed(x_BCHW, recipe, mixture_generator(self._seed, self.done))
+            mixture = [(labels_B, own), (labels_B[partners_B], 1 - own)]
+        with self._execution.autocast():
+            outputs = self._network(x_BCHW)
+        loss = sum(
+            (
+                share * self._task.loss(outputs.float(), labels, label_smoothing=recipe.label_smoothing)
+                for labels, share in mixture
+            ),
+            start=torch.zeros((), device=device),
+        )
+        loss = loss / self._execution.accumulate
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
 
 def train_epochs(
@@ -100,99 +137,103 @@ def train_epochs(
 ) -> Iterator[tuple[int, MobileViT]]:
     """Train `model` in place, pausing after each epoch with its number, from 1, and the averaged network.
 
-    The averaged network has an exponential moving average of the weights over a tenth of all steps, an epoch at
-    most: what `model` would reach soon if its learning rate fell to zero. It goes on changing with the training.
-
-    An epoch is `recipe.images_per_epoch` images, whatever the size of `split`: all are seen before one
-    comes again. Deterministic for a seed on one machine's CPU. `between` is called before each step and may raise
-    to end the training.
+    Deterministic for a seed on one machine's CPU. `between` is called before each step and may raise to end the
+    training.
 
     Raises:
         TrainingError: the loss is not finite.
     """
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(model, recipe)
-    averaged = _averaged(model, recipe)
-    batches = _batches(split, recipe, np.random.default_rng(seed))
-    step = 0
+    plan = resolve(recipe, model.arch, len(split))
+    trainer = Trainer(model, plan, task=task, execution=Execution(device=device), seed=seed)
+    loaded = batches(Steps(split, recipe, seed=seed), 0, plan.steps)
     for epoch in range(1, recipe.epochs + 1):
-        model.train()
-        total = torch.zeros((), device=device)
-        for _ in range(recipe.steps_per_epoch):
-            between()
-            _set_learning_rate(optimizer, recipe, step)
-            total += _train_step(model, optimizer, next(batches), task=task, recipe=recipe, device=device)
-            averaged.update_parameters(model)
-            step += 1
-        if not math.isfinite(total.item()):
-            raise TrainingError(f"the loss is not finite in epoch {epoch}")
-        yield epoch, cast(MobileViT, averaged.module)
+        train_epoch(trainer, loaded, between=between)
+        yield epoch, trainer.averaged_model
 
 
-def evaluate(model: MobileViT, split: Split, task: Task, *, device: str) -> TaskScore:
-    """Score a network on images; raises TrainingError where its outputs are not finite."""
-    ready = for_inference(model)
-    answers = []
-    with torch.inference_mode():
-        for i in range(0, len(split), _BATCH):
-            images = to_input(split.pixels_NSSC[i : i + _BATCH], model.arch.channel_order)
-            outputs = ready(images.to(device))
-            if not outputs.isfinite().all():
-                raise TrainingError("the trained network's outputs are not finite")
-            answers.append(task.answers(outputs).cpu().numpy())
+def train_epoch(trainer: Trainer, loaded: Iterator[Batch], *, between: Callable[[], None]) -> float:
+    """Train up to the end of the epoch; the mean loss of its steps that this took.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    per_epoch = trainer.plan.steps_per_epoch
+    epoch = trainer.done // per_epoch + 1
+    losses = []
+    while trainer.done < epoch * per_epoch:
+        between()
+        losses.append(trainer.step(next(loaded)))
+    loss = torch.stack(losses).mean().item()
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is not finite in epoch {epoch}")
+    return loss
+
+
+def settle_statistics(model: MobileViT, split: Split, *, device: str, size: int | None = None) -> None:
+    """Replace every running mean and variance by the average over batches of the first 512 images of `split`.
+
+    Batches have at most 128 images and are equally large but for one image.
+
+    In a short training the weights change faster than the running averages follow, so that a network tested with
+    them may be at chance level when it has learnt long since. Training itself does not use them.
+
+    Args:
+        size: of the central squares that are used; by default the whole images.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+    model.eval()
+    for norm in norms:
+        norm.train()
+    some = split.first(_SETTLED_ON)
+    with torch.no_grad():
+        for indices in np.array_split(np.arange(len(some)), -(-len(some) // _BATCH)):
+            model(_test_input(some, indices, model, device, size))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def evaluate(model: MobileViT, split: Split, task: Task, *, device: str, size: int | None = None) -> TaskScore:
+    """Score a network on the central squares of images; raises TrainingError where its outputs are not finite."""
+    answers = [task.answers(outputs).cpu().numpy() for outputs in network_outputs(model, split, device, size)]
     return task.score(np.concatenate(answers), split.labels_N)
 
 
-def _train_step(
-    model: MobileViT, optimizer: torch.optim.Optimizer, batch: Batch, *, task: Task, recipe: Recipe, device: str
-) -> torch.Tensor:
-    """One step; the loss before it."""
-    pixels_NSSC, labels_N = batch
-    outputs = model(to_input(pixels_NSSC, model.arch.channel_order).to(device))
-    labels = torch.from_numpy(labels_N).to(device)
-    loss = task.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return loss.detach()
+def network_outputs(model: MobileViT, split: Split, device: str, size: int | None = None) -> Iterator[Tensor]:
+    """What a network gives for batches of images; see `evaluate`."""
+    ready = for_inference(model)
+    for indices in np.array_split(np.arange(len(split)), -(-len(split) // _BATCH)):
+        with torch.inference_mode():
+            outputs = ready(_test_input(split, indices, model, device, size))
+        if not outputs.isfinite().all():
+            raise TrainingError("the trained network's outputs are not finite")
+        yield outputs
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; norms and biases do not decay."""
+def _test_input(split: Split, indices: np.ndarray, model: MobileViT, device: str, size: int | None) -> Tensor:
+    pixels_NSSC = split.pixels_NSSC[indices]
+    return to_input(centre(pixels_NSSC, size or pixels_NSSC.shape[1]), model.arch.channel_order, device)
+
+
+def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Norms and biases do not decay."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    if plan.recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=0.9, fused=True)
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
 
 
-def _averaged(model: MobileViT, recipe: Recipe) -> AveragedModel:
-    """A copy of `model` that follows it as `train_epochs` says."""
-    steps = min(recipe.steps_per_epoch, _AVERAGED * recipe.epochs * recipe.steps_per_epoch)
+def _averaged(model: MobileViT, plan: Plan) -> AveragedModel:
+    """A copy of `model` that follows it; its batch statistics too, unless they are estimated anew for tests."""
     return AveragedModel(
         model,
-        multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / max(steps, 1)),  # type: ignore[no-untyped-call]
+        multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay),  # type: ignore[no-untyped-call]
+        use_buffers=not plan.recipe.settle,
     )
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
-    total = recipe.epochs * recipe.steps_per_epoch
-    warmup = max(1, round(recipe.warmup_share * total))
-    decay = 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, total - warmup)))
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * min((step + 1) / warmup, decay)
-
-
-def _batches(split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Batch]:
-    """Endless batches from one shuffle of the images after another."""
-    waiting = np.empty(0, np.int64)
-    while True:
-        while len(waiting) < recipe.batch_size:
-            waiting = np.concatenate([waiting, rng.permutation(len(split))])
-        chosen, waiting = waiting[: recipe.batch_size], waiting[recipe.batch_size :]
-        pixels = split.pixels_NSSC[chosen]
-        if recipe.flip:
-            pixels = flipped(pixels, rng.random(len(pixels)) < 0.5)
-        yield pixels, split.labels_N[chosen]

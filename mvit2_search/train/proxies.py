@@ -85,7 +85,7 @@ class ShortTrain:
 
     def _scores(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
         images = dataset.selection if test_on == "selection" else dataset.confirmation
-        some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch))
+        some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch or len(images)))
         model = build_model(arch, dataset.task.head)
         epochs = train_epochs(
             model,

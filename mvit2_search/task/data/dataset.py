@@ -45,24 +45,29 @@ def divide(folder: Path, parts: Mapping[str, Files], *, max_train: int) -> Divis
     """
     train, val, test = (parts.get(name, {}) for name in ("train", "val", "test"))
     selection, confirmation = (val, test) if val and test else (None, val or test or None)
-    share = min(_TEST_SHARE, _MAX_TEST / _count(train))
+    share = share_of_tests(train)
     if confirmation is None:
-        train, confirmation = _cut(folder, train, share)
+        train, confirmation = cut(folder, train, share)
         share /= 1 - share  # of what is left
     if selection is None:
-        train, selection = _cut(folder, train, share)
+        train, selection = cut(folder, train, share)
     return Division(
-        train=_mixed(folder, train, max_train),
-        selection=_mixed(folder, selection, _MAX_TEST),
-        confirmation=_mixed(folder, confirmation, _MAX_TEST),
+        train=mixed(folder, train, max_train),
+        selection=mixed(folder, selection, _MAX_TEST),
+        confirmation=mixed(folder, confirmation, _MAX_TEST),
     )
+
+
+def share_of_tests(train: Files) -> float:
+    """How much of the training images is cut off to confirm with, where nothing else is there for it."""
+    return min(_TEST_SHARE, _MAX_TEST / _count(train))
 
 
 def _count(files: Files) -> int:
     return sum(map(len, files.values()))
 
 
-def _cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
+def cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
     """Each class in two: most of it, and `share` of it but at least one image."""
     most, rest = {}, {}
     for name, paths in files.items():
@@ -72,7 +77,7 @@ def _cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
     return most, rest
 
 
-def _mixed(folder: Path, files: Files, most: int) -> list[Labelled]:
+def mixed(folder: Path, files: Files, most: int) -> list[Labelled]:
     """About `most` images at most, in the classes' proportions but at least one of each, classes mixed."""
     share = min(1.0, most / _count(files))
     kept = []
@@ -134,13 +139,14 @@ class Dataset:
         return max(counts) >= 2 * min(counts)
 
 
-def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder) -> Tensor:
+def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder, device: str = "cpu") -> Tensor:
     """uint8 grey or RGB images to float [N, 3, S, S] in [0, 1], channels last in memory."""
     ordered_NSSC = pixels_NSSC if order == "RGB" else pixels_NSSC[..., ::-1].copy()  # no negative strides
-    x_NCSS = torch.from_numpy(ordered_NSSC).permute(0, 3, 1, 2).float().div_(255)
+    x_NCSS = torch.from_numpy(ordered_NSSC).to(device).permute(0, 3, 1, 2).float().div_(255)
     return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def flipped(pixels_NSSC: np.ndarray, chosen_N: np.ndarray) -> np.ndarray:
-    """Mirror the chosen images left to right."""
-    return np.where(chosen_N[:, None, None, None], pixels_NSSC[:, :, ::-1], pixels_NSSC)
+def centre(pixels_NSSC: np.ndarray, size: int) -> np.ndarray:
+    """The central square of so many pixels of images [..., S, S, C], as a view."""
+    start = (pixels_NSSC.shape[-2] - size) // 2
+    return pixels_NSSC[..., start : start + size, start : start + size, :]

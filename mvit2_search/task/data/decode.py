@@ -99,10 +99,13 @@ class Unreadable(NamedTuple):
     why: str
 
 
-def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable:
+def decode(
+    path: Path, size: int, ranges: Ranges, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> Decoded | Deep | Unreadable:
     """Scale the short side to `size` and crop the centre. Reads any mode and depth that Pillow reads.
 
-    Images of more than 8 bits are `Deep` without a range for their depth.
+    Images of more than 8 bits are `Deep` without a range for their depth. Bilinear scaling decodes JPEG files at a
+    fraction of their size, which is faster and a little less exact.
     """
     try:
         data = path.read_bytes()
@@ -114,7 +117,7 @@ def decode(path: Path, size: int, ranges: Ranges) -> Decoded | Deep | Unreadable
     failures = []
     for version in dict.fromkeys((data, bare)):  # the second in case Pillow stumbles over the metadata
         try:
-            square = _square(version, exif, size)
+            square = _square(version, exif, size, resample)
             return _in_range(square, ranges, hashlib.sha256(data).hexdigest())
         except UnidentifiedImageError:
             failures.append(_unknown_format(data))
@@ -131,12 +134,13 @@ def _unknown_format(data: bytes) -> str:
     return "not an image of a known format"
 
 
-def _square(data: bytes, exif: bytes | None, size: int) -> Image.Image:
+def _square(data: bytes, exif: bytes | None, size: int, resample: Image.Resampling) -> Image.Image:
     """Mode RGB; I or F if the values have more than 8 bits."""
     with Image.open(io.BytesIO(data)) as image:
-        image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
+        if resample == Image.Resampling.BILINEAR:
+            image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
         image.load()
-        return ImageOps.fit(_converted(_upright(image, exif)), (size, size), Image.Resampling.BILINEAR)
+        return ImageOps.fit(_converted(_upright(image, exif)), (size, size), resample)
 
 
 def _converted(image: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.memory import free_bytes
@@ -56,7 +57,13 @@ class Read:
     ranges: Ranges
 
 
-def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
+def read_images(
+    paths: Sequence[Path],
+    size: int,
+    *,
+    name: str,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Read:
     """Decode files straight into the returned array, so pixels are in memory once; raises like `pixel_array`.
 
     Images of more than 8 bits are read again once the range of all their values is known.
@@ -64,7 +71,7 @@ def read_images(paths: Sequence[Path], size: int, *, name: str) -> Read:
     pixels_NSSC = pixel_array(len(paths), size, 3, name=name)
 
     def read(at: int, ranges: Ranges) -> _Result:
-        image = decode(paths[at], size, ranges)
+        image = decode(paths[at], size, ranges, resample)
         if not isinstance(image, Decoded):
             return image
         pixels_NSSC[at] = image.pixels_SSC

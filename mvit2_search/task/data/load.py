@@ -84,7 +84,7 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
         return load_fashion_mnist_mini(image_size)
     folder, found, division = _divided(name_or_folder, max_train, results)
     read = read_images([file.path for part in division for file in part], image_size, name=str(folder))
-    skipped = _skipped_notes(folder, read)
+    skipped = skipped_images(folder, read)
     train, selection, confirmation = _splits(division, read)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
@@ -94,7 +94,7 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
         train=train,
         selection=selection,
         confirmation=confirmation,
-        fingerprint=_fingerprint(folder, read.hashes),
+        fingerprint=fingerprint(folder, read.hashes),
     )
     notes = (
         *folder_notes(found),
@@ -119,6 +119,13 @@ def load_images(name_or_folder: str, *, image_size: int, count: int, results: It
 
 
 def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, Folder, Division]:
+    folder, found = found_images(name, results)
+    files = {name: part.classes for name, part in found.parts.items()}
+    return folder, found, divide(folder, files, max_train=max_train)
+
+
+def found_images(name: str, results: Iterable[Path]) -> tuple[Path, Folder]:
+    """The folder of that name and what is in it; raises DataError if there is none, or it holds no classes."""
     folder = Path(name)
     if folder.is_file():
         packed = folder.suffix.lower() in _PACKED
@@ -131,11 +138,10 @@ def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, 
             found = find_images(folder, results)
     except OSError as err:
         raise DataError(f"{err.filename}: {err.strerror}") from err
-    files = {name: part.classes for name, part in found.parts.items()}
-    return folder, found, divide(folder, files, max_train=max_train)
+    return folder, found
 
 
-def _skipped_notes(folder: Path, read: Read) -> list[str]:
+def skipped_images(folder: Path, read: Read) -> list[str]:
     """The unreadable images; raises DataError if there are too many."""
     bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
     if len(bad) == of:
@@ -157,7 +163,7 @@ def _splits(division: Division, read: Read) -> Iterator[Split]:
         start = end
 
 
-def _fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
+def fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
     """Of the contents and relative paths of the files in use."""
     lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256}" for path, sha256 in hashes.items())
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]

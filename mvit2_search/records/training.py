@@ -1,0 +1,63 @@
+"""What a full training was asked for, and how far it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.records.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingInputs:
+    """Everything that the trained weights depend on, but the machine."""
+
+    arch: ArchConfig
+    recipe: Recipe
+    seed: int
+    data: str  # fingerprint
+    classes: tuple[str, ...]
+    init: str | None = None  # hash of the weights that it starts from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRow:
+    """A row of metrics.csv.
+
+    Attributes:
+        learning_rate: of its last step.
+        loss: mean over its steps.
+        score: the task's metric of the averaged weights on the test images, in percent.
+        seconds: in which it was trained and tested, also in earlier processes.
+    """
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingState:
+    """What a checkpoint keeps beside the tensors.
+
+    Attributes:
+        done: steps.
+        averaged: steps that the averaged weights have seen.
+        losses: of the steps of the unfinished epoch.
+        scaler: of the gradients in fp16; empty in any other precision.
+        seconds: of the unfinished epoch so far.
+    """
+
+    inputs: TrainingInputs
+    done: int = 0
+    averaged: int = 0
+    losses: tuple[float, ...] = ()
+    scaler: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    rows: tuple[EpochRow, ...] = ()
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The first of the rows with the highest score."""
+        return max(self.rows, key=lambda row: row.score, default=None)

@@ -1,0 +1,138 @@
+"""Checkpoints: folders that are written whole or not at all, and that are trusted only if their hashes are right.
+
+checkpoint-last/       what the training goes on from
+    model.safetensors      the weights in training
+    averaged.safetensors   their moving average: the trained network
+    optimizer.safetensors  state of the optimiser
+    state.json             step, history and what the training was asked for
+    SHA256SUMS             of these files, as `sha256sum -c` reads it
+checkpoint-previous/   the same of the time before
+checkpoint-best/       averaged.safetensors, state.json and SHA256SUMS at the best epoch
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mvit2_search.errors import StorageError
+
+LAST, PREVIOUS, BEST = "checkpoint-last", "checkpoint-previous", "checkpoint-best"
+AVERAGED, MODEL, OPTIMIZER, STATE, SUMS = "averaged", "model", "optimizer", "state.json", "SHA256SUMS"
+
+_UNFINISHED = ".unfinished-"
+
+Tensors = Mapping[str, Tensor]
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
+    """Write the folder `path` anew: each of `tensors` as a file of safetensors, and `state` as JSON.
+
+    Of LAST, what is there becomes PREVIOUS. Raises StorageError where the disk takes no more,
+    and nothing is lost.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(mkdtemp(prefix=_UNFINISHED, dir=path.parent))
+        try:
+            for name, content in tensors.items():
+                save_file(
+                    {key: one.detach().cpu().contiguous() for key, one in content.items()},
+                    unfinished / f"{name}.safetensors",
+                )
+            (unfinished / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+            _write_sums(unfinished)
+            _put_in_place(unfinished, path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except (OSError, SafetensorError) as err:
+        raise StorageError(f"{path}: cannot write: {err}") from err
+
+
+def _write_sums(folder: Path) -> None:
+    lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
+        _sync(file)
+    folder.chmod(0o755)  # the temporary folder is the user's alone
+    _sync(folder)
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    older = path.with_name(PREVIOUS if path.name == LAST else f".older-{path.name}")
+    if path.exists():
+        shutil.rmtree(older, ignore_errors=True)
+        path.rename(older)
+    unfinished.rename(path)
+    if path.name != LAST:
+        shutil.rmtree(older, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Until the disk has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Of its content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_fault(path: Path) -> str | None:
+    """Why the folder is no whole checkpoint, if it is none."""
+    try:
+        lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+        damaged = [name for name, sha256 in sums.items() if file_sha256(path / name) != sha256]
+    except (OSError, ValueError) as err:
+        return f"{path}: not a whole checkpoint: {err}"
+    if damaged or STATE not in sums:
+        return f"{path}: damaged: {', '.join(damaged) or SUMS}"
+    return None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """What a process was killed at while it wrote a checkpoint; nobody may be writing one now."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a training's folder, and what is wrong with those that are newer."""
+    faults: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists():
+            if (fault := checkpoint_fault(path)) is None:
+                return path, faults
+            faults.append(fault)
+    return None, faults
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint that has been checked."""
+    state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+    return state
+
+
+def read_tensors(path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of one of its files; raises StorageError if they cannot be read."""
+    file = path / f"{name}.safetensors"
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as err:
+        raise StorageError(f"{file}: cannot read: {err}") from err

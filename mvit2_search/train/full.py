@@ -1,0 +1,343 @@
+"""A full training: it is saved as it goes, and goes on where it was killed, to the same weights bit for bit."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mvit2_search.arch import ArchConfig
+from mvit2_search.arch.head import ClassifierHead
+from mvit2_search.errors import SpecError, StorageError, StudyConflict, TrainingError, first_line
+from mvit2_search.models import MobileViT, build_model
+from mvit2_search.records import EpochRow, Recipe, TrainingInputs, TrainingState
+from mvit2_search.records.codec import from_json, to_json
+from mvit2_search.system.files import acquire, check_supported
+from mvit2_search.task.data.full import FullData, load_full
+from mvit2_search.train.checkpoint import (
+    AVERAGED,
+    BEST,
+    LAST,
+    MODEL,
+    OPTIMIZER,
+    file_sha256,
+    newest_checkpoint,
+    read_state,
+    read_tensors,
+    remove_unfinished,
+    write_checkpoint,
+)
+from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.loader import Steps, batches
+from mvit2_search.train.loop import PRECISIONS, Execution, Precision, Trainer, evaluate, settle_statistics
+from mvit2_search.train.plan import Plan, resolve
+from mvit2_search.train.start import starting_weights
+
+_LOCK = "training.lock"
+_SAVE_EVERY_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """A full training, ready to begin or to go on.
+
+    Attributes:
+        weights: state dict to start from; what it lacks is random.
+    """
+
+    inputs: TrainingInputs
+    data: FullData
+    folder: Path
+    execution: Execution
+    plan: Plan
+    weights: Mapping[str, Tensor] | None = None
+
+
+def prepare_training(
+    arch: ArchConfig,
+    recipe: Recipe,
+    *,
+    data: str,
+    out: Path,
+    init: Path | None = None,
+    seed: int = 0,
+    train_on: str = "auto",
+    precision: Precision = "auto",
+    accumulate: int = 1,
+    compiled: bool = False,
+    workers: int = 0,
+    results: Path = Path("results"),
+) -> TrainingJob:
+    """Read the images and the weights to start from, and check that all fits together.
+
+    Args:
+        results: a folder of results, which may be among the images and is not read.
+
+    Raises:
+        SpecError: the settings or the weights do not fit the network, or each other.
+        BackendUnavailable: the device is not on this machine.
+        DataError: the images cannot be used.
+    """
+    device = resolve_train_device(train_on)
+    if precision not in PRECISIONS:
+        raise SpecError(f"`precision` {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if recipe.batch_size % accumulate or (recipe.mixes and recipe.batch_size // accumulate % 2):
+        even = "parts of an even size, as neighbours are mixed" if recipe.mixes else "equal parts"
+        raise SpecError(f"`accumulate` {accumulate}: a batch of {recipe.batch_size} has no {even}")
+    images = load_full(data, size=recipe.source_size, results=[results])
+    weights = None if init is None else starting_weights(init, arch, images.task.head)
+    return TrainingJob(
+        inputs=TrainingInputs(
+            arch=arch,
+            recipe=recipe,
+            seed=seed,
+            data=images.fingerprint,
+            classes=images.classes,
+            init=None if init is None else file_sha256(init),
+        ),
+        data=images,
+        folder=out,
+        execution=Execution(
+            device=device, precision=precision, accumulate=accumulate, compile=compiled, workers=workers
+        ),
+        plan=resolve(recipe, arch, len(images.train)),
+        weights=weights,
+    )
+
+
+class TrainingListener(Protocol):
+    """What a full training tells of itself."""
+
+    def started(self, plan: Plan, state: TrainingState) -> None:
+        """Before the first step of this process; `state` is what it goes on from."""
+
+    def stepped(self, done: int, plan: Plan) -> None:
+        """After each step."""
+
+    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        """After an epoch has been tested and saved."""
+
+    def warned(self, text: str) -> None:
+        """Something a user should know."""
+
+
+def train_fully(
+    job: TrainingJob, *, listener: TrainingListener, check_interrupt: Callable[[], None] = lambda: None
+) -> TrainingState:
+    """Train in the job's folder, or go on with the training there; its state at the end.
+
+    Args:
+        check_interrupt: called between steps. If it raises, the training is saved where it is.
+
+    Raises:
+        StudyConflict: another process trains there, or the folder has a training with other inputs.
+        StorageError: none of its checkpoints is whole, or the disk takes no more.
+        TrainingError: the loss or the outputs are not finite, or torch cannot compute them.
+    """
+    with _held(job.folder):
+        try:
+            run = _Run(job, listener)
+            run.to_the_end(check_interrupt)
+        except RuntimeError as err:  # torch's own, out of memory among them
+            raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
+    return run.state
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Nobody else trains there meanwhile."""
+    check_supported()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except OSError as err:
+        raise StorageError(f"{folder}: cannot write: {err.strerror}") from err
+    with lock:
+        if not acquire(lock.fileno()):
+            raise StudyConflict(f"{folder}: another process trains there; wait for it, or give another `out`")
+        remove_unfinished(folder)
+        yield
+
+
+class _Run:
+    def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
+        self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
+        self._listener = listener
+        self._trainer = _new_trainer(job)
+        self.state = TrainingState(inputs=job.inputs)
+        self._losses: list[Tensor] = []
+        self._go_on()
+
+    def _go_on(self) -> None:
+        path, faults = newest_checkpoint(self._folder)
+        if path is None and faults:
+            raise StorageError(f"{faults[0]}; give another `out`, or remove the folder to start anew")
+        for fault in faults:
+            self._listener.warned(f"{fault}; going on from {path}")
+        if path is not None:
+            saved = from_json(read_state(path), TrainingState)
+            _refuse_other_inputs(self._folder, saved.inputs, self.state.inputs)
+            self.state = saved
+            _restore(self._trainer, path, saved)
+            self._losses = [torch.tensor(loss, device=self._execution.device) for loss in saved.losses]
+
+    def to_the_end(self, check_interrupt: Callable[[], None]) -> None:
+        self._listener.started(self.plan, self.state)
+        plan, trainer, execution = self.plan, self._trainer, self._execution
+        steps = Steps(self._data.train, plan.recipe, seed=self.state.inputs.seed)
+        loaded = batches(steps, trainer.done, plan.steps, workers=execution.workers)
+        self._began = self._saved = time.monotonic()
+        while trainer.done < plan.steps:
+            try:
+                check_interrupt()
+            except BaseException:
+                self._save()
+                raise
+            self._losses.append(trainer.step(next(loaded)))
+            self._listener.stepped(trainer.done, plan)
+            if trainer.done % plan.steps_per_epoch == 0:
+                self._end_epoch()
+            elif time.monotonic() - self._saved > _SAVE_EVERY_S:
+                self._save()
+
+    def _end_epoch(self) -> None:
+        trainer, recipe, device = self._trainer, self.plan.recipe, self._execution.device
+        loss = torch.stack(self._losses).mean().item()
+        epoch = trainer.done // self.plan.steps_per_epoch
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is not finite in epoch {epoch}; try a lower `learning_rate`")
+        averaged = trainer.averaged_model
+        if recipe.settle:
+            settle_statistics(averaged, self._data.train, device=device, size=recipe.image_size)
+        reached = evaluate(averaged, self._data.test, self._data.task, device=device, size=recipe.image_size)
+        row = EpochRow(
+            epoch=epoch,
+            learning_rate=self.plan.rate(trainer.done - 1),
+            loss=loss,
+            score=reached.score,
+            seconds=round(self.state.seconds + time.monotonic() - self._began, 3),
+        )
+        self._losses, self._began = [], time.monotonic()
+        self.state = replace(self.state, rows=(*self.state.rows, row), seconds=0.0)
+        if self.state.best == row:
+            tensors = {AVERAGED: averaged.state_dict()}
+            write_checkpoint(self._folder / BEST, tensors, to_json(self.state))
+        self._save()
+        self._listener.epoch_ended(row, self.state.rows)
+
+    def _save(self) -> None:
+        trainer, now = self._trainer, time.monotonic()
+        self.state = replace(
+            self.state,
+            done=trainer.done,
+            averaged=int(trainer.averaged.n_averaged),
+            losses=tuple(loss.item() for loss in self._losses),
+            scaler=trainer.scaler.state_dict(),
+            seconds=self.state.seconds + now - self._began,
+        )
+        self._began = self._saved = now
+        tensors = {
+            MODEL: trainer.model.state_dict(),
+            AVERAGED: trainer.averaged_model.state_dict(),
+            OPTIMIZER: optimizer_tensors(trainer.optimizer),
+        }
+        write_checkpoint(self._folder / LAST, tensors, to_json(self.state))
+
+
+def _new_trainer(job: TrainingJob) -> Trainer:
+    """Before its first step."""
+    torch.manual_seed(job.inputs.seed)
+    model = build_model(job.inputs.arch, job.data.task.head)
+    if job.weights is not None:
+        model.load_state_dict(dict(job.weights), strict=False)
+    return Trainer(model, job.plan, task=job.data.task, execution=job.execution, seed=job.inputs.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a training takes: the median time of so many steps, and the bytes of its checkpoints."""
+
+    step_s: float
+    steps: int
+    disk_bytes: int
+
+
+def measured_cost(job: TrainingJob, steps: int = 5) -> Cost:
+    """Train for some steps, of which the first two do not count, and forget them."""
+    trainer = _new_trainer(job)
+    loaded = batches(Steps(job.data.train, job.plan.recipe, seed=job.inputs.seed), 0, steps + 2)
+    times = []
+    for _ in range(steps + 2):
+        began = time.perf_counter()
+        trainer.step(next(loaded)).item()  # waits for the device
+        times.append(time.perf_counter() - began)
+    weights, kept = (
+        sum(tensor.nbytes for tensor in tensors.values())
+        for tensors in (trainer.model.state_dict(), optimizer_tensors(trainer.optimizer))
+    )
+    whole = 2 * weights + kept  # of the last, of the one before and, while it is written, of a third
+    return Cost(step_s=median(times[2:]), steps=steps, disk_bytes=3 * whole + weights)
+
+
+def _refuse_other_inputs(folder: Path, saved: TrainingInputs, asked: TrainingInputs) -> None:
+    if saved == asked:
+        return
+    was, now = ({**row.pop("recipe"), **row} for row in (to_json(saved), to_json(asked)))
+    name = next(name for name in was if was[name] != now[name])
+    raise StudyConflict(
+        f"{folder}: this training was started with other inputs: {name}: was {_short(was[name])}, now "
+        f"{_short(now[name])}; repeat its command to go on, or give another `out`"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _restore(trainer: Trainer, path: Path, state: TrainingState) -> None:
+    """Put the trainer where it was when it was saved."""
+    trainer.model.load_state_dict(read_tensors(path, MODEL))
+    trainer.averaged_model.load_state_dict(read_tensors(path, AVERAGED))
+    trainer.averaged.n_averaged.fill_(state.averaged)
+    load_optimizer_tensors(trainer.optimizer, read_tensors(path, OPTIMIZER))
+    if state.scaler:
+        trainer.scaler.load_state_dict(dict(state.scaler))
+    trainer.done = state.done
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser, by the number of each weight and the name of the tensor."""
+    kept: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": one for number, row in kept.items() for name, one in row.items() if one is not None
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """What `optimizer_tensors` gave; its settings stay."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    rows: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        weight = weights[int(number)]
+        if (
+            tensor.shape == weight.shape
+        ):  # in the memory layout of its weight, which fused optimisers take for granted
+            tensor = torch.empty_like(weight).copy_(tensor)
+        rows.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": rows, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def trained_network(path: Path) -> tuple[MobileViT, TrainingState]:
+    """The averaged weights of a checkpoint that has been checked, as a network, and the training's state."""
+    state = from_json(read_state(path), TrainingState)
+    model = build_model(state.inputs.arch, ClassifierHead(len(state.inputs.classes)))
+    model.load_state_dict(read_tensors(path, AVERAGED))
+    return model.eval(), state
