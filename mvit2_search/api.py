@@ -20,6 +20,7 @@ from mvit2_search.records import (
     CoreMLOptions,
     Finished,
     FormulationName,
+    FullTraining,
     Latency,
     Passport,
     Trial,
@@ -28,7 +29,15 @@ from mvit2_search.records.codec import to_json
 from mvit2_search.report.progress import State
 from mvit2_search.report.sentences import provisional_sentence
 from mvit2_search.report.tables import Summary, control_frame, summarise, trials_frame
-from mvit2_search.store import StoredStudy, find_holder, find_study, open_study, read_activity
+from mvit2_search.store import (
+    StoredStudy,
+    create_study,
+    driver_lock,
+    find_holder,
+    find_study,
+    open_study,
+    read_activity,
+)
 from mvit2_search.store.folders import EXPORTS
 from mvit2_search.system.files import locked_folder, scratch_folder, write_atomically
 
@@ -76,6 +85,22 @@ def refresh(study: StoredStudy) -> Summary:
         write_atomically(study.folder / "control.csv", control_frame(summary).to_csv(index=False))
     write_atomically(study.folder / "report.html", report_html(summary))
     return summary
+
+
+def keep_training(folder: Path, training: FullTraining) -> None:
+    """Add the result of a full training to the study in `folder`, and write its files again.
+
+    Raises:
+        StudyConflict: a driver holds the study.
+        StorageError: it cannot be read or written.
+    """
+    with driver_lock(folder):
+        study = create_study(folder)
+        try:
+            study.add_training(training)
+            refresh(study)
+        finally:
+            study.close()
 
 
 def _summary(study: StoredStudy) -> Summary:

@@ -61,3 +61,32 @@ class TrainingState:
     def best(self) -> EpochRow | None:
         """The first of the rows with the highest score."""
         return max(self.rows, key=lambda row: row.score, default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullTraining:
+    """The result of a full training of a study's network, which the study keeps.
+
+    Attributes:
+        key: of the network.
+        data, fingerprint: of the images, which need not be those of the search.
+        epoch: of the checkpoint with the best score on the test images.
+        images: that it was tested on.
+        folder: where it was trained.
+    """
+
+    key: str
+    data: str
+    fingerprint: str
+    seed: int
+    epochs: int
+    image_size: int
+    epoch: int
+    score: float
+    images: int
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """One more training of the same network, images, seed, epochs and size takes its place."""
+        return f"{self.key}:{self.fingerprint}:{self.seed}:{self.epochs}:{self.image_size}"

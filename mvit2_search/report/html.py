@@ -21,7 +21,7 @@ from mvit2_search.report.sentences import (
     training_sentences,
     verdict_sentences,
 )
-from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table, trials_frame
+from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table, trainings_frame, trials_frame
 from mvit2_search.system.text import counted, flat
 
 _POLICY = "; ".join(
@@ -143,6 +143,12 @@ _INTERVAL_NOTE = (
 )
 
 
+_TRAININGS_NOTE = (
+    "Networks of this study that `mvit2-search train` trained fully, at their best epoch on the images that they "
+    "were tested on. These accuracies are not comparable with those of the short trainings below."
+)
+
+
 def report_html(summary: Summary) -> str:
     """The report of a study: the answer, the front, the confirmation, every trial, every input.
 
@@ -152,7 +158,7 @@ def report_html(summary: Summary) -> str:
     answer = paragraphs([*verdict_sentences(summary), *control_sentences(volumes)])
     facts = [budget_sentence(summary), device_sentence(summary.passport), progress_sentence(summary)]
     figure = drawn(front_figure(summary), "front", _front_words(summary))
-    sections = {
+    sections = ({"Full trainings": _trainings(summary)} if summary.trainings else {}) | {
         "Accuracy against latency": _shortened(summary) + figure,
         "Accuracy after each epoch": drawn(curves_figure(summary), "curves", saving_sentence(summary)),
         "Hypervolume over trained networks": _hypervolume(volumes),
@@ -162,6 +168,10 @@ def report_html(summary: Summary) -> str:
     }
     head = f'<div class="answer">{answer}</div>' + paragraphs([*facts, *training_sentences(summary)])
     return page(f"Study {summary.name}", [head, *(heading(name) + html for name, html in sections.items())])
+
+
+def _trainings(summary: Summary) -> str:
+    return paragraphs([_TRAININGS_NOTE]) + table(trainings_frame(summary))
 
 
 def _shortened(summary: Summary) -> str:

@@ -15,11 +15,13 @@ from mvit2_search.analysis.confirmation import (
     confirmation_progress,
     confirmations,
 )
+from mvit2_search.analysis.paired import sampling_error_pct
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve, pareto_front
 from mvit2_search.analysis.verdict import Verdict, judge
 from mvit2_search.records import (
     Failed,
     Finished,
+    FullTraining,
     Infeasible,
     Inputs,
     Limits,
@@ -58,6 +60,7 @@ class Summary:
     confirmation: ConfirmationProgress | None = None  # with all candidates so far; None before it has begun
     scores: list[Score] = field(default_factory=list)
     untimed: list[str] = field(default_factory=list)  # keys of networks whose timing always ended the search
+    trainings: list[FullTraining] = field(default_factory=list)  # the most accurate first
 
     @property
     def provisional(self) -> bool:
@@ -113,6 +116,32 @@ def summarise(study: StoredStudy) -> Summary:
         confirmation=confirmation_progress(plan, confirmed, scores, images=images) if plan and begun else None,
         scores=scores,
         untimed=study.given_up_probes(),
+        trainings=study.trainings(),
+    )
+
+
+def trainings_frame(summary: Summary) -> pd.DataFrame:
+    """One row per full training, the most accurate first."""
+    import pandas as pd
+
+    names = {trial.arch.key: trial.name for trial in summary.all_trials}
+    metric = summary.inputs.metric.short
+    return pd.DataFrame(
+        [
+            {
+                "network": names.get(one.key, one.key),
+                f"{metric} %": one.score,
+                "± sampling": sampling_error_pct(one.score, one.images),
+                "images": one.images,
+                "data": one.data,
+                "epochs": one.epochs,
+                "best epoch": one.epoch,
+                "pixels": one.image_size,
+                "seed": one.seed,
+                "folder": one.folder,
+            }
+            for one in summary.trainings
+        ]
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from mvit2_search.errors import SpecError
 from mvit2_search.records.codec import NO_RECORD, parse
 from mvit2_search.records.study import Ended, Goals, Inputs, Limits, StudyDevice
+from mvit2_search.records.training import FullTraining
 from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
 from mvit2_search.store.folders import check_study_name, is_study
 from mvit2_search.store.sqlite import Contents, Row, fact_name, trial_name
@@ -29,6 +30,7 @@ FACTS: dict[str, Any] = {
     "published:": Trial,
     "control:": Trial,
     "score:": Score,
+    "training:": FullTraining,
 }
 """The kinds of a study's facts by name; those that end in a colon by how their names begin."""
 
@@ -114,6 +116,10 @@ class StoredStudy:
     def scores(self) -> list[Score]:
         """The confirmation's trainings so far."""
         return self._facts("score:")
+
+    def trainings(self) -> list[FullTraining]:
+        """Full trainings of its networks, the most accurate first."""
+        return sorted(self._facts("training:"), key=lambda one: one.score, reverse=True)
 
     def plan(self) -> ConfirmationPlan | None:
         """What the confirmation trains, once it has begun."""

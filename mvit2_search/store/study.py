@@ -30,6 +30,7 @@ from mvit2_search.records import (
     Control,
     Failed,
     Finished,
+    FullTraining,
     Infeasible,
     Latency,
     Metric,
@@ -118,6 +119,9 @@ class Study(StoredStudy):
 
     def add_score(self, score: Score) -> None:
         self.set_fact(f"score:{score.subject}:{score.seed}", score)
+
+    def add_training(self, training: FullTraining) -> None:
+        self.set_fact(f"training:{training.name}", training)
 
     def ask(self, sampler: BaseSampler | None, distributions: Mapping[str, BaseDistribution]) -> Proposal:
         """The next queued trial, or a new one from the sampler, which only a queue can do without.
