@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mvit2_search.errors import TrainingError
@@ -20,6 +21,7 @@ from mvit2_search.task.protocol import Task, TaskScore
 from mvit2_search.train.augment import mixed
 from mvit2_search.train.loader import Batch, Steps, batches, mixture_generator, model_seed
 from mvit2_search.train.plan import Plan, resolve
+from mvit2_search.train.ranks import ALONE, Ranks
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -36,7 +38,7 @@ class Execution:
         precision: of the activations; auto is bf16 on a CUDA device that has it, else fp32.
         accumulate: parts that each batch is computed in, one after another, to save memory.
         workers: processes that prepare the next batches; 0 for none but this one.
-        rank, world: which one this is of all processes that compute a part of each batch.
+        ranks: the processes that compute a part of each batch each.
     """
 
     device: str
@@ -44,8 +46,7 @@ class Execution:
     accumulate: int = 1
     compile: bool = False
     workers: int = 0
-    rank: int = 0
-    world: int = 1
+    ranks: Ranks = ALONE
 
     @property
     def resolved_precision(self) -> Precision:
@@ -78,7 +79,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             device.partition(":")[0], enabled=execution.resolved_precision == "fp16"
         )
-        self._network: nn.Module = torch.compile(model) if execution.compile else model  # type: ignore[assignment]
+        self._network: nn.Module = self.model
+        if execution.ranks.world > 1:
+            self._network = DistributedDataParallel(self._network)  # on the device of its weights
+        if execution.compile:
+            self._network = torch.compile(self._network)  # type: ignore[assignment]
         self._task, self._execution, self._seed = task, execution, seed
 
     @property
@@ -86,14 +91,16 @@ class Trainer:
         return cast(MobileViT, self.averaged.module)
 
     def step(self, batch: Batch) -> Tensor:
-        """Train on a batch; its mean loss before that, a scalar on the device."""
-        torch.manual_seed(model_seed(self._seed, self.done, self._execution.rank))
+        """Train on this process's part of a batch; its mean loss before that, a scalar on the device."""
+        torch.manual_seed(model_seed(self._seed, self.done, self._execution.ranks.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(self.done)
         self.model.train()
         self.optimizer.zero_grad()
-        parts = zip(*(tensor.chunk(self._execution.accumulate) for tensor in batch), strict=True)
-        loss = torch.stack([self._backward(Batch(*part)) for part in parts]).sum()
+        *others, last = zip(*(tensor.chunk(self._execution.accumulate) for tensor in batch), strict=True)
+        with self._alone():
+            losses = [self._backward(Batch(*part)) for part in others]
+        loss = torch.stack([*losses, self._backward(Batch(*last))]).sum()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_norm)
         self.scaler.step(self.optimizer)
@@ -101,6 +108,10 @@ class Trainer:
         self.averaged.update_parameters(self.model)
         self.done += 1
         return loss
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Inside, processes do not exchange their gradients."""
+        return self._network.no_sync() if isinstance(self._network, DistributedDataParallel) else nullcontext()
 
     def _backward(self, part: Batch) -> Tensor:
         """Add the gradients of a part of a batch; its share of the loss."""
@@ -196,16 +207,26 @@ def settle_statistics(model: MobileViT, split: Split, *, device: str, size: int 
         norm.momentum = momentum
 
 
-def evaluate(model: MobileViT, split: Split, task: Task, *, device: str, size: int | None = None) -> TaskScore:
-    """Score a network on the central squares of images; raises TrainingError where its outputs are not finite."""
-    answers = [task.answers(outputs).cpu().numpy() for outputs in network_outputs(model, split, device, size)]
-    return task.score(np.concatenate(answers), split.labels_N)
+def evaluate(
+    model: MobileViT, split: Split, task: Task, *, device: str, size: int | None = None, ranks: Ranks = ALONE
+) -> TaskScore:
+    """Score a network on the central squares of images; raises TrainingError where its outputs are not finite.
+
+    Args:
+        ranks: each tests a part of the images and gets the score on all.
+    """
+    outputs = network_outputs(model, split, device, size, ranks.indices(len(split)))
+    mine = np.concatenate([np.empty(0, np.int64), *(task.answers(some).cpu().numpy() for some in outputs)])
+    return task.score(ranks.joined(mine, len(split)), split.labels_N)
 
 
-def network_outputs(model: MobileViT, split: Split, device: str, size: int | None = None) -> Iterator[Tensor]:
-    """What a network gives for batches of images; see `evaluate`."""
+def network_outputs(
+    model: MobileViT, split: Split, device: str, size: int | None = None, chosen: np.ndarray | None = None
+) -> Iterator[Tensor]:
+    """What a network gives for batches of images, all or those `chosen`; see `evaluate`."""
     ready = for_inference(model)
-    for indices in np.array_split(np.arange(len(split)), -(-len(split) // _BATCH)):
+    chosen = np.arange(len(split)) if chosen is None else chosen
+    for indices in np.array_split(chosen, max(1, -(-len(chosen) // _BATCH))):
         with torch.inference_mode():
             outputs = ready(_test_input(split, indices, model, device, size))
         if not outputs.isfinite().all():

@@ -1,0 +1,55 @@
+"""Two processes, by torchrun, train as one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvit2_search.train.ranks import ALONE, Ranks
+
+SCRIPT = Path(__file__).parent / "rank_driver.py"
+
+
+def trained(folder, *, world, accumulate=1):
+    file = folder / f"{world}-{accumulate}.json"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"] if world > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *torchrun, str(SCRIPT), str(file), str(accumulate)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(file.read_text())
+
+
+@pytest.mark.slow
+def test_two_processes_and_two_parts_train_as_one_process_with_the_whole_batch(tmp_path):
+    """Normalisation is frozen, images are mixed."""
+    one, two = trained(tmp_path, world=1), trained(tmp_path, world=2)
+    both = trained(tmp_path, world=2, accumulate=2)
+    assert [found["world"] for found in (one, two, both)] == [1, 2, 2]
+    for other in (two, both):
+        for ours, theirs in zip(one["gradients"], other["gradients"], strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-6)
+        assert one["losses"] == pytest.approx(other["losses"], abs=1e-4)
+        assert (one["score"], one["balanced"]) == (other["score"], other["balanced"])
+    assert len(one["losses"]) == 20
+    assert max(map(max, one["gradients"])) > 1e-3
+
+
+def test_every_image_is_tested_once_whatever_the_number_of_processes(monkeypatch):
+    for count, world in ((10, 3), (2, 3), (9, 1)):
+        ranks = [Ranks(rank=rank, world=world) for rank in range(world)]
+        parts = [one.indices(count) for one in ranks]
+        assert sorted(np.concatenate(parts)) == list(range(count))
+        monkeypatch.setattr(Ranks, "_gathered", lambda self, mine, parts=parts: [part * 10 for part in parts])
+        assert ranks[0].joined(parts[0] * 10, count).tolist() == [10 * i for i in range(count)]
+
+
+def test_one_process_exchanges_nothing():
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+    assert ALONE.mean(1.5) == 1.5
+    assert ALONE.joined(np.array([3, 1]), 2).tolist() == [3, 1]
