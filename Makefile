@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 # what pip does on one core; some packages hold files for other Pythons, which do not compile
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
-# for two cores, three processes with one thread each: one of them often waits for a device or another process
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
+# for two cores, three processes with one thread each: one of them often waits for a device or another process;
+# what one of them has compiled the others need not, whatever the surroundings say
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 .PHONY: help setup run test check format dist clean
 

@@ -24,7 +24,7 @@ def everything_imported(finished_results):
 
 
 def test_a_search_that_dies_at_a_commit_resumes_to_its_end(tmp_path):
-    assert sweep(tmp_path, 17) > 100
+    assert sweep(tmp_path, 29) > 100
 
 
 def test_a_search_that_is_killed_ten_times_resumes_to_its_end(tmp_path):

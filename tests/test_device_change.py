@@ -266,7 +266,7 @@ def test_a_change_that_is_interrupted_keeps_the_accuracies_without_the_option_to
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [b"", b"no database any more" * 300])
+@pytest.mark.parametrize("damage", [b"", b"no database any more" * 300], ids=["empty", "text"])
 def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place(
     run_with_fakes, updated_study, damage
 ):
