@@ -57,7 +57,7 @@ def run(file, accumulate):
         steps = Steps(split, recipe, seed=0, rank=ranks.rank, world=ranks.world)
         losses, gradients = [], []
         for batch in batches(steps, 0, STEPS):
-            losses.append(ranks.mean(trainer.step(batch).item()))
+            losses.append(ranks.means([trainer.step(batch).item()])[0])
             gradients = gradients or [w.grad.flatten()[:5].tolist() for w in model.parameters()]
         score = evaluate(trainer.averaged_model, split, task, device="cpu", ranks=ranks)
         if ranks.is_first:

@@ -51,5 +51,6 @@ def test_every_image_is_tested_once_whatever_the_number_of_processes(monkeypatch
 def test_one_process_exchanges_nothing():
     assert ALONE.any(True)
     assert not ALONE.any(False)
-    assert ALONE.mean(1.5) == 1.5
+    assert ALONE.means([1.5, 2.5]) == (1.5, 2.5)
+    assert ALONE.of_first("a") == "a"
     assert ALONE.joined(np.array([3, 1]), 2).tolist() == [3, 1]

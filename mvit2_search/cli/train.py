@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -11,42 +14,51 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 from mvit2_search.cli.interrupt import run_stoppable
-from mvit2_search.cli.options import DATA_HELP, Place, json_option, option, results_option, study_folder
+from mvit2_search.cli.options import Place, json_option, option, results_option, study_folder
 from mvit2_search.cli.output import echo_json, explain, say
+from mvit2_search.errors import SpecError
 from mvit2_search.records import Recipe, recipe_fault
 from mvit2_search.system.signals import Interrupt
+from mvit2_search.system.text import printable
 
 if TYPE_CHECKING:
     from mvit2_search.arch import ArchConfig
     from mvit2_search.train.full import TrainingJob
 
 _SAVED = "The training is saved."
+_RECIPES = "proxy, small, imagenet, finetune, finetune-384"
 _SETTINGS_HELP = {
-    "epochs": "Passes over the training images, or over --images-per-epoch of them.",
+    "epochs": "How often the network is trained on all images, or on --images-per-epoch of them, and tested.",
     "image_size": "Height and width of the network's input, in pixels.",
-    "test_crop": "Central share of the short side that is tested.",
-    "images_per_epoch": "Images drawn for an epoch; none: all.",
-    "batch_size": "Images of a step, all its parts together.",
-    "optimizer": "adamw or sgd.",
-    "learning_rate": "Largest learning rate; none: the published one, by the size of the network.",
-    "rate_batch": "Batch size that the learning rate is for; none: never scaled.",
-    "weight_decay": "Of weights, not of norms and biases; none: the published one.",
-    "warmup_share": "Share of all steps in which the learning rate rises.",
-    "warmup_rate": "Learning rate of the first step.",
-    "decay": "Of the learning rate. step: a cosine after the warm-up. epoch: a cosine by whole epochs. none.",
-    "final_share": "Share of the largest learning rate at the end of the cosine.",
-    "clip_norm": "Largest norm of the gradients.",
-    "ema_momentum": "Of the averaged weights; none: over a tenth of all steps, an epoch at most.",
-    "settle": "Test with batch statistics that are estimated anew.",
-    "label_smoothing": "From 0 to 1.",
-    "flip": "Mirror half of the images.",
-    "crop_area": "Smallest share of the image that a random crop keeps; 1: no crop.",
-    "randaugment_ops": "RandAugment's operations on each image.",
-    "randaugment_magnitude": "RandAugment's magnitude, from 0 to 30.",
-    "mixup": "Alpha of MixUp; 0: none.",
-    "cutmix": "Alpha of CutMix; 0: none.",
-    "erasing": "Share of the images of which a rectangle is erased.",
+    "test_crop": "Share of an image's short side that a test sees, in the centre: 1 for all of it.",
+    "images_per_epoch": "Training images of an epoch, or none: all of them.",
+    "batch_size": "Images of a step, all its --accumulate parts together.",
+    "optimizer": "Optimiser: AdamW, or SGD with a momentum of 0.9.",
+    "learning_rate": "Largest learning rate, or none: the published one for a network of this size.",
+    "rate_batch": "Batch size that the learning rate is for; at another, it is scaled. none: never scaled.",
+    "weight_decay": "Weight decay, or none: the published one for a network of this size.",
+    "warmup_share": "Share of all steps in which the learning rate rises, from 0 to 1.",
+    "warmup_rate": "Learning rate of the first step, if it rises.",
+    "decay": "How the learning rate falls. step: by a cosine, after the rise. epoch: by a cosine in whole epochs, "
+    "from the first. none: not at all.",
+    "final_share": "Share of the largest learning rate that is left at the end of the cosine.",
+    "clip_norm": "Largest norm of the gradients; longer ones are shortened to it.",
+    "ema_momentum": "Share of the new weights in the average that is tested and kept, or none: as an average over "
+    "a tenth of all steps, an epoch at most.",
+    "settle": "Estimate the statistics of the norms anew for each test: good for short trainings.",
+    "label_smoothing": "Label smoothing, from 0 to 0.99.",
+    "flip": "Mirror each image with a chance of one half.",
+    "crop_area": "Train on random crops that keep at least this share of the image; 1: no crops.",
+    "randaugment_ops": "Operations of RandAugment on each image; 0: no RandAugment.",
+    "randaugment_magnitude": "Magnitude of RandAugment, from 0 to 30.",
+    "mixup": "Alpha of MixUp; 0: no MixUp.",
+    "cutmix": "Alpha of CutMix; 0: no CutMix. With both, each batch gets one of the two.",
+    "erasing": "Share of the images of which a random rectangle is blackened.",
 }
+_TRAIN_DATA_HELP = (
+    "fashion-mnist-mini, or a folder with one sub-folder of images per class, or with train/ and val/ of such "
+    "sub-folders."
+)
 
 
 class _Setting(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes none
@@ -56,17 +68,19 @@ class _Setting(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes no
         self._setting = name
         hint = get_type_hints(Recipe)[name]
         self._kinds = get_args(hint) or (hint,)
-        self.name = "text" if isinstance(self._kinds[0], str) else self._kinds[0].__name__
+        words = isinstance(self._kinds[0], str)
+        self.name = "|".join(self._kinds) if words else {int: "integer", float: "float"}[self._kinds[0]]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name if "|" in self.name else self.name.upper()
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any]:
         found = value
         if value == "none" and NoneType in self._kinds:
             found = None
         elif not isinstance(self._kinds[0], str):
-            try:
+            with suppress(ValueError):
                 found = self._kinds[0](value)
-            except ValueError:
-                self.fail(f"{value!r} is no number", param, ctx)
         if fault := recipe_fault(self._setting, found):
             self.fail(fault, param, ctx)
         return (found,)
@@ -87,34 +101,64 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("what", type=Place())
-@click.option("--data", type=Place(), required=True, help=DATA_HELP)
-@click.option("--out", type=Place(Path), required=True, help="Folder for checkpoints, metrics and curves.")
+@click.option("--data", type=Place(), required=True, help=_TRAIN_DATA_HELP)
+@click.option("--out", type=Place(Path), required=True, help="Folder of this training: checkpoints and curves.")
 @option(
     "--recipe",
     "small",
-    "proxy, small, imagenet, finetune, finetune-384, or a YAML file. The options below change single settings.",
+    f"{_RECIPES}, or a YAML file. Every option from --epochs on changes one of its settings.",
     type=Place(),
 )
 @click.option(
-    "--init", type=Place(Path), help="Weights to start from: of ml-cvnets, timm, transformers or our own."
+    "--init",
+    type=Place(Path),
+    help="Weights to start from: the folder of a training, or a file of ml-cvnets, timm or transformers.",
 )
-@option("--seed", 0, "Random seed of the weights, the order of images and their changes.")
+@option(
+    "--seed",
+    0,
+    "Random seed of the weights, the order of images and their changes.",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="INTEGER",
+)
 @option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
 @option(
-    "--precision", "auto", "Precision of activations: auto, fp32, bf16 or fp16.", metavar="auto|fp32|bf16|fp16"
+    "--precision",
+    "auto",
+    "Precision of most computations. auto: bf16 on a GPU that has it, else fp32.",
+    metavar="auto|fp32|bf16|fp16",
 )
-@option("--accumulate", 1, "Parts that each batch is computed in, to save memory.", type=click.IntRange(min=1))
+@option(
+    "--accumulate",
+    1,
+    "Compute each batch in so many parts, one after another, to save memory.",
+    type=click.IntRange(min=1),
+    metavar="INTEGER",
+)
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
-@option("--workers", 0, "Processes that prepare batches.", type=click.IntRange(min=0))
-@click.option("--dry-run", is_flag=True, help="Print every resolved value, the time and the disk space, and end.")
+@option(
+    "--workers",
+    0,
+    "Further processes that prepare batches; 0: none.",
+    type=click.IntRange(min=0),
+    metavar="INTEGER",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Train nothing: print every setting, the expected time, from a few steps, and the disk space.",
+)
 @results_option
 @_setting_options
 def train(what: str, dry_run: bool, **options: Any) -> None:
-    """Train a network fully. The same command goes on with a training, however it was stopped.
+    """Train a network fully, on all images, and test it after each epoch.
 
-    WHAT is a study, STUDY:TRIAL, a published network, or the YAML file of an architecture. Of a study, the most
-    accurate confirmed network within the budget is trained. It is trained on train/ and tested on val/ after each
-    epoch; a folder without them is divided. Ctrl-C and SIGTERM save the training.
+    WHAT is a study, of which the most accurate confirmed network within the budget is trained; a trial of it,
+    STUDY:TRIAL; a published network; or the YAML file of an architecture. It is trained on train/ and tested on
+    val/ or, without it, on test/; of a folder without these, a fifth is to test on, at most 5,000 images.
+
+    Ctrl-C and SIGTERM save the training. Repeat the command to go on, however it was stopped. More:
+    docs/training.md.
 
     \b
     Example:
@@ -160,66 +204,95 @@ def _train(what: str, dry_run: bool, options: dict[str, Any], interrupt: Interru
 def _architecture(what: str, results: Path) -> ArchConfig:
     from mvit2_search.api import export_architecture, load_arch
     from mvit2_search.arch import published_networks
+    from mvit2_search.store.folders import is_study
 
-    if what in published_networks() or Path(what).is_file():
+    path = Path(what)
+    if what in published_networks() or path.suffix in (".yaml", ".yml") or path.is_file():
         return load_arch(what)
-    study, _, number = what.partition(":")
-    if number and not number.isdecimal():
-        raise click.UsageError(f"{what!r}: expected STUDY:TRIAL with the number of a trial")
-    exported = export_architecture(study_folder(study, results), int(number) if number else None)
+    study, colon, number = what.partition(":")
+    if not study or (colon and not number.isdecimal()):
+        raise click.UsageError(f"{what!r}: expected STUDY, or STUDY:TRIAL with the number of a trial")
+    folder = study_folder(study, results)
+    if not is_study(folder) and (close := get_close_matches(study, published_networks(), n=1, cutoff=0.8)):
+        raise SpecError(f"{what!r}: no published network and no study; did you mean {close[0]!r}?")
+    exported = export_architecture(folder, int(number) if number else None)
     if exported.note:
         explain(f"note: {exported.note}", err=True)
     return exported.arch
 
 
 def _print_plan(job: TrainingJob) -> None:
+    from mvit2_search.report.progress import duration
     from mvit2_search.train.full import measured_cost
 
     plan, execution = job.plan, job.execution
-    rows: dict[str, Any] = {
+    cost = measured_cost(job)
+    rows = {
         "architecture": job.inputs.arch.key,
         "training images": len(job.data.train),
         "test images": len(job.data.test),
         "classes": len(job.data.classes),
-        "device": execution.device,
-        "precision": execution.resolved_precision,
+        "short side of images": plan.recipe.source_size,
         **asdict(plan.recipe),
-        "learning_rate": f"{plan.learning_rate:.6g}",
-        "weight_decay": f"{plan.weight_decay:.6g}",
+        "learning_rate": plan.learning_rate,
+        "weight_decay": plan.weight_decay,
+        "ema_momentum": 1 - plan.ema_decay,
         "steps per epoch": plan.steps_per_epoch,
         "steps": plan.steps,
         "warm-up steps": plan.warmup_steps,
-        "share kept by averaged weights in a step": f"{plan.ema_decay:.6g}",
+        "starts from": "random weights" if job.inputs.init is None else f"weights {job.inputs.init[:12]}",
+        "seed": job.inputs.seed,
+        "device": execution.device,
+        "precision": execution.resolved_precision,
+        "parts of a batch": execution.accumulate,
+        "compiled": execution.compile,
+        "workers": execution.workers,
+        "time of a step": f"{cost.step_s:.3g} s, median of {cost.steps}",
+        "time of all steps": f"about {duration(cost.step_s * plan.steps)}, without tests",
+        "disk space": f"{cost.disk_bytes / 1e6:.0f} MB",
     }
-    cost = measured_cost(job)
-    rows["seconds per step, measured"] = f"{cost.step_s:.3f} (median of {cost.steps})"
-    rows["hours of training, estimated, without tests"] = f"{cost.step_s * plan.steps / 3600:.2f}"
-    rows["disk space"] = f"{cost.disk_bytes / 1e6:.0f} MB"
     width = max(map(len, rows))
-    say(*(f"{name:{width}}  {'none' if value is None else value}" for name, value in rows.items()))
+    say(*(f"{name:{width}}  {_shown(value)}" for name, value in rows.items()))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) if isinstance(value, str) else json.dumps(value).replace("null", "none")
 
 
 @click.command()
 @click.argument("what", type=Place())
-@click.option("--data", type=Place(), required=True, help=DATA_HELP)
-@option("--train-on", "auto", "Device to compute on, not for exported files: auto, cpu, mps or cuda[:i].")
+@click.option("--data", type=Place(), required=True, help=_TRAIN_DATA_HELP)
+@option(
+    "--train-on",
+    "auto",
+    "Device that computes a checkpoint: auto, cpu, mps or cuda[:i]. Exported files run on the CPU.",
+)
 @results_option
 @json_option
 def evaluate(what: str, data: str, train_on: str, results: Path, as_json: bool) -> None:
-    """Score a trained network on the test images of a data set: top-1, top-5 and by class.
+    """Score a trained network on test images: top-1, top-5 and the accuracy of each class.
 
-    WHAT is the folder of a training, of which the best checkpoint is scored, one of its checkpoints, or an
-    exported file. The test images are val/ or, without it, test/; of a folder without parts, those that no search
-    trains on or selects by. Intervals are Wilson's, of 95 %, over images.
+    WHAT is the folder of a training, of which the best checkpoint is scored; one of its checkpoints; or an
+    exported file that knows the classes of the data. It is tested on val/ or, without it, on test/; of a folder
+    without these, on the images that `train` tests on. The intervals are Wilson's 95 % intervals.
+
+    Images are scaled so that their short side has some more pixels than the network takes, and cut in the
+    centre: for a checkpoint as its recipe says, for a file of 256 pixels from 288, and in that proportion, but
+    from 384 on uncut.
 
     \b
     Example:
         mvit2-search evaluate trained --data ~/images
+        mvit2-search evaluate trained/checkpoint-last --data ~/images --json
     """
     from mvit2_search.train.device import resolve_train_device
     from mvit2_search.train.evaluation import Share, evaluate_network
 
     found = evaluate_network(what, data, device=resolve_train_device(train_on), results=results)
+    for note in found.notes:
+        explain(f"note: {note}", err=True)
 
     def row(share: Share) -> dict[str, Any]:
         low, high = share.interval_pct
@@ -241,8 +314,9 @@ def evaluate(what: str, data: str, train_on: str, results: Path, as_json: bool) 
         return
     sizes = f"short side {found.source_size}, centre {found.size}"
     say(f"{found.what} on {found.data}: {found.top1.of:,} images, {sizes}")
-    shares = {"top-1": found.top1} | ({"top-5": found.top5} if found.top5 else {}) | found.classes
-    width = max(map(len, shares))
-    for name, share in shares.items():
+    shares = [("top-1", found.top1), *([("top-5", found.top5)] if found.top5 else [])]
+    shares += [(f"  {printable(name)}", share) for name, share in found.classes.items()]
+    width = max(len(name) for name, _ in shares)
+    for name, share in shares:
         low, high = share.interval_pct
         say(f"{name:{width}}  {share.pct:6.2f} %  [{low:.2f}, {high:.2f}]  of {share.of:,}")

@@ -39,6 +39,8 @@ class TrainingProgress:
         self._print(f"Training {self._what} on {data.name}: {images}, {epochs}")
         if state.done:
             self._print(f"Going on after step {state.done:,} of {plan.steps:,}")
+        if state.rows:  # it may have been killed before they were written
+            self._write_files(state.rows)
         self._bar.update(self._task, completed=state.done)
 
     def stepped(self, done: int, plan: Plan) -> None:
@@ -49,10 +51,13 @@ class TrainingProgress:
         self._print(
             f"epoch {row.epoch} of {epochs}: loss {row.loss:.4f}, {short} {row.score:.2f} %, {row.seconds:.1f} s"
         )
-        write_training_files(self._job.folder, self._what, rows, short)
+        self._write_files(rows)
 
     def warned(self, text: str) -> None:
         explain(f"warning: {text}", err=True)
+
+    def _write_files(self, rows: Sequence[EpochRow]) -> None:
+        write_training_files(self._job.folder, self._what, rows, self._job.data.task.metric.short)
 
     def _print(self, text: str) -> None:
         self._bar.console.print(printable(text), markup=False)

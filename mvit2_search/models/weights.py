@@ -49,7 +49,7 @@ def classes_of(state_dict: Mapping[str, Tensor], arch: ArchConfig) -> int:
     """How many classes the head of `state_dict` has; raises SpecError if it has none by a name that is known."""
     key = "classifier.linear.weight"
     for name in (key, *(name for scheme in SCHEMES for name in foreign_names(key, arch, scheme))):
-        if isinstance(tensor := state_dict.get(name), Tensor):
+        if isinstance(tensor := state_dict.get(name), Tensor) and tensor.ndim:
             return len(tensor)
     raise SpecError(f"weights of no known naming scheme (ours, {', '.join(SCHEMES)}): {_some(list(state_dict))}")
 

@@ -1,5 +1,6 @@
 """How a network is trained: one kind of record for the short trainings of a search and for full ones."""
 
+import reprlib
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, Literal, get_args, get_type_hints
@@ -107,18 +108,22 @@ class Recipe:
         return round(self.image_size / self.test_crop)
 
 
+_KINDS: dict[str, tuple[Any, ...]] = {
+    name: get_args(hint) or (hint,) for name, hint in get_type_hints(Recipe).items()
+}
+
+
 def recipe_fault(name: str, value: Any) -> str | None:
     """What is wrong with the value of a setting of `Recipe`, if anything."""
-    hint = get_type_hints(Recipe)[name]
-    kinds = get_args(hint) or (hint,)
+    kinds = _KINDS[name]
     if isinstance(kinds[0], str):  # the words of a Literal
-        return None if value in kinds else f"{value!r}: expected one of {', '.join(kinds)}"
+        return None if value in kinds else f"{reprlib.repr(value)}: expected one of {', '.join(kinds)}"
     if bool in kinds:
-        return None if isinstance(value, bool) else f"{value!r}: expected true or false"
+        return None if isinstance(value, bool) else f"{reprlib.repr(value)}: expected true or false"
     if value is None and NoneType in kinds:
         return None
     low, high = _RANGES[name]
     is_number = isinstance(value, int if int in kinds else int | float) and not isinstance(value, bool)
     if is_number and low <= value <= high:
         return None
-    return f"{value!r}: expected a {'whole ' if int in kinds else ''}number from {low:g} to {high:g}"
+    return f"{reprlib.repr(value)}: expected a {'whole ' if int in kinds else ''}number from {low:g} to {high:g}"

@@ -16,7 +16,7 @@ from mvit2_search.system.files import write_atomically
 def write_training_files(folder: Path, what: str, rows: Sequence[EpochRow], metric: str) -> None:
     """Write metrics.csv and training.html again; raises StorageError if the disk takes no more."""
     frame = pd.DataFrame([asdict(row) for row in rows])
-    write_atomically(folder / "metrics.csv", frame.to_csv(index=False))
+    write_atomically(folder / "metrics.csv", frame.to_csv(index=False, float_format="%.7g"))
     write_atomically(folder / "training.html", _page(what, rows, frame, metric))
 
 
@@ -34,7 +34,7 @@ def _page(what: str, rows: Sequence[EpochRow], frame: pd.DataFrame, metric: str)
             heading("Training loss"),
             drawn(loss, "loss", "mean training loss of each epoch"),
             heading("Epochs"),
-            table(frame),
+            table(frame.assign(learning_rate=[f"{row.learning_rate:.3g}" for row in rows])),
         ],
     )
 

@@ -13,7 +13,7 @@ from mvit2_search.task.data.dataset import centre
 
 _RATIO = (3 / 4, 4 / 3)  # of the sides of a random crop
 _CROP_TRIES = 10
-_ERASED_AREA, _ERASED_RATIO = (0.02, 1 / 3), (0.3, 3.3)
+_ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # as in torchvision
 _BINS = 31  # of RandAugment's magnitudes, from 0 to 30
 
 
@@ -28,7 +28,7 @@ def augmented(pixels_SSC: np.ndarray, recipe: Recipe, rng: np.random.Generator) 
     else:
         pixels_SSC = centre(pixels_SSC, size)
     if recipe.flip and rng.random() < 0.5:
-        pixels_SSC = pixels_SSC[:, ::-1]
+        pixels_SSC = mirrored(pixels_SSC)
     if recipe.randaugment_ops:
         pixels_SSC = rand_augment(pixels_SSC, recipe.randaugment_ops, recipe.randaugment_magnitude, rng)
     if recipe.erasing and rng.random() < recipe.erasing:
@@ -37,22 +37,33 @@ def augmented(pixels_SSC: np.ndarray, recipe: Recipe, rng: np.random.Generator) 
 
 
 def resized_crop(pixels_SSC: np.ndarray, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
-    """A random part of the image, scaled to `size` (Szegedy et al., arXiv 1409.4842)."""
-    side = len(pixels_SSC)
+    """A random part of the image, scaled to `size`."""
+    part = _image(pixels_SSC[random_part(len(pixels_SSC), least_area, rng)])
+    return _array(part.resize((size, size), Image.Resampling.BICUBIC), pixels_SSC)
+
+
+def random_part(side: int, least_area: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a random rectangle in a square (Szegedy et al., arXiv 1409.4842)."""
     for _ in range(_CROP_TRIES):
         area, ratio = side**2 * rng.uniform(least_area, 1), _log_uniform(rng, *_RATIO)
-        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < width <= side and 0 < height <= side:
-            break
-    else:
-        width = height = side
-    left, top = (int(rng.integers(0, side - length, endpoint=True)) for length in (width, height))
-    box = (left, top, left + width, top + height)
-    return _array(_image(pixels_SSC).resize((size, size), Image.Resampling.BICUBIC, box=box), pixels_SSC)
+        height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < height <= side and 0 < width <= side:
+            return _somewhere(side, height, rng), _somewhere(side, width, rng)
+    return slice(side), slice(side)
+
+
+def _somewhere(side: int, length: int, rng: np.random.Generator) -> slice:
+    start = int(rng.integers(0, side - length, endpoint=True))
+    return slice(start, start + length)
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def mirrored(pixels_SSC: np.ndarray) -> np.ndarray:
+    """A copy with left and right exchanged. By torch: NumPy would copy it byte by byte."""
+    return torch.from_numpy(pixels_SSC.copy()).flip(1).numpy()
 
 
 def erased(pixels_SSC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -62,9 +73,8 @@ def erased(pixels_SSC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         area, ratio = side**2 * rng.uniform(*_ERASED_AREA), _log_uniform(rng, *_ERASED_RATIO)
         height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if height < side and width < side:
-            top, left = rng.integers(0, side - height, endpoint=True), rng.integers(0, side - width, endpoint=True)
             pixels_SSC = pixels_SSC.copy()
-            pixels_SSC[top : top + height, left : left + width] = 0
+            pixels_SSC[_somewhere(side, height, rng), _somewhere(side, width, rng)] = 0
             break
     return pixels_SSC
 
@@ -97,7 +107,7 @@ OPERATIONS: dict[str, Operation] = {  # with the ranges of torchvision's RandAug
     "contrast": _enhanced(ImageEnhance.Contrast),
     "sharpness": _enhanced(ImageEnhance.Sharpness),
     "posterize": lambda image, strength, sign: ImageOps.posterize(image, 8 - round(4 * strength)),
-    "solarize": lambda image, strength, sign: ImageOps.solarize(image, int(255 * (1 - strength))),
+    "solarize": lambda image, strength, sign: ImageOps.solarize(image, math.ceil(255 - 255 * strength)),
     "autocontrast": lambda image, strength, sign: ImageOps.autocontrast(image),
     "equalize": lambda image, strength, sign: ImageOps.equalize(image),
 }
@@ -106,8 +116,9 @@ OPERATIONS: dict[str, Operation] = {  # with the ranges of torchvision's RandAug
 def rand_augment(pixels_SSC: np.ndarray, count: int, magnitude: int, rng: np.random.Generator) -> np.ndarray:
     """So many random operations of one magnitude from 0 to 30 (Cubuk et al., arXiv 1909.13719)."""
     image = _image(pixels_SSC)
-    for name in rng.choice([*OPERATIONS], count):
-        image = OPERATIONS[name](image, magnitude / (_BINS - 1), 1.0 if rng.random() < 0.5 else -1.0)
+    operations = list(OPERATIONS.values())
+    for number in rng.integers(len(operations), size=count):
+        image = operations[number](image, magnitude / (_BINS - 1), 1.0 if rng.random() < 0.5 else -1.0)
     return _array(image, pixels_SSC)
 
 
@@ -145,5 +156,5 @@ def mixed(x_BCHW: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Ten
 
 def _strip(side: int, own: float, rng: np.random.Generator) -> slice:
     """A random part of a side. Two of them cover the share 1 - `own` of the image, less what its edges cut off."""
-    half, middle = side * math.sqrt(1 - own) / 2, rng.integers(0, side)
+    half, middle = side * math.sqrt(1 - own) / 2, rng.uniform(0, side)
     return slice(max(0, round(middle - half)), min(side, round(middle + half)))

@@ -23,12 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mvit2_search.errors import StorageError
+from mvit2_search.errors import StorageError, first_line
 
 LAST, PREVIOUS, BEST = "checkpoint-last", "checkpoint-previous", "checkpoint-best"
 AVERAGED, MODEL, OPTIMIZER, STATE, SUMS = "averaged", "model", "optimizer", "state.json", "SHA256SUMS"
 
-_UNFINISHED = ".unfinished-"
+_UNFINISHED, _OLDER_BEST = ".unfinished-", f".older-{BEST}"
 
 Tensors = Mapping[str, Tensor]
 
@@ -36,8 +36,8 @@ Tensors = Mapping[str, Tensor]
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
     """Write the folder `path` anew: each of `tensors` as a file of safetensors, and `state` as JSON.
 
-    Of LAST, what is there becomes PREVIOUS. Raises StorageError where the disk takes no more,
-    and nothing is lost.
+    Of LAST, what is there becomes PREVIOUS, unless it is damaged. Raises StorageError where the disk takes no
+    more, and nothing is lost.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,14 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensors], state: Mapping[
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except (OSError, SafetensorError) as err:
-        raise StorageError(f"{path}: cannot write: {err}") from err
+        raise StorageError(
+            f"{path}: cannot write: {_reason(err)}; what was saved before is kept: once there is room, repeat the "
+            "command"
+        ) from err
+
+
+def _reason(err: Exception) -> str:
+    return err.strerror if isinstance(err, OSError) and err.strerror else first_line(err)
 
 
 def _write_sums(folder: Path) -> None:
@@ -68,10 +75,13 @@ def _write_sums(folder: Path) -> None:
 
 
 def _put_in_place(unfinished: Path, path: Path) -> None:
-    older = path.with_name(PREVIOUS if path.name == LAST else f".older-{path.name}")
+    older = path.with_name(PREVIOUS if path.name == LAST else _OLDER_BEST)
     if path.exists():
-        shutil.rmtree(older, ignore_errors=True)
-        path.rename(older)
+        if path.name == LAST and checkpoint_fault(path):
+            shutil.rmtree(path)  # rather than the one before, which may be the only whole one
+        else:
+            shutil.rmtree(older, ignore_errors=True)
+            path.rename(older)
     unfinished.rename(path)
     if path.name != LAST:
         shutil.rmtree(older, ignore_errors=True)
@@ -98,18 +108,27 @@ def checkpoint_fault(path: Path) -> str | None:
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
-        damaged = [name for name, sha256 in sums.items() if file_sha256(path / name) != sha256]
-    except (OSError, ValueError) as err:
-        return f"{path}: not a whole checkpoint: {err}"
+        damaged = [name for name, sha256 in sums.items() if not _has_sum(path / name, sha256)]
+    except (OSError, ValueError):
+        return f"{path}: damaged: {SUMS}"
     if damaged or STATE not in sums:
         return f"{path}: damaged: {', '.join(damaged) or SUMS}"
     return None
 
 
+def _has_sum(file: Path, sha256: str) -> bool:
+    return file.is_file() and file_sha256(file) == sha256
+
+
 def remove_unfinished(folder: Path) -> None:
-    """What a process was killed at while it wrote a checkpoint; nobody may be writing one now."""
-    for path in folder.glob(f"{_UNFINISHED}*"):
+    """What a process was killed at while it wrote into a training's folder; nobody may be writing now."""
+    older = folder / _OLDER_BEST
+    if older.exists() and not (folder / BEST).exists():
+        older.rename(folder / BEST)
+    for path in (older, *folder.glob(f"{_UNFINISHED}*")):
         shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):  # of `write_atomically`
+        path.unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
@@ -120,6 +139,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
             if (fault := checkpoint_fault(path)) is None:
                 return path, faults
             faults.append(fault)
+    if not faults and (folder / BEST).exists():
+        faults.append(f"{folder}: has {BEST} and neither {LAST} nor {PREVIOUS}")
     return None, faults
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mvit2_search.arch import ChannelOrder
-from mvit2_search.errors import SpecError, StorageError
+from mvit2_search.errors import MeasurementError, SpecError, StorageError, TrainingError, first_line
 from mvit2_search.export.formats import FORMATS, open_artifact
 from mvit2_search.task.data.dataset import Split, centre, to_input
-from mvit2_search.task.data.full import FullData, load_full
-from mvit2_search.train.checkpoint import BEST, STATE, checkpoint_fault, newest_checkpoint
+from mvit2_search.task.data.full import FullData, load_tests
+from mvit2_search.train.checkpoint import BEST, STATE, SUMS, checkpoint_fault, newest_checkpoint
 from mvit2_search.train.full import trained_network
 from mvit2_search.train.loop import network_outputs
 
@@ -47,6 +47,7 @@ class Evaluation:
     Attributes:
         size, source_size: side of the squares that it was given, and of the images that they were cut from.
         top5: None if there are fewer than six classes.
+        notes: what a user should know of the images, in sentences.
     """
 
     what: str
@@ -56,6 +57,7 @@ class Evaluation:
     top1: Share
     top5: Share | None
     classes: dict[str, Share]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,22 +82,25 @@ def evaluate_network(what: str, data: str, *, device: str, results: Path) -> Eva
         SpecError: there is no such thing, or its classes are not those of the data.
         StorageError: a checkpoint is damaged.
         DataError: the images cannot be used.
-        MeasurementError: a file is damaged or cannot be run.
+        TrainingError: a checkpoint's outputs are not finite, or torch cannot compute them.
+        MeasurementError: a file is damaged or cannot be run, or its outputs are not finite.
         BackendUnavailable: what runs it is missing.
     """
     path = Path(what)
     tested = _of_file(path) if path.suffix[1:] in FORMATS else _of_checkpoint(path, device)
-    images = load_full(data, size=tested.source_size, results=[results])
+    images = load_tests(data, size=tested.source_size, results=[results])
     _refuse_other_classes(what, tested, images)
-    outputs_NK = np.concatenate(list(tested.outputs(images.test)))
+    try:
+        outputs_NK = np.concatenate(list(tested.outputs(images.test)))
+    except RuntimeError as err:  # torch's own, out of memory among them
+        raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
     return _evaluation(what, tested, images, outputs_NK)
 
 
 def _evaluation(what: str, tested: _Tested, data: FullData, outputs_NK: np.ndarray) -> Evaluation:
     labels_N = data.test.labels_N
-    own_N1 = np.take_along_axis(outputs_NK, labels_N[:, None], 1)
-    rank_N = (outputs_NK > own_N1).sum(1)  # classes that are taken for likelier
-    right_N = outputs_NK.argmax(1) == labels_N
+    rank_N = _ranks(outputs_NK, labels_N)
+    right_N = rank_N == 0
     by_class = {
         name: Share(right=int(right_N[labels_N == label].sum()), of=int((labels_N == label).sum()))
         for label, name in enumerate(data.classes)
@@ -110,27 +115,30 @@ def _evaluation(what: str, tested: _Tested, data: FullData, outputs_NK: np.ndarr
         top1=Share(right=int(right_N.sum()), of=count),
         top5=Share(right=int((rank_N < _TOP).sum()), of=count) if tested.classes > _TOP else None,
         classes=by_class,
+        notes=data.notes,
     )
 
 
+def _ranks(outputs_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """How many classes are named before the right one; of equal ones, the first is named first."""
+    labels_N1 = labels_N[:, None]
+    own_N1 = np.take_along_axis(outputs_NK, labels_N1, 1)
+    before_NK = np.arange(outputs_NK.shape[1]) < labels_N1
+    ranks_N: np.ndarray = ((outputs_NK > own_N1) | ((outputs_NK == own_N1) & before_NK)).sum(1)
+    return ranks_N
+
+
 def _refuse_other_classes(what: str, tested: _Tested, data: FullData) -> None:
+    knows = f"{what} knows {tested.classes} classes, and {data.name} has {len(data.classes)}"
     if tested.names is not None and tested.names != data.classes:
-        other = next(iter({*tested.names} ^ {*data.classes}), "their order")
-        raise SpecError(
-            f"{what} knows {len(tested.names)} classes and {data.name} has {len(data.classes)}; one that "
-            f"differs: {other}"
-        )
+        other = min({*tested.names} ^ {*data.classes}, default="their order")
+        raise SpecError(f"{knows}; one that differs: {other}; give images of the same classes")
     if tested.classes != len(data.classes):
-        raise SpecError(f"{what} knows {tested.classes} classes, and {data.name} has {len(data.classes)}")
+        raise SpecError(f"{knows}; give images of the same classes")
 
 
 def _of_checkpoint(path: Path, device: str) -> _Tested:
-    folder = path / BEST if (path / BEST).is_dir() else newest_checkpoint(path)[0] or path
-    if not (folder / STATE).exists():
-        raise SpecError(f"{path}: expected the folder of a training, one of its checkpoints, or an exported file")
-    if fault := checkpoint_fault(folder):
-        raise StorageError(fault)
-    model, state = trained_network(folder)
+    model, state = trained_network(_checkpoint(path))
     recipe, names = state.inputs.recipe, state.inputs.classes
     model = model.to(device)
 
@@ -143,18 +151,37 @@ def _of_checkpoint(path: Path, device: str) -> _Tested:
     )
 
 
+def _checkpoint(path: Path) -> Path:
+    """The folder itself; of a training, its best checkpoint, or the newest before its first epoch ends."""
+    newest, faults = newest_checkpoint(path)
+    found = path / BEST if (path / BEST).is_dir() else newest or path
+    if found == path and faults:
+        raise StorageError("; ".join(faults))
+    if not ((found / STATE).exists() or (found / SUMS).exists()):
+        raise SpecError(f"{path}: expected the folder of a training, one of its checkpoints, or an exported file")
+    if fault := checkpoint_fault(found):
+        raise StorageError(fault)
+    return found
+
+
 def _of_file(path: Path) -> _Tested:
     artifact = open_artifact(path)
-    size, format = artifact.input_shape[-1], FORMATS[artifact.format].load()
+    takes, gives = artifact.input_shape[1:], artifact.output_shape[1:]
+    size, format = takes[-1], FORMATS[artifact.format].load()
+    if takes != (3, size, size) or size < 1 or len(gives) != 1:
+        raise SpecError(f"{path}: takes {[*takes]} and gives {[*gives]}; expected square images and classes")
     order: ChannelOrder = "BGR" if artifact.convention.startswith("BGR") else "RGB"
 
     def outputs(split: Split) -> Iterator[np.ndarray]:
         for start in range(0, len(split), _AT_A_TIME):
             pixels_NSSC = centre(split.pixels_NSSC[start : start + _AT_A_TIME], size)
-            yield format.run(artifact, to_input(pixels_NSSC, order).numpy())
+            found = format.run(artifact, to_input(pixels_NSSC, order).numpy())
+            if not np.isfinite(found).all():
+                raise MeasurementError(f"{path}: its outputs are not finite")
+            yield found
 
     return _Tested(
-        classes=artifact.output_shape[-1],
+        classes=gives[0],
         names=None,
         size=size,
         source_size=size if size >= 384 else round(size * 288 / 256),

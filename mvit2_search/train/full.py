@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from typing import Any, Protocol
+from statistics import fmean, median
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,18 +17,17 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError, StorageError, StudyConflict, TrainingError, first_line
 from mvit2_search.models import MobileViT, build_model
 from mvit2_search.records import EpochRow, Recipe, TrainingInputs, TrainingState
-from mvit2_search.records.codec import from_json, to_json
+from mvit2_search.records.codec import to_json
 from mvit2_search.system.files import acquire, check_supported
+from mvit2_search.system.signals import Terminated
 from mvit2_search.task.data.full import FullData, load_full
 from mvit2_search.train.checkpoint import (
     AVERAGED,
     BEST,
     LAST,
-    MODEL,
-    OPTIMIZER,
+    Tensors,
     file_sha256,
     newest_checkpoint,
-    read_state,
     read_tensors,
     remove_unfinished,
     write_checkpoint,
@@ -37,10 +36,12 @@ from mvit2_search.train.device import resolve_train_device
 from mvit2_search.train.loader import Steps, batches
 from mvit2_search.train.loop import PRECISIONS, Execution, Precision, Trainer, evaluate, settle_statistics
 from mvit2_search.train.plan import Plan, resolve
-from mvit2_search.train.start import starting_weights
+from mvit2_search.train.ranks import ALONE, Ranks
+from mvit2_search.train.saved import optimizer_tensors, restore, saved_state, trainer_tensors
+from mvit2_search.train.start import starting_weights, weights_file
 
 _LOCK = "training.lock"
-_SAVE_EVERY_S = 600.0
+_SAVE_EVERY_S, _SAVE_BEFORE_TEST_S = 600.0, 60.0  # since it was saved last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +73,7 @@ def prepare_training(
     accumulate: int = 1,
     compiled: bool = False,
     workers: int = 0,
+    ranks: Ranks = ALONE,
     results: Path = Path("results"),
 ) -> TrainingJob:
     """Read the images and the weights to start from, and check that all fits together.
@@ -84,12 +86,10 @@ def prepare_training(
         BackendUnavailable: the device is not on this machine.
         DataError: the images cannot be used.
     """
-    device = resolve_train_device(train_on)
+    device = ranks.device(resolve_train_device(train_on))
     if precision not in PRECISIONS:
         raise SpecError(f"`precision` {precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if recipe.batch_size % accumulate or (recipe.mixes and recipe.batch_size // accumulate % 2):
-        even = "parts of an even size, as neighbours are mixed" if recipe.mixes else "equal parts"
-        raise SpecError(f"`accumulate` {accumulate}: a batch of {recipe.batch_size} has no {even}")
+    _check_parts(recipe, accumulate, ranks.world)
     images = load_full(data, size=recipe.source_size, results=[results])
     weights = None if init is None else starting_weights(init, arch, images.task.head)
     return TrainingJob(
@@ -99,16 +99,30 @@ def prepare_training(
             seed=seed,
             data=images.fingerprint,
             classes=images.classes,
-            init=None if init is None else file_sha256(init),
+            init=None if init is None else file_sha256(weights_file(init)),
         ),
         data=images,
         folder=out,
         execution=Execution(
-            device=device, precision=precision, accumulate=accumulate, compile=compiled, workers=workers
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compiled,
+            workers=workers,
+            ranks=ranks,
         ),
         plan=resolve(recipe, arch, len(images.train)),
         weights=weights,
     )
+
+
+def _check_parts(recipe: Recipe, accumulate: int, world: int) -> None:
+    """Raises SpecError where a batch cannot be divided over processes, and there into so many parts."""
+    size, rest = divmod(recipe.batch_size, accumulate * world)
+    if rest or (recipe.mixes and size % 2):
+        even = "parts of an even size, as neighbours are mixed" if recipe.mixes else "equal parts"
+        named = f"`accumulate` {accumulate}" + (f" in {world} processes" if world > 1 else "")
+        raise SpecError(f"{named}: a batch of {recipe.batch_size} has no such number of {even}")
 
 
 class TrainingListener(Protocol):
@@ -140,7 +154,7 @@ def train_fully(
         StorageError: none of its checkpoints is whole, or the disk takes no more.
         TrainingError: the loss or the outputs are not finite, or torch cannot compute them.
     """
-    with _held(job.folder):
+    with _held(job.folder) if job.execution.ranks.is_first else nullcontext():
         try:
             run = _Run(job, listener)
             run.to_the_end(check_interrupt)
@@ -157,7 +171,7 @@ def _held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
     except OSError as err:
-        raise StorageError(f"{folder}: cannot write: {err.strerror}") from err
+        raise StorageError(f"{folder}: cannot write: {err.strerror}; give another `out`") from err
     with lock:
         if not acquire(lock.fileno()):
             raise StudyConflict(f"{folder}: another process trains there; wait for it, or give another `out`")
@@ -168,68 +182,89 @@ def _held(folder: Path) -> Iterator[None]:
 class _Run:
     def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
         self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
-        self._listener = listener
+        self._listener, self._ranks = listener, job.execution.ranks
         self._trainer = _new_trainer(job)
         self.state = TrainingState(inputs=job.inputs)
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor] = []  # of the steps of an epoch that is not tested yet
+        self._began = self._saved = time.monotonic()
         self._go_on()
 
     def _go_on(self) -> None:
-        path, faults = newest_checkpoint(self._folder)
-        if path is None and faults:
-            raise StorageError(f"{faults[0]}; give another `out`, or remove the folder to start anew")
-        for fault in faults:
-            self._listener.warned(f"{fault}; going on from {path}")
+        """From the newest whole checkpoint. A new training is saved at once, which shows that it can be."""
+        path, faults = self._ranks.of_first(newest_checkpoint(self._folder))
         if path is not None:
-            saved = from_json(read_state(path), TrainingState)
+            saved = saved_state(path)
             _refuse_other_inputs(self._folder, saved.inputs, self.state.inputs)
+            for fault in faults:
+                self._listener.warned(f"{fault}; going on from {path}")
             self.state = saved
-            _restore(self._trainer, path, saved)
+            restore(self._trainer, path, saved)
             self._losses = [torch.tensor(loss, device=self._execution.device) for loss in saved.losses]
+        elif faults:
+            raise StorageError(f"{'; '.join(faults)}; give another `out`, or remove the folder to start anew")
+        else:
+            self._save()
 
     def to_the_end(self, check_interrupt: Callable[[], None]) -> None:
         self._listener.started(self.plan, self.state)
-        plan, trainer, execution = self.plan, self._trainer, self._execution
-        steps = Steps(self._data.train, plan.recipe, seed=self.state.inputs.seed)
-        loaded = batches(steps, trainer.done, plan.steps, workers=execution.workers)
-        self._began = self._saved = time.monotonic()
-        while trainer.done < plan.steps:
-            try:
-                check_interrupt()
-            except BaseException:
-                self._save()
-                raise
+        plan, trainer = self.plan, self._trainer
+        seed, ranks = self.state.inputs.seed, self._ranks
+        steps = Steps(self._data.train, plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
+        loaded = batches(steps, trainer.done, plan.steps, workers=self._execution.workers)
+        while trainer.done < plan.steps or self._losses:
+            self._check(check_interrupt)
+            if len(self._losses) == plan.steps_per_epoch:
+                self._end_epoch()
+                continue
             self._losses.append(trainer.step(next(loaded)))
             self._listener.stepped(trainer.done, plan)
-            if trainer.done % plan.steps_per_epoch == 0:
-                self._end_epoch()
-            elif time.monotonic() - self._saved > _SAVE_EVERY_S:
+            limit = _SAVE_EVERY_S if len(self._losses) < plan.steps_per_epoch else _SAVE_BEFORE_TEST_S
+            if ranks.of_first(time.monotonic() - self._saved > limit):
                 self._save()
+
+    def _check(self, check_interrupt: Callable[[], None]) -> None:
+        """Save the training and end it where this or another process is told to end."""
+        told: BaseException | None = None
+        try:
+            check_interrupt()
+        except BaseException as err:
+            told = err
+        if self._ranks.any(told is not None):
+            self._save()
+            raise told or Terminated
 
     def _end_epoch(self) -> None:
         trainer, recipe, device = self._trainer, self.plan.recipe, self._execution.device
-        loss = torch.stack(self._losses).mean().item()
-        epoch = trainer.done // self.plan.steps_per_epoch
-        if not math.isfinite(loss):
-            raise TrainingError(f"the loss is not finite in epoch {epoch}; try a lower `learning_rate`")
-        averaged = trainer.averaged_model
+        loss, averaged = fmean(self._finite_losses()), trainer.averaged_model
         if recipe.settle:
             settle_statistics(averaged, self._data.train, device=device, size=recipe.image_size)
-        reached = evaluate(averaged, self._data.test, self._data.task, device=device, size=recipe.image_size)
+        reached = evaluate(
+            averaged, self._data.test, self._data.task, device=device, size=recipe.image_size, ranks=self._ranks
+        )
         row = EpochRow(
-            epoch=epoch,
+            epoch=self._epoch,
             learning_rate=self.plan.rate(trainer.done - 1),
             loss=loss,
             score=reached.score,
             seconds=round(self.state.seconds + time.monotonic() - self._began, 3),
         )
         self._losses, self._began = [], time.monotonic()
-        self.state = replace(self.state, rows=(*self.state.rows, row), seconds=0.0)
+        self.state = replace(self.state, done=trainer.done, rows=(*self.state.rows, row), losses=(), seconds=0.0)
         if self.state.best == row:
-            tensors = {AVERAGED: averaged.state_dict()}
-            write_checkpoint(self._folder / BEST, tensors, to_json(self.state))
+            self._write(BEST, {AVERAGED: averaged.state_dict()})
         self._save()
         self._listener.epoch_ended(row, self.state.rows)
+
+    @property
+    def _epoch(self) -> int:
+        """Of the last step, from 1."""
+        return -(-self._trainer.done // self.plan.steps_per_epoch)
+
+    def _finite_losses(self) -> tuple[float, ...]:
+        losses = self._ranks.means([loss.item() for loss in self._losses])
+        if not all(map(math.isfinite, losses)):
+            raise TrainingError(f"the loss is not finite in epoch {self._epoch}; try a lower `learning_rate`")
+        return losses
 
     def _save(self) -> None:
         trainer, now = self._trainer, time.monotonic()
@@ -237,17 +272,17 @@ class _Run:
             self.state,
             done=trainer.done,
             averaged=int(trainer.averaged.n_averaged),
-            losses=tuple(loss.item() for loss in self._losses),
+            losses=self._finite_losses(),
             scaler=trainer.scaler.state_dict(),
             seconds=self.state.seconds + now - self._began,
         )
-        self._began = self._saved = now
-        tensors = {
-            MODEL: trainer.model.state_dict(),
-            AVERAGED: trainer.averaged_model.state_dict(),
-            OPTIMIZER: optimizer_tensors(trainer.optimizer),
-        }
-        write_checkpoint(self._folder / LAST, tensors, to_json(self.state))
+        self._write(LAST, trainer_tensors(trainer))
+        self._began = now
+        self._saved = time.monotonic()
+
+    def _write(self, name: str, tensors: Mapping[str, Tensors]) -> None:
+        if self._ranks.is_first:
+            write_checkpoint(self._folder / name, tensors, to_json(self.state))
 
 
 def _new_trainer(job: TrainingJob) -> Trainer:
@@ -291,7 +326,7 @@ def _refuse_other_inputs(folder: Path, saved: TrainingInputs, asked: TrainingInp
     was, now = ({**row.pop("recipe"), **row} for row in (to_json(saved), to_json(asked)))
     name = next(name for name in was if was[name] != now[name])
     raise StudyConflict(
-        f"{folder}: this training was started with other inputs: {name}: was {_short(was[name])}, now "
+        f"{folder}: this training was started with other inputs: `{name}`: was {_short(was[name])}, now "
         f"{_short(now[name])}; repeat its command to go on, or give another `out`"
     )
 
@@ -301,43 +336,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _restore(trainer: Trainer, path: Path, state: TrainingState) -> None:
-    """Put the trainer where it was when it was saved."""
-    trainer.model.load_state_dict(read_tensors(path, MODEL))
-    trainer.averaged_model.load_state_dict(read_tensors(path, AVERAGED))
-    trainer.averaged.n_averaged.fill_(state.averaged)
-    load_optimizer_tensors(trainer.optimizer, read_tensors(path, OPTIMIZER))
-    if state.scaler:
-        trainer.scaler.load_state_dict(dict(state.scaler))
-    trainer.done = state.done
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser, by the number of each weight and the name of the tensor."""
-    kept: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": one for number, row in kept.items() for name, one in row.items() if one is not None
-    }
-
-
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """What `optimizer_tensors` gave; its settings stay."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    rows: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, _, name = key.partition(".")
-        weight = weights[int(number)]
-        if (
-            tensor.shape == weight.shape
-        ):  # in the memory layout of its weight, which fused optimisers take for granted
-            tensor = torch.empty_like(weight).copy_(tensor)
-        rows.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict({"state": rows, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 def trained_network(path: Path) -> tuple[MobileViT, TrainingState]:
     """The averaged weights of a checkpoint that has been checked, as a network, and the training's state."""
-    state = from_json(read_state(path), TrainingState)
+    state = saved_state(path)
     model = build_model(state.inputs.arch, ClassifierHead(len(state.inputs.classes)))
     model.load_state_dict(read_tensors(path, AVERAGED))
     return model.eval(), state

@@ -1,12 +1,13 @@
 """The batches of a training. Which images they hold and how these are changed follows from the seed alone.
 
-An image is drawn with its pass over all images and its index, and changed by a generator of (seed, pass, index).
+An image is drawn with its pass over all images and its index, and changed by numbers of (seed, pass, index).
 So neither the number of workers or processes nor a start in the middle changes anything.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,14 +51,44 @@ class Order:
         return Drawn(turn, int(self._shuffles[turn][within]))
 
 
+class ImageNumbers:
+    """The random numbers of each drawn image.
+
+    One generator for all, which is put to the place of the image in its sequence: making one for each image takes
+    longer than all else that is done for a small image.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._key = (seed % 2**64, _IMAGE)
+        self._philox = np.random.Philox(0)
+        self._generator = np.random.Generator(self._philox)
+
+    def of(self, drawn: Drawn) -> np.random.Generator:
+        """Valid until the next call."""
+        state: Any = {
+            "bit_generator": "Philox",
+            "state": {"counter": (0, 0, *drawn), "key": self._key},
+            "buffer": (0, 0, 0, 0),
+            "buffer_pos": 4,  # nothing is left in it
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        self._philox.state = state
+        return self._generator
+
+
 class Steps(Dataset[Batch]):
-    """The batch of each step, or the part of it that one of `world` processes computes, the one called `rank`."""
+    """The batch of each step, or the part of it that one of `world` processes computes, the one called `rank`.
+
+    `world` divides the batch size.
+    """
 
     def __init__(self, split: Split, recipe: Recipe, *, seed: int, rank: int = 0, world: int = 1) -> None:
-        self._split, self._recipe, self._seed = split, recipe, seed
+        self._split, self._recipe = split, recipe
         self._order = Order(count=len(split), seed=seed)
         share = recipe.batch_size // world
         self._part = range(rank * share, (rank + 1) * share)
+        self._numbers = ImageNumbers(seed)
 
     def __getitem__(self, step: int) -> Batch:
         drawn = [self._order.at(step * self._recipe.batch_size + i) for i in self._part]
@@ -66,8 +97,7 @@ class Steps(Dataset[Batch]):
         return Batch(torch.from_numpy(pixels_NSSC), torch.from_numpy(self._split.labels_N[indices]))
 
     def _image(self, drawn: Drawn) -> np.ndarray:
-        rng = np.random.default_rng((self._seed, _IMAGE, *drawn))
-        return augmented(self._split.pixels_NSSC[drawn.image], self._recipe, rng)
+        return augmented(self._split.pixels_NSSC[drawn.image], self._recipe, self._numbers.of(drawn))
 
 
 def mixture_generator(seed: int, step: int) -> np.random.Generator:
@@ -87,6 +117,13 @@ def batches(steps: Steps, start: int, stop: int, *, workers: int = 0) -> Iterato
         batch_size=None,
         sampler=range(start, stop),
         num_workers=workers,
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # it would draw from the global one
     )
     return iter(loader)
+
+
+def _leave_signals(worker: int) -> None:
+    """To the process that trains, which ends its workers. A terminal sends Ctrl-C to all of them."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,9 +1,10 @@
 """What a training will do: its recipe read from YAML, and the numbers that follow for a network and its images."""
 
 import math
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,21 @@ def load_recipe(name_or_path: str, changes: Mapping[str, Any] | None = None) -> 
     document.check_keys((), document.data, known=[field.name for field in fields(Recipe)])
     for name, value in document.data.items():
         if fault := recipe_fault(name, value):
-            raise document.error((name,), fault)
-    return replace(Recipe(**document.data), **(changes or {}))
+            raise document.error((name,), fault + _as_yaml(name, value))
+    try:
+        return Recipe(**{**document.data, **(changes or {})})
+    except SpecError as err:  # of values that do not fit each other
+        if changes:
+            raise
+        raise document.error((), str(err)) from err
+
+
+def _as_yaml(name: str, value: Any) -> str:
+    """How to write what was read as text."""
+    if value == "none" and recipe_fault(name, None) is None:
+        return "; write null"
+    is_power = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+e[+-]?[0-9]+", value, re.IGNORECASE)
+    return "; write a power of ten with a dot and a sign, as in 1.0e-3" if is_power else ""
 
 
 def images_drawn(recipe: Recipe) -> int:

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from mvit2_search.errors import BackendUnavailable, TrainingError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +39,18 @@ class Ranks:
         """Whether it is so in any of the processes."""
         return bool(max(self._gathered(mine)))
 
-    def mean(self, mine: float) -> float:
-        """Over the processes, in the order of their ranks."""
-        return float(np.mean(self._gathered(mine)))
+    def of_first(self, mine: T) -> T:
+        """What the first process has."""
+        first: T = self._gathered(mine)[0]
+        return first
+
+    def means(self, mine: Sequence[float]) -> tuple[float, ...]:
+        """Of each number over the processes."""
+        return tuple(map(fmean, zip(*self._gathered(mine), strict=True)))
+
+    def device(self, device: str) -> str:
+        """The CUDA device of this process, where it is one of several; else what is given."""
+        return f"cuda:{self.local}" if device == "cuda" and self.world > 1 else device
 
     def indices(self, count: int) -> np.ndarray:
         """Of so many images, those that this process tests."""

@@ -14,10 +14,10 @@ from mvit2_search.arch.head import ClassifierHead, Head
 from mvit2_search.errors import SpecError, first_line
 from mvit2_search.models import build_model
 from mvit2_search.models.weights import classes_of, load_state_dict
-from mvit2_search.train.checkpoint import AVERAGED, BEST
+from mvit2_search.train.checkpoint import AVERAGED, BEST, SUMS, checkpoint_fault, newest_checkpoint
 
 _HEAD = "classifier."  # our names of its weights
-_INSIDE = ("state_dict", "state_dict_ema", "model", "model_state_dict")  # where other programs keep the weights
+_INSIDE = ("state_dict_ema", "state_dict", "model", "model_state_dict")  # where other programs keep the weights
 
 
 def starting_weights(path: Path, arch: ArchConfig, head: Head) -> dict[str, Tensor]:
@@ -40,10 +40,25 @@ def starting_weights(path: Path, arch: ArchConfig, head: Head) -> dict[str, Tens
     return kept if classes == head.classes else {k: v for k, v in kept.items() if not k.startswith(_HEAD)}
 
 
+def weights_file(path: Path) -> Path:
+    """`path` itself; of the folder of a training or of a checkpoint, the file of its averaged weights.
+
+    Raises:
+        SpecError: the folder holds no checkpoint, or a damaged one.
+    """
+    if not path.is_dir():
+        return path
+    folder = path / BEST if (path / BEST).is_dir() else newest_checkpoint(path)[0] or path
+    if not (folder / SUMS).exists():
+        raise SpecError(f"`init` {path}: expected a file of weights, or the folder of a training")
+    if fault := checkpoint_fault(folder):
+        raise SpecError(f"`init` {fault}")
+    return folder / f"{AVERAGED}.safetensors"
+
+
 def read_weights(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a file; raises SpecError if there is none."""
-    if path.is_dir():
-        path = (path / BEST if (path / BEST).is_dir() else path) / f"{AVERAGED}.safetensors"
+    path = weights_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
