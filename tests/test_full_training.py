@@ -266,7 +266,7 @@ def test_other_inputs_are_named(half, job, name):
 def test_other_images_are_other_inputs(half):
     job = job_in(half)
     other = replace(job, inputs=replace(job.inputs, data="others"))
-    with pytest.raises(StudyConflict, match="`data`: was noise, now others"):
+    with pytest.raises(StudyConflict, match="started with other images: restore them"):
         train_fully(other, listener=Quiet())
 
 
@@ -334,9 +334,13 @@ def command(tmp_path, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGTERM, 143, "Terminated."), (signal.SIGINT, 130, "Stopped.")]
+    ("number", "code", "word", "said"),
+    [
+        (signal.SIGTERM, 143, "Terminated.", ""),
+        (signal.SIGINT, 130, "Stopped.", "Stopping after this step. Press Ctrl-C again to stop now."),
+    ],
 )
-def test_a_signal_saves_and_the_same_command_goes_on(command, tmp_path, number, code, word):
+def test_a_signal_saves_and_the_same_command_goes_on(command, tmp_path, number, code, word, said):
     out = tmp_path / "it's out"
 
     def signalled():
@@ -351,7 +355,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(command, tmp_path, number, 
         TrainingProgress.stepped = stepped
 
     found, printed, errors = command(out, before=signalled)
-    assert (found, errors) == (code, "")
+    assert (found, errors.strip()) == (code, said)
     *_, said, again = printed.splitlines()
     assert said == f"{word} The training is saved. To continue:"
     assert shlex.split(again)[:2] == ["mvit2-search", "train"]
@@ -411,4 +415,4 @@ def test_what_is_wrong_with_a_folder_or_the_inputs_is_one_line(command, tmp_path
     next((images / "red").iterdir()).unlink()
     code, _, errors = command(out, "--epochs", "1")
     assert code == 3
-    assert "started with other inputs: --data: was " in errors
+    assert "started with other images: restore them, or give another --out" in errors

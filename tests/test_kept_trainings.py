@@ -21,9 +21,10 @@ def study(tmp_path, images):
 def training(study):
     return FullTraining(
         key=study.trials()[0].arch.key,
+        inputs="0123",
         data="images",
-        fingerprint="0123",
         seed=0,
+        init=None,
         epochs=40,
         image_size=64,
         epoch=38,
@@ -34,7 +35,7 @@ def training(study):
 
 
 def test_a_training_stands_in_the_report_and_takes_the_place_of_the_same_one(study, training):
-    other = replace(training, seed=1, score=80.0)
+    other = replace(training, inputs="4567", score=80.0)
     for one in (replace(training, score=60.0), training, other):
         keep_training(study.folder, one)
     assert open_study(study.folder).trainings() == [other, training]

@@ -197,9 +197,8 @@ def test_json_of_any_name_is_json(tmp_path):
 def test_a_command_prints_in_one_way():
     """What is printed otherwise is not made printable."""
     sources = [path for path in (ROOT / "mvit2_search").rglob("*.py") if path.name != "output.py"]
-    assert [path for path in sources if re.search(r"\b(click\.s?echo|print)\(", path.read_text())] == [
-        ROOT / "mvit2_search" / "cli" / "progress.py"  # by rich, which says so itself
-    ]
+    printing = {path.name for path in sources if re.search(r"\b(click\.s?echo|print)\(", path.read_text())}
+    assert printing == {"progress.py", "training_progress.py"}  # by rich, which says so itself
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
 from mvit2_search.task.classification import Classification
 from mvit2_search.task.data.dataset import Split, to_input
-from mvit2_search.train import loop
+from mvit2_search.train import loop, plan
 from mvit2_search.train.device import resolve_train_device
 from mvit2_search.train.loader import Steps, batches
 from mvit2_search.train.loop import Trainer, _optimizer, evaluate, train_epochs
@@ -64,7 +64,8 @@ def test_a_seed_fixes_the_result_and_another_changes_it():
 
 
 def test_the_averaged_weights_follow_those_of_the_training(monkeypatch):
-    """By a quarter in each step."""
+    """By a quarter in each step: the average is over half of the eight steps."""
+    monkeypatch.setattr(plan, "_AVERAGED_AT_MOST", 0.5)
     torch.manual_seed(0)
     model = build_model(ArchConfig.mobilevitv2(0.25), ClassifierHead(2))
     after: list[torch.Tensor] = []
@@ -118,13 +119,13 @@ def test_each_step_has_its_learning_rate(monkeypatch):
         torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[1]["lr"]) or real(self)
     )
     trained()
-    plan = resolve(TINY, WIDTH, 64)
-    assert rates == [plan.rate(step) for step in range(8)]
+    expected = resolve(TINY, WIDTH, 64)
+    assert rates == [expected.rate(step) for step in range(8)]
 
 
 def test_norms_and_biases_do_not_decay():
-    plan = resolve(Recipe(), WIDTH, 8000)
-    decayed, free = _optimizer(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), plan).param_groups
+    norms = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    decayed, free = _optimizer(norms, resolve(Recipe(), WIDTH, 8000)).param_groups
     assert [p.ndim for p in decayed["params"]] == [4]
     assert [p.ndim for p in free["params"]] == [1, 1, 1]
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)

@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
         (["--seed", "-1"], "'--seed': -1 is not in the range"),
         (["--seed", str(2**32)], "'--seed': 4294967296 is not in the range"),
         (["--accumulate", "0"], "'--accumulate': 0 is not in the range"),
-        (["--accumulate", "3"], "--accumulate 3: "),
+        (["--accumulate", "3"], "expected a multiple of 3 (--accumulate 3"),
         (["--workers", "-1"], "'--workers': -1 is not in the range"),
         (["--precision", "fp8"], "--precision 'fp8': expected one of auto, fp32, bf16, fp16"),
         (["--train-on", "gpu"], "--train-on 'gpu': expected auto, cpu, mps"),
@@ -158,7 +158,7 @@ def test_a_dry_run_prints_every_setting_and_writes_nothing(desk):
     }
     assert {name: rows[name] for name in expected} == expected
     assert float(rows["weight_decay"]) == pytest.approx(0.004)  # published for the smallest width
-    assert re.fullmatch(r"\S+ s, median of \d+", rows["time of a step"])
+    assert re.fullmatch(r"\S+ s in one process, median of \d+", rows["time of a step"])
     assert re.fullmatch(r"\d+ MB", rows["disk space"])
 
 

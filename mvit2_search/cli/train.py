@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -16,16 +20,18 @@ import click
 from mvit2_search.cli.interrupt import run_stoppable
 from mvit2_search.cli.options import Place, json_option, option, results_option, study_folder
 from mvit2_search.cli.output import echo_json, explain, say
-from mvit2_search.errors import SpecError
-from mvit2_search.records import Recipe, recipe_fault
+from mvit2_search.errors import MVit2SearchError, SpecError, StudyConflict
+from mvit2_search.records import EpochRow, FullTraining, Recipe, recipe_fault
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.system.text import printable
 
 if TYPE_CHECKING:
     from mvit2_search.arch import ArchConfig
-    from mvit2_search.train.full import TrainingJob
+    from mvit2_search.train.job import TrainingJob
+    from mvit2_search.train.ranks import Ranks
 
 _SAVED = "The training is saved."
+_FIRST_S = 3.0  # in which the first process says what went wrong in all of them
 _RECIPES = "proxy, small, imagenet, finetune, finetune-384"
 _SETTINGS_HELP = {
     "epochs": "How often the network is trained on all images, or on --images-per-epoch of them, and tested.",
@@ -143,6 +149,13 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.IntRange(min=0),
     metavar="INTEGER",
 )
+@option(
+    "--nproc",
+    1,
+    "Processes that compute a part of each batch each, by torchrun: on GPUs one for each.",
+    type=click.IntRange(min=1),
+    metavar="INTEGER",
+)
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -150,15 +163,15 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @results_option
 @_setting_options
-def train(what: str, dry_run: bool, **options: Any) -> None:
+def train(what: str, nproc: int, dry_run: bool, **options: Any) -> None:
     """Train a network fully, on all images, and test it after each epoch.
 
     WHAT is a study, of which the most accurate confirmed network within the budget is trained; a trial of it,
     STUDY:TRIAL; a published network; or the YAML file of an architecture. It is trained on train/ and tested on
     val/ or, without it, on test/; of a folder without these, a fifth is to test on, at most 5,000 images.
 
-    Ctrl-C and SIGTERM save the training. Repeat the command to go on, however it was stopped. More:
-    docs/training.md.
+    Ctrl-C and SIGTERM save the training. Repeat the command to go on, however it was stopped. On several
+    computers, start it by torchrun. More: docs/training.md.
 
     \b
     Example:
@@ -166,12 +179,40 @@ def train(what: str, dry_run: bool, **options: Any) -> None:
         mvit2-search train mobilevitv2-1.0 --data ~/imagenet --out v2-1.0 --recipe imagenet --accumulate 8
         mvit2-search evaluate trained --data ~/images
     """
-    run_stoppable(lambda interrupt: _train(what, dry_run, options, interrupt), saved=_SAVED)
+    if nproc > 1 and not dry_run and "TORCHELASTIC_RUN_ID" not in os.environ:
+        sys.exit(_in_processes(nproc, options["train_on"]))
+    run_stoppable(
+        lambda interrupt: _train(what, dry_run, options, interrupt),
+        saved=_SAVED,
+        on_request="Stopping after this step. Press Ctrl-C again to stop now.",
+    )
+
+
+def _in_processes(count: int, train_on: str) -> int:
+    """Run the same command in so many processes; the exit code."""
+    from mvit2_search.train.device import resolve_train_device
+    from mvit2_search.train.ranks import run_ranks
+
+    return run_ranks(count, sys.argv[1:], device=resolve_train_device(train_on))
 
 
 def _train(what: str, dry_run: bool, options: dict[str, Any], interrupt: Interrupt) -> int:
-    from mvit2_search.cli.training_progress import TrainingProgress
-    from mvit2_search.train.full import prepare_training, train_fully
+    from mvit2_search.train.device import resolve_train_device
+    from mvit2_search.train.ranks import joined_ranks
+
+    with joined_ranks(resolve_train_device(options["train_on"])) as ranks:
+        try:
+            return _train_in(ranks, what, dry_run, options, interrupt)
+        except MVit2SearchError:
+            if not ranks.is_first:
+                time.sleep(_FIRST_S)
+            raise
+
+
+def _train_in(ranks: Ranks, what: str, dry_run: bool, options: dict[str, Any], interrupt: Interrupt) -> int:
+    from mvit2_search.cli.training_progress import Silent, TrainingProgress
+    from mvit2_search.train.full import train_fully
+    from mvit2_search.train.job import prepare_training
     from mvit2_search.train.plan import load_recipe
 
     changes = {
@@ -181,8 +222,9 @@ def _train(what: str, dry_run: bool, options: dict[str, Any], interrupt: Interru
     }
     recipe = load_recipe(options.pop("recipe"), changes)
     interrupt.check()
-    job = prepare_training(_architecture(what, options["results"]), recipe, **options)
-    for note in job.data.notes:
+    arch, folder = _architecture(what, options["results"])
+    job = prepare_training(arch, recipe, ranks=ranks, **options)
+    for note in job.data.notes if ranks.is_first else ():
         explain(f"note: {note}", err=True)
     if dry_run:
         _print_plan(job)
@@ -193,22 +235,55 @@ def _train(what: str, dry_run: bool, options: dict[str, Any], interrupt: Interru
         if interrupt.requested:
             raise KeyboardInterrupt
 
+    if not ranks.is_first:
+        train_fully(job, listener=Silent(), check_interrupt=check)
+        return 0
     with TrainingProgress(what, job) as progress:
         state = train_fully(job, listener=progress, check_interrupt=check)
     assert state.best is not None
     say(f"Best: epoch {state.best.epoch}, {job.data.task.metric.short} {state.best.score:.2f} %")
     say(f"Curves: {job.folder / 'training.html'}")
+    if folder is not None:
+        _keep_in_study(folder, job, state.best)
     return 0
 
 
-def _architecture(what: str, results: Path) -> ArchConfig:
+def _keep_in_study(folder: Path, job: TrainingJob, best: EpochRow) -> None:
+    from mvit2_search.api import keep_training
+    from mvit2_search.records.codec import to_json
+
+    recipe = job.plan.recipe
+    inputs = json.dumps(to_json(job.inputs), sort_keys=True)
+    training = FullTraining(
+        key=job.inputs.arch.key,
+        inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+        data=job.data.name,
+        seed=job.inputs.seed,
+        init=job.inputs.init,
+        epochs=recipe.epochs,
+        image_size=recipe.image_size,
+        epoch=best.epoch,
+        score=best.score,
+        images=len(job.data.test),
+        folder=str(job.folder.absolute()),
+    )
+    try:
+        keep_training(folder, training)
+    except StudyConflict as err:  # the training itself is done
+        explain(f"warning: the study does not have this result yet: {err}; repeat this command later", err=True)
+        return
+    say(f"Report: {folder / 'report.html'}")
+
+
+def _architecture(what: str, results: Path) -> tuple[ArchConfig, Path | None]:
+    """What is to be trained, and the folder of the study that it is from."""
     from mvit2_search.api import export_architecture, load_arch
     from mvit2_search.arch import published_networks
     from mvit2_search.store.folders import is_study
 
     path = Path(what)
     if what in published_networks() or path.suffix in (".yaml", ".yml") or path.is_file():
-        return load_arch(what)
+        return load_arch(what), None
     study, colon, number = what.partition(":")
     if not study or (colon and not number.isdecimal()):
         raise click.UsageError(f"{what!r}: expected STUDY, or STUDY:TRIAL with the number of a trial")
@@ -218,7 +293,7 @@ def _architecture(what: str, results: Path) -> ArchConfig:
     exported = export_architecture(folder, int(number) if number else None)
     if exported.note:
         explain(f"note: {exported.note}", err=True)
-    return exported.arch
+    return exported.arch, folder
 
 
 def _print_plan(job: TrainingJob) -> None:
@@ -247,7 +322,7 @@ def _print_plan(job: TrainingJob) -> None:
         "parts of a batch": execution.accumulate,
         "compiled": execution.compile,
         "workers": execution.workers,
-        "time of a step": f"{cost.step_s:.3g} s, median of {cost.steps}",
+        "time of a step": f"{cost.step_s:.3g} s in one process, median of {cost.steps}",
         "time of all steps": f"about {duration(cost.step_s * plan.steps)}, without tests",
         "disk space": f"{cost.disk_bytes / 1e6:.0f} MB",
     }

@@ -12,8 +12,24 @@ from mvit2_search.cli.progress import QuietConsole
 from mvit2_search.records import EpochRow, TrainingState
 from mvit2_search.report.training import write_training_files
 from mvit2_search.system.text import counted, printable
-from mvit2_search.train.full import TrainingJob
+from mvit2_search.train.job import TrainingJob
 from mvit2_search.train.plan import Plan
+
+
+class Silent:
+    """A `TrainingListener` that says nothing: of all processes but the first."""
+
+    def started(self, plan: Plan, state: TrainingState) -> None:
+        pass
+
+    def stepped(self, done: int, plan: Plan) -> None:
+        pass
+
+    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        pass
+
+    def warned(self, text: str) -> None:
+        pass
 
 
 class TrainingProgress:

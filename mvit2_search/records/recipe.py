@@ -50,8 +50,8 @@ class Recipe:
         decay: step, a cosine from the end of the warm-up on; epoch, a cosine over whole epochs from the first; or
             none.
         final_share: share of the largest rate that the cosine ends at.
-        ema_momentum: share of the weights in their moving average, each step. None: an average over a tenth of
-            all steps, at most an epoch.
+        ema_momentum: share of the weights in their moving average, each step; at least what averages over a fifth
+            of all steps. None: an average over a tenth of all steps, an epoch at most.
         settle: test with batch statistics that are estimated anew.
         crop_area: smallest share of the image that a random crop keeps; 1 for none.
         randaugment_ops: operations on each image.

@@ -9,7 +9,10 @@ from mvit2_search.records.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingInputs:
-    """Everything that the trained weights depend on, but the machine."""
+    """What a training cannot go on without.
+
+    How its steps are computed (precision, parts, processes) may change: it moves the weights a little.
+    """
 
     arch: ArchConfig
     recipe: Recipe
@@ -69,16 +72,19 @@ class FullTraining:
 
     Attributes:
         key: of the network.
-        data, fingerprint: of the images, which need not be those of the search.
+        inputs: a digest of all that the training was asked for, its recipe among it.
+        init: hash of the weights that it started from; None for random ones.
+        data: the images, which need not be those of the search.
         epoch: of the checkpoint with the best score on the test images.
         images: that it was tested on.
         folder: where it was trained.
     """
 
     key: str
+    inputs: str
     data: str
-    fingerprint: str
     seed: int
+    init: str | None
     epochs: int
     image_size: int
     epoch: int
@@ -88,5 +94,5 @@ class FullTraining:
 
     @property
     def name(self) -> str:
-        """One more training of the same network, images, seed, epochs and size takes its place."""
-        return f"{self.key}:{self.fingerprint}:{self.seed}:{self.epochs}:{self.image_size}"
+        """A training with the same inputs takes its place."""
+        return f"{self.key}:{self.inputs}"

@@ -138,6 +138,7 @@ def trainings_frame(summary: Summary) -> pd.DataFrame:
                 "best epoch": one.epoch,
                 "pixels": one.image_size,
                 "seed": one.seed,
+                "started from": "random weights" if one.init is None else f"weights {one.init[:12]}",
                 "folder": one.folder,
             }
             for one in summary.trainings

@@ -68,9 +68,9 @@ def _write_sums(folder: Path) -> None:
     lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
     for file in folder.iterdir():
-        file.chmod(0o644)
+        file.chmod(0o666 & ~_umask())
         _sync(file)
-    folder.chmod(0o755)  # the temporary folder is the user's alone
+    folder.chmod(0o777 & ~_umask())  # the temporary folder is the user's alone
     _sync(folder)
 
 
@@ -86,6 +86,13 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
     if path.name != LAST:
         shutil.rmtree(older, ignore_errors=True)
     _sync(path.parent)
+
+
+def _umask() -> int:
+    """What new files are not to be, which only setting it tells."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _sync(path: Path) -> None:

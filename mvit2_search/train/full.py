@@ -7,122 +7,37 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.errors import SpecError, StorageError, StudyConflict, TrainingError, first_line
+from mvit2_search.errors import StorageError, StudyConflict, TrainingError, first_line
 from mvit2_search.models import MobileViT, build_model
-from mvit2_search.records import EpochRow, Recipe, TrainingInputs, TrainingState
+from mvit2_search.records import EpochRow, TrainingInputs, TrainingState
 from mvit2_search.records.codec import to_json
 from mvit2_search.system.files import acquire, check_supported
 from mvit2_search.system.signals import Terminated
-from mvit2_search.task.data.full import FullData, load_full
 from mvit2_search.train.checkpoint import (
     AVERAGED,
     BEST,
     LAST,
     Tensors,
-    file_sha256,
     newest_checkpoint,
     read_tensors,
     remove_unfinished,
     write_checkpoint,
 )
-from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.job import TrainingJob
 from mvit2_search.train.loader import Steps, batches
-from mvit2_search.train.loop import PRECISIONS, Execution, Precision, Trainer, evaluate, settle_statistics
-from mvit2_search.train.plan import Plan, resolve
-from mvit2_search.train.ranks import ALONE, Ranks
+from mvit2_search.train.loop import Trainer, evaluate, settle_statistics
+from mvit2_search.train.plan import Plan
 from mvit2_search.train.saved import optimizer_tensors, restore, saved_state, trainer_tensors
-from mvit2_search.train.start import starting_weights, weights_file
 
 _LOCK = "training.lock"
+_TORCHRUN_S = 10.0  # in which torchrun ends all processes after one
 _SAVE_EVERY_S, _SAVE_BEFORE_TEST_S = 600.0, 60.0  # since it was saved last
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingJob:
-    """A full training, ready to begin or to go on.
-
-    Attributes:
-        weights: state dict to start from; what it lacks is random.
-    """
-
-    inputs: TrainingInputs
-    data: FullData
-    folder: Path
-    execution: Execution
-    plan: Plan
-    weights: Mapping[str, Tensor] | None = None
-
-
-def prepare_training(
-    arch: ArchConfig,
-    recipe: Recipe,
-    *,
-    data: str,
-    out: Path,
-    init: Path | None = None,
-    seed: int = 0,
-    train_on: str = "auto",
-    precision: Precision = "auto",
-    accumulate: int = 1,
-    compiled: bool = False,
-    workers: int = 0,
-    ranks: Ranks = ALONE,
-    results: Path = Path("results"),
-) -> TrainingJob:
-    """Read the images and the weights to start from, and check that all fits together.
-
-    Args:
-        results: a folder of results, which may be among the images and is not read.
-
-    Raises:
-        SpecError: the settings or the weights do not fit the network, or each other.
-        BackendUnavailable: the device is not on this machine.
-        DataError: the images cannot be used.
-    """
-    device = ranks.device(resolve_train_device(train_on))
-    if precision not in PRECISIONS:
-        raise SpecError(f"`precision` {precision!r}: expected one of {', '.join(PRECISIONS)}")
-    _check_parts(recipe, accumulate, ranks.world)
-    images = load_full(data, size=recipe.source_size, results=[results])
-    weights = None if init is None else starting_weights(init, arch, images.task.head)
-    return TrainingJob(
-        inputs=TrainingInputs(
-            arch=arch,
-            recipe=recipe,
-            seed=seed,
-            data=images.fingerprint,
-            classes=images.classes,
-            init=None if init is None else file_sha256(weights_file(init)),
-        ),
-        data=images,
-        folder=out,
-        execution=Execution(
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compiled,
-            workers=workers,
-            ranks=ranks,
-        ),
-        plan=resolve(recipe, arch, len(images.train)),
-        weights=weights,
-    )
-
-
-def _check_parts(recipe: Recipe, accumulate: int, world: int) -> None:
-    """Raises SpecError where a batch cannot be divided over processes, and there into so many parts."""
-    size, rest = divmod(recipe.batch_size, accumulate * world)
-    if rest or (recipe.mixes and size % 2):
-        even = "parts of an even size, as neighbours are mixed" if recipe.mixes else "equal parts"
-        named = f"`accumulate` {accumulate}" + (f" in {world} processes" if world > 1 else "")
-        raise SpecError(f"{named}: a batch of {recipe.batch_size} has no such number of {even}")
 
 
 class TrainingListener(Protocol):
@@ -159,8 +74,18 @@ def train_fully(
             run = _Run(job, listener)
             run.to_the_end(check_interrupt)
         except RuntimeError as err:  # torch's own, out of memory among them
+            if job.execution.ranks.world > 1:
+                _wait_for_torchrun(check_interrupt)
             raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
     return run.state
+
+
+def _wait_for_torchrun(check_interrupt: Callable[[], None]) -> None:
+    """Some seconds, in which it ends this process if what went wrong is that another one has gone."""
+    until = time.monotonic() + _TORCHRUN_S
+    while time.monotonic() < until:
+        check_interrupt()
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -191,7 +116,8 @@ class _Run:
 
     def _go_on(self) -> None:
         """From the newest whole checkpoint. A new training is saved at once, which shows that it can be."""
-        path, faults = self._ranks.of_first(newest_checkpoint(self._folder))
+        found = newest_checkpoint(self._folder) if self._ranks.is_first else (None, [])
+        path, faults = self._ranks.gathered(found)[0]
         if path is not None:
             saved = saved_state(path)
             _refuse_other_inputs(self._folder, saved.inputs, self.state.inputs)
@@ -218,26 +144,31 @@ class _Run:
                 continue
             self._losses.append(trainer.step(next(loaded)))
             self._listener.stepped(trainer.done, plan)
-            limit = _SAVE_EVERY_S if len(self._losses) < plan.steps_per_epoch else _SAVE_BEFORE_TEST_S
-            if ranks.of_first(time.monotonic() - self._saved > limit):
-                self._save()
 
     def _check(self, check_interrupt: Callable[[], None]) -> None:
-        """Save the training and end it where this or another process is told to end."""
+        """Save the training where it is time to, and end it where this or another process is told to end."""
         told: BaseException | None = None
         try:
             check_interrupt()
         except BaseException as err:
             told = err
-        if self._ranks.any(told is not None):
+        limit = _SAVE_EVERY_S if len(self._losses) < self.plan.steps_per_epoch else _SAVE_BEFORE_TEST_S
+        marks = self._ranks.gathered((told is not None, time.monotonic() - self._saved > limit))
+        is_told, is_time = any(mark[0] for mark in marks), marks[0][1]
+        if is_told or is_time:
             self._save()
-            raise told or Terminated
+        if is_told:
+            try:
+                raise told or Terminated
+            finally:
+                del told  # it would keep this frame, and with it the workers, alive
 
     def _end_epoch(self) -> None:
         trainer, recipe, device = self._trainer, self.plan.recipe, self._execution.device
         loss, averaged = fmean(self._finite_losses()), trainer.averaged_model
         if recipe.settle:
             settle_statistics(averaged, self._data.train, device=device, size=recipe.image_size)
+        self._ranks.share(averaged.buffers())  # each process has batch statistics of its own
         reached = evaluate(
             averaged, self._data.test, self._data.task, device=device, size=recipe.image_size, ranks=self._ranks
         )
@@ -323,17 +254,29 @@ def measured_cost(job: TrainingJob, steps: int = 5) -> Cost:
 def _refuse_other_inputs(folder: Path, saved: TrainingInputs, asked: TrainingInputs) -> None:
     if saved == asked:
         return
-    was, now = ({**row.pop("recipe"), **row} for row in (to_json(saved), to_json(asked)))
+    if saved.data != asked.data and saved.classes == asked.classes:
+        raise StudyConflict(
+            f"{folder}: this training was started with other images: restore them, or give another `out`"
+        )
+    was, now = map(_told, (saved, asked))
     name = next(name for name in was if was[name] != now[name])
     raise StudyConflict(
-        f"{folder}: this training was started with other inputs: `{name}`: was {_short(was[name])}, now "
-        f"{_short(now[name])}; repeat its command to go on, or give another `out`"
+        f"{folder}: this training was started with other inputs: `{name}`: was {was[name]}, now "
+        f"{now[name]}; repeat its command to go on, or give another `out`"
     )
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _told(inputs: TrainingInputs) -> dict[str, Any]:
+    """What the inputs are, for people, by the names of options and then of the others."""
+    classes = f"{len(inputs.classes)} ({', '.join(inputs.classes)[:200]})"
+    return {
+        **to_json(inputs.recipe),
+        "seed": inputs.seed,
+        "init": inputs.init,
+        "arch": inputs.arch.key,
+        "classes": classes,
+        "data": inputs.data,
+    }
 
 
 def trained_network(path: Path) -> tuple[MobileViT, TrainingState]:

@@ -52,7 +52,10 @@ class Execution:
     def resolved_precision(self) -> Precision:
         if self.precision != "auto":
             return self.precision
-        return "bf16" if self.device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+        if not self.device.startswith("cuda"):
+            return "fp32"
+        with torch.cuda.device(self.device):
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside, a forward pass has the precision."""
@@ -79,9 +82,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             device.partition(":")[0], enabled=execution.resolved_precision == "fp16"
         )
-        self._network: nn.Module = self.model
-        if execution.ranks.world > 1:
-            self._network = DistributedDataParallel(self._network)  # on the device of its weights
+        self._together = DistributedDataParallel(model) if execution.ranks.world > 1 else None
+        self._network: nn.Module = self._together or model
         if execution.compile:
             self._network = torch.compile(self._network)  # type: ignore[assignment]
         self._task, self._execution, self._seed = task, execution, seed
@@ -111,7 +113,7 @@ class Trainer:
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Inside, processes do not exchange their gradients."""
-        return self._network.no_sync() if isinstance(self._network, DistributedDataParallel) else nullcontext()
+        return self._together.no_sync() if self._together else nullcontext()
 
     def _backward(self, part: Batch) -> Tensor:
         """Add the gradients of a part of a batch; its share of the loss."""

@@ -29,7 +29,8 @@ _PUBLISHED = {  # largest learning rate, at 1,024 images a step, and weight deca
     "1.75": (0.0026, 0.039),
     "2.0": (0.0020, 0.050),
 }
-_AVERAGED = 0.1  # share of all steps over which weights are averaged, without a momentum
+_AVERAGED = 0.1  # share of all steps over which weights are averaged, if no momentum says so
+_AVERAGED_AT_MOST = 0.2  # if one does
 
 
 def load_recipe(name_or_path: str, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -124,15 +125,22 @@ def resolve(recipe: Recipe, arch: ArchConfig, images: int) -> Plan:
     """
     published_rate, published_decay = _published(arch)
     steps_per_epoch = _steps(recipe, recipe.images_per_epoch or images)
-    averaged = min(steps_per_epoch, _AVERAGED * recipe.epochs * steps_per_epoch)
     return Plan(
         recipe=recipe,
         images=images,
         learning_rate=_scale(recipe) * (recipe.learning_rate or published_rate),
         weight_decay=published_decay if recipe.weight_decay is None else recipe.weight_decay,
         steps_per_epoch=steps_per_epoch,
-        ema_decay=1 - (recipe.ema_momentum or 1 / max(averaged, 1)),
+        ema_decay=1 - _ema_momentum(recipe, steps_per_epoch),
     )
+
+
+def _ema_momentum(recipe: Recipe, steps_per_epoch: int) -> float:
+    """Large enough that the first weights are forgotten at the end, also in a short training."""
+    steps = recipe.epochs * steps_per_epoch
+    if recipe.ema_momentum is None:
+        return 1 / max(1.0, min(steps_per_epoch, _AVERAGED * steps))
+    return max(recipe.ema_momentum, 1 / max(1.0, _AVERAGED_AT_MOST * steps))
 
 
 def _scale(recipe: Recipe) -> float:

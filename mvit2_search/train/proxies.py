@@ -12,7 +12,7 @@ from mvit2_search.models import build_model
 from mvit2_search.records import Recipe
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
-from mvit2_search.train.loop import evaluate, settle_statistics, train_epochs
+from mvit2_search.train.loop import Execution, evaluate, settle_statistics, train_epochs
 
 Part = Literal["selection", "confirmation"]  # of the images, to score on
 T = TypeVar("T")
@@ -131,6 +131,7 @@ class ShortTrain:
             "batch_statistics": "settled",
             **asdict(self.recipe),
             "train_on": self.device,
+            "precision": Execution(device=self.device).resolved_precision,
         }
 
 
