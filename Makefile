@@ -7,9 +7,9 @@ PIP_INSTALL = $(BIN)/pip install --quiet --no-compile --disable-pip-version-chec
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 # for two cores, three processes with one thread each: one of them often waits for a device or another process;
 # what one of them has compiled the others need not, whatever the surroundings say
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup run test check format dist clean
+.PHONY: help setup run test check types fast format dist clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -22,10 +22,11 @@ $(VENV)/.user: pyproject.toml constraints.txt
 	$(COMPILE)
 	touch $@
 
-$(VENV)/.developer: $(VENV)/.user
+$(VENV)/.developer: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e '.[dev]'
 	$(COMPILE)
-	touch $@
+	touch $(VENV)/.user $@
 
 run: $(VENV)/.user ## the main job: search under a latency budget on images that come with the package
 	$(BIN)/mvit2-search run --space blocks --data fashion-mnist-mini --latency-budget mobilevitv2-0.5 \
@@ -37,8 +38,13 @@ test: setup ## all tests
 check: setup ## format, lint, types, layers, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory -j 2 types fast
+
+types: setup
+	$(BIN)/mypy
+
+fast: setup
 	$(PYTEST) -m 'not slow'
 
 format: setup ## rewrite the code in the common format

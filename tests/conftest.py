@@ -6,6 +6,7 @@
 import importlib.util
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -73,16 +74,21 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"MVIT2_REQUIRE_DEVICES: {unknown[0]!r}: expected {', '.join(DEVICES)}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # groups before xdist looks for them, the order after all others
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Slow tests of one file run in one process, where there are several: they share fixtures.
 
-    So do all that time real networks: they would wait for each other.
+    So do all that time real networks: they would wait for each other, and take longest, so they come first.
     """
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
             times = "timed" in getattr(item, "fixturenames", ())
             item.add_marker(pytest.mark.xdist_group("timing" if times else item.path.stem))
+    yield
+    groups = [mark.args[0] if (mark := item.get_closest_marker("xdist_group")) else "" for item in items]
+    counts = Counter(groups) | {"timing": len(items), "": 0}
+    order = sorted(range(len(items)), key=lambda i: (-counts[groups[i]], groups[i]))
+    items[:] = [items[i] for i in order]
 
 
 def need_device(name: str, *modules: str) -> None:

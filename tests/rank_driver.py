@@ -1,6 +1,6 @@
-"""Twenty steps of training, by one process or by all that torchrun started: helper of test_ranks.py.
+"""Twenty steps of training by all processes that torchrun started: helper of test_ranks.py.
 
-python rank_driver.py FILE ACCUMULATE      the losses and the first step's gradients go to FILE
+torchrun rank_driver.py FILE      what they found goes to FILE
 """
 
 import json
@@ -39,31 +39,37 @@ def freeze_norms(model):
     model.train = train
 
 
-def run(file, accumulate):
+def trained(ranks, accumulate):
+    """Losses, the first step's gradients and the score, the same in all processes."""
     rng = np.random.default_rng(0)
     labels_N = rng.integers(0, 2, 48)
     split = Split(pixels_NSSC=rng.integers(0, 256, (48, 32, 32, 3), np.uint8), labels_N=labels_N)
-    recipe = Recipe(
-        epochs=1, image_size=32, images_per_epoch=320, batch_size=16, flip=False, mixup=0.2, cutmix=1.0
-    )
+    mixing = {"flip": False, "mixup": 0.2, "cutmix": 1.0}
+    recipe = Recipe(epochs=1, image_size=32, images_per_epoch=320, batch_size=16, **mixing)
     torch.manual_seed(0)
-    arch = ArchConfig.mobilevitv2(0.25)
+    arch, task = ArchConfig.mobilevitv2(0.25), Classification(["one", "other"])
     model = build_model(arch, ClassifierHead(2))
     freeze_norms(model)
-    task = Classification(["one", "other"])
-    with joined_ranks("cpu") as ranks:
-        execution = Execution(device="cpu", accumulate=accumulate, ranks=ranks)
-        trainer = Trainer(model, resolve(recipe, arch, 48), task=task, execution=execution, seed=0)
-        steps = Steps(split, recipe, seed=0, rank=ranks.rank, world=ranks.world)
-        losses, gradients = [], []
-        for batch in batches(steps, 0, STEPS):
-            losses.append(ranks.means([trainer.step(batch).item()])[0])
-            gradients = gradients or [w.grad.flatten()[:5].tolist() for w in model.parameters()]
-        score = evaluate(trainer.averaged_model, split, task, device="cpu", ranks=ranks)
-        if ranks.is_first:
-            found = {"losses": losses, "gradients": gradients, "score": score.score, "balanced": score.balanced}
-            Path(file).write_text(json.dumps(found | {"world": ranks.world}))
+    execution = Execution(device="cpu", accumulate=accumulate, ranks=ranks)
+    trainer = Trainer(model, resolve(recipe, arch, 48), task=task, execution=execution, seed=0)
+    steps = Steps(split, recipe, seed=0, rank=ranks.rank, world=ranks.world)
+    losses, gradients = [], []
+    for batch in batches(steps, 0, STEPS):
+        losses.append(ranks.means([trainer.step(batch).item()])[0])
+        gradients = gradients or [w.grad.flatten()[:5].tolist() for w in model.parameters()]
+    score = evaluate(trainer.averaged_model, split, task, device="cpu", ranks=ranks)
+    return {"losses": losses, "gradients": gradients, "score": score.score, "balanced": score.balanced}
+
+
+def shared(ranks):
+    """What each process has after it was given the tensors of the first."""
+    tensors = [torch.full((2,), float(ranks.rank)), torch.tensor(ranks.rank)]
+    ranks.share(tensors)
+    return ranks.gathered([tensor.tolist() for tensor in tensors])
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], int(sys.argv[2]))
+    with joined_ranks("cpu") as both:
+        found = {"whole": trained(both, 1), "parts": trained(both, 2), "shared": shared(both), "world": both.world}
+        if both.is_first:
+            Path(sys.argv[1]).write_text(json.dumps(found))

@@ -188,7 +188,7 @@ def test_without_a_momentum_weights_are_averaged_over_a_tenth_of_the_steps():
     [
         ("epochs: 3\nepoch: 4", r":2:1: epoch: unknown key; did you mean 'epochs'\?"),
         ("epochs: 3\nepochs: 4", r":2:1: epochs: given twice"),
-        ("epochs: 0", r":1:1: epochs: 0: expected a whole number from 1 to 100000"),
+        ("epochs: 0", r":1:1: epochs: 0: expected a whole number from 1 to 1,000,000"),
         ("epochs: 3.0", r":1:1: epochs: 3.0: expected a whole number"),
         ("epochs: null", r":1:1: epochs: None: expected a whole number"),
         ("  epochs: true", r":1:3: epochs: True: expected a whole number"),

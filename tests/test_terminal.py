@@ -90,16 +90,15 @@ def read_all(terminal):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_names_that_an_output_cannot_hold_are_escaped(tmp_path, encoding):
+def test_names_that_an_output_cannot_hold_are_escaped(tmp_path):
     latin = os.fsdecode(b"h\xf6he")  # a name of before UTF-8
     with_classes(tmp_path, latin, "Größe")
-    command, environment = search(tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    command, environment = search(tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 1, done.stderr
     assert done.stderr == ""
     assert r"h\udcf6he" in done.stdout
-    assert (r"Gr\xf6\xdfe" if encoding == "ascii" else "Größe") in done.stdout
+    assert r"Gr\xf6\xdfe" in done.stdout
     study = tmp_path / "results" / "s"
     assert [path for path in study.iterdir() if path.suffix == ".tmp"] == []
     data = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["inputs"]["data"]

@@ -11,8 +11,8 @@ Optimizer = Literal["adamw", "sgd"]
 Decay = Literal["step", "epoch", "none"]
 
 _RANGES: dict[str, tuple[float, float]] = {  # both ends may be had
-    "epochs": (1, 100_000),
-    "image_size": (32, 4096),
+    "epochs": (1, 1_000_000),
+    "image_size": (32, 1e12),
     "test_crop": (0.1, 1),
     "images_per_epoch": (2, 1e12),
     "batch_size": (2, 1e7),
@@ -126,4 +126,6 @@ def recipe_fault(name: str, value: Any) -> str | None:
     is_number = isinstance(value, int if int in kinds else int | float) and not isinstance(value, bool)
     if is_number and low <= value <= high:
         return None
-    return f"{reprlib.repr(value)}: expected a {'whole ' if int in kinds else ''}number from {low:g} to {high:g}"
+    if int in kinds:
+        return f"{reprlib.repr(value)}: expected a whole number from {low:,.0f} to {high:,.0f}"
+    return f"{reprlib.repr(value)}: expected a number from {low:g} to {high:g}"
