@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mvit2_search.train.job import TrainingJob
     from mvit2_search.train.ranks import Ranks
 
-_SAVED = "The training is saved."
+_SAVED = "The training is saved up to its newest checkpoint."
 _FIRST_S = 3.0  # in which the first process says what went wrong in all of them
 _RECIPES = "proxy, small, imagenet, finetune, finetune-384"
 _SETTINGS_HELP = {
