@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from commands import invoke
 from fakes import request, search
 from mvit2_search.api import keep_training, read_study, refresh
 from mvit2_search.errors import StudyConflict
 from mvit2_search.records import FullTraining
 from mvit2_search.report.tables import trainings_frame
 from mvit2_search.store import driver_lock, open_study
+from mvit2_search.train.checkpoint import LAST, read_state
 
 
 @pytest.fixture
@@ -57,3 +59,17 @@ def test_a_study_that_is_in_use_keeps_none(study, training):
     with driver_lock(study.folder), pytest.raises(StudyConflict):
         keep_training(study.folder, training)
     assert open_study(study.folder).trainings() == []
+
+
+@pytest.mark.slow
+def test_the_command_trains_the_best_network_of_a_study_and_keeps_the_result(study, tmp_path):
+    sizes = ["--epochs", "1", "--batch-size", "8", "--image-size", "32"]
+    asked = ["train", study.folder, "--data", tmp_path / "images", "--out", tmp_path / "out", *sizes]
+    for _ in range(2):  # the second time there is nothing left to train
+        done = invoke(*asked)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[-1] == f"Report: {study.folder / 'report.html'}"
+    (kept,) = open_study(study.folder).trainings()
+    assert kept.key == read_study(study.folder).verdict.best.trial.arch.key
+    assert kept.score == read_state(tmp_path / "out" / LAST)["rows"][0]["score"]
+    assert (kept.epochs, kept.image_size, kept.images) == (1, 32, 8)

@@ -249,9 +249,12 @@ def _train_in(ranks: Ranks, what: str, dry_run: bool, options: dict[str, Any], i
 
 
 def _keep_in_study(folder: Path, job: TrainingJob, best: EpochRow) -> None:
+    import optuna
+
     from mvit2_search.api import keep_training
     from mvit2_search.records.codec import to_json
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     recipe = job.plan.recipe
     inputs = json.dumps(to_json(job.inputs), sort_keys=True)
     training = FullTraining(

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from mvit2_search.errors import DataError
@@ -21,6 +20,7 @@ from mvit2_search.task.data.load import (
     found_images,
     load_fashion_mnist_mini,
     skipped_images,
+    splits,
     value_notes,
 )
 
@@ -63,7 +63,7 @@ def load_full(name_or_folder: str, *, size: int, results: Iterable[Path] = ()) -
     train, test = _divided(folder, found)
     read = _read(folder, train + test, size)
     skipped = skipped_images(folder, read)
-    train_split, test_split = _splits(read, train, test)
+    train_split, test_split = splits(read, [train, test])
     if train_split.pixels_NSSC.min() == train_split.pixels_NSSC.max():
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
     return FullData(
@@ -94,7 +94,7 @@ def load_tests(name_or_folder: str, *, size: int, results: Iterable[Path] = ()) 
     if read.ranges:
         return load_full(name_or_folder, size=size, results=results)
     skipped = skipped_images(folder, read)
-    train_split, test_split = _splits(read, [], test)
+    train_split, test_split = splits(read, [[], test])
     return FullData(
         name=str(folder),
         classes=tuple(found.classes),
@@ -130,16 +130,6 @@ def _divided(folder: Path, found: Folder) -> tuple[list[Labelled], list[Labelled
 def _read(folder: Path, files: list[Labelled], size: int) -> Read:
     paths = [file.path for file in files]
     return read_images(paths, size, name=str(folder), resample=Image.Resampling.BICUBIC)
-
-
-def _splits(read: Read, *parts: list[Labelled]) -> Iterator[Split]:
-    """Views of the array that was read."""
-    start = 0
-    for part in parts:
-        labels = [file.label for file in part if file.path in read.hashes]
-        end = start + len(labels)
-        yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))
-        start = end
 
 
 def _folder_notes(found: Folder) -> Iterator[str]:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.text import counted, first_few
-from mvit2_search.task.data.dataset import Dataset, Division, Split, divide
+from mvit2_search.task.data.dataset import Dataset, Division, Labelled, Split, divide
 from mvit2_search.task.data.decode import needs_plugin, plugin_hints
 from mvit2_search.task.data.folder import NO_CLASSES, Folder, find_images, part_named
 from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
@@ -85,7 +85,7 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
     folder, found, division = _divided(name_or_folder, max_train, results)
     read = read_images([file.path for part in division for file in part], image_size, name=str(folder))
     skipped = skipped_images(folder, read)
-    train, selection, confirmation = _splits(division, read)
+    train, selection, confirmation = splits(read, division)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
     dataset = Dataset(
@@ -153,10 +153,10 @@ def skipped_images(folder: Path, read: Read) -> list[str]:
     return [f"{len(bad)} of {of} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
 
 
-def _splits(division: Division, read: Read) -> Iterator[Split]:
-    """Views of the array that was read."""
+def splits(read: Read, parts: Iterable[list[Labelled]]) -> Iterator[Split]:
+    """Views of the array that was read, of files that were read in this order."""
     start = 0
-    for part in division:
+    for part in parts:
         labels = [file.label for file in part if file.path in read.hashes]
         end = start + len(labels)
         yield Split(pixels_NSSC=read.pixels_NSSC[start:end], labels_N=np.array(labels, np.int64))
