@@ -22,10 +22,11 @@ _ORDER, _IMAGE, _MIXTURE, _MODEL = range(4)  # what is drawn
 
 
 class Batch(NamedTuple):
-    """Training images of one step with their classes."""
+    """Training images of one step with their classes, and which they are."""
 
     pixels_NSSC: Tensor  # uint8
     labels_N: Tensor
+    drawn_N2: Tensor  # of each `Drawn`: turn, image
 
 
 class Drawn(NamedTuple):
@@ -94,7 +95,8 @@ class Steps(Dataset[Batch]):
         drawn = [self._order.at(step * self._recipe.batch_size + i) for i in self._part]
         indices = [one.image for one in drawn]
         pixels_NSSC = np.stack([self._image(one) for one in drawn])
-        return Batch(torch.from_numpy(pixels_NSSC), torch.from_numpy(self._split.labels_N[indices]))
+        labels_N = self._split.labels_N[indices]
+        return Batch(torch.from_numpy(pixels_NSSC), torch.from_numpy(labels_N), torch.tensor(drawn))
 
     def _image(self, drawn: Drawn) -> np.ndarray:
         return augmented(self._split.pixels_NSSC[drawn.image], self._recipe, self._numbers.of(drawn))
