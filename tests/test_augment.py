@@ -66,7 +66,7 @@ def every_value():
 
 def parts(side, least_area, count=4000):
     rng = generator()
-    found = [random_part(side, least_area, rng) for _ in range(count)]
+    found = [random_part(side, side, least_area, rng) for _ in range(count)]
     return np.array([[rows.start, rows.stop, columns.start, columns.stop] for rows, columns in found]).T
 
 
@@ -115,7 +115,7 @@ def test_a_crop_keeps_what_is_where(monkeypatch):
 
 
 def test_the_whole_image_is_left_where_no_part_fits():
-    assert random_part(50, 1.0, generator(3)) == (slice(0, 50), slice(0, 50))
+    assert random_part(50, 50, 1.0, generator(3)) == (slice(0, 50), slice(0, 50))
 
 
 # flip and erasing

@@ -1,17 +1,27 @@
 """The benchmark beside timm runs and writes what it should; how fast anything is, is no test's business."""
 
 import json
+import re
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import cifar10
 import models
 import pytest
+from cifar10 import PUBLISHED, SEARCHED, Case
 from click.testing import CliRunner
 from sampler_bench.run import read_rows, rows_file
 from samplers import samplers
+
+from conftest import write_images
+from fakes import request, search
+from mvit2_search.api import export_architecture
+from mvit2_search.cli import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -118,3 +128,79 @@ def test_reading_a_study_of_many_trials_is_timed(tmp_path, script):
     assert report["trials"] == 30
     assert set(report["processor_s"]) == {"status", "report"}
     assert min(report["processor_s"].values()) > 0
+
+
+@pytest.fixture
+def proof(tmp_path, monkeypatch):
+    """Runs `cifar10.py` for one seed and one epoch on a few images."""
+    monkeypatch.setattr(cifar10, "RECIPE", (*cifar10.RECIPE, "--image-size", "32", "--batch-size", "8"))
+    for part in ("train", "val"):
+        write_images(tmp_path / "images" / part, {"blue": 20, "red": 20})
+    study = search(request(tmp_path))
+    number = next(trial.number for trial in study.trials() if not trial.published)  # the best one is published
+    monkeypatch.setattr(cifar10, "export_architecture", partial(export_architecture, number=number))
+    names = {"data": "images", "study": "results/test", "trainings": "trained", "out": "out"}
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*words):
+        places = [word for name, place in names.items() for word in (f"--{name}", str(tmp_path / place))]
+        monkeypatch.setattr(sys, "argv", ["cifar10.py", *places, "--epochs", "1", "--seeds", "1", *words])
+        cifar10.main()
+        return (tmp_path / "out" / "README.md").read_text()
+
+    return run
+
+
+def in_this_process(trainings, *words):
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_proof_on_real_images_goes_on_where_it_was_stopped(tmp_path, proof, monkeypatch, capfd):
+    text = proof("--minutes", "0")
+    assert "Missing: mobilevitv2-0.75, seed 0; searched, seed 0." in text
+    assert "Time is up" in capfd.readouterr().out
+    assert not [*tmp_path.glob("out/*.json")]
+
+    monkeypatch.setattr(cifar10.Trainings, "_run", in_this_process)
+    text = proof()
+    assert "All trainings are finished." in text
+    assert re.search(r"^\| searched \([0-9a-f]{12}\) \| [\d.]+ ms .*\| 1 \| [\d.]+ \|  \| 0: ", text, re.MULTILINE)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        *(f"{name}-seed0.{ending}" for name in (PUBLISHED, SEARCHED) for ending in ("csv", "json")),
+    ]
+    assert str(tmp_path) not in text
+
+    monkeypatch.setattr(cifar10.Trainings, "_run", None)  # nothing is left to run
+    assert proof() == text
+    with pytest.raises(SystemExit, match="trained for 1 epochs; give another --out"):
+        proof("--epochs", "2")
+
+
+def test_differences_are_of_the_same_seeds():
+    def found(**scores):
+        return {int(seed[1:]): scored(pct) for seed, pct in scores.items()}
+
+    def scored(pct):
+        return (
+            None if pct is None else {"top1": {"pct": pct, "low_pct": pct - 1, "high_pct": pct + 1, "images": 10}}
+        )
+
+    rows = {
+        Case(network=PUBLISHED, taught=False): found(s0=70.0, s1=80.0, s2=75.0),
+        Case(network=SEARCHED, taught=False): found(s0=72.0, s1=81.0, s2=None),
+        Case(network=PUBLISHED, taught=True): found(s0=75.0, s1=None, s2=None),
+        Case(network=SEARCHED, taught=True): found(s0=None, s1=None, s2=None),
+    }
+    means = {name: (one.mean, one.pairs, one.compared) for name, one in cifar10.differences(rows)}
+    assert means == {
+        "searched minus mobilevitv2-0.75": (1.5, 2, 2),
+        "mobilevitv2-0.75, with teacher minus mobilevitv2-0.75": (5.0, 1, 2),
+    }
+    text = cifar10.table(rows, "abc", {PUBLISHED: "9 ms", SEARCHED: "8 ms"}, ["About."])
+    assert "| mobilevitv2-0.75 | 9 ms | 3 | 75.00 | 5.00 | 0: 70.00 [69.00, 71.00]; 1: 80.00" in text
+    assert "| mobilevitv2-0.75, with teacher minus mobilevitv2-0.75 | 1 | +5.00 | needs two seeds |" in text
+    assert "Missing: searched, seed 2; mobilevitv2-0.75, with teacher, seed 1;" in text

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import write_images
-from mvit2_search.task.data.decode import Decoded, Unreadable, decode, exif_orientation
+from mvit2_search.task.data.decode import Decoded, Shape, Unreadable, decode, exif_orientation
 
 RANGES = {"integer": (0, 65535), "float": (0, 255)}
 
@@ -22,12 +22,12 @@ def test_every_mode_becomes_rgb_of_the_same_brightness(tmp_path, mode):
     image = Image.new(mode, (30, 20), value) if mode in ("I", "F", "I;16") else grey.convert(mode)
     path = tmp_path / f"image.{'tiff' if mode in ('F', 'CMYK', 'YCbCr', 'I', 'I;16') else 'png'}"
     image.save(path)
-    decoded = decode(path, 8, RANGES)
+    decoded = decode(path.read_bytes(), Shape(8), RANGES)
     assert isinstance(decoded, Decoded)
-    assert decoded.pixels_SSC.shape == (8, 8, 3)
-    assert decoded.pixels_SSC.dtype == np.uint8
+    assert decoded.pixels_HWC.shape == (8, 8, 3)
+    assert decoded.pixels_HWC.dtype == np.uint8
     if mode != "1":
-        assert abs(decoded.pixels_SSC.astype(int) - 128).max() <= 2
+        assert abs(decoded.pixels_HWC.astype(int) - 128).max() <= 2
 
 
 def test_the_centre_is_kept_and_a_turned_photograph_is_put_upright(tmp_path):
@@ -37,8 +37,8 @@ def test_the_centre_is_kept_and_a_turned_photograph_is_put_upright(tmp_path):
     exif[0x0112] = 6  # the camera was turned
     image.save(tmp_path / "a.png")
     image.resize((40, 20)).save(tmp_path / "b.jpg", exif=exif)
-    assert decode(tmp_path / "a.png", 10, {}).pixels_SSC.mean() > 240
-    assert decode(tmp_path / "b.jpg", 10, {}).pixels_SSC.mean() > 240
+    assert decode((tmp_path / "a.png").read_bytes(), Shape(10), {}).pixels_HWC.mean() > 240
+    assert decode((tmp_path / "b.jpg").read_bytes(), Shape(10), {}).pixels_HWC.mean() > 240
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "bomb"])
@@ -52,7 +52,7 @@ def test_damaged_files_are_unreadable_with_a_reason(tmp_path, damage):
     path.write_bytes(
         {"truncated": data[: len(data) // 2], "garbage": os.urandom(500), "empty": b""}.get(damage, data)
     )
-    decoded = decode(path, 8, RANGES)
+    decoded = decode(path.read_bytes(), Shape(8), RANGES)
     assert isinstance(decoded, Unreadable)
     assert decoded.why
 
@@ -67,7 +67,7 @@ def test_random_bytes_never_raise(tmp_path):
         for _ in range(3):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
         path.write_bytes(bytes(broken))
-        assert isinstance(decode(path, 8, RANGES), Decoded | Unreadable)
+        assert isinstance(decode(path.read_bytes(), Shape(8), RANGES), Decoded | Unreadable)
 
 
 ODD_ENTRIES = [
@@ -94,7 +94,7 @@ def half_white(width=40, height=20):
 
 def upper_half_is_white(decoded):
     assert isinstance(decoded, Decoded), decoded
-    rows = decoded.pixels_SSC.mean((1, 2))
+    rows = decoded.pixels_HWC.mean((1, 2))
     return bool(rows[0] > 200 and rows[-1] < 50)
 
 
@@ -103,7 +103,7 @@ def upper_half_is_white(decoded):
 def test_odd_exif_is_ignored_and_the_orientation_read(tmp_path, ending, odd):
     path = tmp_path / f"a.{ending}"
     half_white().save(path, exif=exif_with((0x0112, 3, 1, 6), *odd))  # the camera was turned
-    assert upper_half_is_white(decode(path, 10, {}))
+    assert upper_half_is_white(decode(path.read_bytes(), Shape(10), {}))
 
 
 @pytest.mark.parametrize(("kind", "count"), [(3, 1), (4, 1), (3, 2)])
@@ -123,7 +123,7 @@ def test_exif_without_an_orientation_has_none(exif):
 @pytest.mark.parametrize("value", [0, 9, 77, 65535])
 def test_orientations_that_there_are_not_leave_the_image_as_it_is(tmp_path, value):
     half_white(20, 20).rotate(-90).save(tmp_path / "a.jpg", exif=exif_with((0x0112, 3, 1, value)))
-    assert upper_half_is_white(decode(tmp_path / "a.jpg", 10, {}))
+    assert upper_half_is_white(decode((tmp_path / "a.jpg").read_bytes(), Shape(10), {}))
 
 
 def test_changed_bytes_of_metadata_never_make_an_image_unreadable(tmp_path):
@@ -139,7 +139,7 @@ def test_changed_bytes_of_metadata_never_make_an_image_unreadable(tmp_path):
         for _ in range(4):
             odd[start + rng.randrange(len(exif.tobytes()) - 6)] = rng.randrange(256)
         path.write_bytes(bytes(odd))
-        assert isinstance(decode(path, 8, RANGES), Decoded)
+        assert isinstance(decode(path.read_bytes(), Shape(8), RANGES), Decoded)
 
 
 def chunk(name, content, checksum=None):
@@ -169,7 +169,7 @@ def test_odd_chunks_of_a_png_are_ignored(tmp_path, odd):
     half_white().save(path, exif=exif_with((0x0112, 3, 1, 6)))
     data = path.read_bytes()
     path.write_bytes(data[:33] + odd + data[33:])  # after the header
-    assert upper_half_is_white(decode(path, 10, {})) or b"eXIf" in odd
+    assert upper_half_is_white(decode(path.read_bytes(), Shape(10), {})) or b"eXIf" in odd
 
 
 def test_transparency_survives_odd_metadata(tmp_path):
@@ -178,7 +178,7 @@ def test_transparency_survives_odd_metadata(tmp_path):
     image.save(tmp_path / "a.png", transparency=0)
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"tEXt", b"key\0text", checksum=1) + data[33:])
-    assert decode(tmp_path / "a.png", 8, {}).pixels_SSC.min() == 255  # on white
+    assert decode((tmp_path / "a.png").read_bytes(), Shape(8), {}).pixels_HWC.min() == 255  # on white
 
 
 @pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE])
@@ -195,7 +195,7 @@ def test_odd_segments_of_a_jpeg_are_ignored(tmp_path, marker):
     ):
         odd = bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
         (tmp_path / "a.jpg").write_bytes(data[:2] + odd + data[2:])
-        assert upper_half_is_white(decode(tmp_path / "a.jpg", 10, {}))
+        assert upper_half_is_white(decode((tmp_path / "a.jpg").read_bytes(), Shape(10), {}))
 
 
 def test_adobe_colours_survive_odd_metadata(tmp_path):
@@ -203,7 +203,7 @@ def test_adobe_colours_survive_odd_metadata(tmp_path):
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
     data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe0\0\7JFIF\0" + data[2:])
-    before = decode(tmp_path / "a.jpg", 8, {}).pixels_SSC
+    before = decode((tmp_path / "a.jpg").read_bytes(), Shape(8), {}).pixels_HWC
     assert before[..., 0].min() > 240
     assert before[..., 1:].max() < 15
 

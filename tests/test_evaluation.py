@@ -337,7 +337,9 @@ def test_an_exported_file_scores_as_its_network(tmp_path, arch):
     data = write_images(tmp_path / "images", {"a": 12, "b": 12, "c": 12, "d": 12}, size=72)
     path = exported(arch, tmp_path / "files", format="onnx", classes=4).path
     tests = load_full(str(data), size=72).test
-    x = to_input(tests.pixels_NSSC[:, 4:-4, 4:-4], "BGR" if arch is ONE_FIRST else "RGB")
+    x = to_input(
+        tests.squares(range(len(tests))).pixels_NSSC[:, 4:-4, 4:-4], "BGR" if arch is ONE_FIRST else "RGB"
+    )
     with torch.inference_mode():
         named = for_inference(network(arch, 4))(x).argmax(1).numpy()
     found = score(path, data, tmp_path)

@@ -10,7 +10,7 @@ from PIL import BmpImagePlugin, Image
 import mvit2_search.task.data.decode as formats
 from conftest import write_images
 from mvit2_search.errors import DataError
-from mvit2_search.task.data.decode import decode
+from mvit2_search.task.data.decode import Shape, decode
 from mvit2_search.task.data.load import load_dataset
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
@@ -128,13 +128,13 @@ def test_of_several_frames_the_first_is_read(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("white", "black")]
     for ending in ("gif", "tiff", "png", "webp"):
         frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
-        assert decode(tmp_path / f"a.{ending}", 8, {}).pixels_SSC.min() == 255
+        assert decode((tmp_path / f"a.{ending}").read_bytes(), Shape(8), {}).pixels_HWC.min() == 255
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (10_000, 1), (2, 3)])
 def test_images_of_any_shape_are_read(tmp_path, shape):
     Image.new("RGB", shape, "white").save(tmp_path / "a.png")
-    assert decode(tmp_path / "a.png", 8, {}).pixels_SSC.tolist() == [[[255] * 3] * 8] * 8
+    assert decode((tmp_path / "a.png").read_bytes(), Shape(8), {}).pixels_HWC.tolist() == [[[255] * 3] * 8] * 8
 
 
 @pytest.mark.parametrize("name", ["images.zip", "images.tar.gz", "one.jpg"])

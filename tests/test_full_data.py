@@ -20,8 +20,12 @@ def full(folder, size=SIZE):
     return load_full(str(folder), size=size)
 
 
-def contents(split):
-    return [image.tobytes() for image in split.pixels_NSSC]
+def pixels(images):
+    return images.squares(range(len(images))).pixels_NSSC
+
+
+def contents(images):
+    return [image.tobytes() for image in pixels(images)]
 
 
 def files(folder):
@@ -81,7 +85,7 @@ def test_the_shipped_images_are_tested_on_those_that_a_search_confirms_with():
 def test_labels_belong_to_their_images(tmp_path):
     data = full(write_images(tmp_path / "images", {"red": 9, "green": 9, "blue": 9}))
     for split in (data.train, data.test):
-        brightest = split.pixels_NSSC.mean((1, 2)).argmax(1)
+        brightest = pixels(split).mean((1, 2)).argmax(1)
         assert [data.classes[label] for label in split.labels_N] == [
             ("red", "green", "blue")[i] for i in brightest
         ]
@@ -93,8 +97,8 @@ def test_the_first_training_images_are_of_all_classes(tmp_path):
     write_images(tmp_path / "train", {"a": 300, "b": 300, "c": 300}, size=2)
     write_images(tmp_path / "val", {"a": 2, "b": 2, "c": 2}, size=2)
     data = full(tmp_path, size=2)
-    assert np.bincount(data.train.first(512).labels_N).min() > 140
-    assert np.bincount(data.train.first(20).labels_N).min() >= 2
+    assert np.bincount(data.train.labels_N[:512]).min() > 140
+    assert np.bincount(data.train.labels_N[:20]).min() >= 2
 
 
 @pytest.fixture
@@ -120,7 +124,7 @@ def odd(tmp_path):
 
 def test_odd_files_are_read_as_a_search_reads_them(odd):
     data = full(odd)
-    of = {name: data.test.pixels_NSSC[data.test.labels_N == i] for i, name in enumerate(data.classes)}
+    of = {name: pixels(data.test)[data.test.labels_N == i] for i, name in enumerate(data.classes)}
     assert of["cmyk"][..., 0].min() > 240
     assert of["cmyk"][..., 1:].max() < 15
     assert (of["grey"] == 77).all()
@@ -156,16 +160,15 @@ def test_the_tests_alone_need_no_training_image_that_opens(tmp_path):
 def test_one_broken_image_in_a_thousand_is_skipped_and_moves_no_label(tmp_path):
     write_images(tmp_path / "train", {"red": 480, "green": 480}, size=2)
     write_images(tmp_path / "val", {"red": 20, "green": 20}, size=2)
-    (tmp_path / "train" / "red" / "0007.png").write_bytes(b"")
+    broken = Path(full(tmp_path, size=2).train.paths[7])
+    broken.write_bytes(b"")
     data = full(tmp_path, size=2)
-    assert (len(data.train), len(data.test)) == (959, 40)
-    assert (
-        f"1 of 1000 images do not open and are skipped: {tmp_path / 'train/red/0007.png'}: empty file"
-        in data.notes
-    )
-    for split in (data.train, data.test):
-        brightest = split.pixels_NSSC.mean((1, 2)).argmax(1)
-        assert [("red", "green")[i] for i in brightest] == [data.classes[label] for label in split.labels_N]
+    assert (len(data.train), len(data.test)) == (960, 40)
+    assert f"1 of 1000 images do not open and are skipped: {broken}: empty file" in data.notes
+    items = [data.train.item(place) for place in range(len(data.train))]
+    shown = data.test.squares(range(40))
+    for pixels_HWC, label in [*items, *zip(shown.pixels_NSSC, data.test.labels_N[shown.good_N], strict=True)]:
+        assert ("red", "green")[pixels_HWC.mean((0, 1)).argmax()] == data.classes[label]
     (tmp_path / "val" / "red" / "0007.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"2 of 1000 images do not open, over 0.1 %"):
         full(tmp_path, size=2)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mvit2_search.system.memory as memory
-import mvit2_search.task.data.images as reading
 from conftest import write_images
 from mvit2_search.errors import DataError
+from mvit2_search.task.data import images, source
 from mvit2_search.task.data.load import load_dataset
 
 
@@ -90,7 +90,7 @@ def test_memory_that_runs_out_while_decoding_is_no_broken_image(tmp_path, monkey
     def decode(*_):
         raise MemoryError
 
-    monkeypatch.setattr(reading, "decode", decode)
+    monkeypatch.setattr(source, "decode", decode)
     with pytest.raises(DataError, match="20 images of 8 x 8 pixels take 0 MB of memory, more than"):
         load_dataset(str(write_images(tmp_path / "images", {"a": 10, "b": 10})), image_size=8, max_train=100)
 
@@ -130,10 +130,10 @@ def test_where_the_system_tells_nothing_of_its_memory_nothing_is_refused(monkeyp
     monkeypatch.setattr(memory, "_SYSTEM", Path("gone"))
     monkeypatch.setattr(memory, "_GROUPS", Path("gone"))
     assert memory.free_bytes() is None
-    assert reading.pixel_array(2, 3, 1, name="x").shape == (2, 3, 3, 1)
-    monkeypatch.setattr(reading.np, "empty", raises_memory_error)
+    assert images.pixel_array(2, 3, 1, name="x").shape == (2, 3, 3, 1)
+    monkeypatch.setattr(images.np, "empty", raises_memory_error)
     with pytest.raises(DataError, match="more than this process may have"):
-        reading.pixel_array(2, 3, 1, name="x")
+        images.pixel_array(2, 3, 1, name="x")
 
 
 def raises_memory_error(*_):
@@ -146,5 +146,5 @@ def test_free_memory_is_at_most_all_of_it():
 
 
 def test_arrays_hold_bytes():
-    array = reading.pixel_array(2, 3, 1, name="x")
+    array = images.pixel_array(2, 3, 1, name="x")
     assert (array.shape, array.dtype) == ((2, 3, 3, 1), np.uint8)

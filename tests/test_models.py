@@ -101,12 +101,13 @@ def test_outputs_are_those_of_the_reference(arch, size, make_ready):
         assert relative_error(make_ready(model)(x), reference_logits(model, x)) < TOLERANCE
 
 
-def test_pointwise_convolutions_train_as_convolutions():
-    """The matrix product that 1x1 convolutions train as is the convolution, and so are its gradients."""
+@pytest.mark.parametrize("size", [(5, 3), (31, 33), (32, 32)])
+def test_pointwise_convolutions_train_as_convolutions(size):
+    """The matrix product that small maps are trained as is the convolution, and so are its gradients."""
     torch.manual_seed(0)
     layer, plain = PointwiseConv(6, 10), nn.Conv2d(6, 10, 1, bias=False)
     plain.weight.data.copy_(layer.weight)
-    x = torch.randn(2, 6, 5, 3)
+    x = torch.randn(2, 6, *size)
     inputs = [x.clone().contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2)]
     for module, given in zip((layer, plain), inputs, strict=True):
         module(given).square().sum().backward()

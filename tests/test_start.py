@@ -15,8 +15,9 @@ from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import SpecError
 from mvit2_search.models import build_model
 from mvit2_search.models.weights import foreign_names
-from mvit2_search.train.full import train_fully, trained_network
+from mvit2_search.train.full import train_fully
 from mvit2_search.train.job import prepare_training
+from mvit2_search.train.saved import trained_network
 from mvit2_search.train.start import starting_weights
 from others import of_timm, of_transformers
 from reference import randomised

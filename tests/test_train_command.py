@@ -8,6 +8,7 @@ from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from plotly.offline import get_plotlyjs
@@ -19,6 +20,7 @@ from mvit2_search.cli import cli
 from mvit2_search.records import EpochRow, Recipe
 from mvit2_search.report.training import write_training_files
 from mvit2_search.train.plan import RECIPES, load_recipe
+from test_events import shown
 
 RED = "\x1b[31m"
 SMALL = ["--image-size", "32", "--batch-size", "8", "--train-on", "cpu"]
@@ -190,6 +192,15 @@ def test_the_table_of_epochs_says_what_was_printed(trained):
         )
     state = json.loads((folder / "out" / "checkpoint-last" / "state.json").read_text())
     assert [row["score"] for row in state["rows"]] == [float(row["score"]) for row in rows]
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_what_the_table_says(trained):
+    folder, _ = trained
+    rows = pd.read_csv(folder / "out" / "metrics.csv").set_index("epoch")
+    columns = ["loss", "learning_rate", "score"]
+    curves = pd.DataFrame(shown(folder / "out"))[columns]
+    pd.testing.assert_frame_equal(curves, rows[columns].astype(float), check_names=False)
 
 
 @pytest.mark.slow

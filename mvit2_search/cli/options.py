@@ -53,6 +53,13 @@ study_argument = click.argument("study", type=Place())
 results_option = option(
     "--results", Path("results"), "Folder that holds studies, latencies and exports.", type=Place(Path)
 )
+cache_option = option(
+    "--cache-gb",
+    10.0,
+    "Gigabytes of decoded images that the results folder may keep, for this and other runs; 0: none.",
+    type=click.FloatRange(min=0),
+    metavar="FLOAT",
+)
 device_option = option("--device", "auto", "Device to measure latency on; `mvit2-search devices` lists them.")
 formulation_option = option(
     "--formulation",

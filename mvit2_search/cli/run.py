@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.interrupt import interrupted, run_stoppable
-from mvit2_search.cli.options import DATA_HELP, Place, device_option, formulation_option, option, results_option
+from mvit2_search.cli.options import (
+    DATA_HELP,
+    Place,
+    cache_option,
+    device_option,
+    formulation_option,
+    option,
+    results_option,
+)
 from mvit2_search.cli.output import explain, program, say
 from mvit2_search.records import Recipe
 from mvit2_search.system.signals import STOPPED, Interrupt
@@ -77,6 +85,7 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
 @option("--batch-size", _RECIPE.batch_size, "Training images per step.")
 @option("--learning-rate", _RECIPE.learning_rate, "Peak learning rate.")
 @option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
+@cache_option
 @results_option
 def run(**options: Any) -> None:
     """Search for the best network under a latency budget, confirm it and write a report.

@@ -16,9 +16,10 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from mvit2_search.cli.interrupt import run_stoppable
-from mvit2_search.cli.options import Place, json_option, option, results_option, study_folder
+from mvit2_search.cli.options import Place, cache_option, json_option, option, results_option, study_folder
 from mvit2_search.cli.output import echo_json, explain, say
 from mvit2_search.errors import MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.records import EpochRow, FullTraining, Recipe, recipe_fault
@@ -120,6 +121,13 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=Place(Path),
     help="Weights to start from: the folder of a training, or a file of ml-cvnets, timm or transformers.",
 )
+@click.option(
+    "--teacher",
+    type=Place(),
+    help="Learn from a larger network of the same classes: an .onnx file, the folder of a training, or timm:NAME.",
+)
+@option("--teacher-temperature", 1.0, "Temperature of what the teacher says; above 1 it is less certain.")
+@option("--teacher-weight", 1.0, "Weight of the teacher in the loss, from 0 to 1; the rest is that of the labels.")
 @option(
     "--seed",
     0,
@@ -142,12 +150,12 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="INTEGER",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
-@option(
+@click.option(
     "--workers",
-    0,
-    "Further processes that prepare batches; 0: none.",
     type=click.IntRange(min=0),
     metavar="INTEGER",
+    show_default="none on a CPU, up to 8 on a GPU",
+    help="Further processes that prepare batches, beside each that trains.",
 )
 @option(
     "--nproc",
@@ -161,6 +169,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="Train nothing: print every setting, the expected time, from a few steps, and the disk space.",
 )
+@cache_option
 @results_option
 @_setting_options
 def train(what: str, nproc: int, dry_run: bool, **options: Any) -> None:
@@ -179,6 +188,9 @@ def train(what: str, nproc: int, dry_run: bool, **options: Any) -> None:
         mvit2-search train mobilevitv2-1.0 --data ~/imagenet --out v2-1.0 --recipe imagenet --accumulate 8
         mvit2-search evaluate trained --data ~/images
     """
+    for name in ("teacher_temperature", "teacher_weight") if options["teacher"] is None else ():
+        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --teacher")
     if nproc > 1 and not dry_run and "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(_in_processes(nproc, options["train_on"]))
     run_stoppable(
@@ -222,12 +234,15 @@ def _train_in(ranks: Ranks, what: str, dry_run: bool, options: dict[str, Any], i
     }
     recipe = load_recipe(options.pop("recipe"), changes)
     interrupt.check()
+    cache_gb = options["cache_gb"]
+    if dry_run:
+        options["cache_gb"] = 0
     arch, folder = _architecture(what, options["results"])
     job = prepare_training(arch, recipe, ranks=ranks, **options)
     for note in job.data.notes if ranks.is_first else ():
         explain(f"note: {note}", err=True)
     if dry_run:
-        _print_plan(job)
+        _print_plan(job, cache_gb)
         return 0
 
     def check() -> None:
@@ -299,7 +314,7 @@ def _architecture(what: str, results: Path) -> tuple[ArchConfig, Path | None]:
     return exported.arch, folder
 
 
-def _print_plan(job: TrainingJob) -> None:
+def _print_plan(job: TrainingJob, cache_gb: float) -> None:
     from mvit2_search.report.progress import duration
     from mvit2_search.train.full import measured_cost
 
@@ -319,6 +334,7 @@ def _print_plan(job: TrainingJob) -> None:
         "steps": plan.steps,
         "warm-up steps": plan.warmup_steps,
         "starts from": "random weights" if job.inputs.init is None else f"weights {job.inputs.init[:12]}",
+        **_of_teacher(job),
         "seed": job.inputs.seed,
         "device": execution.device,
         "precision": execution.resolved_precision,
@@ -328,9 +344,24 @@ def _print_plan(job: TrainingJob) -> None:
         "time of a step": f"{cost.step_s:.3g} s in one process, median of {cost.steps}",
         "time of all steps": f"about {duration(cost.step_s * plan.steps)}, without tests",
         "disk space": f"{cost.disk_bytes / 1e6:.0f} MB",
+        "decoded images": f"{min(cache_gb, job.data.decoded_bytes / 1e9):.2g} GB at most, in {job.results}",
     }
     width = max(map(len, rows))
     say(*(f"{name:{width}}  {_shown(value)}" for name, value in rows.items()))
+
+
+def _of_teacher(job: TrainingJob) -> dict[str, Any]:
+    from mvit2_search.train.taught import kept_bytes
+
+    if job.teacher is None or job.inputs.teacher is None:
+        return {}
+    asked = job.inputs.teacher
+    return {
+        "teacher": f"{job.teacher.name}, weights {asked.weights[:12]}",
+        "teacher_temperature": asked.temperature,
+        "teacher_weight": asked.weight,
+        "kept outputs": f"{kept_bytes(job) / 1e6:.3g} MB at most, below {job.results}",
+    }
 
 
 def _shown(value: Any) -> str:

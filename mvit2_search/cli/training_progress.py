@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mvit2_search.cli.output import explain
 from mvit2_search.cli.progress import QuietConsole
 from mvit2_search.records import EpochRow, TrainingState
+from mvit2_search.report.events import TensorBoardEvents
 from mvit2_search.report.training import write_training_files
 from mvit2_search.system.text import counted, printable
 from mvit2_search.train.job import TrainingJob
@@ -36,7 +37,7 @@ class TrainingProgress:
     """A `TrainingListener`."""
 
     def __init__(self, what: str, job: TrainingJob) -> None:
-        self._what, self._job = what, job
+        self._what, self._job, self._events = what, job, TensorBoardEvents(job.folder)
         console = QuietConsole(highlight=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -74,6 +75,7 @@ class TrainingProgress:
 
     def _write_files(self, rows: Sequence[EpochRow]) -> None:
         write_training_files(self._job.folder, self._what, rows, self._job.data.task.metric.short)
+        self._events.write(rows)
 
     def _print(self, text: str) -> None:
         self._bar.console.print(printable(text), markup=False)

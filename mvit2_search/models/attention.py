@@ -12,8 +12,6 @@ in and one on the way out. Keeping the map and regrouping the softmax alone was 
 `docs/decisions.md`.
 """
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,8 +110,8 @@ class LinformerAttention(MultiHeadAttention):
 
 def split_qkv(qkv: nn.Linear, dim: int) -> list[tuple[Tensor, Tensor]]:
     """Weight and bias of the score, key and value projections of separable self-attention."""
-    ends = (0, 1, 1 + dim, 1 + 2 * dim)
-    return [(qkv.weight[a:b], qkv.bias[a:b]) for a, b in pairwise(ends)]
+    sizes = [1, dim, dim]
+    return list(zip(torch.split(qkv.weight, sizes), torch.split(qkv.bias, sizes), strict=True))
 
 
 def _by_head(x_BPND: Tensor, heads: int) -> Tensor:

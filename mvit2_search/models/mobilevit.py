@@ -15,22 +15,24 @@ from mvit2_search.arch.head import IMAGENET, Head
 from mvit2_search.models.attention import Encoder, dropout_of
 
 _STRIDES = (1, 2, 2, 2, 2)
+_ROWS = 2048  # from here a convolution is faster than a matrix product
 
 
 class PointwiseConv(nn.Conv2d):
     """A 1x1 convolution, without bias until a normalisation is folded into it.
 
-    In training on a CPU it is a matrix product of rows, channels last in memory, which shortens a training step
-    of MobileViTv2-0.5 by a tenth.
+    In training on a CPU, up to 2,047 rows (pixels of all images of a batch) are a matrix product, channels last in
+    memory: a convolution takes longer to begin, but less for each row.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        if x_BCHW.device.type != "cpu" or not self.training:
+        rows = x_BCHW.numel() // self.in_channels
+        if x_BCHW.device.type != "cpu" or not self.training or rows >= _ROWS:
             return super().forward(x_BCHW)
-        return F.linear(x_BCHW.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
+        return F.linear(x_BCHW.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Sequential):

@@ -46,7 +46,7 @@ from mvit2_search.records.study import (
     Metric,
     StudyDevice,
 )
-from mvit2_search.records.training import EpochRow, FullTraining, TrainingInputs, TrainingState
+from mvit2_search.records.training import EpochRow, FullTraining, TeacherInputs, TrainingInputs, TrainingState
 from mvit2_search.records.trial import (
     ACCURACY_FROM,
     INTERRUPTED,

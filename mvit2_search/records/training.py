@@ -8,6 +8,21 @@ from mvit2_search.records.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherInputs:
+    """What a training learns from another network.
+
+    Attributes:
+        weights: a hash of the other one's.
+        temperature: that the outputs of both are divided by.
+        weight: of the other one in the loss, from 0 to 1; the rest is that of the labels.
+    """
+
+    weights: str
+    temperature: float
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingInputs:
     """What a training cannot go on without.
 
@@ -20,6 +35,7 @@ class TrainingInputs:
     data: str  # fingerprint
     classes: tuple[str, ...]
     init: str | None = None  # hash of the weights that it starts from
+    teacher: TeacherInputs | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

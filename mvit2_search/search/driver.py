@@ -43,6 +43,7 @@ from mvit2_search.space import load_space
 from mvit2_search.store import StoredStudy, Study, create_study, driver_lock
 from mvit2_search.store.folders import check_new_name
 from mvit2_search.system.signals import Interrupt
+from mvit2_search.task.data.cache import image_cache
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.load import load_dataset
 from mvit2_search.train.device import keep_freed_memory, resolve_train_device
@@ -130,6 +131,7 @@ class _Tools:
             image_size=self.request.recipe.image_size,
             max_train=images_drawn(self.request.recipe),
             results=[self.request.results, self.request.folder],
+            cache=image_cache(self.request.results, self.request.cache_gb),
         )
 
     def inputs(self, dataset: Dataset) -> Inputs:

@@ -45,6 +45,7 @@ class Request:
     max_params: int | None = None
     train_on: str = "auto"
     recipe: Recipe = field(default_factory=Recipe)
+    cache_gb: float = 10.0
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
@@ -60,6 +61,8 @@ class Request:
                 raise SpecError(f"`{name}` {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"`max_hours` {self.max_hours}: expected more than 0")
+        if not self.cache_gb >= 0:
+            raise SpecError(f"`cache_gb` {self.cache_gb}: expected at least 0")
         if not 0 <= self.seed < 2**32:
             raise SpecError(f"`seed` {self.seed}: expected from 0 to {2**32 - 1}")
 

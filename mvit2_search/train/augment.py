@@ -17,16 +17,16 @@ _ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # as in torchvision
 _BINS = 31  # of RandAugment's magnitudes, from 0 to 30
 
 
-def augmented(pixels_SSC: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """A training image, uint8, of `recipe.image_size` pixels from a square that is not smaller.
+def augmented(pixels_HWC: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A training image, uint8, of `recipe.image_size` pixels from one that is not smaller.
 
     In the order of ml-cvnets: crop, flip, RandAugment, erasing.
     """
     size = recipe.image_size
     if recipe.crop_area < 1:
-        pixels_SSC = resized_crop(pixels_SSC, size, recipe.crop_area, rng)
+        pixels_SSC = resized_crop(pixels_HWC, size, recipe.crop_area, rng)
     else:
-        pixels_SSC = centre(pixels_SSC, size)
+        pixels_SSC = centre(pixels_HWC, size)
     if recipe.flip and rng.random() < 0.5:
         pixels_SSC = mirrored(pixels_SSC)
     if recipe.randaugment_ops:
@@ -36,20 +36,26 @@ def augmented(pixels_SSC: np.ndarray, recipe: Recipe, rng: np.random.Generator) 
     return pixels_SSC
 
 
-def resized_crop(pixels_SSC: np.ndarray, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
+def resized_crop(pixels_HWC: np.ndarray, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
     """A random part of the image, scaled to `size`."""
-    part = _image(pixels_SSC[random_part(len(pixels_SSC), least_area, rng)])
-    return _array(part.resize((size, size), Image.Resampling.BICUBIC), pixels_SSC)
+    height, width, _ = pixels_HWC.shape
+    part = _image(pixels_HWC[random_part(height, width, least_area, rng)])
+    return _array(part.resize((size, size), Image.Resampling.BICUBIC), pixels_HWC)
 
 
-def random_part(side: int, least_area: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a random rectangle in a square (Szegedy et al., arXiv 1409.4842)."""
+def random_part(height: int, width: int, least_area: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a random rectangle in an image (Szegedy et al., arXiv 1409.4842).
+
+    Its sides are in a ratio of 3/4 to 4/3. Where none is found in ten tries, the largest such one in the centre.
+    """
     for _ in range(_CROP_TRIES):
-        area, ratio = side**2 * rng.uniform(least_area, 1), _log_uniform(rng, *_RATIO)
-        height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 0 < height <= side and 0 < width <= side:
-            return _somewhere(side, height, rng), _somewhere(side, width, rng)
-    return slice(side), slice(side)
+        area, ratio = height * width * rng.uniform(least_area, 1), _log_uniform(rng, *_RATIO)
+        rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < rows <= height and 0 < columns <= width:
+            return _somewhere(height, rows, rng), _somewhere(width, columns, rng)
+    rows, columns = min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def _somewhere(side: int, length: int, rng: np.random.Generator) -> slice:
@@ -126,9 +132,9 @@ def _image(pixels_SSC: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels_SSC if pixels_SSC.shape[2] == 3 else pixels_SSC[..., 0]))
 
 
-def _array(image: Image.Image, like_SSC: np.ndarray) -> np.ndarray:
+def _array(image: Image.Image, like_HWC: np.ndarray) -> np.ndarray:
     """Its pixels, with as many channels as those that it was made of."""
-    return np.asarray(image).reshape(image.height, image.width, like_SSC.shape[2])
+    return np.asarray(image).reshape(image.height, image.width, like_HWC.shape[2])
 
 
 def mixed(x_BCHW: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mvit2_search.errors import StorageError, first_line
+from mvit2_search.errors import SpecError, StorageError, first_line
 
 LAST, PREVIOUS, BEST = "checkpoint-last", "checkpoint-previous", "checkpoint-best"
 AVERAGED, MODEL, OPTIMIZER, STATE, SUMS = "averaged", "model", "optimizer", "state.json", "SHA256SUMS"
@@ -149,6 +149,24 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     if not faults and (folder / BEST).exists():
         faults.append(f"{folder}: has {BEST} and neither {LAST} nor {PREVIOUS}")
     return None, faults
+
+
+def best_checkpoint(path: Path) -> Path:
+    """The folder itself; of a training, its best checkpoint, or the newest before its first epoch ends.
+
+    Raises:
+        SpecError: it is neither.
+        StorageError: the checkpoint is damaged.
+    """
+    newest, faults = newest_checkpoint(path)
+    found = path / BEST if (path / BEST).is_dir() else newest or path
+    if found == path and faults:
+        raise StorageError("; ".join(faults))
+    if not ((found / STATE).exists() or (found / SUMS).exists()):
+        raise SpecError(f"{path}: expected the folder of a training, one of its checkpoints, or an exported file")
+    if fault := checkpoint_fault(found):
+        raise StorageError(fault)
+    return found
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where networks are trained: the torch device, and its memory."""
 
 import ctypes
+import os
 import platform
 import re
 
@@ -29,6 +30,11 @@ def resolve_train_device(train_on: str) -> str:
     if train_on == "mps" and not torch.backends.mps.is_available():
         raise BackendUnavailable("`train_on` mps: needs a Mac with Apple silicon; try `train_on` auto")
     return train_on
+
+
+def default_workers(device: str, world: int) -> int:
+    """Processes that prepare batches beside each of `world` that train; on a CPU, training takes all its cores."""
+    return 0 if device == "cpu" else max(1, min(8, (os.cpu_count() or 1) // world - 1))
 
 
 def keep_freed_memory() -> None:

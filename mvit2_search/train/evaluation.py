@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mvit2_search.arch import ChannelOrder
-from mvit2_search.errors import MeasurementError, SpecError, StorageError, TrainingError, first_line
+from mvit2_search.errors import MeasurementError, SpecError, TrainingError, first_line
 from mvit2_search.export.formats import FORMATS, open_artifact
-from mvit2_search.task.data.dataset import Split, centre, to_input
+from mvit2_search.task.data.dataset import Images, to_input
 from mvit2_search.task.data.full import FullData, load_tests
-from mvit2_search.train.checkpoint import BEST, STATE, SUMS, checkpoint_fault, newest_checkpoint
-from mvit2_search.train.full import trained_network
+from mvit2_search.task.data.load import check_faults, fault_notes
+from mvit2_search.train.checkpoint import best_checkpoint
 from mvit2_search.train.loop import network_outputs
+from mvit2_search.train.saved import trained_network
 
 _Z = 1.959964  # of 95 %
 _TOP = 5
@@ -68,7 +69,7 @@ class _Tested:
     names: tuple[str, ...] | None
     size: int
     source_size: int
-    outputs: Callable[[Split], Iterator[np.ndarray]]
+    outputs: Callable[[Images], Iterator[tuple[np.ndarray, np.ndarray]]]  # with the places of their images
 
 
 def evaluate_network(what: str, data: str, *, device: str, results: Path) -> Evaluation:
@@ -91,14 +92,17 @@ def evaluate_network(what: str, data: str, *, device: str, results: Path) -> Eva
     images = load_tests(data, size=tested.source_size, results=[results])
     _refuse_other_classes(what, tested, images)
     try:
-        outputs_NK = np.concatenate(list(tested.outputs(images.test)))
+        good, outputs = zip(*tested.outputs(images.test), strict=True)
     except RuntimeError as err:  # torch's own, out of memory among them
         raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
-    return _evaluation(what, tested, images, outputs_NK)
+    check_faults(images.name, images.test.faults, len(images.test))
+    labels_N = images.test.labels_N[np.concatenate(good)]
+    return _evaluation(what, tested, images, labels_N, np.concatenate(outputs))
 
 
-def _evaluation(what: str, tested: _Tested, data: FullData, outputs_NK: np.ndarray) -> Evaluation:
-    labels_N = data.test.labels_N
+def _evaluation(
+    what: str, tested: _Tested, data: FullData, labels_N: np.ndarray, outputs_NK: np.ndarray
+) -> Evaluation:
     rank_N = _ranks(outputs_NK, labels_N)
     right_N = rank_N == 0
     by_class = {
@@ -115,7 +119,7 @@ def _evaluation(what: str, tested: _Tested, data: FullData, outputs_NK: np.ndarr
         top1=Share(right=int(right_N.sum()), of=count),
         top5=Share(right=int((rank_N < _TOP).sum()), of=count) if tested.classes > _TOP else None,
         classes=by_class,
-        notes=data.notes,
+        notes=(*data.notes, *fault_notes(data.test.faults, len(data.test))),
     )
 
 
@@ -138,30 +142,17 @@ def _refuse_other_classes(what: str, tested: _Tested, data: FullData) -> None:
 
 
 def _of_checkpoint(path: Path, device: str) -> _Tested:
-    model, state = trained_network(_checkpoint(path))
+    model, state = trained_network(best_checkpoint(path))
     recipe, names = state.inputs.recipe, state.inputs.classes
     model = model.to(device)
 
-    def outputs(split: Split) -> Iterator[np.ndarray]:
-        for batch in network_outputs(model, split, device, recipe.image_size):
-            yield batch.cpu().numpy()
+    def outputs(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for places, batch in network_outputs(model, images, device, recipe.image_size):
+            yield places, batch.cpu().numpy()
 
     return _Tested(
         classes=len(names), names=names, size=recipe.image_size, source_size=recipe.source_size, outputs=outputs
     )
-
-
-def _checkpoint(path: Path) -> Path:
-    """The folder itself; of a training, its best checkpoint, or the newest before its first epoch ends."""
-    newest, faults = newest_checkpoint(path)
-    found = path / BEST if (path / BEST).is_dir() else newest or path
-    if found == path and faults:
-        raise StorageError("; ".join(faults))
-    if not ((found / STATE).exists() or (found / SUMS).exists()):
-        raise SpecError(f"{path}: expected the folder of a training, one of its checkpoints, or an exported file")
-    if fault := checkpoint_fault(found):
-        raise StorageError(fault)
-    return found
 
 
 def _of_file(path: Path) -> _Tested:
@@ -172,13 +163,16 @@ def _of_file(path: Path) -> _Tested:
         raise SpecError(f"{path}: takes {[*takes]} and gives {[*gives]}; expected square images and classes")
     order: ChannelOrder = "BGR" if artifact.convention.startswith("BGR") else "RGB"
 
-    def outputs(split: Split) -> Iterator[np.ndarray]:
-        for start in range(0, len(split), _AT_A_TIME):
-            pixels_NSSC = centre(split.pixels_NSSC[start : start + _AT_A_TIME], size)
+    def outputs(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(images), _AT_A_TIME):
+            places = range(start, min(start + _AT_A_TIME, len(images)))
+            pixels_NSSC, good_N = images.squares(places, size)
+            if not len(good_N):
+                continue
             found = format.run(artifact, to_input(pixels_NSSC, order).numpy())
             if not np.isfinite(found).all():
                 raise MeasurementError(f"{path}: its outputs are not finite")
-            yield found
+            yield start + good_N, found
 
     return _Tested(
         classes=gives[0],

@@ -12,20 +12,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import StorageError, StudyConflict, TrainingError, first_line
-from mvit2_search.models import MobileViT, build_model
-from mvit2_search.records import EpochRow, TrainingInputs, TrainingState
+from mvit2_search.models import build_model
+from mvit2_search.records import EpochRow, TeacherInputs, TrainingInputs, TrainingState
 from mvit2_search.records.codec import to_json
 from mvit2_search.system.files import acquire, check_supported
 from mvit2_search.system.signals import Terminated
+from mvit2_search.task.data.load import check_faults
 from mvit2_search.train.checkpoint import (
     AVERAGED,
     BEST,
     LAST,
     Tensors,
     newest_checkpoint,
-    read_tensors,
     remove_unfinished,
     write_checkpoint,
 )
@@ -34,6 +33,7 @@ from mvit2_search.train.loader import Steps, batches
 from mvit2_search.train.loop import Trainer, evaluate, settle_statistics
 from mvit2_search.train.plan import Plan
 from mvit2_search.train.saved import optimizer_tensors, restore, saved_state, trainer_tensors
+from mvit2_search.train.taught import KeptOutputs, kept_outputs, lessons_of
 
 _LOCK = "training.lock"
 _TORCHRUN_S = 10.0  # in which torchrun ends all processes after one
@@ -108,8 +108,9 @@ class _Run:
     def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
         self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
         self._listener, self._ranks = listener, job.execution.ranks
-        self._trainer = _new_trainer(job)
+        self._trainer = _new_trainer(job, kept_outputs(job, listener.warned))
         self.state = TrainingState(inputs=job.inputs)
+        self._faults = {*job.data.train.faults, *job.data.test.faults}  # told already
         self._losses: list[Tensor] = []  # of the steps of an epoch that is not tested yet
         self._began = self._saved = time.monotonic()
         self._go_on()
@@ -136,14 +137,24 @@ class _Run:
         plan, trainer = self.plan, self._trainer
         seed, ranks = self.state.inputs.seed, self._ranks
         steps = Steps(self._data.train, plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
+        train, test = self._data.train, self._data.test
         loaded = batches(steps, trainer.done, plan.steps, workers=self._execution.workers)
         while trainer.done < plan.steps or self._losses:
             self._check(check_interrupt)
+            self._tell_faults({**train.faults, **test.faults, **steps.faults})
             if len(self._losses) == plan.steps_per_epoch:
                 self._end_epoch()
                 continue
             self._losses.append(trainer.step(next(loaded)))
             self._listener.stepped(trainer.done, plan)
+
+    def _tell_faults(self, faults: Mapping[str, str]) -> None:
+        """Files that are found not to open; raises DataError if they are too many."""
+        if new := faults.keys() - self._faults:
+            check_faults(self._data.name, faults, len(self._data.train) + len(self._data.test))
+            for path in new:
+                self._listener.warned(f"{path}: does not open and is skipped: {faults[path]}")
+            self._faults |= new
 
     def _check(self, check_interrupt: Callable[[], None]) -> None:
         """Save the training where it is time to, and end it where this or another process is told to end."""
@@ -202,7 +213,7 @@ class _Run:
         self.state = replace(
             self.state,
             done=trainer.done,
-            averaged=int(trainer.averaged.n_averaged),
+            averaged=trainer.averaged.steps,
             losses=self._finite_losses(),
             scaler=trainer.scaler.state_dict(),
             seconds=self.state.seconds + now - self._began,
@@ -216,13 +227,20 @@ class _Run:
             write_checkpoint(self._folder / name, tensors, to_json(self.state))
 
 
-def _new_trainer(job: TrainingJob) -> Trainer:
-    """Before its first step."""
+def _new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
+    """Before its first step. What its teacher says is kept in `kept`."""
     torch.manual_seed(job.inputs.seed)
     model = build_model(job.inputs.arch, job.data.task.head)
     if job.weights is not None:
         model.load_state_dict(dict(job.weights), strict=False)
-    return Trainer(model, job.plan, task=job.data.task, execution=job.execution, seed=job.inputs.seed)
+    return Trainer(
+        model,
+        job.plan,
+        task=job.data.task,
+        execution=job.execution,
+        seed=job.inputs.seed,
+        lessons=lessons_of(job, kept),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,7 +254,7 @@ class Cost:
 
 def measured_cost(job: TrainingJob, steps: int = 5) -> Cost:
     """Train for some steps, of which the first two do not count, and forget them."""
-    trainer = _new_trainer(job)
+    trainer = _new_trainer(job, kept=None)
     loaded = batches(Steps(job.data.train, job.plan.recipe, seed=job.inputs.seed), 0, steps + 2)
     times = []
     for _ in range(steps + 2):
@@ -266,6 +284,12 @@ def _refuse_other_inputs(folder: Path, saved: TrainingInputs, asked: TrainingInp
     )
 
 
+def _told_of_teacher(asked: TeacherInputs | None) -> dict[str, Any]:
+    names = ("teacher", "teacher_temperature", "teacher_weight")
+    values = (None,) * 3 if asked is None else (asked.weights, asked.temperature, asked.weight)
+    return dict(zip(names, values, strict=True))
+
+
 def _told(inputs: TrainingInputs) -> dict[str, Any]:
     """What the inputs are, for people, by the names of options and then of the others."""
     classes = f"{len(inputs.classes)} ({', '.join(inputs.classes)[:200]})"
@@ -273,15 +297,8 @@ def _told(inputs: TrainingInputs) -> dict[str, Any]:
         **to_json(inputs.recipe),
         "seed": inputs.seed,
         "init": inputs.init,
+        **_told_of_teacher(inputs.teacher),
         "arch": inputs.arch.key,
         "classes": classes,
         "data": inputs.data,
     }
-
-
-def trained_network(path: Path) -> tuple[MobileViT, TrainingState]:
-    """The averaged weights of a checkpoint that has been checked, as a network, and the training's state."""
-    state = saved_state(path)
-    model = build_model(state.inputs.arch, ClassifierHead(len(state.inputs.classes)))
-    model.load_state_dict(read_tensors(path, AVERAGED))
-    return model.eval(), state

@@ -8,14 +8,16 @@ from torch import Tensor
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import SpecError
-from mvit2_search.records import Recipe, TrainingInputs
+from mvit2_search.records import Recipe, TeacherInputs, TrainingInputs
+from mvit2_search.task.data.cache import image_cache
 from mvit2_search.task.data.full import FullData, load_full
 from mvit2_search.train.checkpoint import file_sha256
-from mvit2_search.train.device import resolve_train_device
+from mvit2_search.train.device import default_workers, resolve_train_device
 from mvit2_search.train.loop import PRECISIONS, Execution, Precision
 from mvit2_search.train.plan import Plan, resolve
 from mvit2_search.train.ranks import ALONE, Ranks
 from mvit2_search.train.start import starting_weights, weights_file
+from mvit2_search.train.teacher import Teacher, open_teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,7 @@ class TrainingJob:
 
     Attributes:
         weights: state dict to start from; what it lacks is random.
+        results: folder of results, in which the teacher's outputs are kept.
     """
 
     inputs: TrainingInputs
@@ -32,6 +35,8 @@ class TrainingJob:
     execution: Execution
     plan: Plan
     weights: Mapping[str, Tensor] | None = None
+    teacher: Teacher | None = None
+    results: Path = Path("results")
 
 
 def prepare_training(
@@ -41,30 +46,47 @@ def prepare_training(
     data: str,
     out: Path,
     init: Path | None = None,
+    teacher: str | None = None,
+    teacher_temperature: float = 1.0,
+    teacher_weight: float = 1.0,
     seed: int = 0,
     train_on: str = "auto",
     precision: Precision = "auto",
     accumulate: int = 1,
     compiled: bool = False,
-    workers: int = 0,
+    workers: int | None = None,
     ranks: Ranks = ALONE,
+    cache_gb: float = 10.0,
     results: Path = Path("results"),
 ) -> TrainingJob:
     """Read the images and the weights to start from, and check that all fits together.
 
     Args:
+        teacher: see `open_teacher`.
+        workers: None for those that `default_workers` gives.
+        cache_gb: gigabytes of decoded images that `results` may keep.
         results: a folder of results, which may be among the images and is not read.
 
     Raises:
-        SpecError: the settings or the weights do not fit the network, or each other.
-        BackendUnavailable: the device is not on this machine.
+        SpecError: the settings, the weights or the teacher do not fit the network, or each other.
+        BackendUnavailable: the device is not on this machine, or what the teacher needs.
         DataError: the images cannot be used.
     """
     device = ranks.device(resolve_train_device(train_on))
     if precision not in PRECISIONS:
         raise SpecError(f"`precision` {precision!r}: expected one of {', '.join(PRECISIONS)}")
     _check_parts(recipe, accumulate, ranks.world)
-    images = load_full(data, size=recipe.source_size, results=[results])
+    _check_lessons(teacher_temperature, teacher_weight)
+    known = None if teacher is None else open_teacher(teacher, device=device)
+    images = load_full(
+        data,
+        size=recipe.source_size,
+        whole=recipe.crop_area < 1,
+        results=[results],
+        cache=image_cache(results, cache_gb),
+    )
+    if known is not None:
+        _refuse_other_classes(known, images)
     weights = None if init is None else starting_weights(init, arch, images.task.head)
     return TrainingJob(
         inputs=TrainingInputs(
@@ -74,6 +96,9 @@ def prepare_training(
             data=images.fingerprint,
             classes=images.classes,
             init=None if init is None else file_sha256(weights_file(init)),
+            teacher=None
+            if known is None
+            else TeacherInputs(weights=known.sha256, temperature=teacher_temperature, weight=teacher_weight),
         ),
         data=images,
         folder=out,
@@ -82,11 +107,13 @@ def prepare_training(
             precision=precision,
             accumulate=accumulate,
             compile=compiled,
-            workers=workers,
+            workers=default_workers(device, ranks.world) if workers is None else workers,
             ranks=ranks,
         ),
         plan=resolve(recipe, arch, len(images.train)),
         weights=weights,
+        teacher=known,
+        results=results,
     )
 
 
@@ -96,3 +123,21 @@ def _check_parts(recipe: Recipe, accumulate: int, world: int) -> None:
     if recipe.batch_size % multiple:
         why = f"`accumulate` {accumulate}, {world} processes" + (", pairs are mixed" if recipe.mixes else "")
         raise SpecError(f"`batch_size` {recipe.batch_size}: expected a multiple of {multiple} ({why})")
+
+
+def _check_lessons(temperature: float, weight: float) -> None:
+    for name, value, least, most in (
+        ("teacher_temperature", temperature, 0.01, 1000),
+        ("teacher_weight", weight, 0, 1),
+    ):
+        if not least <= value <= most:
+            raise SpecError(f"`{name}` {value:g}: expected a number from {least:g} to {most:g}")
+
+
+def _refuse_other_classes(teacher: Teacher, data: FullData) -> None:
+    knows = f"`teacher` {teacher.name} knows {teacher.classes} classes, and {data.name} has {len(data.classes)}"
+    if teacher.names is not None and teacher.names != data.classes:
+        other = min({*teacher.names} ^ {*data.classes}, default="their order")
+        raise SpecError(f"{knows}; one that differs: {other}; give a teacher of the same classes")
+    if teacher.classes != len(data.classes):
+        raise SpecError(f"{knows}; give a teacher of the same classes, in the same order")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mvit2_search.records import Recipe
-from mvit2_search.task.data.dataset import Split
+from mvit2_search.task.data.dataset import Images
 from mvit2_search.train.augment import augmented
 
 _ORDER, _IMAGE, _MIXTURE, _MODEL = range(4)  # what is drawn
@@ -78,28 +78,38 @@ class ImageNumbers:
         return self._generator
 
 
-class Steps(Dataset[Batch]):
+class _Made(NamedTuple):
+    batch: Batch
+    faults: dict[str, str]  # of the files that this process has read
+
+
+class Steps(Dataset[_Made]):
     """The batch of each step, or the part of it that one of `world` processes computes, the one called `rank`.
 
     `world` divides the batch size.
+
+    Attributes:
+        faults: files that do not open, and why, of those that batches were made of.
     """
 
-    def __init__(self, split: Split, recipe: Recipe, *, seed: int, rank: int = 0, world: int = 1) -> None:
-        self._split, self._recipe = split, recipe
-        self._order = Order(count=len(split), seed=seed)
+    def __init__(self, images: Images, recipe: Recipe, *, seed: int, rank: int = 0, world: int = 1) -> None:
+        self._images, self._recipe = images, recipe
+        self.faults: dict[str, str] = {}
+        self._order = Order(count=len(images), seed=seed)
         share = recipe.batch_size // world
         self._part = range(rank * share, (rank + 1) * share)
         self._numbers = ImageNumbers(seed)
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> _Made:
         drawn = [self._order.at(step * self._recipe.batch_size + i) for i in self._part]
-        indices = [one.image for one in drawn]
-        pixels_NSSC = np.stack([self._image(one) for one in drawn])
-        labels_N = self._split.labels_N[indices]
-        return Batch(torch.from_numpy(pixels_NSSC), torch.from_numpy(labels_N), torch.tensor(drawn))
-
-    def _image(self, drawn: Drawn) -> np.ndarray:
-        return augmented(self._split.pixels_NSSC[drawn.image], self._recipe, self._numbers.of(drawn))
+        items = [self._images.item(one.image) for one in drawn]
+        changed = [
+            augmented(item.pixels_HWC, self._recipe, self._numbers.of(one))
+            for item, one in zip(items, drawn, strict=True)
+        ]
+        labels_N = torch.tensor([item.label for item in items])
+        batch = Batch(torch.from_numpy(np.stack(changed)), labels_N, torch.tensor(drawn))
+        return _Made(batch, dict(self._images.faults))
 
 
 def mixture_generator(seed: int, step: int) -> np.random.Generator:
@@ -122,7 +132,9 @@ def batches(steps: Steps, start: int, stop: int, *, workers: int = 0) -> Iterato
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # it would draw from the global one
     )
-    return iter(loader)
+    for batch, faults in loader:
+        steps.faults |= faults
+        yield batch
 
 
 def _leave_signals(worker: int) -> None:

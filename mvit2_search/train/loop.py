@@ -4,21 +4,21 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mvit2_search.errors import TrainingError
 from mvit2_search.models import MobileViT, for_inference
 from mvit2_search.records import Recipe
-from mvit2_search.task.data.dataset import Split, centre, to_input
+from mvit2_search.task.data.dataset import Images, to_input
 from mvit2_search.task.protocol import Task, TaskScore
 from mvit2_search.train.augment import mixed
+from mvit2_search.train.average import Average
 from mvit2_search.train.loader import Batch, Steps, batches, mixture_generator, model_seed
 from mvit2_search.train.plan import Plan, resolve
 from mvit2_search.train.ranks import ALONE, Ranks
@@ -28,6 +28,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _SETTLED_ON = 512  # images
 _BATCH = 128  # images, where no gradients are kept
+_NONE = -1  # no answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +65,22 @@ class Execution:
         return torch.autocast(self.device.partition(":")[0], dtype=dtype, enabled=precision != "fp32")
 
 
+class Lessons(Protocol):
+    """What a network learns from another one.
+
+    Attributes:
+        weight: in the loss, from 0 to 1; the rest is that of the labels.
+    """
+
+    weight: float
+
+    def targets(self, step: int, batch: Batch) -> Tensor:
+        """What the other one says of this process's part of a step's batch: probabilities [N, K] on the device."""
+
+    def loss(self, outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
+        """How far the outputs are from that, a scalar."""
+
+
 class Trainer:
     """A network in training. All that a step changes is in `model`, `averaged`, `optimizer`, `scaler` and `done`.
 
@@ -73,12 +90,21 @@ class Trainer:
         done: steps so far.
     """
 
-    def __init__(self, model: MobileViT, plan: Plan, *, task: Task, execution: Execution, seed: int) -> None:
+    def __init__(
+        self,
+        model: MobileViT,
+        plan: Plan,
+        *,
+        task: Task,
+        execution: Execution,
+        seed: int,
+        lessons: Lessons | None = None,
+    ) -> None:
         device = execution.device
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan, self.done = plan, 0
         self.optimizer = _optimizer(model, plan)
-        self.averaged = _averaged(model, plan)
+        self.averaged = Average(model, decay=plan.ema_decay, statistics=not plan.recipe.settle)
         self.scaler = torch.amp.GradScaler(
             device.partition(":")[0], enabled=execution.resolved_precision == "fp16"
         )
@@ -86,53 +112,66 @@ class Trainer:
         self._network: nn.Module = self._together or model
         if execution.compile:
             self._network = torch.compile(self._network)  # type: ignore[assignment]
-        self._task, self._execution, self._seed = task, execution, seed
+        self._task, self._execution, self._seed, self._lessons = task, execution, seed, lessons
 
     @property
     def averaged_model(self) -> MobileViT:
-        return cast(MobileViT, self.averaged.module)
+        return self.averaged.model
 
     def step(self, batch: Batch) -> Tensor:
         """Train on this process's part of a batch; its mean loss before that, a scalar on the device."""
+        *others, last = self._parts(batch)
         torch.manual_seed(model_seed(self._seed, self.done, self._execution.ranks.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(self.done)
         self.model.train()
         self.optimizer.zero_grad()
-        *others, last = zip(*(tensor.chunk(self._execution.accumulate) for tensor in batch), strict=True)
         with self._alone():
-            losses = [self._backward(Batch(*part)) for part in others]
-        loss = torch.stack([*losses, self._backward(Batch(*last))]).sum()
+            losses = [self._backward(*part) for part in others]
+        loss = torch.stack([*losses, self._backward(*last)]).sum()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.averaged.update_parameters(self.model)
+        self.averaged.follow()
         self.done += 1
         return loss
+
+    def _parts(self, batch: Batch) -> list[tuple[Batch, Tensor | None]]:
+        """Those that are computed one after another, with what there is to learn of each from another network."""
+        count = self._execution.accumulate
+        parts = [Batch(*part) for part in zip(*(tensor.chunk(count) for tensor in batch), strict=True)]
+        if self._lessons is None:
+            return [(part, None) for part in parts]
+        return list(zip(parts, self._lessons.targets(self.done, batch).chunk(count), strict=True))
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Inside, processes do not exchange their gradients."""
         return self._together.no_sync() if self._together else nullcontext()
 
-    def _backward(self, part: Batch) -> Tensor:
+    def _backward(self, part: Batch, targets_BK: Tensor | None) -> Tensor:
         """Add the gradients of a part of a batch; its share of the loss."""
         recipe, device = self.plan.recipe, self._execution.device
         x_BCHW = to_input(part.pixels_NSSC.numpy(), self.model.arch.channel_order, device)
         labels_B = part.labels_N.to(device)
-        mixture: list[tuple[Tensor, float]] = [(labels_B, 1.0)]
+        mixture: list[tuple[Tensor | slice, float]] = [(slice(None), 1.0)]
         if recipe.mixes:
             x_BCHW, partners_B, own = mixed(x_BCHW, recipe, mixture_generator(self._seed, self.done))
-            mixture = [(labels_B, own), (labels_B[partners_B], 1 - own)]
+            mixture = [(slice(None), own), (partners_B, 1 - own)]
         with self._execution.autocast():
             outputs = self._network(x_BCHW)
+        outputs = outputs.float()
         loss = sum(
             (
-                share * self._task.loss(outputs.float(), labels, label_smoothing=recipe.label_smoothing)
-                for labels, share in mixture
+                share * self._task.loss(outputs, labels_B[rows], label_smoothing=recipe.label_smoothing)
+                for rows, share in mixture
             ),
             start=torch.zeros((), device=device),
         )
+        if self._lessons is not None and targets_BK is not None:
+            mixed_BK = torch.stack([share * targets_BK[rows] for rows, share in mixture]).sum(0)
+            weight = self._lessons.weight
+            loss = (1 - weight) * loss + weight * self._lessons.loss(outputs, mixed_BK)
         loss = loss / self._execution.accumulate
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -140,7 +179,7 @@ class Trainer:
 
 def train_epochs(
     model: MobileViT,
-    split: Split,
+    images: Images,
     recipe: Recipe,
     *,
     task: Task,
@@ -156,9 +195,9 @@ def train_epochs(
     Raises:
         TrainingError: the loss is not finite.
     """
-    plan = resolve(recipe, model.arch, len(split))
+    plan = resolve(recipe, model.arch, len(images))
     trainer = Trainer(model, plan, task=task, execution=Execution(device=device), seed=seed)
-    loaded = batches(Steps(split, recipe, seed=seed), 0, plan.steps)
+    loaded = batches(Steps(images, recipe, seed=seed), 0, plan.steps)
     for epoch in range(1, recipe.epochs + 1):
         train_epoch(trainer, loaded, between=between)
         yield epoch, trainer.averaged_model
@@ -182,8 +221,8 @@ def train_epoch(trainer: Trainer, loaded: Iterator[Batch], *, between: Callable[
     return loss
 
 
-def settle_statistics(model: MobileViT, split: Split, *, device: str, size: int | None = None) -> None:
-    """Replace every running mean and variance by the average over batches of the first 512 images of `split`.
+def settle_statistics(model: MobileViT, images: Images, *, device: str, size: int | None = None) -> None:
+    """Replace every running mean and variance by the average over batches of the first 512 of `images`.
 
     Batches have at most 128 images and are equally large but for one image.
 
@@ -201,44 +240,50 @@ def settle_statistics(model: MobileViT, split: Split, *, device: str, size: int 
     model.eval()
     for norm in norms:
         norm.train()
-    some = split.first(_SETTLED_ON)
+    some = np.arange(min(_SETTLED_ON, len(images)))
     with torch.no_grad():
-        for indices in np.array_split(np.arange(len(some)), -(-len(some) // _BATCH)):
-            model(_test_input(some, indices, model, device, size))
+        for places in np.array_split(some, -(-len(some) // _BATCH)):
+            model(to_input(images.squares(places, size).pixels_NSSC, model.arch.channel_order, device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
 def evaluate(
-    model: MobileViT, split: Split, task: Task, *, device: str, size: int | None = None, ranks: Ranks = ALONE
+    model: MobileViT, images: Images, task: Task, *, device: str, size: int | None = None, ranks: Ranks = ALONE
 ) -> TaskScore:
     """Score a network on the central squares of images; raises TrainingError where its outputs are not finite.
+
+    Images that do not open are left out.
 
     Args:
         ranks: each tests a part of the images and gets the score on all.
     """
-    outputs = network_outputs(model, split, device, size, ranks.indices(len(split)))
-    mine = np.concatenate([np.empty(0, np.int64), *(task.answers(some).cpu().numpy() for some in outputs)])
-    return task.score(ranks.joined(mine, len(split)), split.labels_N)
+    mine_N = ranks.indices(len(images))
+    answers_N = np.full(len(mine_N), _NONE)
+    for good_N, outputs in network_outputs(model, images, device, size, mine_N):
+        answers_N[good_N] = task.answers(outputs).cpu().numpy()
+    all_N = ranks.joined(answers_N, len(images))
+    return task.score(all_N[all_N != _NONE], images.labels_N[all_N != _NONE])
 
 
 def network_outputs(
-    model: MobileViT, split: Split, device: str, size: int | None = None, chosen: np.ndarray | None = None
-) -> Iterator[Tensor]:
-    """What a network gives for batches of images, all or those `chosen`; see `evaluate`."""
+    model: MobileViT, images: Images, device: str, size: int | None = None, chosen: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """What a network gives for batches of images, all or those `chosen`; see `evaluate`.
+
+    Before the outputs, the places among these of the images that they are for.
+    """
     ready = for_inference(model)
-    chosen = np.arange(len(split)) if chosen is None else chosen
-    for indices in np.array_split(chosen, max(1, -(-len(chosen) // _BATCH))):
+    chosen = np.arange(len(images)) if chosen is None else chosen
+    for places in np.array_split(np.arange(len(chosen)), max(1, -(-len(chosen) // _BATCH))):
+        pixels_NSSC, good_N = images.squares(chosen[places], size)
+        if not len(good_N):
+            continue
         with torch.inference_mode():
-            outputs = ready(_test_input(split, indices, model, device, size))
+            outputs = ready(to_input(pixels_NSSC, model.arch.channel_order, device))
         if not outputs.isfinite().all():
             raise TrainingError("the trained network's outputs are not finite")
-        yield outputs
-
-
-def _test_input(split: Split, indices: np.ndarray, model: MobileViT, device: str, size: int | None) -> Tensor:
-    pixels_NSSC = split.pixels_NSSC[indices]
-    return to_input(centre(pixels_NSSC, size or pixels_NSSC.shape[1]), model.arch.channel_order, device)
+        yield places[good_N], outputs
 
 
 def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
@@ -251,12 +296,3 @@ def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     if plan.recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=0.9, fused=True)
     return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
-
-
-def _averaged(model: MobileViT, plan: Plan) -> AveragedModel:
-    """A copy of `model` that follows it; its batch statistics too, unless they are estimated anew for tests."""
-    return AveragedModel(
-        model,
-        multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay),  # type: ignore[no-untyped-call]
-        use_buffers=not plan.recipe.settle,
-    )

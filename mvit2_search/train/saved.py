@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.errors import StorageError, first_line
+from mvit2_search.models import MobileViT, build_model
 from mvit2_search.records import TrainingState
 from mvit2_search.records.codec import NO_RECORD, from_json
 from mvit2_search.train.checkpoint import AVERAGED, MODEL, OPTIMIZER, Tensors, read_state, read_tensors
@@ -38,7 +40,7 @@ def restore(trainer: Trainer, path: Path, state: TrainingState) -> None:
     """Put the trainer where it was when it was saved."""
     trainer.model.load_state_dict(read_tensors(path, MODEL))
     trainer.averaged_model.load_state_dict(read_tensors(path, AVERAGED))
-    trainer.averaged.n_averaged.fill_(state.averaged)
+    trainer.averaged.steps = state.averaged
     load_optimizer_tensors(trainer.optimizer, read_tensors(path, OPTIMIZER))
     now = trainer.scaler.state_dict()
     before = {key: type(now[key])(value) for key, value in state.scaler.items() if key in now}
@@ -65,3 +67,11 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
             tensor = torch.empty_like(weight).copy_(tensor)
         rows.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({"state": rows, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def trained_network(path: Path) -> tuple[MobileViT, TrainingState]:
+    """The averaged weights of a checkpoint that has been checked, as a network, and the training's state."""
+    state = saved_state(path)
+    model = build_model(state.inputs.arch, ClassifierHead(len(state.inputs.classes)))
+    model.load_state_dict(read_tensors(path, AVERAGED))
+    return model.eval(), state

@@ -6,10 +6,10 @@ the order BGR (`ArchConfig.channel_order`, which exported files state too).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,15 +17,17 @@ from torch import Tensor
 
 from mvit2_search.arch import ChannelOrder
 from mvit2_search.task import Task, make_task
+from mvit2_search.task.data.walk import relative
 
-Files = Mapping[str, Sequence[Path]]  # the images of each class
+Files = Mapping[str, Sequence[str]]  # the images of each class
+Places = Sequence[int] | np.ndarray  # of images in their order
 _TEST_SHARE, _MAX_TEST = 0.2, 5_000  # of selection and of confirmation
 
 
 class Labelled(NamedTuple):
     """An image and the index of its class."""
 
-    path: Path
+    path: str
     label: int
 
 
@@ -69,9 +71,9 @@ def _count(files: Files) -> int:
 
 def cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
     """Each class in two: most of it, and `share` of it but at least one image."""
-    most, rest = {}, {}
+    most, rest, rank = {}, {}, _rank(folder)
     for name, paths in files.items():
-        ordered = sorted(paths, key=lambda path: _rank(folder, path))
+        ordered = sorted(paths, key=rank)
         count = max(1, round(share * len(paths)))
         rest[name], most[name] = ordered[:count], ordered[count:]
     return most, rest
@@ -80,28 +82,70 @@ def cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
 def mixed(folder: Path, files: Files, most: int) -> list[Labelled]:
     """About `most` images at most, in the classes' proportions but at least one of each, classes mixed."""
     share = min(1.0, most / _count(files))
-    kept = []
+    kept, rank, order = [], _rank(folder), _rank(folder, "order ")
     for label, paths in enumerate(files.values()):
-        ordered = sorted(paths, key=lambda path: _rank(folder, path))
-        kept += [Labelled(path=path, label=label) for path in ordered[: max(1, round(share * len(paths)))]]
-    return sorted(kept, key=lambda file: _rank(folder, file.path, "order "))
+        some = paths if share == 1 else sorted(paths, key=rank)[: max(1, round(share * len(paths)))]
+        kept += [Labelled(path=path, label=label) for path in some]
+    return sorted(kept, key=lambda file: order(file.path))
 
 
-def _rank(folder: Path, path: Path, salt: str = "") -> bytes:
+def _rank(folder: Path, salt: str = "") -> Callable[[str], bytes]:
     """Sorting by this is a fixed shuffle for each salt."""
-    name = salt + path.relative_to(folder).as_posix()
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    name = relative(folder)
+    return lambda path: hashlib.sha256((salt + name(path)).encode("utf-8", "surrogateescape")).digest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Item(NamedTuple):
+    """An image, uint8 [H, W, C], not to be written to, and the index of its class."""
+
+    pixels_HWC: np.ndarray
+    label: int
+
+
+class Squares(NamedTuple):
+    """Central squares of some images, uint8, and the places of these among those that were asked for."""
+
+    pixels_NSSC: np.ndarray
+    good_N: np.ndarray  # int64; all of them but those whose files do not open
+
+
+class Images(Protocol):
+    """Images with their classes, in an order that mixes the classes.
+
+    Attributes:
+        labels_N: int64.
+        faults: files that do not open, and why, of those that this process has read.
+    """
+
+    labels_N: np.ndarray
+    faults: dict[str, str]
+
+    def __len__(self) -> int: ...
+
+    def item(self, place: int) -> Item:
+        """To train on. For an image that does not open it is another one, always the same."""
+
+    def squares(self, places: Places, size: int | None = None) -> Squares:
+        """To test on. `size` is the side of the squares in pixels; by default the short side of the images."""
+
+
+@dataclass(kw_only=True, slots=True)
 class Split:
-    """Square images of one size with their classes, in an order that mixes the classes."""
+    """Square images of one size, in an array."""
 
     pixels_NSSC: np.ndarray  # uint8
     labels_N: np.ndarray  # int64
+    faults: dict[str, str] = field(default_factory=dict)  # there are no files
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    def item(self, place: int) -> Item:
+        return Item(self.pixels_NSSC[place], int(self.labels_N[place]))
+
+    def squares(self, places: Places, size: int | None = None) -> Squares:
+        pixels_NSSC = self.pixels_NSSC[places]
+        return Squares(centre(pixels_NSSC, size or pixels_NSSC.shape[1]), np.arange(len(places)))
 
     def first(self, count: int) -> "Split":
         """The first `count` images, or all if there are fewer."""
@@ -146,7 +190,7 @@ def to_input(pixels_NSSC: np.ndarray, order: ChannelOrder, device: str = "cpu") 
     return x_NCSS.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def centre(pixels_NSSC: np.ndarray, size: int) -> np.ndarray:
-    """The central square of so many pixels of images [..., S, S, C], as a view."""
-    start = (pixels_NSSC.shape[-2] - size) // 2
-    return pixels_NSSC[..., start : start + size, start : start + size, :]
+def centre(pixels_HWC: np.ndarray, size: int) -> np.ndarray:
+    """The central square of so many pixels of images [..., H, W, C], as a view."""
+    top, left = ((side - size) // 2 for side in pixels_HWC.shape[-3:-1])
+    return pixels_HWC[..., top : top + size, left : left + size, :]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from os.path import splitext
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -38,22 +38,20 @@ def image_endings() -> frozenset[str]:
     return frozenset({ending for ending, name in found if name in Image.OPEN.keys() - _NEVER_DECODED} | {".mpo"})
 
 
-def is_image(path: Path, endings: frozenset[str]) -> bool:
+def is_image(path: str, endings: frozenset[str]) -> bool:
     """Whether a file is meant to be an image: by its ending, or by content for `1234`, `a.jpg?w=200`, `a.0001`."""
-    ending = path.suffix.lower()
-    return ending in endings or (
-        not ending[1:].isalpha() and not path.name.endswith("~") and _has_magic_bytes(path)
-    )
+    ending = splitext(path)[1].lower()
+    return ending in endings or (not ending[1:].isalpha() and not path.endswith("~") and _has_magic_bytes(path))
 
 
-def needs_plugin(path: Path) -> bool:
+def needs_plugin(path: str) -> bool:
     """Whether a file that is no image here would be one with a plugin of Pillow."""
-    return path.suffix.lower() in _NEEDS
+    return splitext(path)[1].lower() in _NEEDS
 
 
-def plugin_hints(others: Iterable[Path]) -> list[str]:
+def plugin_hints(others: Iterable[str]) -> list[str]:
     """Which plugins to install for the photos among files that are no images here."""
-    counts = Counter(_NEEDS[path.suffix.lower()] for path in others if needs_plugin(path))
+    counts = Counter(_NEEDS[splitext(path)[1].lower()] for path in others if needs_plugin(path))
     return [f"photos that cannot be read without `pip install {name}`: {count}" for name, count in counts.items()]
 
 
@@ -65,7 +63,7 @@ def _register_plugins() -> None:
             import_module(module)
 
 
-def _has_magic_bytes(path: Path) -> bool:
+def _has_magic_bytes(path: str) -> bool:
     """Only of formats that begin with a signature; anything could be taken for one of the others."""
     try:
         with Image.open(path, formats=[name for name in _WITH_MAGIC if name in Image.OPEN]):
@@ -79,9 +77,9 @@ Ranges = Mapping[Depth, tuple[float, float]]  # values of black and white in ima
 
 
 class Decoded(NamedTuple):
-    """RGB pixels [S, S, 3], uint8, and the hash of their file."""
+    """RGB pixels [H, W, 3], uint8, and the hash of their file."""
 
-    pixels_SSC: np.ndarray
+    pixels_HWC: np.ndarray
     sha256: str
 
 
@@ -99,26 +97,36 @@ class Unreadable(NamedTuple):
     why: str
 
 
-def decode(
-    path: Path, size: int, ranges: Ranges, resample: Image.Resampling = Image.Resampling.BILINEAR
-) -> Decoded | Deep | Unreadable:
-    """Scale the short side to `size` and crop the centre. Reads any mode and depth that Pillow reads.
+class Shape(NamedTuple):
+    """What an image is scaled to: its short side, in pixels, and its longest ratio of sides; more is cut off.
 
-    Images of more than 8 bits are `Deep` without a range for their depth. Bilinear scaling decodes JPEG files at a
-    fraction of their size, which is faster and a little less exact.
+    Bilinear scaling decodes JPEG files at a fraction of their size, which is faster and a little less exact.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        return Unreadable(why=str(err.strerror))
+
+    size: int
+    most_ratio: float = 1.0  # a square
+    resample: Image.Resampling = Image.Resampling.BILINEAR
+
+    def of(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of what an image becomes."""
+        ratio = min(self.most_ratio, max(width, height) / min(width, height))
+        long = round(self.size * ratio)
+        return (long, self.size) if width > height else (self.size, long)
+
+
+def decode(data: bytes, shape: Shape, ranges: Ranges) -> Decoded | Deep | Unreadable:
+    """The central part of an image, from the contents of its file. Reads any mode and depth that Pillow reads.
+
+    Images of more than 8 bits are `Deep` without a range for their depth.
+    """
     if not data:
         return Unreadable(why="empty file")
     bare, exif = _without_metadata(data)
     failures = []
     for version in dict.fromkeys((data, bare)):  # the second in case Pillow stumbles over the metadata
         try:
-            square = _square(version, exif, size, resample)
-            return _in_range(square, ranges, hashlib.sha256(data).hexdigest())
+            part = _part(version, exif, shape)
+            return _in_range(part, ranges, hashlib.sha256(data).hexdigest())
         except UnidentifiedImageError:
             failures.append(_unknown_format(data))
         except MemoryError:
@@ -134,13 +142,14 @@ def _unknown_format(data: bytes) -> str:
     return "not an image of a known format"
 
 
-def _square(data: bytes, exif: bytes | None, size: int, resample: Image.Resampling) -> Image.Image:
+def _part(data: bytes, exif: bytes | None, shape: Shape) -> Image.Image:
     """Mode RGB; I or F if the values have more than 8 bits."""
     with Image.open(io.BytesIO(data)) as image:
-        if resample == Image.Resampling.BILINEAR:
-            image.draft("RGB", (size, size))  # lets a JPEG be decoded at a fraction of its size
+        if shape.resample == Image.Resampling.BILINEAR:
+            image.draft("RGB", (shape.size, shape.size))  # lets a JPEG be decoded at a fraction of its size
         image.load()
-        return ImageOps.fit(_converted(_upright(image, exif)), (size, size), resample)
+        upright = _converted(_upright(image, exif))
+        return ImageOps.fit(upright, shape.of(*upright.size), shape.resample)
 
 
 def _converted(image: Image.Image) -> Image.Image:
@@ -163,16 +172,16 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), low, values.clip(low, high))
 
 
-def _in_range(square: Image.Image, ranges: Ranges, sha256: str) -> Decoded | Deep:
-    if square.mode == "RGB":
-        return Decoded(pixels_SSC=np.asarray(square), sha256=sha256)
-    depth: Depth = "float" if square.mode == "F" else "integer"
-    values_SS = np.asarray(square, np.float64)
+def _in_range(part: Image.Image, ranges: Ranges, sha256: str) -> Decoded | Deep:
+    if part.mode == "RGB":
+        return Decoded(pixels_HWC=np.asarray(part), sha256=sha256)
+    depth: Depth = "float" if part.mode == "F" else "integer"
+    values_HW = np.asarray(part, np.float64)
     if depth not in ranges:
-        return Deep(depth=depth, low=float(values_SS.min()), high=float(values_SS.max()))
+        return Deep(depth=depth, low=float(values_HW.min()), high=float(values_HW.max()))
     low, high = ranges[depth]
-    grey_SS = np.rint((values_SS - low) * (255 / ((high - low) or 1.0))).clip(0, 255).astype(np.uint8)
-    return Decoded(pixels_SSC=np.repeat(grey_SS[..., None], 3, axis=2), sha256=sha256)
+    grey_HW = np.rint((values_HW - low) * (255 / ((high - low) or 1.0))).clip(0, 255).astype(np.uint8)
+    return Decoded(pixels_HWC=np.repeat(grey_HW[..., None], 3, axis=2), sha256=sha256)
 
 
 _ORIENTATION = 0x0112

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mvit2_search.errors import DataError
 from mvit2_search.system.text import counted
 from mvit2_search.task.data.decode import plugin_hints
+from mvit2_search.task.data.source import ImageFiles, Source
 from mvit2_search.task.data.walk import THUMBNAILS, Found, Walker, skipped_notes
 
 _NAMES = {
@@ -173,7 +174,7 @@ class Part(NamedTuple):
     """The images of each class in one part of a folder."""
 
     path: Path
-    classes: dict[str, list[Path]]
+    classes: dict[str, list[str]]
 
 
 @dataclass(kw_only=True)
@@ -185,6 +186,7 @@ class Folder:
     below: list[Found] = field(default_factory=list)  # in the classes
     beside: list[Found] = field(default_factory=list)  # beside the folders of classes and parts
     unused: list[str] = field(default_factory=list)  # in words, folders that hold no class
+    source: Source = field(default_factory=ImageFiles)  # what gives the contents of the images
 
     @property
     def classes(self) -> list[str]:
@@ -216,11 +218,11 @@ def find_images(root: Path, results: Iterable[Path]) -> Folder:
             folder.parts[name] = part
     _leave_out_thumbnails(folder)
     _refuse_single_class(folder, walker)
-    _refuse_small_classes(folder)
+    refuse_small_classes(folder, "add images or remove their folders")
     return folder
 
 
-def _by_class(path: Path, walker: Walker, folder: Folder) -> dict[str, list[Path]]:
+def _by_class(path: Path, walker: Walker, folder: Folder) -> dict[str, list[str]]:
     classes = walker.folders(path)
     refuse_parts_as_classes(path, classes, walker)
     images = {}
@@ -255,7 +257,7 @@ def _refuse_single_class(folder: Folder, walker: Walker) -> None:
         raise DataError(f"{path}: only one class, {name!r}; at least two are needed{hint}{_hints(folder)}")
 
 
-def _refuse_small_classes(folder: Folder) -> None:
+def refuse_small_classes(folder: Folder, remedy: str) -> None:
     """Raises one DataError that names every class with too few images in a part."""
     names, bad = sorted({name for part in folder.parts.values() for name in part.classes}), []
     for part, (path, classes) in folder.parts.items():
@@ -269,8 +271,7 @@ def _refuse_small_classes(folder: Folder) -> None:
             elif count < needed:
                 bad.append(f"{where} has {counted(count, 'image')} of {needed}")
     if bad:
-        remedy = f"add images or remove their folders{_hints(folder)}"
-        raise DataError(f"{folder.root}: classes that cannot be used: {'; '.join(bad)}; {remedy}")
+        raise DataError(f"{folder.root}: classes that cannot be used: {'; '.join(bad)}; {remedy}{_hints(folder)}")
 
 
 def _hints(folder: Folder) -> str:

@@ -23,11 +23,12 @@ from PIL import Image
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.text import counted, first_few
+from mvit2_search.task.data.cache import Cache
 from mvit2_search.task.data.dataset import Dataset, Division, Labelled, Split, divide
-from mvit2_search.task.data.decode import needs_plugin, plugin_hints
+from mvit2_search.task.data.decode import Ranges, Shape, needs_plugin, plugin_hints
 from mvit2_search.task.data.folder import NO_CLASSES, Folder, find_images, part_named
 from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
-from mvit2_search.task.data.walk import names_below, skipped_notes
+from mvit2_search.task.data.walk import names_below, relative, skipped_notes
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
 CLASSES = (
@@ -71,7 +72,14 @@ def _scaled(images_NSS: np.ndarray, size: int) -> np.ndarray:
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
-def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, results: Iterable[Path] = ()) -> Dataset:
+def load_dataset(
+    name_or_folder: str,
+    *,
+    image_size: int,
+    max_train: int,
+    results: Iterable[Path] = (),
+    cache: Cache | None = None,
+) -> Dataset:
     """Load `fashion-mnist-mini`, or the images of a folder, scaled and centre-cropped to `image_size`, as RGB.
 
     Of a folder, up to 5,000 images to select by and to confirm with and up to `max_train` to train on are read, in
@@ -79,12 +87,14 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
 
     Args:
         results: results folders, which may be among the images and are not read.
+        cache: where decoded images are kept; without it they are kept in memory.
     """
     if name_or_folder == FASHION_MNIST_MINI:
         return load_fashion_mnist_mini(image_size)
     folder, found, division = _divided(name_or_folder, max_train, results)
-    read = read_images([file.path for part in division for file in part], image_size, name=str(folder))
-    skipped = skipped_images(folder, read)
+    paths = [file.path for part in division for file in part]
+    read = read_images(paths, Shape(image_size), name=str(folder), source=found.source, cache=cache)
+    check_faults(str(folder), read.bad, len(paths))
     train, selection, confirmation = splits(read, division)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
@@ -99,8 +109,8 @@ def load_dataset(name_or_folder: str, *, image_size: int, max_train: int, result
     notes = (
         *folder_notes(found),
         *copy_notes(folder, division, read.hashes),
-        *value_notes(read, train),
-        *skipped,
+        *value_notes(read.ranges, train.pixels_NSSC),
+        *fault_notes(read.bad, len(paths)),
         *balance_notes(dataset),
     )
     return replace(dataset, notes=notes)
@@ -111,11 +121,12 @@ def load_images(name_or_folder: str, *, image_size: int, count: int, results: It
     if name_or_folder == FASHION_MNIST_MINI:
         images_NSS = _unpacked((FOLDER / "images.npy.bz2").read_bytes())
         return _scaled(images_NSS[TRAIN : TRAIN + count], image_size)
-    folder, _, division = _divided(name_or_folder, 1, results)
-    good = first_readable([file.path for file in division.selection], image_size, count=count)
+    folder, found, division = _divided(name_or_folder, 1, results)
+    shape, paths = Shape(image_size), [file.path for file in division.selection]
+    good = first_readable(paths, shape, found.source, count=count)
     if not good:
-        raise DataError(f"{folder}: none of {len(division.selection)} selection images opens")
-    return read_images(good, image_size, name=str(folder)).pixels_NSSC
+        raise DataError(f"{folder}: none of {len(paths)} selection images opens")
+    return read_images(good, shape, name=str(folder), source=found.source).pixels_NSSC
 
 
 def _divided(name: str, max_train: int, results: Iterable[Path]) -> tuple[Path, Folder, Division]:
@@ -141,15 +152,20 @@ def found_images(name: str, results: Iterable[Path]) -> tuple[Path, Folder]:
     return folder, found
 
 
-def skipped_images(folder: Path, read: Read) -> list[str]:
-    """The unreadable images; raises DataError if there are too many."""
-    bad, of = [f"{path}: {why}" for path, why in read.bad.items()], len(read.hashes) + len(read.bad)
+def check_faults(name: str, faults: Mapping[str, str], of: int) -> None:
+    """Raises DataError if too many of so many images do not open."""
+    bad = [f"{path}: {why}" for path, why in faults.items()]
     if len(bad) == of:
-        raise DataError(f"{folder}: no usable image among {of}; the first: {bad[0]}")
+        raise DataError(f"{name}: no usable image among {of}; the first: {bad[0]}")
     if len(bad) > of / 1000:
         raise DataError(
-            f"{folder}: {len(bad)} of {of} images do not open, over 0.1 %: {first_few(bad)}; repair or remove them"
+            f"{name}: {len(bad)} of {of} images do not open, over 0.1 %: {first_few(bad)}; repair or remove them"
         )
+
+
+def fault_notes(faults: Mapping[str, str], of: int) -> list[str]:
+    """Which of so many images do not open."""
+    bad = [f"{path}: {why}" for path, why in faults.items()]
     return [f"{len(bad)} of {of} images do not open and are skipped: {'; '.join(bad)}"] if bad else []
 
 
@@ -163,9 +179,10 @@ def splits(read: Read, parts: Iterable[list[Labelled]]) -> Iterator[Split]:
         start = end
 
 
-def fingerprint(folder: Path, hashes: Mapping[Path, str]) -> str:
-    """Of the contents and relative paths of the files in use."""
-    lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256}" for path, sha256 in hashes.items())
+def fingerprint(folder: Path, contents: Mapping[str, str]) -> str:
+    """Of the relative paths of the files in use, and of what tells their contents."""
+    name = relative(folder)
+    lines = sorted(f"{name(path)} {content}" for path, content in contents.items())
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -199,7 +216,7 @@ def folder_notes(folder: Folder) -> Iterator[str]:
     yield from skipped_notes(folder.root, folder.found)
 
 
-def copy_notes(root: Path, division: Division, hashes: Mapping[Path, str]) -> Iterator[str]:
+def copy_notes(root: Path, division: Division, hashes: Mapping[str, str]) -> Iterator[str]:
     """How many images are in two splits, or in two classes, by the hashes of their files."""
     train, selection, confirmation = ([hashes.get(file.path) for file in part] for part in division)
     selected = _count_in({*train}, selection)
@@ -217,39 +234,38 @@ def _count_in(known: set[str | None], hashes: list[str | None]) -> int:
     return sum(one in known and one is not None for one in hashes)
 
 
-def _in_two_classes(root: Path, division: Division, hashes: Mapping[Path, str]) -> list[str]:
+def _in_two_classes(root: Path, division: Division, hashes: Mapping[str, str]) -> list[str]:
     """For contents that are in several classes, the first file in each."""
-    first: dict[str, dict[int, Path]] = {}
+    first: dict[str, dict[int, str]] = {}
     for file in sorted((file for part in division for file in part), key=lambda file: file.path):
         if file.path in hashes:
             first.setdefault(hashes[file.path], {}).setdefault(file.label, file.path)
     return [" = ".join(names_below(root, found.values())) for found in first.values() if len(found) > 1]
 
 
-def value_notes(read: Read, train: Split) -> Iterator[str]:
+def value_notes(ranges: Ranges, pixels_NSSC: np.ndarray) -> Iterator[str]:
     """How images of more than 8 bits were scaled, and whether the training images have little contrast."""
-    for depth, (low, high) in read.ranges.items():
+    for depth, (low, high) in ranges.items():
         kind = "floating-point" if depth == "float" else "integer"
         scale = f"from {low:g} (black) to {high:g} (white)"
         yield f"{kind} images of more than 8 bits: scaled {scale}, in all parts alike"
-    darkest, brightest = _most_values(train)
-    if brightest - darkest < _LOW_CONTRAST and _median_contrast(train) < _LOW_CONTRAST:
+    darkest, brightest = _most_values(pixels_NSSC)
+    if brightest - darkest < _LOW_CONTRAST and _median_contrast(pixels_NSSC) < _LOW_CONTRAST:
         yield (
             f"low contrast: 90 % of the training images' values lie from {darkest} to {brightest} of 255; clip "
             "outliers first, and stretch dark 16-bit colour images, which are read as 8-bit"
         )
 
 
-def _most_values(train: Split) -> tuple[int, int]:
+def _most_values(pixels_NSSC: np.ndarray) -> tuple[int, int]:
     """The interval that holds 90 % of the values."""
-    counts = sum(np.bincount(image.ravel(), minlength=256) for image in train.pixels_NSSC)
-    low, high = np.searchsorted(np.cumsum(counts) / train.pixels_NSSC.size, [0.05, 0.95])
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in pixels_NSSC)
+    low, high = np.searchsorted(np.cumsum(counts) / pixels_NSSC.size, [0.05, 0.95])
     return int(low), int(high)
 
 
-def _median_contrast(train: Split) -> float:
+def _median_contrast(pixels_NSSC: np.ndarray) -> float:
     """From the lowest to the highest value of an image; a few lines on white are contrast too."""
-    pixels_NSSC = train.pixels_NSSC
     return float(np.median(pixels_NSSC.max((1, 2, 3)).astype(int) - pixels_NSSC.min((1, 2, 3))))
 
 

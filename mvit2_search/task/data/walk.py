@@ -1,8 +1,9 @@
 """The image files below a folder. Links are followed; folders of tools and results are not."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from mvit2_search.store.folders import EXPORTS, LATENCIES, USED, is_study
@@ -21,11 +22,11 @@ THUMBNAILS = {"thumb", "thumbs", "thumbnail", "_thumbnail"}  # below a class; a 
 
 @dataclass(kw_only=True)
 class Found:
-    """What is in a folder."""
+    """What is in a folder. Files are text: a million paths would fill a gigabyte."""
 
-    images: list[Path] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)  # files that are no images
-    broken: list[Path] = field(default_factory=list)  # links that lead nowhere
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that are no images
+    broken: list[str] = field(default_factory=list)  # links that lead nowhere
     again: list[Path] = field(default_factory=list)  # links to folders that were read already, or contain the link
     tools: list[Path] = field(default_factory=list)  # folders that tools keep
     results: list[Path] = field(default_factory=list)  # folders that this program writes
@@ -43,9 +44,15 @@ def skipped_notes(root: Path, found: Sequence[Found]) -> Iterator[str]:
             yield f"{counted(len(paths), what)}{where}: {first_few(names_below(root, paths))}"
 
 
-def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
+def names_below(root: Path, paths: Iterable[Path | str]) -> list[str]:
     """Paths relative to `root`."""
-    return [path.relative_to(root).as_posix() for path in paths]
+    return [Path(path).relative_to(root).as_posix() for path in paths]
+
+
+def relative(root: Path) -> Callable[[str], str]:
+    """What gives a path below `root` relative to it. By text, as it is asked a million times."""
+    length = 0 if root == Path() else len(os.path.join(root, ""))
+    return lambda path: path[length:]
 
 
 class Walker:
@@ -58,10 +65,12 @@ class Walker:
         self._endings = image_endings()
         self._above = frozenset(_identity(path) for path in (root.resolve(), *root.resolve().parents))
         self._results = frozenset(_identity(path) for path in results if path.exists())
+        self._is_written_here = cache(self._looks_written_here)
 
     def folders(self, folder: Path) -> list[Path]:
         """The sub-folders that may hold images, by name."""
-        found = [Path(one) for one in _sorted_entries(folder) if _is_folder(one) and not _is_of_tools(one)]
+        with os.scandir(folder) as entries:
+            found = sorted(Path(one) for one in entries if _is_folder(one) and not _is_of_tools(one))
         return [path for path in found if not self._is_written_here(path)]
 
     def files_in(self, folder: Path) -> Found:
@@ -105,15 +114,14 @@ class Walker:
         """Hidden files are ignored."""
         if entry.name.startswith("."):
             return
-        path = Path(entry)
         if _is_broken(entry):
-            found.broken.append(path)
-        elif entry.is_file() and is_image(path, self._endings):
-            found.images.append(path)
+            found.broken.append(entry.path)
+        elif entry.is_file() and is_image(entry.path, self._endings):
+            found.images.append(entry.path)
         else:
-            found.others.append(path)
+            found.others.append(entry.path)
 
-    def _is_written_here(self, folder: Path) -> bool:
+    def _looks_written_here(self, folder: Path) -> bool:
         """Whether it is a study, a results folder, or something that the program writes beside studies."""
         return (
             self._is_results(folder)
@@ -125,10 +133,13 @@ class Walker:
         """Whether it is one of the given results folders, or holds nothing but what the program writes."""
         if _identity(folder) in self._results - self._above or (folder / LATENCIES).exists():
             return True
-        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        return bool(below) and all(
-            is_study(path) or (path.name in USED and path.is_dir() and self._has_no_image(path)) for path in below
-        )
+        is_empty = True
+        with os.scandir(folder) as entries:
+            for path in (Path(entry) for entry in entries if not entry.name.startswith(".")):
+                if not (is_study(path) or (path.name in USED and path.is_dir() and self._has_no_image(path))):
+                    return False
+                is_empty = False
+        return not is_empty
 
     def _keeps_results(self, folder: Path) -> bool:
         """Whether the program writes, wrote or is to write results there; the classes may be in it too."""
@@ -139,7 +150,7 @@ class Walker:
     def _has_no_image(self, folder: Path) -> bool:
         """Tells what benchmarks write from a class that is called `bench`; its images need not be readable."""
         return not any(
-            path.is_symlink() or needs_plugin(path) or (path.is_file() and is_image(path, self._endings))
+            path.is_symlink() or needs_plugin(str(path)) or (path.is_file() and is_image(str(path), self._endings))
             for path in folder.rglob("*")
         )
 
@@ -165,4 +176,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:
     """A link to nothing, or to itself."""
-    return entry.is_symlink() and not Path(entry).exists()
+    return entry.is_symlink() and not os.path.exists(entry)
