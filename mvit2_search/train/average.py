@@ -22,7 +22,7 @@ class Average:
 
         With `statistics` it averages those of the batches too; without, it has the network's own.
         """
-        self.model, self.steps, self._share = copy.deepcopy(model), 0, decay
+        self.model, self.steps, self._share = copy.deepcopy(model), 0, 1 - decay
         (self._averages, self._copies), (self._weights, self._others) = (
             _parted(one, statistics) for one in (self.model, model)
         )

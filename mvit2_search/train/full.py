@@ -108,7 +108,7 @@ class _Run:
     def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
         self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
         self._listener, self._ranks = listener, job.execution.ranks
-        self._trainer = _new_trainer(job, kept_outputs(job, listener.warned))
+        self._trainer = new_trainer(job, kept_outputs(job, listener.warned))
         self.state = TrainingState(inputs=job.inputs)
         self._faults = {*job.data.train.faults, *job.data.test.faults}  # told already
         self._losses: list[Tensor] = []  # of the steps of an epoch that is not tested yet
@@ -227,7 +227,7 @@ class _Run:
             write_checkpoint(self._folder / name, tensors, to_json(self.state))
 
 
-def _new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
+def new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
     """Before its first step. What its teacher says is kept in `kept`."""
     torch.manual_seed(job.inputs.seed)
     model = build_model(job.inputs.arch, job.data.task.head)
@@ -254,7 +254,7 @@ class Cost:
 
 def measured_cost(job: TrainingJob, steps: int = 5) -> Cost:
     """Train for some steps, of which the first two do not count, and forget them."""
-    trainer = _new_trainer(job, kept=None)
+    trainer = new_trainer(job, kept=None)
     loaded = batches(Steps(job.data.train, job.plan.recipe, seed=job.inputs.seed), 0, steps + 2)
     times = []
     for _ in range(steps + 2):

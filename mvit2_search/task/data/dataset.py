@@ -1,4 +1,4 @@
-"""A data set in memory, its split, and how its images become the input of a network.
+"""A data set, its split, and how its images become the input of a network.
 
 The split depends on an image's path inside the folder only, so the same folder is always split the same way.
 Every network takes values in [0, 1] without mean or deviation, MobileViTv2 in the order RGB, the first version in

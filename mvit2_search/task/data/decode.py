@@ -98,14 +98,19 @@ class Unreadable(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What an image is scaled to: its short side, in pixels, and its longest ratio of sides; more is cut off.
+    """What an image is scaled to.
 
-    Bilinear scaling decodes JPEG files at a fraction of their size, which is faster and a little less exact.
+    Attributes:
+        size: its short side, in pixels.
+        most_ratio: of the long side to the short one, more is cut off; 1 for a square.
+        draft: a JPEG is decoded at a half, a quarter or an eighth of its size where that is still so many times
+            `size`, which is faster and a little less exact; None: never.
     """
 
     size: int
-    most_ratio: float = 1.0  # a square
+    most_ratio: float = 1.0
     resample: Image.Resampling = Image.Resampling.BILINEAR
+    draft: int | None = 1
 
     def of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of what an image becomes."""
@@ -145,8 +150,8 @@ def _unknown_format(data: bytes) -> str:
 def _part(data: bytes, exif: bytes | None, shape: Shape) -> Image.Image:
     """Mode RGB; I or F if the values have more than 8 bits."""
     with Image.open(io.BytesIO(data)) as image:
-        if shape.resample == Image.Resampling.BILINEAR:
-            image.draft("RGB", (shape.size, shape.size))  # lets a JPEG be decoded at a fraction of its size
+        if shape.draft is not None:
+            image.draft("RGB", (shape.draft * shape.size,) * 2)
         image.load()
         upright = _converted(_upright(image, exif))
         return ImageOps.fit(upright, shape.of(*upright.size), shape.resample)

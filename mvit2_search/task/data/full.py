@@ -107,7 +107,7 @@ def _found(
 ) -> FullData:
     folder, found = found_images(name, results)
     divided = _divided(folder, found)
-    source, square = found.source, Shape(size, resample=Image.Resampling.BICUBIC)
+    source, square = found.source, Shape(size, resample=Image.Resampling.BICUBIC, draft=None)
     paths = [Paths(file.path for file in files) for files in divided]
     ranges = AllRanges(source, paths, square)
     to_train = [] if tests_alone else divided[0]
@@ -124,7 +124,7 @@ def _found(
             slots=None if cache is None else cache.slots(key, len(files), shape),
         )
 
-    train = images(0, to_train, square._replace(most_ratio=_WHOLE) if whole else square)
+    train = images(0, to_train, square._replace(most_ratio=_WHOLE if whole else 1.0, draft=2))
     test = images(1, divided[1], square)
     return FullData(
         name=str(folder),

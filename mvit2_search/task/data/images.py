@@ -42,7 +42,7 @@ def _out_of_memory(shape: tuple[int, ...], *, name: str) -> DataError:
     left = f"and {_size(free or 0)} are free" if short else "more than this process may have"
     return DataError(
         f"{name}: {shape[0]:,} images of {shape[1]} x {shape[2]} pixels take {_size(needed)} of memory, {left}; "
-        "use a smaller `image_size`, or fewer images by `images_per_epoch`"
+        "use a smaller `image_size`, fewer images by `images_per_epoch`, or a larger `cache_gb`"
     )
 
 

@@ -4,6 +4,8 @@ images/cat/1.jpg  images/dog/2.png                      three splits, 60 / 20 / 
 images/train/cat/1.jpg ...  images/val/cat/9.jpg ...    confirmation from val/ or test/, the rest from train/
 images/train/...  images/val/...  images/test/...       selection from val/, confirmation from test/
 
+The same in WebDataset shards (`shards.py`), or saved by Hugging Face's datasets (`arrow.py`).
+
 `fashion-mnist-mini` comes with this package: per class 800 images to train on and 500 to select by, from
 Fashion-MNIST's training images, and 500 to confirm with, from its test images. Its files are built by
 `scripts/build_fashion_mnist_mini.py`; licence: fashion_mnist_mini/NOTICE.
@@ -23,11 +25,13 @@ from PIL import Image
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.text import counted, first_few
+from mvit2_search.task.data.arrow import find_saved
 from mvit2_search.task.data.cache import Cache
 from mvit2_search.task.data.dataset import Dataset, Division, Labelled, Split, divide
 from mvit2_search.task.data.decode import Ranges, Shape, needs_plugin, plugin_hints
 from mvit2_search.task.data.folder import NO_CLASSES, Folder, find_images, part_named
 from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
+from mvit2_search.task.data.shards import find_shards
 from mvit2_search.task.data.walk import names_below, relative, skipped_notes
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
@@ -146,7 +150,7 @@ def found_images(name: str, results: Iterable[Path]) -> tuple[Path, Folder]:
         raise DataError(f"{folder}: no such folder, and the one shipped data set is {FASHION_MNIST_MINI}")
     try:
         with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
-            found = find_images(folder, results)
+            found = find_saved(folder) or find_shards(folder, results) or find_images(folder, results)
     except OSError as err:
         raise DataError(f"{err.filename}: {err.strerror}") from err
     return folder, found

@@ -24,17 +24,19 @@ class Numbered(NamedTuple):
 
 
 def by_part(root: Path, names: Mapping[str, T]) -> dict[str, tuple[str, T]]:
-    """What is named like a part of a data set, `train` first. What is alone, whatever its name, is to train on.
+    """What is named like a part of a data set, `train` first. What is alone and named like none is to train on.
 
     Raises DataError if several look like one part, or nothing is to train on.
     """
-    if len(names) == 1:
+    if len(names) == 1 and not any(map(part_named, names)):
         return {"train": next(iter(names.items()))}
     parts: dict[str, tuple[str, T]] = {}
     for name, one in names.items():
         if part := part_named(name):
             if part in parts:
-                raise DataError(f"{root}: {parts[part][0]} and {name} both look like the {part} images; rename one")
+                raise DataError(
+                    f"{root}: {parts[part][0]} and {name} both look like the {part} images; rename one"
+                )
             parts[part] = name, one
     if "train" not in parts:
         raise DataError(f"{root}: has {', '.join(names)} but no train; rename what is to train on")

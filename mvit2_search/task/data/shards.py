@@ -1,10 +1,10 @@
 """A folder of WebDataset shards: tar files that hold images and, beside each, the number of its class.
 
-    shards/train-000000.tar ...  shards/val-000000.tar ...      cat-7.jpg and cat-7.cls are one sample
+    shards/train-000000.tar ...  shards/val-000000.tar ...      7.jpg and 7.cls in a tar file are one sample
     shards/train/000000.tar ...  shards/val/000000.tar ...
-    shards/classnames.txt                                       the name of a class in each line, if it is there
+    shards/classnames.txt                                       a line for each class, if it is there
 
-Tar files are read at any place, as the order of images follows from the seed and not from the shards.
+Images are read from anywhere in a tar file, as their order follows from the seed, not from the shards.
 """
 
 import errno
@@ -13,10 +13,10 @@ import re
 import tarfile
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mvit2_search.errors import DataError, first_line
 from mvit2_search.system.text import counted
@@ -25,20 +25,21 @@ from mvit2_search.task.data.folder import Folder, part_named
 from mvit2_search.task.data.images import in_threads
 from mvit2_search.task.data.numbered import Numbered, by_part, numbered_folder
 from mvit2_search.task.data.stored import Paths
-from mvit2_search.task.data.walk import Walker, relative
+from mvit2_search.task.data.tar import Member, members
+from mvit2_search.task.data.walk import Walker
 
 _NAMES = ("classnames.txt", "classes.txt")
-_BLOCK = 512  # bytes
-_EXPECTED = "expected samples of an image and the number of its class, such as 1.jpg and 1.cls"
+_LONGEST_NUMBER = 100  # bytes
+_EXPECTED = "expected one image and the number of its class for each sample, such as 7.jpg and 7.cls"
 
 
 class Shard(NamedTuple):
-    """The images in a tar file, by name."""
+    """The images in a tar file, ordered by name."""
 
     names: Paths
     starts: "array[int]"  # in bytes
     sizes: "array[int]"
-    numbers: "array[int]"  # of the classes
+    numbers: "array[int]"  # of their classes
 
 
 class Shards:
@@ -46,9 +47,10 @@ class Shards:
 
     def __init__(self, root: Path, shards: Mapping[str, Shard]) -> None:
         self._root, self._shards = root, shards  # by the path below the folder
+        self._start = len(str(root / "x")) - 1  # where the path below the folder begins
 
     def read(self, path: str) -> bytes:
-        """Opens the file each time: there may be more than a process may keep open."""
+        """Opens the tar file each time: there may be more than a process can keep open."""
         name, shard, at = self._find(path)
         with (self._root / name).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), shard.sizes[at], shard.starts[at])
@@ -64,40 +66,41 @@ class Shards:
 
     def _find(self, path: str) -> tuple[str, Shard, int]:
         """The tar file of an image, and its place there."""
-        name, _, inside = relative(self._root)(path).partition(".tar/")
+        name, _, image = path[self._start :].partition(".tar/")
         shard = self._shards[f"{name}.tar"]
-        return f"{name}.tar", shard, bisect_left(shard.names, inside)
+        return f"{name}.tar", shard, bisect_left(shard.names, image)
 
 
 def find_shards(root: Path, results: Iterable[Path]) -> Folder | None:
-    """What is in the shards below `root`; None if there are none, or there are images in folders.
+    """The images in shards below `root`; None if there are no tar files, or a folder holds image files.
 
-    Raises DataError if a shard cannot be read, or images and classes are not as expected.
+    Raises DataError if they cannot be used; OSError if they cannot be read.
     """
     files = [path for folder in (root, *_parts(root)) for path in sorted(folder.glob("*.tar")) if path.is_file()]
-    if not files or _has_images(root, Walker(root, results)):
+    if not files or _holds_images(root, results):
         return None
     names = [path.relative_to(root).as_posix() for path in files]
-    found = in_threads(lambda at: _indexed(files[at]), range(len(files)))
-    shards = dict(zip(names, found.values(), strict=True))
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(_part_word(root, name), []).append(name)
-    unnamed = groups.pop("", []) if len(groups) > 1 else []
-    parts = {
-        part: Numbered(name, *_images(root, {one: shards[one] for one in some}))
-        for part, (name, some) in by_part(root, groups).items()
-    }
-    unused = [f"{counted(len(unnamed), 'tar file')} whose names say no part"] if unnamed else []
-    return numbered_folder(root, Shards(root, shards), parts, _ClassNames(root), unused=unused)
+    shards = dict(zip(names, in_threads(lambda at: _shard(files[at]), range(len(files))).values(), strict=True))
+    groups: dict[str, dict[str, Shard]] = {}
+    for name, shard in shards.items():
+        groups.setdefault(_part_word(root, name), {})[name] = shard
+    unnamed = groups.pop("", {}) if len(groups) > 1 else {}
+    return numbered_folder(
+        root,
+        Shards(root, shards),
+        {part: Numbered(name, *_images(root, some)) for part, (name, some) in by_part(root, groups).items()},
+        ClassNames(root),
+        unused=[f"{counted(len(unnamed), 'tar file')} of no part, {next(iter(unnamed))}"] if unnamed else (),
+    )
 
 
 def _parts(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if part_named(path.name) and path.is_dir())
 
 
-def _has_images(root: Path, walker: Walker) -> bool:
-    """Whether a folder below it holds image files: then these are the data set."""
+def _holds_images(root: Path, results: Iterable[Path]) -> bool:
+    """Whether a folder below it holds image files. Then these are the data set."""
+    walker = Walker(root, results)
     return any(walker.below(folder).images for folder in walker.folders(root))
 
 
@@ -111,23 +114,24 @@ def _part_word(root: Path, name: str) -> str:
 
 
 def _images(root: Path, shards: Mapping[str, Shard]) -> tuple[list[str], "array[int]"]:
-    """The paths of the images and the numbers of their classes."""
+    """The paths of the images in some shards, and the numbers of their classes."""
     paths, numbers = list[str](), array("q")
     for name, shard in shards.items():
-        start = os.path.join(root, name, "")
-        paths += [start + image for image in shard.names]
+        start = str(root / name)
+        paths += [f"{start}/{image}" for image in shard.names]
         numbers += shard.numbers
     return paths, numbers
 
 
-class _ClassNames:
-    """Of a class by its number: its line in a file beside the shards, or the number as text."""
+class ClassNames:
+    """The name of a class by its number: its line in a file beside the shards, or else the number as text."""
 
     def __init__(self, root: Path) -> None:
-        self._path, self._lines = root, list[str]()
+        self._lines = list[str]()
         for path in (root / name for name in reversed(_NAMES)):
             with suppress(FileNotFoundError):
-                self._path, self._lines = path, path.read_text("utf-8-sig", errors="replace").splitlines()
+                self._lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+                self._path = path
 
     def __call__(self, number: int) -> str:
         if not self._lines:
@@ -135,80 +139,53 @@ class _ClassNames:
         if number >= len(self._lines):
             raise DataError(
                 f"{self._path}: has {counted(len(self._lines), 'line')}, and a class has the number {number}; "
-                "write a line for each class, from 0"
+                "write a line for each class, from number 0"
             )
         return self._lines[number].strip() or str(number)
 
 
-class _Member(NamedTuple):
-    name: str
-    start: int
-    size: int
-
-
-def _indexed(path: Path) -> Shard:
+def _shard(path: Path) -> Shard:
     """The images of a tar file; raises DataError."""
     try:
-        with tarfile.open(path, "r:") as tar:
-            return _shard(path, tar)
-    except (tarfile.TarError, EOFError, OverflowError) as err:
-        raise DataError(f"{path}: no readable tar file: {first_line(err)}; get or write it again, unpacked") from err
-    except OSError as err:
-        raise DataError(f"{path}: {err.strerror}") from err
-
-
-def _shard(path: Path, tar: tarfile.TarFile) -> Shard:
-    images, numbers, endings = dict[str, _Member](), dict[str, int](), image_endings()
-    for member in _members(tar):
-        folder, slash, base = member.name.rpartition("/")
-        key, dot, ending = base.partition(".")
-        key, ending = folder + slash + key, dot + ending.lower()
-        if ending == ".cls":
-            numbers[key] = _number(path, tar, member)
-        elif ending in endings and not base.startswith("."):
-            if images.setdefault(key, member).name != member.name:
-                raise DataError(
-                    f"{path}: two images for one class, {images[key].name} and {member.name}; {_EXPECTED}"
-                )
-    if missing := images.keys() - numbers.keys():
-        first = images[min(missing)].name
-        raise DataError(f"{path}: {len(missing)} of {len(images)} images have no class, as {first}; {_EXPECTED}")
-    if not images:
-        raise DataError(f"{path}: no images; {_EXPECTED}")
-    found = sorted((image, numbers[key]) for key, image in images.items())
+        with path.open("rb") as file:
+            images, numbers = _samples(path, file)
+    except (tarfile.TarError, ValueError) as err:
+        remedy = "get or write it again, not compressed"
+        raise DataError(f"{path}: a damaged tar file, or none: {first_line(err)}; {remedy}") from err
+    if missing := sorted(image.name for key, image in images.items() if key not in numbers):
+        found = f"{len(missing)} of {len(images)} images have no class, the first: {missing[0]}"
+        raise DataError(f"{path}: {found}; {_EXPECTED}")
+    ordered = sorted((image, numbers[key]) for key, image in images.items())
     return Shard(
-        names=Paths(image.name for image, _ in found),
-        starts=array("q", [image.start for image, _ in found]),
-        sizes=array("q", [image.size for image, _ in found]),
-        numbers=array("q", [number for _, number in found]),
+        names=Paths(image.name for image, _ in ordered),
+        starts=array("q", [image.start for image, _ in ordered]),
+        sizes=array("q", [image.size for image, _ in ordered]),
+        numbers=array("q", [number for _, number in ordered]),
     )
 
 
-def _number(path: Path, tar: tarfile.TarFile, member: _Member) -> int:
-    text = _at(tar, member.start, min(member.size, _BLOCK))
+def _samples(path: Path, file: IO[bytes]) -> tuple[dict[str, Member], dict[str, int]]:
+    """The image and the number of the class of each sample, whose name ends at the first dot of the last part."""
+    images, numbers, endings = dict[str, Member](), dict[str, int](), image_endings()
+    for member in members(file):
+        folder, slash, base = member.name.rpartition("/")
+        name, dot, ending = base.partition(".")
+        key, ending = folder + slash + name, dot + ending.lower()
+        if not name:  # hidden
+            continue
+        if ending == ".cls":
+            numbers[key] = _number(
+                path, member, os.pread(file.fileno(), min(member.size, _LONGEST_NUMBER), member.start)
+            )
+        elif ending in endings:
+            if (other := images.get(key, member).name) != member.name:
+                raise DataError(f"{path}: two images in one sample, {other} and {member.name}; {_EXPECTED}")
+            images[key] = member
+    return images, numbers
+
+
+def _number(path: Path, member: Member, text: bytes) -> int:
     try:
         return int(text)
     except ValueError:
-        shown = text[:20].decode(errors="replace")
-        raise DataError(f"{path}: {member.name} is {shown!r} and no number of a class; {_EXPECTED}") from None
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[_Member]:
-    """The files in a tar file. Plain headers are read here, five times as fast as tarfile does; it reads others."""
-    position, end = 0, os.fstat(_file(tar)).st_size
-    while True:
-        header = _at(tar, position, _BLOCK)
-        if header == bytes(_BLOCK):
-            return
-        kind, size = header[156:157], _octal(header[124:136])
-        if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" ") or size is None:
-            kind = b""
-        start = position + _BLOCK
-        if kind in (b"0", b"\0") and size is not None:
-            yield _checked(_Member(_name(header), start, size), end)
-        elif kind == b"x" and size is not None and _says_times_alone(_at(tar, start, size)):
-            pass
-        else:
-            tar.offset = position
-            ...
-        position = start + -(-size // _BLOCK) * _BLOCK
+        raise DataError(f"{path}: {member.name} holds {text[:20]!r}, which is no number; {_EXPECTED}") from None
