@@ -47,12 +47,15 @@ def rows(labels, *, column="label", image="image", kind=None, files=()):
     return datasets.Dataset.from_dict(data, features=features)
 
 
-def test_a_saved_data_set_gives_the_images_and_classes_of_its_folder(folder, saved):
-    assert splits(saved) == splits(folder)
+def test_a_saved_data_set_gives_the_images_and_classes_of_its_folder(folder, saved, monkeypatch):
+    expected = splits(folder)
+    assert splits(saved) == expected
     assert search(saved).notes[0] == "train/ to train on, validation/ to select by, test/ to confirm with"
     assert [note for note in full(saved).notes if "8 bits" in note] == [
         note for note in full(folder).notes if "8 bits" in note
     ]
+    monkeypatch.chdir(saved)
+    assert splits(".") == expected
 
 
 def test_one_without_parts_is_split_as_class_folders_are(folder, tmp_path, monkeypatch):
@@ -223,6 +226,22 @@ def test_reading_asks_for_no_socket_and_writes_nothing(saved, tmp_path):
     assert (done.stdout, done.stderr) == ("4\n", "")
     assert done.sockets == []
     assert [path for path in done.written if path.exists() and not path.is_char_device()] == []
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_bars_are_not_shown_and_left_as_they_were(saved, monkeypatch, shown):
+    disabled, load = [], datasets.load_from_disk
+
+    def watched(*args, **choices):
+        disabled.append(datasets.are_progress_bars_disabled())
+        return load(*args, **choices)
+
+    monkeypatch.setattr(datasets, "load_from_disk", watched)
+    (datasets.enable_progress_bars if shown else datasets.disable_progress_bars)()
+    full(saved)
+    disabled.append(datasets.are_progress_bars_disabled())
+    datasets.disable_progress_bars()
+    assert disabled == [True, not shown]
 
 
 def test_without_the_library_it_is_named(saved, monkeypatch):

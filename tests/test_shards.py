@@ -156,6 +156,7 @@ def test_tar_files_of_all_kinds_are_read(folder, tmp_path, form):
                 hidden.size = 4
                 tar.addfile(hidden, BytesIO(b"\0\1\2\3"))
     assert splits(tmp_path)["full"] == splits(folder)["full"]
+    assert all(f"/{'long' * 20}/{'more' * 10}/" in path for path in full(tmp_path).train.paths)
 
 
 def test_classes_are_ordered_by_their_numbers(tmp_path):
@@ -281,6 +282,15 @@ def flipped(data):
     return data[:2050] + bytes([data[2050] ^ 1]) + data[2051:]
 
 
+def below_zero(data):
+    """The size of the second member."""
+    header = bytearray(data[1024:1536])
+    header[124:136] = b"-%010o\0" % 4096
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return data[:1024] + header + data[1536:]
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -292,6 +302,7 @@ def flipped(data):
         (without_end, "its end is missing"),
         (flipped, "bad checksum"),
         (gzip.compress, "invalid header"),
+        (below_zero, "a size below zero"),
     ],
 )
 def test_a_damaged_tar_file_is_named_in_one_line(two, damage, why):
@@ -300,7 +311,7 @@ def test_a_damaged_tar_file_is_named_in_one_line(two, damage, why):
     text = error(two)
     assert text.startswith("train.tar: a damaged tar file, or none: ")
     assert text.endswith("; get or write it again, not compressed")
-    assert why in text or why in ("truncated header", "invalid header")
+    assert why in text
 
 
 def test_a_tar_file_that_was_cut_off_since_spoils_its_images_alone(two):

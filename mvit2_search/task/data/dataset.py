@@ -6,7 +6,8 @@ the order BGR (`ArchConfig.channel_order`, which exported files state too).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -71,9 +72,9 @@ def _count(files: Files) -> int:
 
 def cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
     """Each class in two: most of it, and `share` of it but at least one image."""
-    most, rest, rank = {}, {}, _rank(folder)
+    most, rest = {}, {}
     for name, paths in files.items():
-        ordered = sorted(paths, key=rank)
+        ordered = _shuffled(folder, paths)
         count = max(1, round(share * len(paths)))
         rest[name], most[name] = ordered[:count], ordered[count:]
     return most, rest
@@ -82,17 +83,24 @@ def cut(folder: Path, files: Files, share: float) -> tuple[Files, Files]:
 def mixed(folder: Path, files: Files, most: int) -> list[Labelled]:
     """About `most` images at most, in the classes' proportions but at least one of each, classes mixed."""
     share = min(1.0, most / _count(files))
-    kept, rank, order = [], _rank(folder), _rank(folder, "order ")
+    kept, ranks = [], array("Q")
     for label, paths in enumerate(files.values()):
-        some = paths if share == 1 else sorted(paths, key=rank)[: max(1, round(share * len(paths)))]
+        some = paths if share == 1 else _shuffled(folder, paths)[: max(1, round(share * len(paths)))]
         kept += [Labelled(path=path, label=label) for path in some]
-    return sorted(kept, key=lambda file: order(file.path))
+        ranks.extend(_ranks(folder, some, "order "))
+    return [kept[place] for place in np.argsort(ranks, kind="stable")]
 
 
-def _rank(folder: Path, salt: str = "") -> Callable[[str], bytes]:
-    """Sorting by this is a fixed shuffle for each salt."""
+def _shuffled(folder: Path, paths: Sequence[str]) -> list[str]:
+    return [paths[place] for place in np.argsort(array("Q", _ranks(folder, paths)), kind="stable")]
+
+
+def _ranks(folder: Path, paths: Iterable[str], salt: str = "") -> Iterator[int]:
+    """Sorting by these is a fixed shuffle for each salt."""
     name = relative(folder)
-    return lambda path: hashlib.sha256((salt + name(path)).encode("utf-8", "surrogateescape")).digest()
+    for path in paths:
+        digest = hashlib.sha256((salt + name(path)).encode("utf-8", "surrogateescape")).digest()
+        yield int.from_bytes(digest[:8])
 
 
 class Item(NamedTuple):

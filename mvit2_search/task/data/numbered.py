@@ -47,9 +47,9 @@ def numbered_folder(
     root: Path,
     source: Source,
     parts: Mapping[str, Numbered],
-    name_of: Callable[[int], str] = str,
+    name_of: Callable[[int], str],
     *,
-    unused: Sequence[str] = (),
+    unused: Sequence[str],
 ) -> Folder:
     """Classes are in the order of their numbers. A part for tests without any known class is not used.
 

@@ -25,7 +25,7 @@ from mvit2_search.task.data.folder import Folder, part_named
 from mvit2_search.task.data.images import in_threads
 from mvit2_search.task.data.numbered import Numbered, by_part, numbered_folder
 from mvit2_search.task.data.stored import Paths
-from mvit2_search.task.data.tar import Member, members
+from mvit2_search.task.data.tar import Member, members, read_at
 from mvit2_search.task.data.walk import Walker
 
 _NAMES = ("classnames.txt", "classes.txt")
@@ -174,9 +174,7 @@ def _samples(path: Path, file: IO[bytes]) -> tuple[dict[str, Member], dict[str, 
         if not name:  # hidden
             continue
         if ending == ".cls":
-            numbers[key] = _number(
-                path, member, os.pread(file.fileno(), min(member.size, _LONGEST_NUMBER), member.start)
-            )
+            numbers[key] = _number(path, member, read_at(file, member.start, min(member.size, _LONGEST_NUMBER)))
         elif ending in endings:
             if (other := images.get(key, member).name) != member.name:
                 raise DataError(f"{path}: two images in one sample, {other} and {member.name}; {_EXPECTED}")

@@ -24,7 +24,7 @@ class Paths(Sequence[str]):
         for path in paths:
             text += path.encode("utf-8", "surrogateescape")
             ends.append(len(text))
-        self._text, self._ends = bytes(text), np.array(ends)
+        self._text, self._ends = text, np.array(ends)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -1,13 +1,13 @@
 """Where the files in a tar file begin, so that each can be read alone."""
 
-import os
+import re
 import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 _BLOCK = 512  # bytes
 _FILE, _OLD_FILE, _PAX = b"0", b"\0", b"x"
-_MOVES = (b"path=", b"size=", b"GNU.sparse")  # in an extended header, what changes more than times and owners
+_MOVES = re.compile(rb"path=|size=|GNU\.sparse")  # in an extended header, what changes more than times and owners
 
 
 class Member(NamedTuple):
@@ -21,23 +21,29 @@ class Member(NamedTuple):
 def members(file: IO[bytes]) -> Iterator[Member]:
     """The files in a tar file, without links and the like; raises tarfile.TarError or ValueError if it is damaged.
 
-    Plain headers are read here, in a fifth of the time that tarfile takes. Others are left to it.
+    Plain headers are read here, in a quarter of the time that tarfile takes. Others are left to it.
     """
     position = 0
     with tarfile.open(fileobj=file, mode="r:") as tar:
-        while (header := os.pread(file.fileno(), _BLOCK, position)) != bytes(_BLOCK):
-            if len(header) < 0:
+        while (header := read_at(file, position, _BLOCK)) != bytes(_BLOCK):
+            if len(header) < _BLOCK:
                 raise tarfile.ReadError("its end is missing")
             kind, size = _kind_and_size(header)
             start = position + _BLOCK
             if kind in (_FILE, _OLD_FILE):
                 member, position = Member(_name(header), start, size), start + _padded(size)
-            elif kind == _PAX and not any(word in os.pread(file.fileno(), size, start) for word in _MOVES):
+            elif kind == _PAX and not _MOVES.search(read_at(file, start, size)):
                 member, position = None, start + _padded(size)
             else:
                 member, position = _odd(tar, file, position)
             if member is not None and not member.name.endswith("/"):  # as folders once were
                 yield member
+
+
+def read_at(file: IO[bytes], start: int, size: int) -> bytes:
+    """So many bytes from `start`, or fewer at the end; what lies near is in the file's buffer already."""
+    file.seek(start)
+    return file.read(size)
 
 
 def _kind_and_size(header: bytes) -> tuple[bytes, int]:
@@ -46,6 +52,8 @@ def _kind_and_size(header: bytes) -> tuple[bytes, int]:
         size, checksum = int(header[124:136].rstrip(b" \0"), 8), int(header[148:156].rstrip(b" \0"), 8)
     except ValueError:
         return b"", 0
+    if size < 0:
+        raise tarfile.ReadError("a size below zero")
     is_right = checksum == sum(header) - sum(header[148:156]) + 8 * ord(" ")
     return (header[156:157], size) if is_right else (b"", 0)
 
