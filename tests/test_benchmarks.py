@@ -6,6 +6,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,12 @@ from click.testing import CliRunner
 from sampler_bench.run import read_rows, rows_file
 from samplers import samplers
 
+import data
 from conftest import write_images
 from fakes import request, search
 from mvit2_search.api import export_architecture
 from mvit2_search.cli import cli
+from mvit2_search.records import Recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -204,3 +207,25 @@ def test_differences_are_of_the_same_seeds():
     assert "| mobilevitv2-0.75 | 9 ms | 3 | 75.00 | 5.00 | 0: 70.00 [69.00, 71.00]; 1: 80.00" in text
     assert "| mobilevitv2-0.75, with teacher minus mobilevitv2-0.75 | 1 | +5.00 | needs two seeds |" in text
     assert "Missing: searched, seed 2; mobilevitv2-0.75, with teacher, seed 1;" in text
+
+
+@pytest.mark.slow
+def test_a_folder_of_many_files_is_opened_and_timed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where it writes its files for a while
+    (tmp_path / "images").mkdir()
+    data.write_links(tmp_path / "images", 3000)
+    data.opened(Namespace(data=tmp_path / "images" / "images"))
+    assert re.fullmatch(r"\d+\.\d s until the first batch, \d+\.\d\d GB\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_loader_is_timed_beside_a_step(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "few" / "train", {"a": 4, "b": 4})
+    options = Namespace(data=tmp_path / "few", photos=8, rounds=1, width=0.5)
+    with data.photographs(options) as folder:
+        photos = sorted(path.name for path in (folder / "train").rglob("*.jpg"))
+        assert len(photos) == 8
+        found = data.speeds(folder, Recipe(image_size=32, batch_size=4), tmp_path / "results", options)
+    assert re.fullmatch(r"files \d+, cache \d+, training step \d+", found)
+    assert {path.name for path in tmp_path.iterdir()} == {"few", "results"}

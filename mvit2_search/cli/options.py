@@ -47,7 +47,10 @@ def option(name: str, default: Any, help: str, **more: Any) -> Callable[[FC], FC
     return click.option(name, default=default, show_default=True, help=help, **more)
 
 
-DATA_HELP = "fashion-mnist-mini, or a folder with one sub-folder of images per class."
+DATA_HELP = (
+    "fashion-mnist-mini, or a folder: one sub-folder of images per class, WebDataset shards, or a saved Hugging "
+    "Face data set."
+)
 
 study_argument = click.argument("study", type=Place())
 results_option = option(

@@ -63,8 +63,8 @@ _SETTINGS_HELP = {
     "erasing": "Share of the images of which a random rectangle is blackened.",
 }
 _TRAIN_DATA_HELP = (
-    "fashion-mnist-mini, or a folder with one sub-folder of images per class, or with train/ and val/ of such "
-    "sub-folders."
+    "fashion-mnist-mini, or a folder: one sub-folder of images per class, or train/ and val/ of such; WebDataset "
+    "shards; or a saved Hugging Face data set."
 )
 
 

@@ -34,7 +34,7 @@ from mvit2_search.task.data.stored import AllRanges, Paths, Stored
 from mvit2_search.task.data.walk import relative
 
 _WHOLE = 1.5  # longest ratio of the sides of an image that is trained on as a whole
-_LOOKED_AT, _LOOKED_AT_BYTES = 512, 50e6  # images of each part, and bytes of their files, at the start
+_LOOKED_AT, _LOOKED_AT_BYTES = 512, 5e7  # images of each part at the start, and bytes of their files and pixels
 _HASHED, _HASHED_BYTES = 100_000, 1e9  # images, and bytes of their files, that are read in seconds
 
 
@@ -149,9 +149,10 @@ def _pixel_notes(folder: Path, train: Stored, test: Stored) -> list[str]:
 
 
 def _first(images: Stored) -> np.ndarray:
-    """Squares of the first images, uint8 [N, S, S, 3]: many of small files, some of large ones."""
-    sizes = np.cumsum([size for size, _ in images.source.stamps(images.paths[:_LOOKED_AT])])
-    count = min(len(images), 1 + int(np.searchsorted(sizes[:-1], _LOOKED_AT_BYTES)))
+    """Squares of the first images, uint8 [N, S, S, 3]: many of small ones, some of large ones."""
+    most = min(_LOOKED_AT, len(images), max(1, int(_LOOKED_AT_BYTES / slot_bytes(images.shape))))
+    sizes = np.cumsum([size for size, _ in images.source.stamps(images.paths[:most])])
+    count = min(most, 1 + int(np.searchsorted(sizes, _LOOKED_AT_BYTES)))
     return images.squares(range(count)).pixels_NSSC
 
 
