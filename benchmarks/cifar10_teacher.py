@@ -94,7 +94,9 @@ def train(model: Teacher, pixels: Tensor, labels: Tensor, epochs: int, saved: Pa
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}, saved)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}
+        torch.save(state, saved.with_suffix(".new"))
+        saved.with_suffix(".new").replace(saved)
         print(f"epoch {epoch + 1}: loss {np.mean(losses[-100:]):.3f}, {perf_counter() - began:.0f} s", flush=True)
 
 

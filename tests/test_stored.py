@@ -19,7 +19,7 @@ from mvit2_search.task.data.source import ImageFiles
 from mvit2_search.task.data.stored import Paths
 from mvit2_search.train.full import train_fully
 from mvit2_search.train.job import prepare_training
-from mvit2_search.train.loader import Steps
+from mvit2_search.train.loader import Steps, batches
 from mvit2_search.train.loop import evaluate
 from trainings import Quiet, Stop, results, stopping_after
 
@@ -198,7 +198,51 @@ def test_a_training_tells_of_files_that_do_not_open_once_and_ends_where_they_are
 def test_a_batch_is_the_same_whatever_made_it(tmp_path):
     data = load_full(str(images_in(tmp_path, 6, size=40)), size=32, whole=True)
     again = load_full(str(tmp_path), size=32, whole=True)
-    made, _ = Steps(data.train, RECIPE, seed=3)[1]
+    made = Steps(data.train, RECIPE, seed=3)[1].batch
     for one, other in zip(made, Steps(again.train, RECIPE, seed=3)[1].batch, strict=True):
         assert one.equal(other)
     assert made.pixels_NSSC.shape == (8, 32, 32, 3)
+
+
+@pytest.mark.parametrize("broken", [b"", None])
+def test_first_images_that_are_broken_or_blank_stop_no_good_data(tmp_path, monkeypatch, broken):
+    few_looked_at(monkeypatch, 1)
+    images_in(tmp_path, 600, size=2)
+    first = Path(load_full(str(tmp_path), size=2).train.paths[0])
+    if broken is None:
+        Image.new("RGB", (2, 2)).save(first)
+    else:
+        emptied(first)
+    data = load_full(str(tmp_path), size=2)
+    assert len(data.train.faults) == (broken is not None)
+
+
+@pytest.mark.slow
+def test_broken_test_images_of_the_last_epoch_are_told_and_counted(tmp_path, monkeypatch):
+    few_looked_at(monkeypatch, 1)
+    folder = images_in(tmp_path / "images", 600, size=2)
+    recipe = Recipe(epochs=1, image_size=32, images_per_epoch=8, batch_size=8)
+
+    def prepared(out):
+        return prepare_training(
+            ARCH, recipe, data=str(folder), out=tmp_path / out, train_on="cpu", results=tmp_path, cache_gb=0
+        )
+
+    one = prepared("one")
+    emptied(one.data.test.paths[7])
+    listener = Quiet()
+    train_fully(one, listener=listener)
+    assert listener.warnings == [f"{one.data.test.paths[7]}: does not open and is skipped: empty file"]
+    two = prepared("two")
+    emptied(two.data.test.paths[6])
+    with pytest.raises(DataError, match=r"2 of 1208 images do not open, over 0.1 %"):
+        train_fully(two, listener=Quiet())
+    assert not (tmp_path / "two" / "checkpoint-best").exists()
+
+
+def test_what_a_worker_cannot_read_is_one_line(tmp_path, monkeypatch):
+    data = load_full(str(images_in(tmp_path, 4, size=8)), size=32)
+    for path in data.train.paths:
+        emptied(path)
+    with pytest.raises(DataError, match=r"^none of 8 images opens; the first: \S+$"):
+        next(batches(Steps(data.train, RECIPE, seed=0), 0, 2, workers=1))

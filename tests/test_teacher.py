@@ -24,7 +24,7 @@ from mvit2_search.arch import published_networks
 from mvit2_search.arch.config import arch_yaml
 from mvit2_search.arch.head import ClassifierHead
 from mvit2_search.cli import cli
-from mvit2_search.errors import BackendUnavailable, SpecError, StudyConflict, TrainingError
+from mvit2_search.errors import BackendUnavailable, MeasurementError, SpecError, StudyConflict, TrainingError
 from mvit2_search.export.formats import export_module
 from mvit2_search.models import build_model
 from mvit2_search.records import Recipe, TeacherInputs, TrainingInputs, TrainingState
@@ -263,6 +263,17 @@ def test_what_is_kept_is_read_back_bit_for_bit_whatever_the_order_of_steps(kept)
         assert (kept().get(step, batch) == rows_of(batch)).all()
     assert kept().get(1, batch_of(seed=1)) is None, "a hole"
     assert kept().get(71, batch_of(seed=1)) is None, "behind the end"
+
+
+def test_a_teacher_whose_weights_are_in_another_file_is_refused(tmp_path):
+    """Their hash would not be that of the file."""
+    path = tmp_path / "teacher.onnx"
+    export_module(Pooled().eval(), path, shape=(1, 3, 8, 8), convention="RGB, values in [0, 1]")
+    file = onnx.load(path)
+    onnx.save_model(file, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").exists()
+    with pytest.raises(MeasurementError, match="its weights are in another file; save it as one, by"):
+        open_teacher(str(path), device="cpu")
 
 
 @pytest.mark.parametrize("damage", ["check", "row", "truncated", "emptied", "zeros"])

@@ -60,7 +60,7 @@ cache_option = option(
     "--cache-gb",
     10.0,
     "Gigabytes of decoded images that the results folder may keep, for this and other runs; 0: none.",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, 1e6),
     metavar="FLOAT",
 )
 device_option = option("--device", "auto", "Device to measure latency on; `mvit2-search devices` lists them.")

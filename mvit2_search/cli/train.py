@@ -28,6 +28,7 @@ from mvit2_search.system.text import printable
 
 if TYPE_CHECKING:
     from mvit2_search.arch import ArchConfig
+    from mvit2_search.train.full import Cost
     from mvit2_search.train.job import TrainingJob
     from mvit2_search.train.ranks import Ranks
 
@@ -342,7 +343,8 @@ def _print_plan(job: TrainingJob, cache_gb: float) -> None:
         "compiled": execution.compile,
         "workers": execution.workers,
         "time of a step": f"{cost.step_s:.3g} s in one process, median of {cost.steps}",
-        "time of all steps": f"about {duration(cost.step_s * plan.steps)}, without tests",
+        "time to prepare a batch": f"{cost.batch_s:.3g} s in one process, from files",
+        "time of all steps": f"about {duration(_seconds_of_a_step(job, cost) * plan.steps)}, without tests",
         "disk space": f"{cost.disk_bytes / 1e6:.0f} MB",
         "decoded images": f"{min(cache_gb, job.data.decoded_bytes / 1e9):.2g} GB at most, in {job.results}",
     }
@@ -362,6 +364,12 @@ def _of_teacher(job: TrainingJob) -> dict[str, Any]:
         "teacher_weight": asked.weight,
         "kept outputs": f"{kept_bytes(job) / 1e6:.3g} MB at most, below {job.results}",
     }
+
+
+def _seconds_of_a_step(job: TrainingJob, cost: Cost) -> float:
+    """With its batch, which other processes may prepare meanwhile."""
+    workers = job.execution.workers
+    return max(cost.step_s, cost.batch_s / workers) if workers else cost.step_s + cost.batch_s
 
 
 def _shown(value: Any) -> str:

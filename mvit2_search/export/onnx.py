@@ -41,11 +41,13 @@ def read_onnx(path: Path) -> Artifact:
     """The `read` of `ONNX`: of networks of one input and one output in single precision."""
     kinds = DecodeError, OSError, onnx.checker.ValidationError
     with translated(f"{path.name} is no ONNX file, or damaged", kinds):
-        graph = onnx.load(path).graph
+        graph = onnx.load(path, load_external_data=False).graph
     if (len(graph.input), len(graph.output)) != (1, 1):
         raise MeasurementError(f"{path.name}: expected a network of one input and one output")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-        raise MeasurementError(f"{path.name}: weights in another file are not known here")
+        raise MeasurementError(
+            f"{path.name}: its weights are in another file; save it as one, by `onnx.save(onnx.load(path), path)`"
+        )
     (given,), (returned,) = graph.input, graph.output
     if {f.type.tensor_type.elem_type for f in (given, returned)} != {onnx.TensorProto.FLOAT}:
         raise MeasurementError(f"{path.name}: expected input and output in single precision")

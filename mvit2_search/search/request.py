@@ -61,8 +61,8 @@ class Request:
                 raise SpecError(f"`{name}` {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"`max_hours` {self.max_hours}: expected more than 0")
-        if not self.cache_gb >= 0:
-            raise SpecError(f"`cache_gb` {self.cache_gb}: expected at least 0")
+        if not 0 <= self.cache_gb <= 1e6:
+            raise SpecError(f"`cache_gb` {self.cache_gb}: expected from 0 to 1,000,000")
         if not 0 <= self.seed < 2**32:
             raise SpecError(f"`seed` {self.seed}: expected from 0 to {2**32 - 1}")
 

@@ -1,7 +1,7 @@
 """The accuracy of a trained network or of an exported file, with its interval and by class."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 
@@ -92,11 +92,14 @@ def evaluate_network(what: str, data: str, *, device: str, results: Path) -> Eva
     images = load_tests(data, size=tested.source_size, results=[results])
     _refuse_other_classes(what, tested, images)
     try:
+        known = {*images.test.faults}
         good, outputs = zip(*tested.outputs(images.test), strict=True)
     except RuntimeError as err:  # torch's own, out of memory among them
         raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
     check_faults(images.name, images.test.faults, len(images.test))
     labels_N = images.test.labels_N[np.concatenate(good)]
+    later = {path: why for path, why in images.test.faults.items() if path not in known}
+    images = replace(images, notes=(*images.notes, *fault_notes(later, len(images.test))))
     return _evaluation(what, tested, images, labels_N, np.concatenate(outputs))
 
 
@@ -119,7 +122,7 @@ def _evaluation(
         top1=Share(right=int(right_N.sum()), of=count),
         top5=Share(right=int((rank_N < _TOP).sum()), of=count) if tested.classes > _TOP else None,
         classes=by_class,
-        notes=(*data.notes, *fault_notes(data.test.faults, len(data.test))),
+        notes=data.notes,
     )
 
 

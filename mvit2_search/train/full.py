@@ -110,6 +110,8 @@ class _Run:
         self._listener, self._ranks = listener, job.execution.ranks
         self._trainer = new_trainer(job, kept_outputs(job, listener.warned))
         self.state = TrainingState(inputs=job.inputs)
+        ranks, seed = job.execution.ranks, job.inputs.seed
+        self._steps = Steps(job.data.train, job.plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
         self._faults = {*job.data.train.faults, *job.data.test.faults}  # told already
         self._losses: list[Tensor] = []  # of the steps of an epoch that is not tested yet
         self._began = self._saved = time.monotonic()
@@ -135,21 +137,21 @@ class _Run:
     def to_the_end(self, check_interrupt: Callable[[], None]) -> None:
         self._listener.started(self.plan, self.state)
         plan, trainer = self.plan, self._trainer
-        seed, ranks = self.state.inputs.seed, self._ranks
-        steps = Steps(self._data.train, plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
-        train, test = self._data.train, self._data.test
-        loaded = batches(steps, trainer.done, plan.steps, workers=self._execution.workers)
+        loaded = batches(self._steps, trainer.done, plan.steps, workers=self._execution.workers)
         while trainer.done < plan.steps or self._losses:
             self._check(check_interrupt)
-            self._tell_faults({**train.faults, **test.faults, **steps.faults})
             if len(self._losses) == plan.steps_per_epoch:
                 self._end_epoch()
                 continue
             self._losses.append(trainer.step(next(loaded)))
+            if self._ranks.world == 1:
+                self._tell_faults()
             self._listener.stepped(trainer.done, plan)
 
-    def _tell_faults(self, faults: Mapping[str, str]) -> None:
-        """Files that are found not to open; raises DataError if they are too many."""
+    def _tell_faults(self) -> None:
+        """Files that the processes found not to open; raises DataError in all of them if they are too many."""
+        mine = {**self._data.train.faults, **self._data.test.faults, **self._steps.faults}
+        faults = {path: why for some in self._ranks.gathered(mine) for path, why in some.items()}
         if new := faults.keys() - self._faults:
             check_faults(self._data.name, faults, len(self._data.train) + len(self._data.test))
             for path in new:
@@ -183,6 +185,7 @@ class _Run:
         reached = evaluate(
             averaged, self._data.test, self._data.task, device=device, size=recipe.image_size, ranks=self._ranks
         )
+        self._tell_faults()
         row = EpochRow(
             epoch=self._epoch,
             learning_rate=self.plan.rate(trainer.done - 1),
@@ -245,9 +248,16 @@ def new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What a training takes: the median time of so many steps, and the bytes of its checkpoints."""
+    """What a training takes.
+
+    Attributes:
+        step_s: median time of `steps` steps.
+        batch_s: median time in which this process alone prepared their batches; files were decoded for them.
+        disk_bytes: of its checkpoints.
+    """
 
     step_s: float
+    batch_s: float
     steps: int
     disk_bytes: int
 
@@ -256,17 +266,22 @@ def measured_cost(job: TrainingJob, steps: int = 5) -> Cost:
     """Train for some steps, of which the first two do not count, and forget them."""
     trainer = new_trainer(job, kept=None)
     loaded = batches(Steps(job.data.train, job.plan.recipe, seed=job.inputs.seed), 0, steps + 2)
-    times = []
+    step_s, batch_s = [], []
     for _ in range(steps + 2):
         began = time.perf_counter()
-        trainer.step(next(loaded)).item()  # waits for the device
-        times.append(time.perf_counter() - began)
+        batch = next(loaded)
+        prepared = time.perf_counter()
+        trainer.step(batch).item()  # waits for the device
+        batch_s.append(prepared - began)
+        step_s.append(time.perf_counter() - prepared)
     weights, kept = (
         sum(tensor.nbytes for tensor in tensors.values())
         for tensors in (trainer.model.state_dict(), optimizer_tensors(trainer.optimizer))
     )
     whole = 2 * weights + kept  # of the last, of the one before and, while it is written, of a third
-    return Cost(step_s=median(times[2:]), steps=steps, disk_bytes=3 * whole + weights)
+    return Cost(
+        step_s=median(step_s[2:]), batch_s=median(batch_s[2:]), steps=steps, disk_bytes=3 * whole + weights
+    )
 
 
 def _refuse_other_inputs(folder: Path, saved: TrainingInputs, asked: TrainingInputs) -> None:

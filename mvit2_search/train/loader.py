@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mvit2_search.errors import DataError
 from mvit2_search.records import Recipe
 from mvit2_search.task.data.dataset import Images
 from mvit2_search.train.augment import augmented
@@ -79,7 +80,7 @@ class ImageNumbers:
 
 
 class _Made(NamedTuple):
-    batch: Batch
+    batch: Batch | DataError  # which a worker would raise as another error
     faults: dict[str, str]  # of the files that this process has read
 
 
@@ -101,6 +102,12 @@ class Steps(Dataset[_Made]):
         self._numbers = ImageNumbers(seed)
 
     def __getitem__(self, step: int) -> _Made:
+        try:
+            return _Made(self._batch(step), dict(self._images.faults))
+        except DataError as err:
+            return _Made(err, {})
+
+    def _batch(self, step: int) -> Batch:
         drawn = [self._order.at(step * self._recipe.batch_size + i) for i in self._part]
         items = [self._images.item(one.image) for one in drawn]
         changed = [
@@ -108,8 +115,7 @@ class Steps(Dataset[_Made]):
             for item, one in zip(items, drawn, strict=True)
         ]
         labels_N = torch.tensor([item.label for item in items])
-        batch = Batch(torch.from_numpy(np.stack(changed)), labels_N, torch.tensor(drawn))
-        return _Made(batch, dict(self._images.faults))
+        return Batch(torch.from_numpy(np.stack(changed)), labels_N, torch.tensor(drawn))
 
 
 def mixture_generator(seed: int, step: int) -> np.random.Generator:
@@ -134,6 +140,8 @@ def batches(steps: Steps, start: int, stop: int, *, workers: int = 0) -> Iterato
     )
     for batch, faults in loader:
         steps.faults |= faults
+        if isinstance(batch, DataError):
+            raise batch
         yield batch
 
 

@@ -42,7 +42,7 @@ class Rows:
             size, changed = int(self._sizes[name][row]), self._changed[name]
             if size < 0:  # the image is a file of its own
                 status = os.stat(self._image(path)["path"])
-                size, changed = status.st_size, status.st_mtime_ns
+                size, changed = status.st_size, status.st_ctime_ns
             yield size, changed
 
     def _find(self, path: str) -> tuple[str, int]:
@@ -192,4 +192,4 @@ def _sizes(table: Any) -> np.ndarray:
 
 def _last_change(table: Any) -> int:
     """Of its files, in nanoseconds."""
-    return max((os.stat(file["filename"]).st_mtime_ns for file in table.cache_files), default=0)
+    return max((os.stat(file["filename"]).st_ctime_ns for file in table.cache_files), default=0)

@@ -1,7 +1,9 @@
 """Images to train a network fully on, all there are, and those that it is tested on."""
 
 import hashlib
+import os
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -35,6 +37,7 @@ from mvit2_search.task.data.walk import relative
 
 _WHOLE = 1.5  # longest ratio of the sides of an image that is trained on as a whole
 _LOOKED_AT, _LOOKED_AT_BYTES = 512, 5e7  # images of each part at the start, and bytes of their files and pixels
+_ENOUGH = 64  # images of one colour are no chance
 _HASHED, _HASHED_BYTES = 100_000, 1e9  # images, and bytes of their files, that are read in seconds
 
 
@@ -108,31 +111,35 @@ def _found(
     folder, found = found_images(name, results)
     divided = _divided(folder, found)
     source, square = found.source, Shape(size, resample=Image.Resampling.BICUBIC, draft=None)
+    shapes = square._replace(most_ratio=_WHOLE if whole else 1.0, draft=2), square
     paths = [Paths(file.path for file in files) for files in divided]
-    ranges = AllRanges(source, paths, square)
-    to_train = [] if tests_alone else divided[0]
-    known = contents(folder, to_train, divided[1], source)
+    used = ([] if tests_alone else divided[0], divided[1])
+    known = contents(folder, *used, source)
+    decoded_bytes = sum(len(files) * slot_bytes(shape) for files, shape in zip(used, shapes, strict=True))
+    about = [os.path.abspath(folder), known.fingerprint, known.stamp, str(shapes)]
+    kept = None if cache is None else cache.opened(cache_key(about), decoded_bytes)
+    ranges = AllRanges(source, paths, square, kept)
 
-    def images(part: int, files: list[Labelled], shape: Shape) -> Stored:
-        key = cache_key(shape, [known.stamp, str(part)])
+    def images(number: int, part: str) -> Stored:
+        files, shape = used[number], shapes[number]
         return Stored(
             source=source,
-            paths=paths[part] if files else Paths(()),
+            paths=paths[number] if files else Paths(()),
             labels_N=np.fromiter((file.label for file in files), np.int64, len(files)),
+            changed_N=known.changed[number],
             shape=shape,
             ranges=ranges,
-            slots=None if cache is None else cache.slots(key, len(files), shape),
+            slots=None if kept is None else kept.slots(part, len(files), shape),
         )
 
-    train = images(0, to_train, square._replace(most_ratio=_WHOLE if whole else 1.0, draft=2))
-    test = images(1, divided[1], square)
+    train, test = images(0, "train"), images(1, "test")
     return FullData(
         name=str(folder),
         classes=tuple(found.classes),
         train=train,
         test=test,
         fingerprint=known.fingerprint,
-        decoded_bytes=sum(len(part) * slot_bytes(part.shape) for part in (train, test)),
+        decoded_bytes=decoded_bytes,
         notes=(*_folder_notes(found), *known.notes, *_pixel_notes(folder, train, test)),
     )
 
@@ -142,10 +149,12 @@ def _pixel_notes(folder: Path, train: Stored, test: Stored) -> list[str]:
     train_NSSC, _ = _first(train), _first(test)
     faults, count = train.faults | test.faults, len(train) + len(test)
     check_faults(str(folder), faults, count)
-    if len(train) and train_NSSC.min() == train_NSSC.max():
+    if not len(train_NSSC):
+        return fault_notes(faults, count)
+    is_one_colour = train_NSSC.min() == train_NSSC.max()
+    if is_one_colour and len(train_NSSC) >= min(_ENOUGH, len(train)):
         raise DataError(f"{folder}: all pixels of all training images are equal; there is nothing to learn")
-    values = value_notes(train.ranges.known, train_NSSC) if len(train) else ()
-    return [*values, *fault_notes(faults, count)]
+    return [*value_notes(train.ranges.known, train_NSSC), *fault_notes(faults, count)]
 
 
 def _first(images: Stored) -> np.ndarray:
@@ -161,32 +170,36 @@ class Contents(NamedTuple):
 
     Attributes:
         fingerprint: of their names and contents; of very many, of their names and sizes.
-        stamp: changes also with the times of their last changes.
+        stamp: also of the times of their last changes.
+        changed: these times, of the images to train on and to test on.
     """
 
     fingerprint: str
     stamp: str
+    changed: tuple[np.ndarray, np.ndarray]
     notes: list[str]
 
 
 def contents(folder: Path, train: list[Labelled], test: list[Labelled], source: Source) -> Contents:
     """Files that are read in seconds are read; of more, the names and sizes count."""
-    name, total = relative(folder), 0
+    name, total, times = relative(folder), 0, array("q")
     sizes, stamp = hashlib.sha256(), hashlib.sha256()
     try:
         for file, (size, when) in zip(chain(train, test), source.stamps(_paths(train, test)), strict=True):
             line = f"{name(file.path)} {size}\n".encode("utf-8", "surrogateescape")
             sizes.update(line)
             stamp.update(b"%d " % when + line)
+            times.append(when)
             total += size
-        if len(train) + len(test) > _HASHED or total > _HASHED_BYTES:
-            return Contents(sizes.hexdigest()[:16], stamp.hexdigest(), [])
+        changed = np.array(times[: len(train)]), np.array(times[len(train) :])
+        if len(times) > _HASHED or total > _HASHED_BYTES:
+            return Contents(sizes.hexdigest()[:16], stamp.hexdigest(), changed, [])
         paths = list(_paths(train, test))
         hashes = in_threads(lambda at: hashlib.sha256(source.read(paths[at])).hexdigest(), range(len(paths)))
     except OSError as err:
         raise DataError(f"{err.filename}: {err.strerror}") from err
     known = dict(zip(paths, hashes.values(), strict=True))
-    return Contents(fingerprint(folder, known), stamp.hexdigest(), list(_copy_notes(train, test, known)))
+    return Contents(fingerprint(folder, known), stamp.hexdigest(), changed, list(_copy_notes(train, test, known)))
 
 
 def _paths(train: list[Labelled], test: list[Labelled]) -> Iterator[str]:

@@ -1,13 +1,13 @@
-"""Reads many image files into one array of pixels, by as many threads as there are processors.
+"""Reads many image files into one array of pixels, by threads.
 
 Shape letters of this package: N images, S side in pixels, C channels (1 grey, 3 RGB).
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from mvit2_search.errors import DataError
 from mvit2_search.system.memory import free_bytes
-from mvit2_search.task.data.cache import Cache, cache_key
 from mvit2_search.task.data.decode import Decoded, Deep, Depth, Ranges, Shape, Unreadable
 from mvit2_search.task.data.source import Source, read_image
 
@@ -60,18 +59,11 @@ class Read:
     ranges: Ranges
 
 
-def read_images(
-    paths: Sequence[str], shape: Shape, *, name: str, source: Source, cache: Cache | None = None
-) -> Read:
+def read_images(paths: Sequence[str], shape: Shape, *, name: str, source: Source) -> Read:
     """Decode files to squares, straight into one array, so pixels are in memory once; raises like `pixel_array`.
 
-    With a cache that has room for all of them, the array lies on disk and is not to be written to.
     Images of more than 8 bits are read again once the range of all their values is known.
     """
-    if cache is not None and cache.takes(len(paths), shape):
-        read = _read_on_disk(paths, shape, name, source, cache)
-        if read is not None:
-            return read
     pixels_NSSC = pixel_array(len(paths), shape.size, 3, name=name)
 
     def read_one(at: int, ranges: Ranges) -> _Result:
@@ -82,70 +74,22 @@ def read_images(
         return image.sha256
 
     try:
-        found, ranges = _read_all(read_one, len(paths), {})
+        found = in_threads(lambda at: read_one(at, {}), range(len(paths)))
+        deep = {at: one for at, one in found.items() if isinstance(one, Deep)}
+        ranges = common_ranges(deep.values())
+        found |= in_threads(lambda at: read_one(at, ranges), list(deep))
     except MemoryError as err:
         raise _out_of_memory(pixels_NSSC.shape, name=name) from err
-    good = [at for at, one in found.items() if isinstance(one, str)]
-    return _read(paths, found, ranges, _compacted(pixels_NSSC, good))
-
-
-def _read_on_disk(paths: Sequence[str], shape: Shape, name: str, source: Source, cache: Cache) -> Read | None:
-    """None if the cache does not take all images."""
-    slots = cache.slots(_key(paths, shape, source), len(paths), shape)
-    if slots is None:
-        return None
-
-    def read_one(at: int, ranges: Ranges) -> _Result:
-        if slots.get(at) is not None:
-            return slots.sha256(at)
-        image = read_image(source, paths[at], shape, ranges)
-        if not isinstance(image, Decoded):
-            return image
-        slots.put(at, image.pixels_HWC, image.sha256)
-        return image.sha256
-
-    found, ranges = _read_all(read_one, len(paths), slots.ranges)
-    slots.ranges = ranges
-    if bad := {paths[at]: one.why for at, one in found.items() if isinstance(one, Unreadable)}:
-        good = [path for path in paths if path not in bad]
-        read = read_images(good, shape, name=name, source=source, cache=cache)
-        return replace(read, bad=bad | read.bad)
-    if any(slots.get(at) is None for at in range(len(paths))):
-        return None
-    return _read(paths, found, ranges, slots.array())
-
-
-def _key(paths: Sequence[str], shape: Shape, source: Source) -> str:
-    """Of these files' images in a cache; raises DataError if one has gone."""
-    try:
-        stamps = source.stamps(paths)
-        lines = (f"{path} {size} {when}" for path, (size, when) in zip(paths, stamps, strict=True))
-        return cache_key(shape, lines)
-    except OSError as err:
-        raise DataError(f"{err.filename}: {err.strerror}") from err
-
-
-def _read(paths: Sequence[str], found: Mapping[int, _Result], ranges: Ranges, pixels_NSSC: np.ndarray) -> Read:
     return Read(
-        pixels_NSSC=pixels_NSSC,
+        pixels_NSSC=_compacted(pixels_NSSC, [at for at, one in found.items() if isinstance(one, str)]),
         hashes={paths[at]: one for at, one in found.items() if isinstance(one, str)},
         bad={paths[at]: one.why for at, one in found.items() if isinstance(one, Unreadable)},
         ranges=ranges,
     )
 
 
-def _read_all(
-    read: Callable[[int, Ranges], _Result], count: int, ranges: Ranges
-) -> tuple[dict[int, _Result], Ranges]:
-    """What there is at each place; those of more than 8 bits at last, by the range of all of them."""
-    found = in_threads(lambda at: read(at, ranges), range(count))
-    deep = {at: one for at, one in found.items() if isinstance(one, Deep)}
-    ranges = {**ranges, **common_ranges(deep.values())}
-    return found | in_threads(lambda at: read(at, ranges), list(deep)), ranges
-
-
 def in_threads(read: Callable[[int], T], places: Sequence[int] | np.ndarray) -> dict[int, T]:
-    """What `read` gives for each place, computed in as many threads as there are processors."""
+    """What `read` gives for each place, computed in a few more threads than there are processors."""
     found: dict[int, T] = {}
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, about odd files
         for start in range(0, len(places), _AT_A_TIME):

@@ -32,6 +32,7 @@ from mvit2_search.task.data.decode import Ranges, Shape, needs_plugin, plugin_hi
 from mvit2_search.task.data.folder import NO_CLASSES, Folder, find_images, part_named
 from mvit2_search.task.data.images import Read, first_readable, pixel_array, read_images
 from mvit2_search.task.data.shards import find_shards
+from mvit2_search.task.data.stored import read_on_disk
 from mvit2_search.task.data.walk import names_below, relative, skipped_notes
 
 FASHION_MNIST_MINI = "fashion-mnist-mini"
@@ -97,7 +98,9 @@ def load_dataset(
         return load_fashion_mnist_mini(image_size)
     folder, found, division = _divided(name_or_folder, max_train, results)
     paths = [file.path for part in division for file in part]
-    read = read_images(paths, Shape(image_size), name=str(folder), source=found.source, cache=cache)
+    shape, source = Shape(image_size), found.source
+    on_disk = None if cache is None else read_on_disk(paths, shape, source=source, cache=cache)
+    read = on_disk or read_images(paths, shape, name=str(folder), source=source)
     check_faults(str(folder), read.bad, len(paths))
     train, selection, confirmation = splits(read, division)
     if train.pixels_NSSC.min() == train.pixels_NSSC.max():

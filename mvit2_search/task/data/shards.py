@@ -59,9 +59,11 @@ class Shards:
         return data
 
     def stamps(self, paths: Iterable[str]) -> Iterator[tuple[int, int]]:
-        changed = {name: (self._root / name).stat().st_mtime_ns for name in self._shards}
+        changed: dict[str, int] = {}
         for path in paths:
             name, shard, at = self._find(path)
+            if name not in changed:
+                changed[name] = (self._root / name).stat().st_ctime_ns
             yield shard.sizes[at], changed[name]
 
     def _find(self, path: str) -> tuple[str, Shard, int]:

@@ -15,7 +15,10 @@ class Source(Protocol):
         """Raises OSError if it is not there."""
 
     def stamps(self, paths: Iterable[str]) -> Iterator[tuple[int, int]]:
-        """Size in bytes and time of the last change of each, in any unit; raises OSError."""
+        """Size in bytes and time of the last change of each, in nanoseconds; raises OSError.
+
+        Not of the content alone (`st_mtime`), which tools that copy files set back.
+        """
 
 
 class ImageFiles:
@@ -27,7 +30,7 @@ class ImageFiles:
     def stamps(self, paths: Iterable[str]) -> Iterator[tuple[int, int]]:
         for path in paths:
             status = os.stat(path)
-            yield status.st_size, status.st_mtime_ns
+            yield status.st_size, status.st_ctime_ns
 
 
 def read_image(source: Source, path: str, shape: Shape, ranges: Ranges) -> Decoded | Deep | Unreadable:
