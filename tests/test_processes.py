@@ -27,7 +27,7 @@ def site(tmp_path_factory):
     """Where the wheel is installed, without what it depends on."""
     folder = tmp_path_factory.mktemp("wheel")
     source, site = folder / "source", folder / "site"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*cache*", ".hypothesis")
+    ignored = shutil.ignore_patterns(".git", ".venv*", "results", "dist", "*_cache", "__pycache__", ".hypothesis")
     shutil.copytree(ROOT, source, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, source], check=True, capture_output=True)
