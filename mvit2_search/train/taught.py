@@ -2,8 +2,8 @@
 
 A file has a block for each step, one after another: a check, then a row for each image with the classes that the
 teacher finds likeliest and the logarithms of their probabilities. A block whose check is not that of its rows, its
-images and of four rows of pixels of each counts as not there. So it may be torn, lost or written by several at once,
-and images that are drawn or changed in another way than before are found out.
+images and of four rows of pixels of each counts as not there. So it may be torn, lost or written by several at
+once, and images that are drawn or changed in another way than before are found out.
 """
 
 import hashlib
