@@ -6,6 +6,7 @@ import pickle
 import shutil
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,12 +101,12 @@ def test_a_cache_leaves_some_of_the_disk_free(tmp_path, monkeypatch):
 
 
 def test_what_was_used_longest_ago_makes_room_but_not_what_is_in_use(tmp_path):
-    names = ("used", "old", "half", "again", "new")
+    names = ("used", "again", "old", "half", "new")
     for number, key in enumerate(names):
         filled(slots_in(tmp_path, key=key, shape=Shape(64)), 10)
         os.utime(tmp_path / key, (number, number))
     (tmp_path / "half" / "all" / "index").unlink()  # as a killed removal leaves it
-    os.utime(tmp_path / "half", (2, 2))
+    os.utime(tmp_path / "half", (3, 3))
     used = slots_in(tmp_path, key="used", shape=Shape(64))
     os.utime(tmp_path / "used", (0, 0))
     slots_in(tmp_path, key="again", shape=Shape(64))
@@ -214,7 +215,10 @@ def test_a_file_with_other_content_is_decoded_anew(tmp_path):
         )
 
 
-def test_two_folders_with_the_same_names_have_their_own_images(tmp_path):
+def test_two_folders_with_the_same_names_sizes_and_times_have_their_own_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        source.ImageFiles, "stamps", lambda _, paths: ((Path(path).stat().st_size, 0) for path in paths)
+    )
     one, other = (bitmaps(tmp_path / name / "images", value) for name, value in (("x", 0), ("y", 7)))
     cache = image_cache(tmp_path / "results", 1.0)
     for folder in (one, other):
