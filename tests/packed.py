@@ -4,6 +4,11 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
+import torch
+
+from mvit2_search.records import Recipe
+from mvit2_search.train.loader import Steps, batches
+
 
 def classes_below(part: Path) -> list[Path]:
     return sorted(path for path in part.iterdir() if path.is_dir())
@@ -47,3 +52,18 @@ def table(part: Path, *, by_path: bool = False):
     }
     names = [path.name for path in classes_below(part)]
     return Dataset.from_dict(data, features=Features({"image": Image(), "label": ClassLabel(names=names)}))
+
+
+def assert_workers_change_nothing(images):
+    """`images` opens those to train on, of a short side, anew. Two workers, and a start in the middle."""
+    recipe = Recipe(image_size=32, images_per_epoch=None, batch_size=4)
+
+    def loaded(start=0, *, workers=0):
+        steps = Steps(images(recipe.source_size), recipe, seed=0)
+        return list(batches(steps, start, 6, workers=workers))
+
+    expected = loaded()
+    for found, wanted in ((loaded(workers=2), expected), (loaded(3, workers=2), expected[3:])):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert all(map(torch.equal, one, other))

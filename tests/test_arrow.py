@@ -6,13 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from conftest import write_images
 from mvit2_search.errors import BackendUnavailable
-from mvit2_search.records import Recipe
-from mvit2_search.train.loader import Steps, batches
-from packed import table
+from packed import assert_workers_change_nothing, table
 from test_shards import PARTS, SIZE, all_held, error, full, held, png, search, splits, stamps, write_parts
 from watched import run_watched
 
@@ -101,17 +98,7 @@ def test_a_part_for_tests_without_known_classes_is_not_used(tmp_path):
 
 @pytest.mark.slow
 def test_workers_give_the_same_batches(saved):
-    recipe = Recipe(image_size=32, images_per_epoch=None, batch_size=4)
-
-    def loaded(start=0, *, workers=0):
-        steps = Steps(full(saved, recipe.source_size).train, recipe, seed=0)
-        return list(batches(steps, start, 6, workers=workers))
-
-    expected = loaded()
-    for found, wanted in ((loaded(workers=2), expected), (loaded(3, workers=2), expected[3:])):
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
-            assert all(map(torch.equal, one, other))
+    assert_workers_change_nothing(lambda size: full(saved, size).train)
 
 
 def test_another_process_gets_the_same_images(saved):

@@ -9,20 +9,16 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from conftest import write_images
 from mvit2_search.errors import DataError
-from mvit2_search.records import Recipe
 from mvit2_search.task.data.full import load_full
 from mvit2_search.task.data.load import load_dataset, load_images
-from mvit2_search.train.loader import Steps, batches
-from packed import write_shards, write_tar
+from packed import assert_workers_change_nothing, write_shards, write_tar
 
 SIZE = 12
 PARTS = ("train", "val", "test")
-PLAIN = Recipe(image_size=32, images_per_epoch=None, batch_size=4)
 
 
 def write_parts(root, parts=PARTS):
@@ -189,15 +185,7 @@ def test_class_folders_are_read_as_if_no_tar_file_were_there(folder, tmp_path):
 
 @pytest.mark.slow
 def test_workers_and_a_start_in_the_middle_give_the_same_batches(shards):
-    def loaded(start=0, *, workers=0):
-        steps = Steps(full(shards, PLAIN.source_size).train, PLAIN, seed=0)
-        return list(batches(steps, start, 6, workers=workers))
-
-    expected = loaded()
-    for found, wanted in ((loaded(workers=2), expected), (loaded(3, workers=2), expected[3:])):
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
-            assert all(map(torch.equal, one, other))
+    assert_workers_change_nothing(lambda size: full(shards, size).train)
 
 
 def test_the_current_folder_is_read_too(shards, monkeypatch):

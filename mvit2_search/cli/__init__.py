@@ -22,7 +22,7 @@ COMMANDS: Registry[Entry[click.Command]] = Registry(
         "report": Entry("mvit2_search.cli.read:report"),
         "export": Entry("mvit2_search.cli.export:export"),
         "train": Entry("mvit2_search.cli.train:train"),
-        "evaluate": Entry("mvit2_search.cli.train:evaluate"),
+        "evaluate": Entry("mvit2_search.cli.evaluate:evaluate"),
         "devices": Entry("mvit2_search.cli.measure:devices"),
         "measure": Entry("mvit2_search.cli.measure:measure"),
         "profile": Entry("mvit2_search.cli.check:profile"),

@@ -52,6 +52,11 @@ DATA_HELP = (
     "Face data set."
 )
 
+TRAIN_DATA_HELP = (
+    "fashion-mnist-mini, or a folder: one sub-folder of images per class, or train/ and val/ of such; WebDataset "
+    "shards; or a saved Hugging Face data set."
+)
+
 study_argument = click.argument("study", type=Place())
 results_option = option(
     "--results", Path("results"), "Folder that holds studies, latencies and exports.", type=Place(Path)

@@ -90,7 +90,8 @@ def evaluate_network(what: str, data: str, *, device: str, results: Path) -> Eva
     path = Path(what)
     tested = _of_file(path) if path.suffix[1:] in FORMATS else _of_checkpoint(path, device)
     images = load_tests(data, size=tested.source_size, results=[results])
-    _refuse_other_classes(what, tested, images)
+    if fault := images.class_fault(what, tested.classes, tested.names):
+        raise SpecError(f"{fault}; give images of the same classes")
     try:
         known = {*images.test.faults}
         good, outputs = zip(*tested.outputs(images.test), strict=True)
@@ -133,15 +134,6 @@ def _ranks(outputs_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
     before_NK = np.arange(outputs_NK.shape[1]) < labels_N1
     ranks_N: np.ndarray = ((outputs_NK > own_N1) | ((outputs_NK == own_N1) & before_NK)).sum(1)
     return ranks_N
-
-
-def _refuse_other_classes(what: str, tested: _Tested, data: FullData) -> None:
-    knows = f"{what} knows {tested.classes} classes, and {data.name} has {len(data.classes)}"
-    if tested.names is not None and tested.names != data.classes:
-        other = min({*tested.names} ^ {*data.classes}, default="their order")
-        raise SpecError(f"{knows}; one that differs: {other}; give images of the same classes")
-    if tested.classes != len(data.classes):
-        raise SpecError(f"{knows}; give images of the same classes")
 
 
 def _of_checkpoint(path: Path, device: str) -> _Tested:

@@ -85,8 +85,8 @@ def prepare_training(
         results=[results],
         cache=image_cache(results, cache_gb),
     )
-    if known is not None:
-        _refuse_other_classes(known, images)
+    if known and (fault := images.class_fault(f"`teacher` {known.name}", known.classes, known.names)):
+        raise SpecError(f"{fault}; give a teacher of the same classes, in the same order")
     weights = None if init is None else starting_weights(init, arch, images.task.head)
     return TrainingJob(
         inputs=TrainingInputs(
@@ -132,12 +132,3 @@ def _check_lessons(temperature: float, weight: float) -> None:
     ):
         if not least <= value <= most:
             raise SpecError(f"`{name}` {value:g}: expected a number from {least:g} to {most:g}")
-
-
-def _refuse_other_classes(teacher: Teacher, data: FullData) -> None:
-    knows = f"`teacher` {teacher.name} knows {teacher.classes} classes, and {data.name} has {len(data.classes)}"
-    if teacher.names is not None and teacher.names != data.classes:
-        other = min({*teacher.names} ^ {*data.classes}, default="their order")
-        raise SpecError(f"{knows}; one that differs: {other}; give a teacher of the same classes")
-    if teacher.classes != len(data.classes):
-        raise SpecError(f"{knows}; give a teacher of the same classes, in the same order")

@@ -64,6 +64,14 @@ class FullData:
     def task(self) -> Task:
         return make_task(self.task_name, self.classes)
 
+    def class_fault(self, what: str, count: int, names: tuple[str, ...] | None) -> str | None:
+        """How the classes of a network differ from these, if they do; `names` if it tells them."""
+        knows = f"{what} knows {count} classes, and {self.name} has {len(self.classes)}"
+        if names is not None and names != self.classes:
+            other = min({*names} ^ {*self.classes}, default="their order")
+            return f"{knows}; one that differs: {other}"
+        return None if count == len(self.classes) else knows
+
 
 def load_full(
     name_or_folder: str,
