@@ -1,15 +1,16 @@
 """A published network and the one that a search found, trained on CIFAR-10 in the same way: which is better?
 
     mvit2-search run --space blocks --data cifar10 --latency-budget mobilevitv2-0.75 --trials 40 --study cifar
-    python benchmarks/cifar10.py --data cifar10 --study results/cifar --epochs 30 --trainings trained \\
+    python benchmarks/cifar10.py --data cifar10 --study results/cifar --epochs 4 --trainings trained \\
         --out results/cifar10
 
 `mvit2-search train` trains both with recipe `small` at 48 pixels, each with the same seeds; with `--teacher
 FILE.onnx` (`cifar10_teacher.py` makes one) also with the teacher. `mvit2-search evaluate` then scores the last
 epoch, not the best one, which the same images would choose. `--trainings` gets the checkpoints, `--out` a table
 (`README.md`) and for each training its curve (`.csv`) and its score (`.json`). What is finished is not trained
-again: stop the script with Ctrl-C, SIGTERM or `--minutes`, and go on with the same command. Seed 0 of all comes
-first, then seed 1, so that a table of unfinished work is balanced.
+again: stop the script with Ctrl-C, SIGTERM or `--minutes`, and go on with the same command. `--out` also keeps
+what the study found (`searched.yaml`, `searched.json`), so that `--study` is needed only once and another machine
+can go on. Seed 0 of all comes first, then seed 1, so that a table of unfinished work is balanced.
 
 `--data` is a folder with train/ (50,000 images) and val/ (10,000), one sub-folder per class. CIFAR-10 (A.
 Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009) is at
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
@@ -35,9 +36,9 @@ from typing import Any
 
 from mvit2_search.analysis.paired import Difference, paired_difference
 from mvit2_search.api import export_architecture, read_study
+from mvit2_search.arch.config import arch_yaml
 from mvit2_search.measure.devices.machine import chip
 from mvit2_search.records import Finished, Trial
-from mvit2_search.report.tables import Summary
 from mvit2_search.system.files import write_atomically
 from mvit2_search.system.text import counted
 
@@ -102,6 +103,7 @@ class Trainings:
         self._run("train", self.what[case.network], *images, "--out", str(folder), *settings)
         said = self._run("evaluate", str(folder / "checkpoint-last"), *images, "--json")
         row = {"network": case.network, "taught": case.taught, "seed": seed, "epochs": self.epochs}
+        row |= {"machine": machine()}
         shutil.copy(folder / "metrics.csv", self.out / f"{case.file(seed)}.csv")
         write_atomically(self.out / f"{case.file(seed)}.json", json.dumps(row | scored(said), indent=1) + "\n")
 
@@ -124,25 +126,62 @@ class Trainings:
         return said or ""
 
 
+def machine() -> str:
+    """This one, with the versions that matter."""
+    cores = counted(os.cpu_count() or 1, "core")
+    return (
+        f"{cores} of {chip()}, {platform.system()}, Python {platform.python_version()}, torch {version('torch')}"
+    )
+
+
 def scored(said: str) -> dict[str, Any]:
     """The parts of what `evaluate` printed that do not say where something lies."""
     found = json.loads(said)
     return {name: found[name] for name in ("image_size", "source_size", "top1", "top5", "classes")}
 
 
-def searched_network(study: Path) -> Trial:
-    """The most accurate confirmed network of a study."""
-    trial = export_architecture(study).trial
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Searched:
+    """What a study found, as `--out` keeps it.
+
+    Attributes:
+        key: of the architecture.
+        found_by: the study and its trial.
+        timed_on: chip, runtime and image size of the latencies.
+        latencies: of each network, as the study measured it.
+    """
+
+    key: str
+    found_by: str
+    timed_on: str
+    latencies: dict[str, str]
+
+
+def keep_searched(study: Path, arch_file: Path, about_file: Path) -> None:
+    """Write the most accurate confirmed network of a study."""
+    summary, trial = read_study(study), export_architecture(study).trial
     assert trial is not None  # of a study
     if trial.published:
         raise SystemExit(f"{study}: its best network is {trial.published}; there is nothing to compare")
-    return trial
-
-
-def latencies(summary: Summary, searched: Trial) -> dict[str, str]:
-    """Of each network, as the study measured it."""
     published = next((trial for trial in summary.all_trials if trial.published == PUBLISHED), None)
-    return {PUBLISHED: latency(published), SEARCHED: latency(searched)}
+    searched = Searched(
+        key=trial.arch.key,
+        found_by=f"trial {trial.number} of study {summary.name}",
+        timed_on=f"{summary.passport.chip}, {summary.passport.runtime}, {trial.arch.image_size} pixels",
+        latencies={PUBLISHED: latency(published), SEARCHED: latency(trial)},
+    )
+    write_atomically(arch_file, arch_yaml(trial.arch, [f"{trial.arch.key}, {searched.found_by}"]))
+    write_atomically(about_file, json.dumps(asdict(searched), indent=1) + "\n")
+
+
+def read_searched(study: Path | None, out: Path) -> Searched:
+    """What `out` keeps, or else what `study` found, which `out` keeps from then on."""
+    arch_file, about_file = out / "searched.yaml", out / "searched.json"
+    if not about_file.exists():
+        if study is None:
+            raise SystemExit(f"{about_file} is missing: give --study, the folder of a finished study")
+        keep_searched(study, arch_file, about_file)
+    return Searched(**json.loads(about_file.read_text()))
 
 
 def latency(trial: Trial | None) -> str:
@@ -150,7 +189,7 @@ def latency(trial: Trial | None) -> str:
 
 
 def table(
-    rows: Mapping[Case, Mapping[int, dict[str, Any] | None]], key: str, ms: Mapping[str, str], about: Iterable[str]
+    rows: Mapping[Case, Mapping[int, dict[str, Any] | None]], searched: Searched, about: Iterable[str]
 ) -> str:
     """The text of `README.md`."""
     missing = [
@@ -160,6 +199,7 @@ def table(
         "# Trained on CIFAR-10: a published network and one that a search found",
         "",
         *about,
+        *(f"Trained on {machine}." for machine in machines(rows)),
         "",
         f"Missing: {'; '.join(missing)}." if missing else "All trainings are finished.",
         "",
@@ -167,7 +207,7 @@ def table(
         "",
         "| network | latency | seeds | mean | standard deviation | each seed |",
         "|---|---|---:|---:|---:|---|",
-        *(network_row(case, found, ms[case.network], key) for case, found in rows.items()),
+        *(network_row(case, found, searched) for case, found in rows.items()),
         "",
         "Differences of seeds in pairs, in points (`mvit2_search/analysis/paired.py`). In 95 % of cases all these",
         "intervals hold together:",
@@ -179,7 +219,12 @@ def table(
     return "\n".join(lines) + "\n"
 
 
-def network_row(case: Case, found: Mapping[int, dict[str, Any] | None], ms: str, key: str) -> str:
+def machines(rows: Mapping[Case, Mapping[int, dict[str, Any] | None]]) -> list[str]:
+    """What the trainings ran on, each once."""
+    return sorted({row["machine"] for found in rows.values() for row in found.values() if row is not None})
+
+
+def network_row(case: Case, found: Mapping[int, dict[str, Any] | None], searched: Searched) -> str:
     scores = [*tops(found).values()]
     mean = f"{fmean(scores):.2f}" if scores else ""
     spread = f"{stdev(scores):.2f}" if len(scores) > 1 else ""
@@ -188,8 +233,10 @@ def network_row(case: Case, found: Mapping[int, dict[str, Any] | None], ms: str,
         for seed, row in found.items()
         if row is not None
     )
-    name = case.name.replace(SEARCHED, f"{SEARCHED} ({key})")
-    return f"| {name} | {ms} | {len(scores)} | {mean} | {spread} | {'; '.join(each)} |"
+    name = case.name.replace(SEARCHED, f"{SEARCHED} ({searched.key})")
+    return (
+        f"| {name} | {searched.latencies[case.network]} | {len(scores)} | {mean} | {spread} | {'; '.join(each)} |"
+    )
 
 
 def tops(found: Mapping[int, dict[str, Any] | None]) -> dict[int, float]:
@@ -232,12 +279,11 @@ def difference_row(named: tuple[str, Difference]) -> str:
     return f"| {name} | {found.pairs} | {found.mean:+.2f} | {interval} |"
 
 
-def explanation(options: argparse.Namespace, summary: Summary, searched: Trial) -> Sequence[str]:
-    """What is trained on what, where, and with which command."""
-    command = ["--data", "cifar10", "--study", f"results/{summary.name}", "--epochs", str(options.epochs)]
+def explanation(options: argparse.Namespace, searched: Searched) -> Sequence[str]:
+    """What is trained on what, and with which command."""
+    command = ["--data", "cifar10", "--study", "results/cifar", "--epochs", str(options.epochs)]
     command += ["--trainings", "trained", "--out", "results/cifar10", "--seeds", str(options.seeds)]
     command += ["--teacher", options.teacher.name] if options.teacher else []
-    timed = f"{summary.passport.chip}, {summary.passport.runtime}, {searched.arch.image_size} pixels"
     return [
         "CIFAR-10: 50,000 images to train on and 10,000 to test with (val/), 32 pixels, ten classes;",
         "`benchmarks/cifar10.py` says where it is from. Both networks are trained from random weights with the",
@@ -251,16 +297,14 @@ def explanation(options: argparse.Namespace, summary: Summary, searched: Trial) 
         "",
         f"    python benchmarks/cifar10.py {shlex.join(command)}",
         "",
-        f"Trained on {counted(os.cpu_count() or 1, 'core')} of {chip()}, {platform.system()}, Python "
-        f"{platform.python_version()}, torch {version('torch')}.",
-        f"Latencies are the study's: {timed}.",
+        f"Searched: {searched.found_by} (`searched.yaml`). Latencies are the study's: {searched.timed_on}.",
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with train/ and val/")
-    parser.add_argument("--study", type=Path, required=True, help="folder of a finished study")
+    parser.add_argument("--study", type=Path, help="folder of a finished study, until --out has what it found")
     parser.add_argument("--trainings", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table and the curves")
     parser.add_argument("--epochs", type=int, required=True)
@@ -269,15 +313,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop then, and write the table of what is finished")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it ends what it runs, which saves
-    summary, searched = read_study(options.study), searched_network(options.study)
-    ms, about = latencies(summary, searched), explanation(options, summary, searched)
+    searched = read_searched(options.study, options.out)
     trainings = Trainings(
         data=options.data,
         folder=options.trainings,
         out=options.out,
         epochs=options.epochs,
         teacher=options.teacher,
-        what={PUBLISHED: PUBLISHED, SEARCHED: f"{options.study.absolute()}:{searched.number}"},
+        what={PUBLISHED: PUBLISHED, SEARCHED: str(options.out / "searched.yaml")},
         until=None if options.minutes is None else time.monotonic() + 60 * options.minutes,
     )
     kinds = (False, True) if options.teacher else (False,)
@@ -286,7 +329,7 @@ def main() -> None:
 
     def write_table() -> None:
         rows = {case: {seed: trainings.score(case, seed) for seed in seeds} for case in cases}
-        write_atomically(options.out / "README.md", table(rows, searched.arch.key, ms, about))
+        write_atomically(options.out / "README.md", table(rows, searched, explanation(options, searched)))
 
     write_table()
     for seed, case in ((seed, case) for seed in seeds for case in cases):

@@ -2,7 +2,7 @@
 
     python benchmarks/stopping.py --curves results/curves --replays 300 --out benchmarks/stopping.json
 
-Replays only: nothing is trained or timed, a minute on one core. A replay is a random order of the architectures
+Replays only: nothing is trained or timed, two minutes on one core. A replay is a random order of the architectures
 with one of the trained seeds for each; all rules see the same replays. Latencies are those of `latencies.json` in
 the folder where it is there, else multiply-adds stand in for them. Printed for every rule, in percent:
 
@@ -13,27 +13,31 @@ the folder where it is there, else multiply-adds stand in for them. Printed for 
   `none` with a random seed for each that is 95 by construction;
 - epochs: trained, of those that training everything takes; beside it those of the later half of the trials.
 
-`oracle` knows every last accuracy after one epoch and is held to five finished trainings as `dominance` is: no
-rule that keeps each front so far can train fewer epochs. `HV kept` counts accuracy above the 25th percentile of
-all last accuracies and latency below the largest.
+`before` is `dominance` without audit and widening and for networks of any size (`stopping_kinds.py` tries such a
+rule on simulated kinds of curves); the rows at other confidences are of that rule. `oracle` knows every last
+accuracy after one epoch and is held to five finished trainings as `before` is: no such rule that keeps each
+front so far can train fewer epochs. `HV kept` counts accuracy above the 25th percentile of all last accuracies
+and latency below the largest.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 
 from mvit2_search.analysis.pareto import front_mask, hypervolume
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead
-from mvit2_search.stopping import Curve, StoppingRule, make_stopping_rule
-from mvit2_search.stopping.rules import Dominance, Halving, end_bound_pct
+from mvit2_search.stopping import StoppingRule, Verdict, make_stopping_rule
+from mvit2_search.stopping.audit import best_rival, proportion_interval
+from mvit2_search.stopping.bound import end_bound_pct
+from mvit2_search.stopping.curves import Curve, Size
+from mvit2_search.stopping.rules import Dominance, Halving
 from mvit2_search.system.files import write_atomically
 
 CLASSES = 10
@@ -47,6 +51,7 @@ class Trained:
     keys: tuple[str, ...]
     pct_ASE: np.ndarray
     latency_A: np.ndarray
+    sizes: tuple[Size, ...]
     latencies_are: str
 
     @property
@@ -70,8 +75,17 @@ def read_trained(folder: Path) -> Trained:
         print(f"left out, as seeds are missing: {len(left_out)} of {len(by_key)} architectures")
     latencies, source = _latencies(folder / "latencies.json", archs)
     return Trained(
-        keys=tuple(whole), pct_ASE=np.array(curves), latency_A=np.array(latencies), latencies_are=source
+        keys=tuple(whole),
+        pct_ASE=np.array(curves),
+        latency_A=np.array(latencies),
+        sizes=tuple(map(_size, archs)),
+        latencies_are=source,
     )
+
+
+def _size(arch: ArchConfig) -> Size:
+    cost = network_cost(arch, ClassifierHead(CLASSES))
+    return Size.of(arch, macs=cost.macs, params=cost.params)
 
 
 def _latencies(path: Path, archs: Sequence[ArchConfig]) -> tuple[list[float], str]:
@@ -93,18 +107,27 @@ class Oracle:
         self.at_least = at_least
         self.truth = 0.0
 
-    def should_stop(self, accuracy_pct: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+    def judge(self, candidate: Curve, past: Sequence[Curve], *, lot: float) -> Verdict | None:
         finished = [curve for curve in past if curve.finished]
-        rivals = [curve.scores[-1] for curve in finished if curve.latency_ms <= latency_ms]
-        return len(finished) >= self.at_least and self.truth <= max(rivals, default=-np.inf)
+        dominated = self.truth <= best_rival(candidate, finished)
+        return Verdict() if len(finished) >= self.at_least and dominated else None
+
+    def audit(self, past: Sequence[Curve]) -> None:
+        return None
+
+
+def unguarded(confidence: float) -> Dominance:
+    """The bound alone, whatever the size of a network is and whatever an audit says."""
+    return Dominance(confidence=confidence, most_missed=1, share=0, larger=0, slack=0)
 
 
 RULES: dict[str, Callable[[], StoppingRule]] = {
     "none": lambda: make_stopping_rule("none"),
     "dominance": lambda: make_stopping_rule("dominance"),
-    "dominance at 95 %": lambda: Dominance(confidence=0.95),
-    "dominance at 80 %": lambda: Dominance(confidence=0.8),
-    "dominance at 50 %": lambda: Dominance(confidence=0.5),
+    "before": lambda: unguarded(0.99),
+    "before, at 95 %": lambda: unguarded(0.95),
+    "before, at 80 %": lambda: unguarded(0.8),
+    "before, at 50 %": lambda: unguarded(0.5),
     "halving": lambda: make_stopping_rule("halving"),
     "halving by 2": lambda: Halving(factor=2),
     "oracle": Oracle,
@@ -120,32 +143,36 @@ class Replay:
     epochs_A: np.ndarray  # by architecture
 
 
-def replay(trained: Trained, rule: StoppingRule, order_A: np.ndarray, seeds_A: np.ndarray) -> Replay:
+def replay(
+    trained: Trained, rule: StoppingRule, order_A: np.ndarray, seeds_A: np.ndarray, lots_A: np.ndarray
+) -> Replay:
     past: list[Curve] = []
-    total = trained.pct_ASE.shape[2]
-    epochs_A = np.full(len(order_A), total)
+    epochs_A = np.zeros(len(order_A), int)
     for arch in order_A:
         curve, latency = trained.pct_ASE[arch, seeds_A[arch]].tolist(), float(trained.latency_A[arch])
         if isinstance(rule, Oracle):
             rule.truth = curve[-1]
-        stops = (e for e in range(1, total) if rule.should_stop(curve[:e], latency, past))
-        epochs_A[arch] = next(stops, total)
-        past.append(
-            Curve(
-                scores=tuple(curve[: epochs_A[arch]]),
-                latency_ms=latency,
-                finished=bool(epochs_A[arch] == total),
-            )
-        )
+        whole = Curve(scores=tuple(curve), latency_ms=latency, size=trained.sizes[arch], finished=True)
+        past.append(followed(rule, past, whole, lot=float(lots_A[arch])))
+        epochs_A[arch] = len(past[-1].scores)
     return Replay(order_A=order_A, seeds_A=seeds_A, epochs_A=epochs_A)
 
 
-def draw(trained: Trained, number: int, *, one_seed: bool, salt: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order and the seeds of a replay; `one_seed` gives all architectures the same, as a search does."""
+def followed(rule: StoppingRule, past: Sequence[Curve], whole: Curve, *, lot: float) -> Curve:
+    """A training as far as the rule lets it go."""
+    for epoch in range(1, len(whole.scores)):
+        seen = replace(whole, scores=whole.scores[:epoch], finished=False)
+        if verdict := rule.judge(seen, past, lot=lot):
+            return seen if verdict.stops else whole
+    return whole
+
+
+def draw(trained: Trained, number: int, *, one_seed: bool, salt: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order, the seeds and the lots of a replay; `one_seed` gives all the same seed, as a search does."""
     rng = np.random.default_rng([salt, number])
     count, seeds = trained.pct_ASE.shape[:2]
     order_A, seeds_A = rng.permutation(count), rng.integers(seeds, size=count)
-    return order_A, np.full(count, seeds_A[0]) if one_seed else seeds_A
+    return order_A, np.full(count, seeds_A[0]) if one_seed else seeds_A, rng.random(count)
 
 
 def volume(trained: Trained, one: Replay) -> float:
@@ -181,9 +208,8 @@ def scored(trained: Trained, replays: list[Replay], whole: np.ndarray, interval:
 
 def proportion_interval_pct(hits: int, count: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval."""
-    low = beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
-    return 100 * float(low), 100 * float(high)
+    low, high = proportion_interval(hits, count)
+    return 100 * low, 100 * high
 
 
 def table(trained: Trained, count: int, *, one_seed: bool, salt: int) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from PIL import Image
 import mvit2_search.measure.bench as measure_bench
 import mvit2_search.measure.timer as timer
 import mvit2_search.search.driver as driver
+import mvit2_search.search.tools as tools
 from exports import SMALL, exported
 from fakes import FormulaProxy, fake_exporter, macs_device
 from formula_devices import formula_devices
@@ -133,7 +134,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`mvit2-search run` on a folder of images, with nothing to time and a formula instead of a training."""
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
+    monkeypatch.setattr(tools, "ShortTrain", lambda *_, **__: FormulaProxy())
     monkeypatch.chdir(tmp_path)
 
     def invoke(data: Path | str, *more: str) -> Result:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-import mvit2_search.search.driver as driver
+import mvit2_search.search.tools as tools
 import mvit2_search.train.proxies as short_train
 from conftest import write_images
 from fakes import FormulaProxy, finished
@@ -94,7 +94,7 @@ def test_twice_the_images_are_unbalanced(tmp_path, classes, unbalanced):
 
 def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monkeypatch):
     write_images(tmp_path / "images", {"many": 80, "middle": 40, "few": 5})
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: BalancedProxy())
+    monkeypatch.setattr(tools, "ShortTrain", lambda *_, **__: BalancedProxy())
     result = run_on("images")
     assert result.exit_code == 0, result.output
     assert "unbalanced, from 5 images in use (few) to 80 (many)" in result.output
@@ -116,7 +116,7 @@ def test_balanced_accuracy_is_shown_wherever_accuracy_is(tmp_path, run_on, monke
 @pytest.mark.slow
 def test_nothing_is_said_where_classes_are_balanced(tmp_path, run_on, monkeypatch):
     write_images(tmp_path / "images", {"a": 20, "b": 20})
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: BalancedProxy())
+    monkeypatch.setattr(tools, "ShortTrain", lambda *_, **__: BalancedProxy())
     assert "balanced" not in run_on("images").output.lower()
     assert pd.read_csv(tmp_path / "results" / "one" / "pareto.csv").balanced_pct.isna().all()
     assert "balanced %" not in (tmp_path / "results" / "one" / "report.html").read_text()

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,10 +143,12 @@ def proof(tmp_path, monkeypatch):
     study = search(request(tmp_path))
     number = next(trial.number for trial in study.trials() if not trial.published)  # the best one is published
     monkeypatch.setattr(cifar10, "export_architecture", partial(export_architecture, number=number))
-    names = {"data": "images", "study": "results/test", "trainings": "trained", "out": "out"}
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
-    def run(*words):
+    def run(*words, study=True):
+        names = {"data": "images", "trainings": "trained", "out": "out"} | (
+            {"study": "results/test"} if study else {}
+        )
         places = [word for name, place in names.items() for word in (f"--{name}", str(tmp_path / place))]
         monkeypatch.setattr(sys, "argv", ["cifar10.py", *places, "--epochs", "1", "--seeds", "1", *words])
         cifar10.main()
@@ -165,22 +168,38 @@ def test_the_proof_on_real_images_goes_on_where_it_was_stopped(tmp_path, proof, 
     text = proof("--minutes", "0")
     assert "Missing: mobilevitv2-0.75, seed 0; searched, seed 0." in text
     assert "Time is up" in capfd.readouterr().out
-    assert not [*tmp_path.glob("out/*.json")]
+    assert [path.name for path in tmp_path.glob("out/*.json")] == ["searched.json"]
 
     monkeypatch.setattr(cifar10.Trainings, "_run", in_this_process)
-    text = proof()
+    shutil.rmtree(tmp_path / "results")  # as on another machine
+    text = proof(study=False)
     assert "All trainings are finished." in text
     assert re.search(r"^\| searched \([0-9a-f]{12}\) \| [\d.]+ ms .*\| 1 \| [\d.]+ \|  \| 0: ", text, re.MULTILINE)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "README.md",
-        *(f"{name}-seed0.{ending}" for name in (PUBLISHED, SEARCHED) for ending in ("csv", "json")),
+        f"{PUBLISHED}-seed0.csv",
+        f"{PUBLISHED}-seed0.json",
+        f"{SEARCHED}-seed0.csv",
+        f"{SEARCHED}-seed0.json",
+        "searched.json",
+        "searched.yaml",
     ]
     assert str(tmp_path) not in text
 
     monkeypatch.setattr(cifar10.Trainings, "_run", None)  # nothing is left to run
-    assert proof() == text
+    assert proof(study=False) == text
     with pytest.raises(SystemExit, match="trained for 1 epochs; give another --out"):
         proof("--epochs", "2")
+
+
+def test_the_proof_needs_a_study_once(proof):
+    with pytest.raises(SystemExit, match="give --study"):
+        proof(study=False)
+
+
+def found_by_a_study():
+    latencies = {PUBLISHED: "9 ms", SEARCHED: "8 ms"}
+    return cifar10.Searched(key="abc", found_by="trial 1 of study s", timed_on="a chip", latencies=latencies)
 
 
 def test_differences_are_of_the_same_seeds():
@@ -189,7 +208,9 @@ def test_differences_are_of_the_same_seeds():
 
     def scored(pct):
         return (
-            None if pct is None else {"top1": {"pct": pct, "low_pct": pct - 1, "high_pct": pct + 1, "images": 10}}
+            None
+            if pct is None
+            else {"machine": "M", "top1": {"pct": pct, "low_pct": pct - 1, "high_pct": pct + 1, "images": 10}}
         )
 
     rows = {
@@ -203,7 +224,7 @@ def test_differences_are_of_the_same_seeds():
         "searched minus mobilevitv2-0.75": (1.5, 2, 2),
         "mobilevitv2-0.75, with teacher minus mobilevitv2-0.75": (5.0, 1, 2),
     }
-    text = cifar10.table(rows, "abc", {PUBLISHED: "9 ms", SEARCHED: "8 ms"}, ["About."])
+    text = cifar10.table(rows, found_by_a_study(), ["About."])
     assert "| mobilevitv2-0.75 | 9 ms | 3 | 75.00 | 5.00 | 0: 70.00 [69.00, 71.00]; 1: 80.00" in text
     assert "| mobilevitv2-0.75, with teacher minus mobilevitv2-0.75 | 1 | +5.00 | needs two seeds |" in text
     assert "Missing: searched, seed 2; mobilevitv2-0.75, with teacher, seed 1;" in text

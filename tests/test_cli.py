@@ -52,7 +52,8 @@ def test_every_command_has_an_example(name):
 
 def test_the_commands_of_groups_are_found():
     benches = {"bench models", "bench attention", "bench rank"}
-    assert {*COMMANDS, *benches} == set(command_names())
+    proxies = {"proxy check", "proxy tune"}
+    assert {*COMMANDS, *benches, *proxies} == set(command_names())
 
 
 def test_the_reference_is_what_help_says():

@@ -285,15 +285,15 @@ def test_a_damaged_study_that_was_set_aside_does_not_hinder_the_one_in_its_place
 
 
 def test_the_images_are_read_once_where_the_device_is_the_same(run_with_fakes, monkeypatch):
-    import mvit2_search.search.driver as driver
+    import mvit2_search.search.tools as tools
 
-    reads, usual = [], driver.load_dataset
+    reads, usual = [], tools.load_dataset
 
     def counted(*arguments, **options):
         reads.append(arguments)
         return usual(*arguments, **options)
 
-    monkeypatch.setattr(driver, "load_dataset", counted)
+    monkeypatch.setattr(tools, "load_dataset", counted)
     for _ in range(2):
         assert run_with_fakes(flags=ALLOWED).exit_code == 0
     assert len(reads) == 2
@@ -319,14 +319,14 @@ def test_a_study_is_not_set_aside_for_one_that_could_keep_nothing_of_it(tmp_path
 def test_a_stopped_training_is_stopped_again_or_trained(tmp_path, run_with_fakes, monkeypatch):
     """What it reached is known as far as it went: whether that is enough follows from the latencies here."""
     import mvit2_search.search.runner as runner
-    from mvit2_search.stopping import make_stopping_rule
+    from mvit2_search.stopping import Verdict, make_stopping_rule
 
     class Rule:
         stops_dominated = False
         stops = True
 
-        def should_stop(self, accuracy_pct, latency_ms, past):
-            return self.stops
+        def judge(self, candidate, past, *, lot):
+            return Verdict() if self.stops else None
 
     monkeypatch.setattr(runner, "make_stopping_rule", lambda name: Rule())
     run_with_fakes()

@@ -298,7 +298,7 @@ def test_blind_spots_are_told(tmp_path):
     proxy = FormulaProxy()
     proxy.blind_spots = lambda space: ["it cannot see"]
     search(request(tmp_path), proxy=proxy, listener=Notes())
-    assert notes == ["it cannot see"]
+    assert "it cannot see" in notes
 
 
 @pytest.mark.parametrize(

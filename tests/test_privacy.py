@@ -19,6 +19,7 @@ from fakes import request, search
 from mvit2_search.arch.config import arch_yaml
 from mvit2_search.cli import COMMANDS, cli
 from mvit2_search.cli.bench import bench
+from mvit2_search.cli.proxy import proxy
 from mvit2_search.measure.protocol import THIS_COMPUTER
 from mvit2_search.store.lease import device_lock_path, locked
 from mvit2_search.system.files import acquire
@@ -30,6 +31,11 @@ QUICK = ["--epochs", "1", "--images-per-epoch", "8", "--batch-size", "4", "--ima
 HOST, SPACE = ["--device", "host"], ["--space", "space.yaml"]
 SEARCH = ["run", *SPACE, "--data", "images", "--latency-budget", "999ms", "--study", "new"]
 PROBLEM = ["--problems", "zdt1", "--seeds", "1"]
+CHECK = [
+    *("--space", "blocks", "--data", "images", "--latency-budget", "mobilevitv2-0.75", "--study", "trusted"),
+    *("--device", "estimate:iphone12", "--epochs", "1", "--images-per-epoch", "8", "--batch-size", "8"),
+    *("--image-size", "32"),
+]
 CALLS = {  # in a folder with images, an architecture, its file in each format, and a study
     "run": [
         *("run", "--space", "width", "--data", "images", "--latency-budget", "999ms"),
@@ -47,6 +53,8 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
         *("--epochs", "1", "--batch-size", "8", "--image-size", "32"),
     ],
     "evaluate": ["evaluate", "results/trained", "--data", "images"],
+    "proxy check": ["proxy", "check", *CHECK, "--networks", "6", "--truth-epochs", "1"],
+    "proxy tune": ["proxy", "tune", *CHECK, "--target-tau", "-1", "--try-epochs", "1", "--try-images", "8"],
     "devices": ["devices"],
     "measure": ["measure", "one.yaml", *HOST],
     "profile": ["profile", "one.yaml"],
@@ -153,8 +161,9 @@ def is_installed(module: str | None) -> bool:
 
 
 def test_every_command_is_watched():
-    names = {name for name in COMMANDS if name != "bench"} | {f"bench {name}" for name in bench.commands}
-    assert names <= CALLS.keys()
+    groups = {"bench": bench, "proxy": proxy}
+    names = COMMANDS.keys() - groups.keys()
+    assert names | {f"{group} {name}" for group in groups for name in groups[group].commands} <= CALLS.keys()
 
 
 @pytest.mark.slow

@@ -71,10 +71,11 @@ def test_a_real_search_on_a_users_images(tmp_path, timed, site):
     assert first.returncode == 0, first.stdout + first.stderr
     lines = first.stdout.splitlines()
     folder = tmp_path / "results" / "one"
-    assert lines[-6].startswith("Best within the budget: ")
-    assert re.match(r"Gain of trial \d+ over mobilevitv2-0.75 \(", lines[-5])
-    assert lines[-4].startswith("To export: ")
-    assert lines[-3].startswith("Stopped early by dominance: ")
+    assert lines[-7].startswith("Best within the budget: ")
+    assert re.match(r"Gain of trial \d+ over mobilevitv2-0.75 \(", lines[-6])
+    assert lines[-5].startswith("To export: ")
+    assert lines[-4].startswith("Stopped early by dominance: ")
+    assert lines[-3].startswith("Audit: ")
     assert lines[-2] == f"Report: {folder / 'report.html'}"
     assert "\x1b" not in first.stdout
     assert {path.name for path in folder.iterdir()} >= {"study.db", "study.yaml", "pareto.csv", "report.html"}

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 import mvit2_search.measure.source as latencies
-import mvit2_search.search.driver as driver
+import mvit2_search.search.tools as tools
 from fakes import FormulaProxy, macs_device
 from mvit2_search.cli import cli
 from mvit2_search.store import open_study
@@ -32,7 +32,7 @@ def run(folder, settings, device, budget="mobilevitv2-1.0"):
 )
 def test_all_its_networks_are_tried(tmp_path, monkeypatch, settings, networks, device):
     monkeypatch.setattr(latencies, "make_device", lambda name: macs_device())
-    monkeypatch.setattr(driver, "ShortTrain", lambda *_, **__: FormulaProxy())
+    monkeypatch.setattr(tools, "ShortTrain", lambda *_, **__: FormulaProxy())
     ran = run(tmp_path, settings, device)
     assert ran.exit_code == 0, ran.output
     study = open_study(tmp_path / "results" / "one")

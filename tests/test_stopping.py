@@ -8,14 +8,23 @@ import pytest
 from fakes import request
 from mvit2_search.analysis.pareto import front_mask, front_ranks
 from mvit2_search.errors import SpecError
-from mvit2_search.stopping import STOPPING_RULES, Curve, make_stopping_rule
-from mvit2_search.stopping.rules import Dominance, Halving, end_bound_pct
+from mvit2_search.stopping import STOPPING_RULES, make_stopping_rule
+from mvit2_search.stopping.bound import end_bound_pct
+from mvit2_search.stopping.curves import Curve, Size
+from mvit2_search.stopping.rules import Dominance, Halving
 
 EPOCHS = 4
+ANY = Size(macs=0, params=0, layers=0)
+PLAIN = {"most_missed": 1, "share": 0, "larger": 0, "slack": 0}  # the bound alone
 
 
-def curve(*accuracy_pct, latency_ms=10.0, finished=True, allowed=True):
-    return Curve(scores=accuracy_pct, latency_ms=latency_ms, finished=finished, allowed=allowed)
+def curve(*accuracy_pct, latency_ms=10.0, finished=True, allowed=True, size=ANY):
+    return Curve(scores=accuracy_pct, latency_ms=latency_ms, finished=finished, allowed=allowed, size=size)
+
+
+def stops(rule, scores, latency_ms, past, *, lot=0.5, size=ANY):
+    verdict = rule.judge(curve(*scores, latency_ms=latency_ms, finished=False, size=size), past, lot=lot)
+    return verdict is not None and verdict.stops
 
 
 def past_of(rng, count, epochs=EPOCHS, scatter=1.0):
@@ -38,20 +47,20 @@ class RuleContract:
 
     def test_nothing_is_stopped_before_a_training_has_finished(self, rule):
         past = [curve(90.0, latency_ms=1.0, finished=False)] * 20
-        assert not rule.should_stop([1.0], 50.0, past)
-        assert not rule.should_stop([1.0], 50.0, [])
+        assert not stops(rule, [1.0], 50.0, past)
+        assert not stops(rule, [1.0], 50.0, [])
 
     def test_nothing_is_stopped_after_the_last_epoch(self, rule):
         past = past_of(np.random.default_rng(0), 30)
-        assert not rule.should_stop([1.0] * EPOCHS, 50.0, past)
+        assert not stops(rule, [1.0] * EPOCHS, 50.0, past)
 
     def test_the_order_of_what_was_trained_before_does_not_matter(self, rule):
         rng = np.random.default_rng(1)
-        past = past_of(rng, 20)
+        past = past_of(rng, 40)
         asked = [([start], latency) for start in np.linspace(45, 75, 13) for latency in (6.0, 12.0, 25.0)]
-        answers = [rule.should_stop(*one, past) for one in asked]
+        answers = [stops(rule, *one, past) for one in asked]
         shuffled = [past[i] for i in rng.permutation(len(past))]
-        assert [rule.should_stop(*one, shuffled) for one in asked] == answers
+        assert [stops(rule, *one, shuffled) for one in asked] == answers
         assert self.name == "none" or set(answers) == {True, False}
 
 
@@ -67,7 +76,7 @@ class TestNever(RuleContract):
     name = "none"
 
     def test_it_never_stops(self, rule):
-        assert not rule.should_stop([1.0], 50.0, past_of(np.random.default_rng(0), 30))
+        assert not stops(rule, [1.0], 50.0, past_of(np.random.default_rng(0), 30))
 
 
 def test_every_rule_has_a_contract_test():
@@ -115,11 +124,11 @@ def test_accuracies_that_are_always_the_same_give_no_bound():
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-@pytest.mark.parametrize("count", [4, 5, 8, 25])
-@pytest.mark.parametrize("scatter", [0.1, 1.0, 5.0])
-@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("count", [4, 8, 25])
+@pytest.mark.parametrize("scatter", [0.1, 5.0])
+@pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_the_bound_is_exceeded_as_often_as_it_says(epochs, count, scatter, slope):
-    rng, tries = np.random.default_rng(count), 2000
+    rng, tries = np.random.default_rng(count), 1500
     exceeded = 0
     for _ in range(tries):
         level = rng.normal(70, 3, count + 1)
@@ -134,27 +143,29 @@ def test_the_bound_is_exceeded_as_often_as_it_says(epochs, count, scatter, slope
 @pytest.mark.parametrize("noise", [0.5, 2.0])
 def test_a_training_ends_above_any_of_its_bounds_as_seldom_as_the_confidence_says(noise):
     """Noise that grows with the epoch and has nothing in common: then nearly all of the risk is used."""
-    rng, tries, rule = np.random.default_rng(3), 1500, Dominance(confidence=0.8)
+    rng, tries, rule = np.random.default_rng(3), 1500, Dominance(confidence=0.8, **PLAIN)
     above = 0
     for _ in range(tries):
         last = rng.normal(70, 3, 13)
         curves = [[*(one - rng.normal([9, 5, 2], [0.05 * noise, 0.25 * noise, noise])), one] for one in last]
         finished = [curve(*one) for one in curves[1:]]
-        above += any(last[0] > rule.bound_pct(curves[0][:epoch], finished) for epoch in (1, 2, 3))
+        above += any(last[0] > rule.bound_pct(curve(*curves[0][:epoch]), finished) for epoch in (1, 2, 3))
     assert 0.15 < above / tries <= 0.2 + 2 * (0.2 * 0.8 / tries) ** 0.5
 
 
 @pytest.mark.slow
 def test_bounds_hold_where_stopped_trainings_are_missing():
     """Of simulated searches, all candidates that had a bound, those that were stopped among them."""
-    rule, above, bounded = Dominance(confidence=0.8), 0, 0
+    rule, above, bounded = Dominance(confidence=0.8, **PLAIN), 0, 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
         past = []
         for last in rng.normal(70, 3, 30):
             seen = [*(last - [9, 5, 2] + rng.normal(0, [3, 2, 1])), last]
-            bounds = [rule.bound_pct(seen[:epoch], [one for one in past if one.finished]) for epoch in (1, 2, 3)]
-            stop = next((e for e in (1, 2, 3) if rule.should_stop(seen[:e], 10.0, past)), None)
+            bounds = [
+                rule.bound_pct(curve(*seen[:epoch]), [one for one in past if one.finished]) for epoch in (1, 2, 3)
+            ]
+            stop = next((e for e in (1, 2, 3) if stops(rule, seen[:e], 10.0, past)), None)
             past.append(curve(*seen[:stop], finished=stop is None))
             above, bounded = above + (last > min(bounds)), bounded + (min(bounds) < np.inf)
     assert bounded > 1000
@@ -173,7 +184,7 @@ def search_once(rng, *, rule, trials=40, noise=1.0):
     curves = last[:, None] - approach + rng.normal(0, noise, (trials, 5)) * (approach > 0)
     past, stopped = [], []
     for i in range(trials):
-        stop = next((e for e in range(1, 6) if rule.should_stop(curves[i, :e], latency[i], past)), None)
+        stop = next((e for e in range(1, 6) if stops(rule, curves[i, :e], latency[i], past)), None)
         past.append(curve(*curves[i, :stop], latency_ms=latency[i], finished=stop is None))
         stopped += [i] if stop else []
     share = sum(len(one.scores) for one in past) / (5 * trials)
@@ -189,7 +200,7 @@ def simulated(rule, noise, tries=60):
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "saves"), [(0.3, 0.56), (1.0, 0.65), (3.0, 0.82)])
 def test_dominance_saves_what_the_noise_allows_and_keeps_the_front(noise, saves):
-    share, wrong = simulated(Dominance(), noise)
+    share, wrong = simulated(Dominance(**PLAIN), noise)
     assert share < saves
     assert wrong <= 0.05
 
@@ -202,31 +213,29 @@ def test_halving_keeps_no_such_promise():
 
 def test_a_network_beyond_the_limits_is_no_rival():
     past = [curve(50.0 + i, 70.0 + i, latency_ms=5.0, allowed=False) for i in range(12)]
-    assert not Dominance().should_stop([40.0], 10.0, past)
-    assert Dominance().should_stop([40.0], 10.0, [replace(one, allowed=True) for one in past])
+    assert not stops(Dominance(**PLAIN), [40.0], 10.0, past)
+    assert stops(Dominance(**PLAIN), [40.0], 10.0, [replace(one, allowed=True) for one in past])
 
 
 def test_what_is_faster_than_all_before_it_is_never_stopped():
     past = past_of(np.random.default_rng(0), 30, scatter=0.01)
     fastest = min(one.latency_ms for one in past)
-    assert not Dominance().should_stop([1.0], 0.99 * fastest, past)
-    assert Dominance().should_stop([1.0], 20.0, past)
+    assert not stops(Dominance(**PLAIN), [1.0], 0.99 * fastest, past)
+    assert stops(Dominance(**PLAIN), [1.0], 20.0, past)
 
 
 def test_five_trainings_must_have_finished_before_any_is_stopped():
     past = [curve(50.0 + i, 70.0 + i, latency_ms=5.0) for i in range(5)]
-    assert Dominance().should_stop([30.0], 10.0, past)
-    assert not Dominance().should_stop([30.0], 10.0, past[:4])
+    assert stops(Dominance(**PLAIN), [30.0], 10.0, past)
+    assert not stops(Dominance(**PLAIN), [30.0], 10.0, past[:4])
     cut = [replace(one, scores=one.scores[:1], finished=False) for one in past[4:]]
-    assert not Dominance().should_stop([30.0], 10.0, past[:4] + cut)
+    assert not stops(Dominance(**PLAIN), [30.0], 10.0, past[:4] + cut)
 
 
 def test_halving_ranks_among_those_that_were_stopped_at_the_rung_too():
     past = [curve(50.0, 70.0), *(curve(40.0 + i, finished=False) for i in range(3))]
-    assert not Halving().should_stop(
-        [45.0], 10.0, [*past, curve(41.0, finished=False), curve(40.0, finished=False)]
-    )
-    assert Halving().should_stop([45.0], 10.0, past)
+    assert not stops(Halving(), [45.0], 10.0, [*past, curve(41.0, finished=False), curve(40.0, finished=False)])
+    assert stops(Halving(), [45.0], 10.0, past)
 
 
 def test_fronts_are_peeled_off_one_after_the_other():
@@ -236,6 +245,6 @@ def test_fronts_are_peeled_off_one_after_the_other():
 
 def test_halving_lets_the_best_third_go_on_at_its_rungs_only():
     past = [curve(*[float(p)] * 9, latency_ms=10.0) for p in range(50, 59)]
-    assert [p for p in range(49, 61) if not Halving().should_stop([float(p)], 10.0, past)] == [56, 57, 58, 59, 60]
+    assert [p for p in range(49, 61) if not stops(Halving(), [float(p)], 10.0, past)] == [56, 57, 58, 59, 60]
     asked = [[30.0] * epoch for epoch in range(1, 10)]
-    assert [len(one) for one in asked if Halving().should_stop(one, 10.0, past)] == [1, 3]
+    assert [len(one) for one in asked if stops(Halving(), one, 10.0, past)] == [1, 3]

@@ -7,7 +7,7 @@ import pytest
 import stopping as replays
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.stopping import make_stopping_rule
+from mvit2_search.stopping.curves import Size
 
 WIDTHS = [0.5 + i / 16 for i in range(12)]
 
@@ -50,11 +50,11 @@ def test_clear_curves_save_epochs_and_cost_nothing(tmp_path):
     table = replays.table(replays.read_trained(write_curves(tmp_path)), 30, one_seed=False, salt=0)
     assert table["none"]["epochs_pct"] == table["none"]["hypervolume_kept_pct"] == 100
     assert table["none"]["own_front_pct"] == 100
-    for name in ("dominance", "oracle"):
+    for name in ("before", "dominance", "oracle"):
         row = table[name]
         assert row["own_front_pct"] == row["true_front_pct"] == 100
         assert row["hypervolume_kept_pct"] == pytest.approx(100)
-    assert table["oracle"]["epochs_pct"] < table["dominance"]["epochs_pct"] < 95
+    assert table["oracle"]["epochs_pct"] < table["before"]["epochs_pct"] < 95
     assert table["halving"]["epochs_pct"] < 70
 
 
@@ -69,7 +69,7 @@ def test_wrong_stops_are_counted(tmp_path):
 def test_the_oracle_is_told_of_the_candidate_alone(tmp_path):
     trained = replays.read_trained(write_curves(tmp_path))
     fastest_first = np.argsort(trained.latency_A)
-    one = replays.replay(trained, replays.Oracle(), fastest_first, np.zeros(12, int))
+    one = replays.replay(trained, replays.Oracle(), fastest_first, np.zeros(12, int), np.ones(12))
     assert one.epochs_A[fastest_first].tolist() == [4] * 5 + [1, 4, 1, 4, 1, 4, 1]
 
 
@@ -100,13 +100,11 @@ def test_rules_see_no_later_epochs(tmp_path):
     seen = []
 
     class Watching:
-        def should_stop(self, accuracy_pct, latency_ms, past):
-            seen.append((len(accuracy_pct), len(past)))
-            return False
+        def judge(self, candidate, past, *, lot):
+            seen.append((len(candidate.scores), len(past)))
 
-    replays.replay(trained, Watching(), np.arange(12), np.zeros(12, int))
+    replays.replay(trained, Watching(), np.arange(12), np.zeros(12, int), np.ones(12))
     assert seen == [(epoch, before) for before in range(12) for epoch in (1, 2, 3)]
-    assert make_stopping_rule("none").should_stop([1.0], 1.0, []) is False
 
 
 def test_the_true_front_is_that_of_the_mean_over_seeds():
@@ -116,6 +114,7 @@ def test_the_true_front_is_that_of_the_mean_over_seeds():
         keys=("a", "b"),
         pct_ASE=np.stack([last_AS - 5, last_AS], -1),
         latency_A=np.array([1.0, 2.0]),
+        sizes=(Size(0, 0, 0),) * 2,
         latencies_are="made up",
     )
     one = replays.Replay(order_A=np.arange(2), seeds_A=np.zeros(2, int), epochs_A=np.array([2, 1]))

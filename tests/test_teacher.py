@@ -32,12 +32,12 @@ from mvit2_search.records.codec import to_json
 from mvit2_search.task.classification import Classification
 from mvit2_search.train.augment import mixed
 from mvit2_search.train.checkpoint import AVERAGED, write_checkpoint
-from mvit2_search.train.full import train_fully
+from mvit2_search.train.full import job_outputs, train_fully
 from mvit2_search.train.loader import Batch, mixture_generator
 from mvit2_search.train.loop import Execution, Trainer
 from mvit2_search.train.plan import resolve
 from mvit2_search.train.ranks import Ranks
-from mvit2_search.train.taught import KeptOutputs, TaughtLessons, kept_outputs, packed, unpacked
+from mvit2_search.train.taught import KeptOutputs, TaughtLessons, packed, unpacked
 from mvit2_search.train.teacher import Teacher, open_teacher
 from trainings import ARCH, RECIPE, Quiet, Stop, alone, job_in, results, stopping_after
 
@@ -197,7 +197,7 @@ def test_what_is_kept_is_for_trainings_that_draw_and_compute_the_same(tmp_path):
         execution = {key: value for key, value in changed.items() if key in ("precision", "accumulate")}
         recipe = {key: value for key, value in changed.items() if key not in {**job, **execution}}
         made = taught_job(tmp_path / "out", Counted(), recipe=replace(RECIPE, **recipe), **job, **execution)
-        return kept_outputs(made, pytest.fail).folder
+        return job_outputs(made, pytest.fail).folder
 
     for changed in (
         *({"seed": 1}, {"sha256": "u"}, {"batch_size": 4}, {"precision": "bf16"}, {"flip": False}),
@@ -321,7 +321,7 @@ def test_each_process_keeps_its_part(tmp_path):
     folders = set()
     for rank in (0, 1):
         execution = Execution(device="cpu", ranks=Ranks(rank=rank, world=2))
-        place = kept_outputs(replace(job, execution=execution), pytest.fail)
+        place = job_outputs(replace(job, execution=execution), pytest.fail)
         batch = batch_of(4, seed=rank)
         place.put(0, batch, rows_of(batch))
         assert (place.get(0, batch) == rows_of(batch)).all()
@@ -329,13 +329,13 @@ def test_each_process_keeps_its_part(tmp_path):
     (folder,) = folders
     assert sorted(path.name for path in folder.iterdir()) == ["0.rows", "1.rows", "about.json"]
     assert json.loads((folder / "about.json").read_text())["processes"] == 2
-    assert folder != kept_outputs(job, pytest.fail).folder
+    assert folder != job_outputs(job, pytest.fail).folder
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_once_and_the_training_goes_on(tmp_path):
     job, network, listener = taught_job(tmp_path / "out", Counted()), Counted(), Quiet()
-    place = kept_outputs(job, pytest.fail)
+    place = job_outputs(job, pytest.fail)
     place.folder.mkdir(parents=True)
     (place.folder / "0.rows").symlink_to("/dev/full")
     once = replace(RECIPE, epochs=1)

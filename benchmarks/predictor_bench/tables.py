@@ -17,7 +17,7 @@ from mvit2_search.report.bench_files import (
 )
 from mvit2_search.report.bench_tables import Row, Table, Titled, titled
 from mvit2_search.report.figures import BLUE, GREY, LAYOUT, bars
-from mvit2_search.report.html import drawn, page, paragraphs
+from mvit2_search.report.page import drawn, page, paragraphs
 
 _HITS_NOTE = (
     "Held-out networks were measured and took no part in the fit. Intervals of shares are exact (Clopper-Pearson, "

@@ -15,7 +15,7 @@ from scipy.stats import t
 from mvit2_search.report.bench_files import BenchReport, csv_text, section
 from mvit2_search.report.bench_tables import Row, Titled
 from mvit2_search.report.figures import LAYOUT
-from mvit2_search.report.html import drawn, page, paragraphs
+from mvit2_search.report.page import drawn, page, paragraphs
 
 SEARCH_NOTES = (
     "Gap: the share of the true front's hypervolume that the evaluated settings miss, in %; mean over seeds and "

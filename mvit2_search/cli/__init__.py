@@ -28,6 +28,7 @@ COMMANDS: Registry[Entry[click.Command]] = Registry(
         "profile": Entry("mvit2_search.cli.check:profile"),
         "verify": Entry("mvit2_search.cli.check:verify"),
         "validate": Entry("mvit2_search.cli.check:validate"),
+        "proxy": Entry("mvit2_search.cli.proxy:proxy"),
         "bench": Entry("mvit2_search.cli.bench:bench"),
     },
 )

@@ -2,11 +2,12 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mvit2_search.records import DEFAULT_FORMULATION, FORMULATION_NAMES
 
@@ -75,6 +76,34 @@ formulation_option = option(
     "Operators that the network is exported with. All formulations give the same outputs.",
     type=click.Choice(FORMULATION_NAMES),
 )
+TEACHER_OPTIONS = (
+    click.option(
+        "--teacher",
+        type=Place(),
+        help="Learn from a larger network of the same classes: an .onnx file, the folder of a training, or "
+        "timm:NAME.",
+    ),
+    option("--teacher-temperature", 1.0, "Temperature of what the teacher says; above 1 it is less certain."),
+    option(
+        "--teacher-weight", 1.0, "Weight of the teacher in the loss, from 0 to 1; the rest is that of the labels."
+    ),
+)
+
+
+def with_options(decorators: Sequence[Callable[[Any], Any]], command: FC) -> FC:
+    """Several options, listed in the order of the decorators."""
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def check_teacher(teacher: str | None) -> None:
+    """Raises UsageError where settings of a teacher are given without one."""
+    for name in ("teacher_temperature", "teacher_weight") if teacher is None else ():
+        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --teacher")
+
+
 classes_option = option("--classes", 1000, "Number of classes.", type=click.IntRange(min=1))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

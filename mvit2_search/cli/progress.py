@@ -31,8 +31,8 @@ class QuietConsole(Console):
 class Progress(Listener):
     """Prints the events of a search, and keeps the derived files about a minute behind."""
 
-    def __init__(self) -> None:
-        self._console = QuietConsole(highlight=False, soft_wrap=True)
+    def __init__(self, *, to_stderr: bool = False) -> None:
+        self._console = QuietConsole(highlight=False, soft_wrap=True, stderr=to_stderr)
         self._status = self._console.status("starting")
         self._what = ""
         self._next_refresh = 0.0
@@ -90,6 +90,9 @@ class Progress(Listener):
             text = f"{result:.2f} %{_balanced(score)} on unseen images"
         self._print(f"confirm   {name:<16} {text}, seed {score.seed}")
         self._refresh(study)
+
+    def told(self, text: str) -> None:
+        self._print(text)
 
     def _refresh(self, study: Study) -> None:
         start = monotonic()

@@ -91,7 +91,11 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "candidates_trained": summary.candidates,
         "given_up": [t.name for t in [*summary.all_trials, *summary.controls] if t.is_given_up],
         "trials": len(summary.trials),
-        "stopping": {**asdict(summary.saving), "all_epochs": summary.saving.all_epochs},
+        "stopping": {
+            **asdict(summary.saving),
+            "all_epochs": summary.saving.all_epochs,
+            "audit": _audit_json(summary),
+        },
         "controls_trained": summary.controls_trained,
         "budget": summary.budget,
         "budget_ms": summary.limits.latency_ms,
@@ -102,6 +106,12 @@ def _status_json(summary: Summary) -> dict[str, Any]:
         "gain_points": _difference_json(verdict.gain if verdict else None),
         "fastest_costs_points": _difference_json(verdict.lead if verdict else None),
     }
+
+
+def _audit_json(summary: Summary) -> dict[str, Any] | None:
+    if (audit := summary.audit) is None:
+        return None
+    return {**asdict(audit), "vouches": audit.vouches}
 
 
 def _difference_json(difference: Difference | None) -> dict[str, Any] | None:

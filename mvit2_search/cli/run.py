@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.interrupt import interrupted, run_stoppable
-from mvit2_search.cli.options import (
-    DATA_HELP,
-    Place,
-    cache_option,
-    device_option,
-    formulation_option,
-    option,
-    results_option,
-)
+from mvit2_search.cli.options import check_teacher, option
 from mvit2_search.cli.output import explain, program, say
-from mvit2_search.records import Recipe
+from mvit2_search.cli.search_options import (
+    max_hours_option,
+    question_options,
+    recipe_of,
+    short_training_options,
+)
 from mvit2_search.system.signals import STOPPED, Interrupt
 
 if TYPE_CHECKING:
@@ -27,29 +24,16 @@ if TYPE_CHECKING:
     from mvit2_search.search.request import Request
 
 _SAVED = "Finished trials and trainings are saved."
-_RECIPE = Recipe()
-_TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning_rate", "flip")
 
 
 @click.command()
-@click.option(
-    "--space", type=Place(), required=True, help="Search space: width, blocks, attention, or a YAML file."
-)
-@click.option("--data", type=Place(), required=True, help=DATA_HELP)
-@click.option(
-    "--latency-budget",
-    required=True,
-    help="Largest latency: a time such as 12ms, or the latency of a published network such as mobilevitv2-0.75.",
-)
-@click.option("--study", required=True, help="Name of the study. The name of an existing study resumes it.")
-@device_option
+@question_options
 @click.option(
     "--allow-device-change",
     is_flag=True,
     help="If the study is from another device, or from before a system update: keep its accuracies and measure "
     "every latency again. The old study is moved to the folder other-devices in the results.",
 )
-@formulation_option
 @option("--trials", 20, "Number of candidates to train. You can raise it later.")
 @option("--sampler", "front", "Sampler that proposes candidates: front, tpe, nsga2, gp or random.")
 @option(
@@ -72,21 +56,9 @@ _TRAINING = ("epochs", "image_size", "images_per_epoch", "batch_size", "learning
     "widths.",
 )
 @option("--control", 0, "Number of random networks to train for comparison. You can raise it later.")
-@click.option(
-    "--max-hours",
-    type=float,
-    help="Hours after which this run starts no further trial or training. The same command continues later.",
-)
+@max_hours_option
 @click.option("--max-params", type=int, help="Largest number of parameters of a candidate.")
-@option("--train-on", "auto", "Device to train on: auto, cpu, mps or cuda[:i].")
-@option("--epochs", _RECIPE.epochs, "Epochs per training.")
-@option("--image-size", _RECIPE.image_size, "Height and width of training images, in pixels.")
-@option("--images-per-epoch", _RECIPE.images_per_epoch, "Training images per epoch.")
-@option("--batch-size", _RECIPE.batch_size, "Training images per step.")
-@option("--learning-rate", _RECIPE.learning_rate, "Peak learning rate.")
-@option("--flip/--no-flip", _RECIPE.flip, "Mirror half of the training images.")
-@cache_option
-@results_option
+@short_training_options
 def run(**options: Any) -> None:
     """Search for the best network under a latency budget, confirm it and write a report.
 
@@ -99,6 +71,7 @@ def run(**options: Any) -> None:
             --latency-budget mobilevitv2-0.75 --trials 8 --study first
         mvit2-search run --space ./mine.yaml --data ~/images --latency-budget 12ms --study mine
     """
+    check_teacher(options["teacher"])
     run_stoppable(
         lambda interrupt: _run(options, interrupt),
         saved=_SAVED,
@@ -110,7 +83,7 @@ def _run(options: dict[str, Any], interrupt: Interrupt) -> int:
     """Run until the end and print the result; the exit code."""
     from mvit2_search.search.request import Request
 
-    recipe = Recipe(**{name: options.pop(name) for name in _TRAINING})
+    recipe = recipe_of(options)
     return _search(Request(recipe=recipe, **options), interrupt)
 
 

@@ -16,10 +16,19 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import click
-from click.core import ParameterSource
 
 from mvit2_search.cli.interrupt import run_stoppable
-from mvit2_search.cli.options import TRAIN_DATA_HELP, Place, cache_option, option, results_option, study_folder
+from mvit2_search.cli.options import (
+    TEACHER_OPTIONS,
+    TRAIN_DATA_HELP,
+    Place,
+    cache_option,
+    check_teacher,
+    option,
+    results_option,
+    study_folder,
+    with_options,
+)
 from mvit2_search.cli.output import explain, say
 from mvit2_search.errors import MVit2SearchError, SpecError, StudyConflict
 from mvit2_search.records import EpochRow, FullTraining, Recipe, recipe_fault
@@ -102,6 +111,10 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _teacher_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    return with_options(TEACHER_OPTIONS, command)
+
+
 @click.command()
 @click.argument("what", type=Place())
 @click.option("--data", type=Place(), required=True, help=TRAIN_DATA_HELP)
@@ -117,13 +130,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=Place(Path),
     help="Weights to start from: the folder of a training, or a file of ml-cvnets, timm or transformers.",
 )
-@click.option(
-    "--teacher",
-    type=Place(),
-    help="Learn from a larger network of the same classes: an .onnx file, the folder of a training, or timm:NAME.",
-)
-@option("--teacher-temperature", 1.0, "Temperature of what the teacher says; above 1 it is less certain.")
-@option("--teacher-weight", 1.0, "Weight of the teacher in the loss, from 0 to 1; the rest is that of the labels.")
+@_teacher_options
 @option(
     "--seed",
     0,
@@ -184,9 +191,7 @@ def train(what: str, nproc: int, dry_run: bool, **options: Any) -> None:
         mvit2-search train mobilevitv2-1.0 --data ~/imagenet --out v2-1.0 --recipe imagenet --accumulate 8
         mvit2-search evaluate trained --data ~/images
     """
-    for name in ("teacher_temperature", "teacher_weight") if options["teacher"] is None else ():
-        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --teacher")
+    check_teacher(options["teacher"])
     if nproc > 1 and not dry_run and "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(_in_processes(nproc, options["train_on"]))
     run_stoppable(
@@ -353,11 +358,12 @@ def _of_teacher(job: TrainingJob) -> dict[str, Any]:
     if job.teacher is None or job.inputs.teacher is None:
         return {}
     asked = job.inputs.teacher
+    kept = kept_bytes(job.teacher, job.inputs.recipe, job.plan.steps)
     return {
         "teacher": f"{job.teacher.name}, weights {asked.weights[:12]}",
         "teacher_temperature": asked.temperature,
         "teacher_weight": asked.weight,
-        "kept outputs": f"{kept_bytes(job) / 1e6:.3g} MB at most, below {job.results}",
+        "kept outputs": f"{kept / 1e6:.3g} MB at most, below {job.results}",
     }
 
 

@@ -107,6 +107,15 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CertificateOf:
+    """What a check of the short trainings found, in the folder of the study that it was made for."""
+
+    study: str
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetNetwork:
     """The published network that gives the budget, by its key, and its latency."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mvit2_search.arch import ArchConfig
+from mvit2_search.errors import SpecError
 from mvit2_search.records.recipe import Recipe
 
 
@@ -20,6 +21,14 @@ class TeacherInputs:
     weights: str
     temperature: float
     weight: float
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("teacher_temperature", self.temperature, 0.01, 1000),
+            ("teacher_weight", self.weight, 0, 1),
+        ):
+            if not least <= value <= most:
+                raise SpecError(f"`{name}` {value:g}: expected a number from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,6 +47,19 @@ class Stopped(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Audited:
+    """That a training would have been stopped, and went on as an audit of the stopping rule.
+
+    Attributes:
+        epoch: after which it would have been stopped, from 1.
+        bound: the most that it was expected to reach then.
+    """
+
+    epoch: int
+    bound: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finished(_Timed):
     """Timed and trained to the end.
 
@@ -54,11 +67,13 @@ class Finished(_Timed):
         score: the task's metric on all selection images.
         curve: the same after each epoch, on fewer images but for the last.
         balanced: the mean over the classes, where they are unbalanced.
+        audited: whether it would have been stopped early.
     """
 
     score: float
     curve: tuple[float, ...]
     balanced: float | None = None
+    audited: Audited | None = None
 
     def __post_init__(self) -> None:
         _check_scores(self.score, *self.curve)

@@ -29,7 +29,7 @@ from mvit2_search.report.bench_tables import (
     slope_rows,
 )
 from mvit2_search.report.figures import BLUE, GREY, LAYOUT, ORANGE, bars
-from mvit2_search.report.html import drawn, heading, key_values, page, paragraphs, table
+from mvit2_search.report.page import drawn, heading, key_values, page, paragraphs, table
 from mvit2_search.store.folders import BENCH
 from mvit2_search.system.files import write_atomically
 

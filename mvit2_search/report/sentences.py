@@ -5,6 +5,7 @@ from mvit2_search.analysis.paired import Difference
 from mvit2_search.analysis.verdict import Verdict
 from mvit2_search.records import Measurement, failure_sentences
 from mvit2_search.report.tables import HypervolumeTable, Summary, hypervolume_table
+from mvit2_search.stopping import Audit
 from mvit2_search.system.text import counted
 
 _FLAGS = {
@@ -39,7 +40,7 @@ def progress_sentence(summary: Summary) -> str:
 def training_sentences(summary: Summary) -> list[str]:
     """What early stopping saved, what was reused, and what the search lacks because it failed."""
     trials = [*summary.all_trials, *summary.controls]
-    lines = [saving_sentence(summary)]
+    lines = [saving_sentence(summary), *audit_sentences(summary.audit)]
     if reused := sum(t.accuracy_from is not None and t.repeats is None for t in trials):
         networks = counted(reused, "network")
         lines.append(f"Reused from a study on another device: the accuracies of {networks}, but no latencies.")
@@ -56,7 +57,22 @@ def saving_sentence(summary: Summary) -> str:
         return f"Early stopping is off: {trained} in {trainings}."
     percent = 100 * saved.trained_epochs / max(1, saved.all_epochs)
     share = f"trained {saved.trained_epochs} of {counted(saved.all_epochs, 'epoch')} ({percent:.0f} %)"
-    return f"Stopped early by {saved.rule}: {saved.stopped} of {trainings}; {share}."
+    stopped = f"Stopped early by {saved.rule}: {saved.stopped} of {trainings}"
+    if not saved.spared:
+        return f"{stopped}; {share}."
+    return f"{stopped}; {saved.spared} more went on as an audit, {saved.missed} to above their bound; {share}."
+
+
+def audit_sentences(audit: Audit | None) -> list[str]:
+    """How often early stopping would have been wrong, and whether it may act; none for a rule without audit."""
+    if audit is None:
+        return []
+    whole, acts = counted(audit.audited, "whole training"), "may act" if audit.vouches else "waits"
+    return [
+        f"Audit: early stopping would have ended {whole}, {audit.missed} of them wrongly "
+        f"(miss rate {100 * audit.low:.0f} to {100 * audit.high:.0f} %, 95 %). "
+        f"So it {acts}: the interval has to end at or below {100 * audit.most_missed:.0f} %."
+    ]
 
 
 def provisional_sentence(summary: Summary) -> str | None:

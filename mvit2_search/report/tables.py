@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from mvit2_search.analysis.confirmation import (
 from mvit2_search.analysis.paired import sampling_error_pct
 from mvit2_search.analysis.pareto import hypervolume, hypervolume_curve, pareto_front
 from mvit2_search.analysis.verdict import Verdict, judge
+from mvit2_search.errors import StorageError
 from mvit2_search.records import (
+    CertificateOf,
     Failed,
     Finished,
     FullTraining,
@@ -34,8 +37,11 @@ from mvit2_search.records import (
     latency_kind,
     outcome_name,
 )
-from mvit2_search.stopping import Saving, saving, whole_training
+from mvit2_search.records.certificate import Check
+from mvit2_search.stopping import Audit, Saving, make_stopping_rule, saving, whole_training
+from mvit2_search.stopping.curves import curves_of
 from mvit2_search.store import StoredStudy
+from mvit2_search.store.certificates import read_check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +67,8 @@ class Summary:
     scores: list[Score] = field(default_factory=list)
     untimed: list[str] = field(default_factory=list)  # keys of networks whose timing always ended the search
     trainings: list[FullTraining] = field(default_factory=list)  # the most accurate first
+    certificate: CertificateOf | None = None  # of the short trainings
+    check: Check | None = None  # that the certificate is of, where it is still there
 
     @property
     def provisional(self) -> bool:
@@ -87,6 +95,11 @@ class Summary:
         return saving(self.all_trials, rule=self.inputs.stopping)
 
     @property
+    def audit(self) -> Audit | None:
+        """How far the stopping rule may be trusted here; None for one that makes no promise."""
+        return make_stopping_rule(self.inputs.stopping).audit(curves_of(self.all_trials, self.limits))
+
+    @property
     def controls_trained(self) -> int:
         """How many random networks were trained to the end."""
         return sum(isinstance(trial.outcome, Finished) for trial in self.controls)
@@ -99,6 +112,7 @@ def summarise(study: StoredStudy) -> Summary:
     ended, plan, everything = study.fact("ended"), study.plan(), [*trials, *outside]
     finalists = plan.keys if plan else None
     confirmed = confirmations(everything, scores, finalists)
+    certificate: CertificateOf | None = study.fact("certificate")
     begun = plan is not None and plan.candidates == sum(t.is_trained_candidate for t in trials)
     return Summary(
         name=study.name,
@@ -117,7 +131,17 @@ def summarise(study: StoredStudy) -> Summary:
         scores=scores,
         untimed=study.given_up_probes(),
         trainings=study.trainings(),
+        certificate=certificate,
+        check=_check_of(study.folder.parent / certificate.study) if certificate else None,
     )
+
+
+def _check_of(folder: Path) -> Check | None:
+    """None where it is gone or damaged: its certificate is in the study."""
+    try:
+        return read_check(folder)
+    except StorageError:
+        return None
 
 
 def trainings_frame(summary: Summary) -> pd.DataFrame:
@@ -222,8 +246,11 @@ def _confirmed(confirmed: Confirmed | None) -> dict[str, Any]:
 
 def _result(outcome: Outcome, epochs: int, metric: str) -> dict[str, Any]:
     match outcome:
-        case Finished(score=accuracy, curve=curve, balanced=balanced):
-            return {metric: accuracy, "balanced_pct": balanced, "curve": _curve(curve)}
+        case Finished(score=accuracy, curve=curve, balanced=balanced, audited=audited):
+            reason = (
+                audited and f"would have been stopped after epoch {audited.epoch}, as at most {audited.bound:.2f}"
+            )
+            return {metric: accuracy, "balanced_pct": balanced, "curve": _curve(curve), "reason": reason}
         case Stopped(curve=curve):
             return {"curve": _curve(curve), "reason": f"stopped after epoch {len(curve)} of {epochs}"}
         case Failed(reason=reason, message=message):

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mvit2_search.records import EpochRow
 from mvit2_search.report.figures import BLUE, LAYOUT, ORANGE
-from mvit2_search.report.html import drawn, heading, page, paragraphs, table
+from mvit2_search.report.page import drawn, heading, page, paragraphs, table
 from mvit2_search.system.files import write_atomically
 
 

@@ -1,7 +1,7 @@
 """What a search tells whoever watches it, and when it begins nothing more."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +11,12 @@ from typing import Any, Self
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.errors import StorageError
+from mvit2_search.execute.protocol import Running
 from mvit2_search.records import Score, Trial
 from mvit2_search.search.request import Request
 from mvit2_search.store import Activity, Study, forget_activity, write_activity
 from mvit2_search.system.signals import Interrupt
+from mvit2_search.train.proxies import EpochScore
 
 
 class Listener:
@@ -40,6 +42,22 @@ class Listener:
 
     def scored(self, study: Study, score: Score, name: str) -> None:
         """A training of the confirmation ended; `name` is that of the trial it confirms."""
+
+    def told(self, text: str) -> None:
+        """A line about one network of a check."""
+
+
+def followed(running: Running, listener: Listener, interrupt: Interrupt) -> Iterator[EpochScore]:
+    """The scores of a training as they come, each told to the listener. Stops it where the run has to end."""
+    try:
+        for score in running:
+            interrupt.check()
+            listener.working(f"training, epoch {score.epoch}: {score.score:.1f} %")
+            yield score
+        if running.result().ending == "failed":
+            interrupt.check()  # a signal may have ended the training's own processes before this one
+    finally:
+        running.stop()
 
 
 class Stop:

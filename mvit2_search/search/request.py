@@ -45,6 +45,9 @@ class Request:
     max_params: int | None = None
     train_on: str = "auto"
     recipe: Recipe = field(default_factory=Recipe)
+    teacher: str | None = None
+    teacher_temperature: float = 1.0
+    teacher_weight: float = 1.0
     cache_gb: float = 10.0
     results: Path = Path("results")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
@@ -14,6 +14,7 @@ from mvit2_search.measure.source import Latencies
 from mvit2_search.records import (
     ACCURACY_FROM,
     INTERRUPTED,
+    Audited,
     Candidate,
     Control,
     Failed,
@@ -28,11 +29,12 @@ from mvit2_search.records import (
     role_name,
 )
 from mvit2_search.search.device_change import KeptAccuracies
-from mvit2_search.search.events import Listener
+from mvit2_search.search.events import Listener, followed
 from mvit2_search.search.request import versions
 from mvit2_search.search.state import State
 from mvit2_search.space import SearchSpace
 from mvit2_search.stopping import make_stopping_rule
+from mvit2_search.stopping.curves import Curve, Size, lot
 from mvit2_search.store import Proposal, Study
 from mvit2_search.system.signals import Interrupt
 from mvit2_search.train.proxies import EpochScore, Part
@@ -71,15 +73,15 @@ class Jobs:
 
     def follow(self, running: Running) -> Iterator[EpochScore]:
         """The scores of a training as they come, each told to the listener. Stops it where the run has to end."""
-        try:
-            for score in running:
-                self.interrupt.check()
-                self.listener.working(f"training, epoch {score.epoch}: {score.score:.1f} %")
-                yield score
-            if running.result().ending == "failed":
-                self.interrupt.check()  # a signal may have ended the training's own processes before this one
-        finally:
-            running.stop()
+        return followed(running, self.listener, self.interrupt)
+
+
+class _Judged(NamedTuple):
+    """The scores of a training as far as it was followed, and what its stopping rule said."""
+
+    curve: tuple[float, ...]
+    stopped: bool = False
+    audited: Audited | None = None
 
 
 class Runner:
@@ -164,32 +166,43 @@ class Runner:
         latencies = {self._device: latency}
         kept = self.state.kept.outcomes.get(arch.key)
         if isinstance(kept, Finished):
-            return replace(kept, latencies=latencies)
-        if kept is not None and (curve := self._stopped(kept.curve, role, latency)):
-            return Stopped(curve=curve, latencies=latencies)
+            return replace(kept, latencies=latencies, audited=None)
+        if kept is not None and (judged := self._judged(kept.curve, arch, role, latency)).stopped:
+            return Stopped(curve=judged.curve, latencies=latencies)
         running = self.jobs.train(arch, seed=self.seed, part="selection")
-        if curve := self._stopped((s.score for s in self.jobs.follow(running)), role, latency):
+        judged = self._judged((s.score for s in self.jobs.follow(running)), arch, role, latency)
+        if judged.stopped:
             running.stop()
-            return Stopped(curve=curve, latencies=latencies)
+            return Stopped(curve=judged.curve, latencies=latencies)
         result = running.result()
         if result.ending == "failed":
             return Failed(reason="training", message=result.failure)
-        curve, balanced = tuple(s.score for s in result.scores), result.scores[-1].balanced
-        return Finished(score=curve[-1], curve=curve, latencies=latencies, balanced=balanced)
+        score, balanced = result.scores[-1].score, result.scores[-1].balanced
+        curve = tuple(s.score for s in result.scores)
+        return Finished(score=score, curve=curve, latencies=latencies, balanced=balanced, audited=judged.audited)
 
-    def _stopped(self, scores: Iterable[float], role: Role, latency: Latency) -> tuple[float, ...] | None:
-        """The accuracies up to where a training is not worth its next epoch; None where it goes on to its end.
+    def _judged(self, scores: Iterable[float], arch: ArchConfig, role: Role, latency: Latency) -> _Judged:
+        """Follow a training to where it is not worth its next epoch, or to its end.
 
         Only candidates are stopped: the verdict needs the others.
         """
-        curve: tuple[float, ...] = ()
+        candidate, audited = self._candidate(arch, latency), None
         for score in scores:
-            curve = (*curve, score)
-            if isinstance(role, Candidate) and self.stopping.should_stop(
-                curve, latency.latency_ms, self.state.curves()
-            ):
-                return curve
-        return None
+            candidate = replace(candidate, scores=(*candidate.scores, score))
+            if not isinstance(role, Candidate) or audited:
+                continue
+            verdict = self.stopping.judge(candidate, self.state.curves(), lot=lot(self.seed, arch.key))
+            if verdict and verdict.stops:
+                return _Judged(candidate.scores, stopped=True)
+            if verdict and verdict.bound is not None:
+                audited = Audited(epoch=len(candidate.scores), bound=verdict.bound)
+        return _Judged(candidate.scores, audited=audited)
+
+    def _candidate(self, arch: ArchConfig, latency: Latency) -> Curve:
+        """Before its first epoch."""
+        cost = network_cost(arch, self.head)
+        size = Size.of(arch, macs=cost.macs, params=cost.params)
+        return Curve(scores=(), latency_ms=latency.latency_ms, size=size)
 
     def _keep(self, trial: Trial) -> None:
         if trial.number is None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mvit2_search.arch import ArchConfig
-from mvit2_search.records import Control, Failed, Finished, Latency, Limits, Published, Role, Stopped, Trial
+from mvit2_search.records import Control, Failed, Finished, Latency, Limits, Published, Role, Trial
 from mvit2_search.search.device_change import KeptAccuracies
-from mvit2_search.stopping import Curve
+from mvit2_search.stopping.curves import Curve, curves_of
 from mvit2_search.store import StoredStudy
 
 
@@ -76,16 +76,7 @@ class State:
 
     def curves(self) -> list[Curve]:
         """All trainings so far but those of random architectures, each once."""
-        return [
-            Curve(
-                scores=trial.outcome.curve,
-                latency_ms=trial.outcome.latency.latency_ms,
-                finished=isinstance(trial.outcome, Finished),
-                allowed=self.limits.allow_trial(trial),
-            )
-            for trial in self.all_trials()
-            if isinstance(trial.outcome, Finished | Stopped) and trial.repeats is None
-        ]
+        return curves_of(self.all_trials(), self.limits)
 
     def count_candidates(self) -> int:
         """How many candidates are trained."""

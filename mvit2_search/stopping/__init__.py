@@ -2,28 +2,48 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mvit2_search.records import Finished, Stopped, Trial
+from mvit2_search.stopping.curves import Curve
 from mvit2_search.system.registry import Entry, Registry
 
 DEFAULT_STOPPING = "dominance"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """An earlier training of the same recipe.
+class Verdict(NamedTuple):
+    """That a training is not worth its next epoch.
 
     Attributes:
-        scores: after each epoch, as far as it was trained.
-        finished: whether it was trained to the end.
-        allowed: whether its network is within the limits; only then can it be on the front.
+        stops: whether it ends here; if not, it goes on to its end all the same, as an audit of the rule.
+        bound: the most that it was expected to reach, where the rule has such a bound.
     """
 
-    scores: tuple[float, ...]
-    latency_ms: float
-    finished: bool
-    allowed: bool = True
+    stops: bool = True
+    bound: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """Of the trainings that went to their end, those that would have been stopped, and how many of them wrongly.
+
+    Attributes:
+        audited: would have been stopped, judged by all the others.
+        missed: of these, ended above their bound.
+        low, high: of the miss rate, 95 % (Clopper and Pearson, 1934); 0 and 1 where nothing was audited.
+        most_missed: the rule may stop trainings while `high` is at or below this.
+    """
+
+    audited: int
+    missed: int
+    low: float
+    high: float
+    most_missed: float
+
+    @property
+    def vouches(self) -> bool:
+        """Whether the rule may stop trainings."""
+        return self.high <= self.most_missed
 
 
 class StoppingRule(Protocol):
@@ -41,14 +61,17 @@ class StoppingRule(Protocol):
 
     stops_dominated: bool
 
-    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
-        """Whether to end the training now.
+    def judge(self, candidate: Curve, past: Sequence[Curve], *, lot: float) -> Verdict | None:
+        """Whether the candidate's training is worth its next epoch: None where it is.
 
         Args:
-            scores: of the candidate after each epoch so far, at least one.
-            latency_ms: of the candidate.
+            candidate: as far as it is trained, at least one epoch.
             past: all earlier trainings, including stopped ones.
+            lot: of `curves.lot`, whether the candidate is trained to its end whatever is expected of it.
         """
+
+    def audit(self, past: Sequence[Curve]) -> Audit | None:
+        """How far the rule may be trusted here; None where it makes no promise that could be audited."""
 
 
 STOPPING_RULES: Registry[Entry[Callable[[], StoppingRule]]] = Registry(
@@ -72,12 +95,16 @@ class Saving:
 
     Attributes:
         rule: the name of the stopping rule.
+        spared: would have been stopped, and went to their end as an audit.
+        missed: of these, ended above the bound that they had then.
         epochs: of a whole training; 0 if none has finished.
     """
 
     rule: str
     trainings: int
     stopped: int
+    spared: int
+    missed: int
     epochs: int
     trained_epochs: int
 
@@ -90,10 +117,14 @@ class Saving:
 def saving(trials: Sequence[Trial], *, rule: str) -> Saving:
     """Trials that took over the outcome of another were not trained and do not count."""
     trained = [t.outcome for t in trials if isinstance(t.outcome, Finished | Stopped) and t.repeats is None]
+    whole = [outcome for outcome in trained if isinstance(outcome, Finished)]
+    spared = [(outcome.score, outcome.audited.bound) for outcome in whole if outcome.audited]
     return Saving(
         rule=rule,
         trainings=len(trained),
-        stopped=sum(isinstance(outcome, Stopped) for outcome in trained),
+        stopped=len(trained) - len(whole),
+        spared=len(spared),
+        missed=sum(score > bound for score, bound in spared),
         epochs=whole_training(trials),
         trained_epochs=sum(len(outcome.curve) for outcome in trained),
     )

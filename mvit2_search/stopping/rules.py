@@ -3,85 +3,96 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.special import stdtrit
-
 from mvit2_search.analysis.pareto import front_ranks
-from mvit2_search.stopping import Curve
+from mvit2_search.stopping import Audit, Verdict
+from mvit2_search.stopping.audit import audit, best_rival
+from mvit2_search.stopping.bound import Regression, regression
+from mvit2_search.stopping.curves import Curve, Size, epochs_of
 
 
 class Dominance:
-    """Stops a training whose prediction bound shows that it will not enter the front.
+    """Stops a training whose prediction bound shows that it will not enter the front, if an audit vouches for it.
 
     The latency is known before the training, so the candidate competes with the finished networks that are at
     least as fast. Its standing after some epochs is the mean over them of its accuracy, in standard deviations of
     all trainings after the same epoch: every epoch carries information and noise of its own. A linear regression
-    over the finished trainings predicts the last accuracy from the standing. If the upper prediction bound
-    (Student's t) is not above the best of those competitors, the candidate is stopped.
+    over the finished trainings predicts the last accuracy from the standing and, where that predicts better, from
+    multiply-adds, parameters or layers. The bound is the upper prediction bound (Student's t), and at least
+    `slack` times the largest surprise among the finished trainings above the prediction: so every late bloomer
+    that was seen keeps the next one from being stopped.
 
     The confidence holds for one candidate over all its epochs: each gets an equal share of the risk (Bonferroni).
-    It assumes trainings of one kind and residuals that are nearly normal. Stopped trainings are missing from the
-    regression; the finished ones are better on average, which raises the bound: the error is to train too much.
+    It assumes trainings of one kind. What protects the others:
+
+    - Nothing is stopped while the audit cannot vouch: each finished training is judged by the others, and of those
+      that would have been stopped, too few or too many may have ended above their bound.
+    - Nothing is stopped that is larger than all but `larger` - 1 of the finished networks, in multiply-adds,
+      parameters or layers: of its kind, too little is known.
+    - A share of what would be stopped is trained to its end, chosen by lot.
 
     Args:
         confidence: that the last accuracy is not above any of the bounds of a training.
-        at_least: finished trainings before any is stopped, not below 4.
+        at_least: finished trainings before any is judged, not below 4.
+        most_missed: the audit vouches while the 95 % interval of the miss rate ends at or below this.
+        share: of the candidates that would be stopped, trained to their end.
+        larger: finished networks that are at least as large, before one is stopped.
+        slack: see above.
     """
 
     stops_dominated = True
 
-    def __init__(self, *, confidence: float = 0.99, at_least: int = 5) -> None:
-        self.confidence = confidence
-        self.at_least = at_least
+    def __init__(
+        self,
+        *,
+        confidence: float = 0.99,
+        at_least: int = 5,
+        most_missed: float = 0.3,
+        share: float = 0.1,
+        larger: int = 2,
+        slack: float = 1.25,
+    ) -> None:
+        self.confidence, self.at_least, self.most_missed = confidence, at_least, most_missed
+        self.share, self.larger, self.slack = share, larger, slack
 
-    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
+    def judge(self, candidate: Curve, past: Sequence[Curve], *, lot: float) -> Verdict | None:
         finished = [curve for curve in past if curve.finished]
-        rivals = [c.scores[-1] for c in finished if c.allowed and c.latency_ms <= latency_ms]
-        return bool(rivals) and self.bound_pct(scores, finished) <= max(rivals)
+        rival = best_rival(candidate, finished)
+        if rival == -math.inf or (bound := self.bound_pct(candidate, finished)) > rival:
+            return None
+        acts = lot >= self.share and self._is_known(candidate.size, finished) and self.audit(finished).vouches
+        return Verdict(stops=acts, bound=bound)
 
-    def bound_pct(self, scores: Sequence[float], finished: Sequence[Curve]) -> float:
+    def audit(self, past: Sequence[Curve]) -> Audit:
+        finished = [curve for curve in past if curve.finished]
+        judged = finished if len(finished) >= self.at_least else []
+        return audit(judged, confidence=self._confidence(past), most_missed=self.most_missed)
+
+    def bound_pct(self, candidate: Curve, finished: Sequence[Curve]) -> float:
         """The upper bound with one epoch's share of the risk; infinite while too few trainings have finished."""
-        epoch, looks = len(scores), _epochs_of(finished) - 1
-        if len(finished) < self.at_least or epoch > looks:
+        if len(finished) < self.at_least or len(candidate.scores) >= epochs_of(finished):
             return math.inf
-        confidence = 1 - (1 - self.confidence) / looks
-        return end_bound_pct(scores, [curve.scores for curve in finished], confidence=confidence)
+        found = _regression(candidate, finished)
+        if found is None:
+            return math.inf
+        return max(
+            found.bound(self._confidence(finished)),
+            found.predicted + self.slack * float(found.left_out.max()),
+        )
+
+    def _confidence(self, finished: Sequence[Curve]) -> float:
+        """Of one bound."""
+        return 1 - (1 - self.confidence) / max(1, epochs_of(finished) - 1)
+
+    def _is_known(self, size: Size, finished: Sequence[Curve]) -> bool:
+        """Whether enough of the finished networks are as large, in every measure."""
+        return all(
+            sum(curve.size[i] >= measure for curve in finished) >= self.larger for i, measure in enumerate(size)
+        )
 
 
-def end_bound_pct(scores: Sequence[float], finished_pct: Sequence[Sequence[float]], *, confidence: float) -> float:
-    """The last accuracy that a training exceeds only with probability 1 - `confidence`.
-
-    Infinite if all finished curves, of which three are needed, are equal so far.
-    """
-    finished_NE = np.asarray(finished_pct, float)
-    standing, standing_N = _standings(np.asarray(scores, float), finished_NE[:, : len(scores)])
-    return _prediction_bound(standing, standing_N, finished_NE[:, -1], confidence)
-
-
-def _standings(accuracy_E: np.ndarray, finished_NE: np.ndarray) -> tuple[float, np.ndarray]:
-    """The standing of a training and those of the finished ones, without epochs after which these are all equal.
-
-    Means and deviations include the training itself, which bounds what one poor epoch can do: one of N + 1 values
-    is at most the root of N deviations away from their mean.
-    """
-    all_NE = np.vstack([accuracy_E, finished_NE])
-    sigma_E = all_NE.std(0)
-    scale_E = np.divide(1, sigma_E, out=np.zeros_like(sigma_E), where=np.ptp(finished_NE, axis=0) > 1e-9)
-    standing_N = ((all_NE - all_NE.mean(0)) * scale_E).mean(1)
-    return float(standing_N[0]), standing_N[1:]
-
-
-def _prediction_bound(x: float, x_N: np.ndarray, y_N: np.ndarray, confidence: float) -> float:
-    """Upper prediction bound of y at `x`, from the regression of `y_N` on `x_N`; infinite if these are equal."""
-    away_N, away = x_N - x_N.mean(), x - x_N.mean()
-    squares = float(away_N @ away_N)
-    if squares < 1e-12:
-        return math.inf
-    slope = float(away_N @ y_N) / squares
-    residuals_N = y_N - y_N.mean() - slope * away_N
-    freedom = len(y_N) - 2
-    variance = float(residuals_N @ residuals_N) / freedom * (1 + 1 / len(y_N) + away**2 / squares)
-    return float(y_N.mean() + slope * away + stdtrit(freedom, confidence) * math.sqrt(variance))
+def _regression(candidate: Curve, finished: Sequence[Curve]) -> Regression | None:
+    curves, sizes = [curve.scores for curve in finished], [curve.size for curve in finished]
+    return regression(candidate.scores, curves, candidate.size, sizes)
 
 
 class Halving:
@@ -98,17 +109,20 @@ class Halving:
     def __init__(self, *, factor: int = 3) -> None:
         self.factor = factor
 
-    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
-        epoch = len(scores)
-        if epoch >= _epochs_of(past) or not self._is_rung(epoch):
-            return False
+    def judge(self, candidate: Curve, past: Sequence[Curve], *, lot: float) -> Verdict | None:
+        epoch = len(candidate.scores)
+        if epoch >= epochs_of(past) or not self._is_rung(epoch):
+            return None
         reached = [curve for curve in past if len(curve.scores) >= epoch]
         ranks = front_ranks(
-            [scores[-1], *(curve.scores[epoch - 1] for curve in reached)],
-            [latency_ms, *(curve.latency_ms for curve in reached)],
+            [candidate.scores[-1], *(curve.scores[epoch - 1] for curve in reached)],
+            [candidate.latency_ms, *(curve.latency_ms for curve in reached)],
         )
         better = int((ranks < ranks[0]).sum())
-        return better >= max(1, len(ranks) // self.factor)
+        return Verdict() if better >= max(1, len(ranks) // self.factor) else None
+
+    def audit(self, past: Sequence[Curve]) -> None:
+        return None
 
     def _is_rung(self, epoch: int) -> bool:
         while epoch % self.factor == 0:
@@ -121,10 +135,8 @@ class NeverStop:
 
     stops_dominated = False
 
-    def should_stop(self, scores: Sequence[float], latency_ms: float, past: Sequence[Curve]) -> bool:
-        return False
+    def judge(self, candidate: Curve, past: Sequence[Curve], *, lot: float) -> Verdict | None:
+        return None
 
-
-def _epochs_of(past: Sequence[Curve]) -> int:
-    """Number of epochs of a whole training; 0 if none has finished."""
-    return max((len(curve.scores) for curve in past if curve.finished), default=0)
+    def audit(self, past: Sequence[Curve]) -> None:
+        return None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from mvit2_search.errors import SpecError
 from mvit2_search.records.codec import NO_RECORD, parse
-from mvit2_search.records.study import Ended, Goals, Inputs, Limits, StudyDevice
+from mvit2_search.records.study import CertificateOf, Ended, Goals, Inputs, Limits, StudyDevice
 from mvit2_search.records.training import FullTraining
 from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
 from mvit2_search.store.folders import check_study_name, is_study
@@ -24,6 +24,7 @@ FACTS: dict[str, Any] = {
     "goals": Goals,
     "devices": dict[str, StudyDevice],
     "accuracies_from": list[str],
+    "certificate": CertificateOf | None,
     "ended": Ended | None,
     "finalists": ConfirmationPlan,
     "probing": dict[str, int],

@@ -33,7 +33,7 @@ from mvit2_search.train.loader import Steps, batches
 from mvit2_search.train.loop import Trainer, evaluate, settle_statistics
 from mvit2_search.train.plan import Plan
 from mvit2_search.train.saved import optimizer_tensors, restore, saved_state, trainer_tensors
-from mvit2_search.train.taught import KeptOutputs, kept_outputs, lessons_of
+from mvit2_search.train.taught import KeptOutputs, TaughtLessons, kept_outputs
 
 _LOCK = "training.lock"
 _TORCHRUN_S = 10.0  # in which torchrun ends all processes after one
@@ -108,7 +108,7 @@ class _Run:
     def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
         self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
         self._listener, self._ranks = listener, job.execution.ranks
-        self._trainer = new_trainer(job, kept_outputs(job, listener.warned))
+        self._trainer = new_trainer(job, job_outputs(job, listener.warned))
         self.state = TrainingState(inputs=job.inputs)
         ranks, seed = job.execution.ranks, job.inputs.seed
         self._steps = Steps(job.data.train, job.plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
@@ -230,6 +230,28 @@ class _Run:
             write_checkpoint(self._folder / name, tensors, to_json(self.state))
 
 
+def job_outputs(job: TrainingJob, warn: Callable[[str], None]) -> KeptOutputs | None:
+    """Where what the job's teacher says is kept, if it has one."""
+    if job.teacher is None:
+        return None
+    return kept_outputs(
+        job.teacher,
+        job.inputs.recipe,
+        seed=job.inputs.seed,
+        data=job.inputs.data,
+        execution=job.execution,
+        results=job.results,
+        warn=warn,
+    )
+
+
+def _lessons(job: TrainingJob, kept: KeptOutputs | None) -> TaughtLessons | None:
+    """What the job's network learns from its teacher, if it has one."""
+    if job.teacher is None or job.inputs.teacher is None:
+        return None
+    return TaughtLessons(job.teacher, job.inputs.teacher, execution=job.execution, kept=kept)
+
+
 def new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
     """Before its first step. What its teacher says is kept in `kept`."""
     torch.manual_seed(job.inputs.seed)
@@ -242,7 +264,7 @@ def new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
         task=job.data.task,
         execution=job.execution,
         seed=job.inputs.seed,
-        lessons=lessons_of(job, kept),
+        lessons=_lessons(job, kept),
     )
 
 

@@ -1,7 +1,7 @@
 """What a full training is to do, checked before it begins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -76,7 +76,7 @@ def prepare_training(
     if precision not in PRECISIONS:
         raise SpecError(f"`precision` {precision!r}: expected one of {', '.join(PRECISIONS)}")
     _check_parts(recipe, accumulate, ranks.world)
-    _check_lessons(teacher_temperature, teacher_weight)
+    asked = TeacherInputs(weights="", temperature=teacher_temperature, weight=teacher_weight)
     known = None if teacher is None else open_teacher(teacher, device=device)
     images = load_full(
         data,
@@ -96,9 +96,7 @@ def prepare_training(
             data=images.fingerprint,
             classes=images.classes,
             init=None if init is None else file_sha256(weights_file(init)),
-            teacher=None
-            if known is None
-            else TeacherInputs(weights=known.sha256, temperature=teacher_temperature, weight=teacher_weight),
+            teacher=replace(asked, weights=known.sha256) if known else None,
         ),
         data=images,
         folder=out,
@@ -123,12 +121,3 @@ def _check_parts(recipe: Recipe, accumulate: int, world: int) -> None:
     if recipe.batch_size % multiple:
         why = f"`accumulate` {accumulate}, {world} processes" + (", pairs are mixed" if recipe.mixes else "")
         raise SpecError(f"`batch_size` {recipe.batch_size}: expected a multiple of {multiple} ({why})")
-
-
-def _check_lessons(temperature: float, weight: float) -> None:
-    for name, value, least, most in (
-        ("teacher_temperature", temperature, 0.01, 1000),
-        ("teacher_weight", weight, 0, 1),
-    ):
-        if not least <= value <= most:
-            raise SpecError(f"`{name}` {value:g}: expected a number from {least:g} to {most:g}")

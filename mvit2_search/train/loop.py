@@ -185,6 +185,7 @@ def train_epochs(
     task: Task,
     seed: int,
     device: str,
+    lessons: Lessons | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, MobileViT]]:
     """Train `model` in place, pausing after each epoch with its number, from 1, and the averaged network.
@@ -196,7 +197,7 @@ def train_epochs(
         TrainingError: the loss is not finite.
     """
     plan = resolve(recipe, model.arch, len(images))
-    trainer = Trainer(model, plan, task=task, execution=Execution(device=device), seed=seed)
+    trainer = Trainer(model, plan, task=task, execution=Execution(device=device), seed=seed, lessons=lessons)
     loaded = batches(Steps(images, recipe, seed=seed), 0, plan.steps)
     for epoch in range(1, recipe.epochs + 1):
         train_epoch(trainer, loaded, between=between)

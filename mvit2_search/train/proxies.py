@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from mvit2_search.arch import ATTENTION_STAGES, ArchConfig
 from mvit2_search.errors import SpecError, TrainingError, first_line
 from mvit2_search.models import build_model
-from mvit2_search.records import Recipe
+from mvit2_search.records import Recipe, TeacherInputs
 from mvit2_search.space import SearchSpace
 from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.loop import Execution, evaluate, settle_statistics, train_epochs
+from mvit2_search.train.taught import TaughtLessons, kept_outputs
+from mvit2_search.train.teacher import Teacher
 
 Part = Literal["selection", "confirmation"]  # of the images, to score on
 T = TypeVar("T")
@@ -60,8 +63,43 @@ _ATTENTION_SETTINGS = {"attention_layers", "attention", "patch_size"}
 _LEAST_TESTED = 1_000  # after every epoch but the last
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taught:
+    """A teacher of short trainings, which is asked once about each image that they draw: all draw the same.
+
+    Attributes:
+        results: folder of results, in which its outputs are kept.
+    """
+
+    teacher: Teacher
+    asked: TeacherInputs
+    results: Path
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises SpecError where the teacher has other classes than the images."""
+        names, count = self.teacher.names, self.teacher.classes
+        if names not in (None, dataset.classes) or count != len(dataset.classes):
+            raise SpecError(
+                f"`teacher` {self.teacher.name}: it has {count} classes, the images {len(dataset.classes)}, or "
+                "others; give a teacher of the same classes, in the same order"
+            )
+
+    def lessons(self, recipe: Recipe, dataset: Dataset, *, seed: int, device: str) -> TaughtLessons:
+        execution = Execution(device=device)
+        kept = kept_outputs(
+            self.teacher,
+            recipe,
+            seed=seed,
+            data=dataset.fingerprint,
+            execution=execution,
+            results=self.results,
+            warn=lambda text: None,  # what cannot be kept is computed again, and is the same
+        )
+        return TaughtLessons(self.teacher, self.asked, execution=execution, kept=kept)
+
+
 class ShortTrain:
-    """Trains from scratch by `recipe` on the torch device `device`.
+    """Trains from scratch by `recipe` on the torch device `device`, with a teacher if there is one.
 
     The last epoch is tested on all images. Earlier ones are tested on as many selection images as an epoch trains
     on, but at least 1,000, which takes a fifth of the time of training on them; a confirmation is tested at its
@@ -71,9 +109,15 @@ class ShortTrain:
     `between` is called between training steps and may raise to end the training.
     """
 
-    def __init__(self, recipe: Recipe, device: str, *, between: Callable[[], None] = lambda: None) -> None:
-        self.recipe = recipe
-        self.device = device
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: str,
+        *,
+        taught: Taught | None = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.recipe, self.device, self.taught = recipe, device, taught
         self._between = between
 
     def run(self, arch: ArchConfig, dataset: Dataset, *, seed: int, test_on: Part) -> Iterator[EpochScore]:
@@ -87,6 +131,8 @@ class ShortTrain:
         images = dataset.selection if test_on == "selection" else dataset.confirmation
         some = images.first(max(_LEAST_TESTED, self.recipe.images_per_epoch or len(images)))
         model = build_model(arch, dataset.task.head)
+        taught = self.taught
+        lessons = taught.lessons(self.recipe, dataset, seed=seed, device=self.device) if taught else None
         epochs = train_epochs(
             model,
             dataset.train,
@@ -94,6 +140,7 @@ class ShortTrain:
             task=dataset.task,
             seed=seed,
             device=self.device,
+            lessons=lessons,
             between=self._between,
         )
         for epoch, averaged in epochs:
@@ -132,6 +179,7 @@ class ShortTrain:
             **asdict(self.recipe),
             "train_on": self.device,
             "precision": Execution(device=self.device).resolved_precision,
+            **({"teacher": asdict(self.taught.asked)} if self.taught else {}),
         }
 
 

@@ -19,9 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvit2_search.records import TeacherInputs
+from mvit2_search.records import Recipe, TeacherInputs
 from mvit2_search.store.folders import TEACHERS
-from mvit2_search.train.job import TrainingJob
 from mvit2_search.train.loader import Batch
 from mvit2_search.train.loop import Execution
 from mvit2_search.train.teacher import Teacher
@@ -137,34 +136,41 @@ def _check(batch: Batch, content: bytes) -> bytes:
     return found.digest()
 
 
-def kept_outputs(job: TrainingJob, warn: Callable[[str], None]) -> KeptOutputs | None:
-    """Where the outputs of the job's teacher are kept, if it has one.
+def kept_outputs(
+    teacher: Teacher,
+    recipe: Recipe,
+    *,
+    seed: int,
+    data: str,
+    execution: Execution,
+    results: Path,
+    warn: Callable[[str], None],
+) -> KeptOutputs:
+    """Where a teacher's outputs for the images of a training are kept.
 
     The number of images that are computed together, the precision and the device change their last bits.
+
+    Args:
+        data: fingerprint of the images.
     """
-    if job.teacher is None:
-        return None
-    inputs, execution = job.inputs, job.execution
     ranks = execution.ranks
     about = {
         "format": _FORMAT,
-        "teacher": job.teacher.sha256,
-        "data": inputs.data,
-        "seed": inputs.seed,
+        "teacher": teacher.sha256,
+        "data": data,
+        "seed": seed,
         "processes": ranks.world,
         "precision": execution.resolved_precision,
         "device": execution.device.partition(":")[0],
-        **{name: getattr(inputs.recipe, name) for name in _CHANGES},
+        **{name: getattr(recipe, name) for name in _CHANGES},
     }
-    count = inputs.recipe.batch_size // ranks.world
-    return KeptOutputs(job.results, about, rank=ranks.rank, count=count, classes=job.teacher.classes, warn=warn)
+    count = recipe.batch_size // ranks.world
+    return KeptOutputs(results, about, rank=ranks.rank, count=count, classes=teacher.classes, warn=warn)
 
 
-def kept_bytes(job: TrainingJob) -> int:
-    """What the kept outputs of a whole training in one process take on disk."""
-    if job.teacher is None:
-        return 0
-    return job.plan.steps * _block_bytes(job.inputs.recipe.batch_size, job.teacher.classes)
+def kept_bytes(teacher: Teacher, recipe: Recipe, steps: int) -> int:
+    """What the kept outputs of so many steps in one process take on disk."""
+    return steps * _block_bytes(recipe.batch_size, teacher.classes)
 
 
 class TaughtLessons:
@@ -199,10 +205,3 @@ class TaughtLessons:
     def loss(self, outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
         log_NK = (outputs_NK / self._temperature).log_softmax(1)
         return self._temperature**2 * F.kl_div(log_NK, targets_NK, reduction="batchmean")
-
-
-def lessons_of(job: TrainingJob, kept: KeptOutputs | None) -> TaughtLessons | None:
-    """What the job's network learns from its teacher, if it has one."""
-    if job.teacher is None or job.inputs.teacher is None:
-        return None
-    return TaughtLessons(job.teacher, job.inputs.teacher, execution=job.execution, kept=kept)
