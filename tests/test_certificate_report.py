@@ -200,6 +200,7 @@ class Notes(Listener):
         self.notes.append(text)
 
 
+@pytest.mark.slow
 def test_a_search_shows_the_certificate_that_holds_for_it(certified, tmp_path):
     notes = Notes()
     study = search(request(tmp_path), listener=notes)
@@ -209,6 +210,7 @@ def test_a_search_shows_the_certificate_that_holds_for_it(certified, tmp_path):
     assert kept.verdict in notes.notes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"latency_budget": "40ms"}, {"space": "attention"}])
 def test_a_search_for_something_else_has_none(certified, tmp_path, change):
     notes = Notes()
@@ -217,6 +219,7 @@ def test_a_search_for_something_else_has_none(certified, tmp_path, change):
     assert any("proxy check" in note for note in notes.notes)
 
 
+@pytest.mark.slow
 def test_only_a_complete_certificate_of_the_same_device_and_versions_holds(certified, tmp_path):
     search(request(tmp_path))
     folder = tmp_path / "results" / "trusted"
@@ -232,6 +235,7 @@ def test_only_a_complete_certificate_of_the_same_device_and_versions_holds(certi
         assert (fitting_certificate(study, tmp_path / "results") is not None) == holds
 
 
+@pytest.mark.slow
 def test_the_report_of_a_search_has_the_certificate(certified, tmp_path):
     study = search(request(tmp_path))
     text = report_html(summarise(study))

@@ -20,6 +20,8 @@ from mvit2_search.space import load_space
 from mvit2_search.store.certificates import all_checks, certificate_path, read_check, write_check
 from mvit2_search.system.signals import Interrupt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def quick_synflow(monkeypatch):

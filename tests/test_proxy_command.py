@@ -13,6 +13,8 @@ from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
 from mvit2_search.train.proxies import EpochScore
 
+pytestmark = pytest.mark.slow
+
 ASKED = ["--space", "blocks", "--device", "estimate:iphone12", "--latency-budget", "mobilevitv2-0.75"]
 
 

@@ -35,12 +35,14 @@ def drawn(one, count):
     return found
 
 
+@pytest.mark.slow
 def test_drawn_networks_are_different_and_in_the_band():
     found = [BLOCKS.decode(params) for params in drawn(draw(), 12)]
     assert len({arch.key for arch in found}) == 12
     assert all(1.5 <= guess_ms(arch) <= 3.0 for arch in found)
 
 
+@pytest.mark.slow
 def test_equal_seeds_draw_equal_networks():
     assert drawn(draw(), 4) == drawn(draw(), 4)
     assert drawn(draw(), 4) != drawn(draw(seed=1), 4)
@@ -61,6 +63,7 @@ def unevenness(found, judge):
     return sum(most.values()) / len(most) / len(found)
 
 
+@pytest.mark.slow
 def test_values_of_the_axes_are_more_even_than_without_a_choice():
     blind = draw()
     blind._levels = lambda params: []  # nothing is counted: the first draw is taken
@@ -70,6 +73,7 @@ def test_values_of_the_axes_are_more_even_than_without_a_choice():
     assert unevenness(chosen, judge) < unevenness(first, judge) - 0.1
 
 
+@pytest.mark.slow
 def test_a_band_without_networks_gives_none():
     assert draw(low_ms=1e-6, high_ms=2e-6).next() is None
 

@@ -14,9 +14,9 @@ Level = tuple[str, Value]  # of an axis: one of few values, or which third of th
 
 _LEVELS = 3
 _FEW = 6  # values of an axis that are levels themselves
-_FIRST = 60  # draws that the levels come from
-_POOL = 30  # draws that one network is chosen from
-_BISECTIONS = 6
+_FIRST = 40  # draws that the levels come from
+_POOL = 20  # draws that one network is chosen from
+_BISECTIONS = 4
 _MAX_DRAWS = 1_000  # for one pool
 _UNEVEN = 8.0  # axes are moved by powers from 1 / _UNEVEN to _UNEVEN of the share
 
