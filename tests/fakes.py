@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from mvit2_search.api import keep_training
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.arch.head import ClassifierHead, Head
@@ -15,7 +16,17 @@ from mvit2_search.export.untrained import Written
 from mvit2_search.export.verify import Agreement
 from mvit2_search.measure.devices.scripted import ScriptedDevice
 from mvit2_search.predict.estimate import Estimate
-from mvit2_search.records import Artifact, Failed, Finished, Infeasible, Measurement, Outcome, Recipe, Trial
+from mvit2_search.records import (
+    Artifact,
+    Failed,
+    Finished,
+    FullTraining,
+    Infeasible,
+    Measurement,
+    Outcome,
+    Recipe,
+    Trial,
+)
 from mvit2_search.search.driver import run_search
 from mvit2_search.search.events import Listener
 from mvit2_search.search.request import Request
@@ -186,3 +197,29 @@ OUTCOMES: list[Outcome] = [
     Infeasible(latencies={"host": measurement(40.0, flags=("unsettled", "slow"))}),
     Failed(reason="training", message="the loss is not finite in epoch 1"),
 ]
+
+
+def full_training(key: str, seed: int, score: float, **changes: Any) -> FullTraining:
+    """A result that `train` writes back into a study."""
+    whole = FullTraining(
+        key=key,
+        inputs=f"{key[:6]}{seed:06}",
+        data="images",
+        seed=seed,
+        init=None,
+        epochs=40,
+        image_size=64,
+        epoch=38,
+        score=score,
+        images=300,
+        folder="trained",
+    )
+    return replace(whole, **changes)
+
+
+def keep_full_trainings(study: StoredStudy, seeds: tuple[int, ...] = (0, 1)) -> None:
+    """Every network of a study that was trained gets full trainings, which order them as the short ones do."""
+    for trial in study.all_trials():
+        if isinstance(trial.outcome, Finished):
+            for seed in seeds:
+                keep_training(study.folder, full_training(trial.arch.key, seed, trial.outcome.score + seed / 10))

@@ -78,7 +78,7 @@ def check(passport):
         versions={"torch": "2"},
         device_name="host",
         device=StudyDevice(passport=passport, reference_ms=10.0, budget_ms=10.0),
-        truth_seeds=2,
+        truth_seeds=(1000, 1001),
         networks=tuple(networks),
         proxy=tuple(CheckedScore(key=key, seed=0, score=50.0 + i) for i, key in enumerate(keys)),
         truth=tuple(

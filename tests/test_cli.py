@@ -52,7 +52,7 @@ def test_every_command_has_an_example(name):
 
 def test_the_commands_of_groups_are_found():
     benches = {"bench models", "bench attention", "bench rank"}
-    proxies = {"proxy check", "proxy tune"}
+    proxies = {"proxy check", "proxy trained", "proxy tune"}
     assert {*COMMANDS, *benches, *proxies} == set(command_names())
 
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from commands import invoke
-from fakes import request, search
+from fakes import full_training, request, search
 from mvit2_search.api import keep_training, read_study, refresh
 from mvit2_search.errors import StudyConflict
-from mvit2_search.records import FullTraining
 from mvit2_search.report.tables import trainings_frame
 from mvit2_search.store import driver_lock, open_study
 from mvit2_search.train.checkpoint import LAST, read_state
@@ -21,19 +20,7 @@ def study(tmp_path, images):
 
 @pytest.fixture
 def training(study):
-    return FullTraining(
-        key=study.trials()[0].arch.key,
-        inputs="0123",
-        data="images",
-        seed=0,
-        init=None,
-        epochs=40,
-        image_size=64,
-        epoch=38,
-        score=75.0,
-        images=300,
-        folder="trained",
-    )
+    return full_training(study.trials()[0].arch.key, seed=0, score=75.0, inputs="0123")
 
 
 def test_a_training_stands_in_the_report_and_takes_the_place_of_the_same_one(study, training):

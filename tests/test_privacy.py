@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from conftest import write_images
 from exports import ONE, exported
-from fakes import request, search
+from fakes import keep_full_trainings, request, search
 from mvit2_search.arch.config import arch_yaml
 from mvit2_search.cli import COMMANDS, cli
 from mvit2_search.cli.bench import bench
@@ -55,6 +55,7 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
     "evaluate": ["evaluate", "results/trained", "--data", "images"],
     "proxy check": ["proxy", "check", *CHECK, "--networks", "6", "--truth-epochs", "1"],
     "proxy tune": ["proxy", "tune", *CHECK, "--target-tau", "-1", "--try-epochs", "1", "--try-images", "8"],
+    "proxy trained": ["proxy", "trained", "trained"],
     "devices": ["devices"],
     "measure": ["measure", "one.yaml", *HOST],
     "profile": ["profile", "one.yaml"],
@@ -144,6 +145,7 @@ def prepared(tmp_path_factory):
         made = exported(ONE, folder / "results", format=form)
         made.path.rename(folder / "results" / f"one.{form}")
     search(request(folder))
+    keep_full_trainings(search(request(folder, study="trained", confirm_seeds=1)))
     return folder
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mvit2_search.cli.interrupt import interrupted, run_stoppable
-from mvit2_search.cli.options import Place, check_teacher, json_option, option
+from mvit2_search.cli.options import (
+    Place,
+    check_teacher,
+    json_option,
+    option,
+    results_option,
+    study_argument,
+    study_folder,
+)
 from mvit2_search.cli.output import echo_json, explain, say
 from mvit2_search.cli.search_options import (
     max_hours_option,
@@ -18,6 +27,7 @@ from mvit2_search.cli.search_options import (
 from mvit2_search.system.signals import STOPPED, Interrupt
 
 if TYPE_CHECKING:
+    from mvit2_search.records.certificate import Check
     from mvit2_search.search.certify import CheckRequest
 
 _SAVED = "Finished trainings are saved."
@@ -106,24 +116,51 @@ def _truth(name: str | None, epochs: int | None, asked: Any) -> Any:
 
 def _check(request: CheckRequest, interrupt: Interrupt, as_json: bool) -> int:
     from mvit2_search.cli.progress import Progress
-    from mvit2_search.report.certificate import certificate_json, certificate_lines, write_certificate_files
     from mvit2_search.search.certify import run_check
 
     interrupt.check()
     with Progress(to_stderr=as_json) as progress:
         done = run_check(request, progress, interrupt)
-        files = write_certificate_files(request.search.folder, done)
     interrupt.check()
-    if as_json:
-        echo_json({**certificate_json(done), "files": list(map(str, files))})
-    else:
-        say("")
-        explain(*certificate_lines(done))
-        say(*map(str, files))
+    show_check(done, request.search.folder, as_json)
     if done.is_complete:
         return 0
     what = "Stopped after the running training." if interrupt.requested else "Stopped after --max-hours."
     return interrupted(STOPPED if interrupt.requested else 0, _SAVED, what)
+
+
+@proxy.command()
+@study_argument
+@results_option
+@json_option
+def trained(study: str, results: Path, as_json: bool) -> None:
+    """Certify the short trainings of a study by the full trainings of its networks.
+
+    Uses what `mvit2-search train STUDY:TRIAL` wrote back into the study: at least six networks with two seeds
+    each, trained alike. Trains nothing. A search chose most of these networks for their short trainings, so they
+    are more alike than drawn ones, and a tau among them is lower.
+
+    \b
+    Example:
+        mvit2-search proxy trained mine
+    """
+    from mvit2_search.search.trained import check_trained
+
+    folder = study_folder(study, results)
+    show_check(check_trained(folder), folder, as_json)
+
+
+def show_check(check: Check, folder: Path, as_json: bool) -> None:
+    """Write the files of a check and print what it says."""
+    from mvit2_search.report.certificate import certificate_json, certificate_lines, write_certificate_files
+
+    files = list(map(str, write_certificate_files(folder, check)))
+    if as_json:
+        echo_json({**certificate_json(check), "files": files})
+        return
+    say("")
+    explain(*certificate_lines(check))
+    say(*files)
 
 
 class _Numbers(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes none

@@ -14,7 +14,6 @@ from mvit2_search.records.trial import MOST_TRIES
 CheckPart = Literal["proxy", "truth"]
 
 LEAST_CHECKED = 6  # networks: fewer give no interval worth having
-_FRESH = 1_000  # seeds of the longer trainings start this far after the proxy's, as those of a confirmation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +129,7 @@ class Check:
         networks: drawn before anything is trained; empty until then.
         proxy: with the seed of the inputs, on the selection images. Complete before the first of `truth`.
         truth: on the confirmation images.
-        truth_seeds: so many trainings of each network are the truth; may be raised later.
+        truth_seeds: of the longer trainings; may become more later.
         tunings: other settings of the proxy.
     """
 
@@ -138,7 +137,7 @@ class Check:
     versions: Mapping[str, str]
     device_name: str
     device: StudyDevice
-    truth_seeds: int
+    truth_seeds: tuple[int, ...]
     networks: tuple[CheckedNetwork, ...] = ()
     proxy: tuple[CheckedScore, ...] = ()
     truth: tuple[CheckedScore, ...] = ()
@@ -147,14 +146,8 @@ class Check:
     def scores(self, part: CheckPart) -> tuple[CheckedScore, ...]:
         return self.proxy if part == "proxy" else self.truth
 
-    def seeds(self, part: CheckPart) -> range:
-        """Those of the longer trainings are others than the proxy's."""
-        first = self.inputs.seed
-        return (
-            range(first, first + 1)
-            if part == "proxy"
-            else range(first + _FRESH, first + _FRESH + self.truth_seeds)
-        )
+    def seeds(self, part: CheckPart) -> tuple[int, ...]:
+        return (self.inputs.seed,) if part == "proxy" else self.truth_seeds
 
     def to_score(self, part: CheckPart) -> tuple[CheckedNetwork, ...]:
         """The networks that are trained for a part: for the truth, those that the proxy could train."""

@@ -97,10 +97,11 @@ def price_sentence(check: Check) -> str:
     short, long = (_images(settings) for settings in (check.inputs.training, check.inputs.truth))
     if short is None or long is None:
         return "Price: unknown for these proxies."
-    share = 100 * short / (check.truth_seeds * long)
+    seeds = len(check.truth_seeds)
+    share = 100 * short / (seeds * long)
     return (
         f"Price: {short:,} images for a short training, {long:,} for a longer one: {share:.1f} % of "
-        f"{counted(check.truth_seeds, 'longer training')}."
+        f"{counted(seeds, 'longer training')}."
     )
 
 

@@ -48,6 +48,7 @@ from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.train.plan import images_drawn
 from mvit2_search.train.proxies import Proxy, ShortTrain
 
+_FRESH = 1_000  # seeds of the longer trainings start this far after the proxy's, as those of a confirmation
 _LONGER = 10  # times the images of the proxy, if nothing else is asked for
 BOUND_TO = ("mvit2-search", "torch")  # packages: a certificate holds for one version of each
 
@@ -77,6 +78,12 @@ class CheckRequest:
             raise SpecError(f"`truth_seeds` {self.truth_seeds}: expected at least 2, to tell networks from seeds")
         if self.longer.test_crop < 1:
             raise SpecError("`truth_recipe`: expected one that tests whole images (test_crop 1)")
+
+    @property
+    def fresh_seeds(self) -> tuple[int, ...]:
+        """Of the longer trainings."""
+        first = self.search.seed + _FRESH
+        return tuple(range(first, first + self.truth_seeds))
 
     @property
     def longer(self) -> Recipe:
@@ -119,8 +126,8 @@ def run_check(
         short, long = _images(tools, request.longer)
         inputs = _inputs(request, tools, short, truth.settings(), long.fingerprint)
         check = _kept(asked, inputs) or _begun(tools, request, inputs, short.task.head, listener)
-        if check.truth_seeds < request.truth_seeds:
-            check = replace(check, truth_seeds=request.truth_seeds)
+        if len(check.truth_seeds) < request.truth_seeds:
+            check = replace(check, truth_seeds=request.fresh_seeds)
         scorer = _Scorer(asked, listener, interrupt, stop)
         check = scorer.complete(check, "proxy", InlineExecutor(tools.proxy, short))
         return scorer.complete(check, "truth", InlineExecutor(truth, long)) if check.is_done("proxy") else check
@@ -198,7 +205,7 @@ def _begun(tools: Tools, request: CheckRequest, inputs: CheckInputs, head: Head,
         versions=versions(),
         device=device,
         device_name=device_name(asked),
-        truth_seeds=request.truth_seeds,
+        truth_seeds=request.fresh_seeds,
         networks=tuple(networks),
     )
     write_check(asked.folder, check)
