@@ -8,6 +8,7 @@ from html import unescape
 
 import pytest
 
+import fakes
 from conftest import write_images
 from fakes import FormulaProxy, fake_exporter, macs_device, measurement, request, search
 from mvit2_search.analysis.checked import certificate_sentence, findings_of, truth_pct
@@ -50,7 +51,7 @@ def check(passport):
     networks = [
         CheckedNetwork(
             arch=ArchConfig.mobilevitv2(0.5 + i / 20),
-            latency=measurement(10.0 - i / 4),
+            latency=measurement(10.0 - i * 5 % 12 / 4),
             params=1_000_000 + i % 5,
             macs=500_000_000 + i % 7,
             synflow=float(i % 3),
@@ -70,6 +71,7 @@ def check(passport):
             training=TRAINING,
             truth={**TRAINING, "epochs": 30},
             truth_data="g",
+            truth_train=9,
             networks=12,
             task="classification",
             formulation="rank5",
@@ -92,11 +94,18 @@ def check(passport):
 def test_a_perfect_order_is_said_to_rank(check):
     found = findings_of(check)
     assert (found.verdict, found.tau.value, found.networks) == ("ranks", 1.0, 12)
-    assert found.baselines["latency"].value == -1.0
+    assert abs(found.baselines["latency"].value) < 0.5
     lines = certificate_lines(check)
     assert lines[0].startswith("Verdict: ranks.")
     assert any("4,500 images" in line and "45,000" in line and "5.0 %" in line for line in lines)
     assert not any("of the best 16" in line for line in lines), "there are only twelve"
+
+
+def test_a_baseline_in_reverse_order_counts(check):
+    fast = tuple(replace(one, latency=measurement(20.0 - i)) for i, one in enumerate(check.networks))
+    found = findings_of(replace(check, networks=fast))
+    assert (found.verdict, found.baselines["latency"].value) == ("coarse", -1.0)
+    assert "small latency" in found.sentence
 
 
 def test_a_shuffled_order_is_useless(check):
@@ -179,7 +188,7 @@ def certified(tmp_path, monkeypatch):
         "mvit2_search.search.band.synflow", lambda arch, head: float(network_cost(arch, head).params)
     )
     write_images(tmp_path / "images", {"blue": 20, "red": 20})
-    asked = CheckRequest(search=request(tmp_path, study="trusted"), networks=6)
+    asked = CheckRequest(search=request(tmp_path, study="trusted"), networks=9)
     run_check(
         asked,
         Listener(),
@@ -230,9 +239,11 @@ def test_only_a_complete_certificate_of_the_same_device_and_versions_holds(certi
         (replace(check, versions={**check.versions, "torch": "0"}), False),
         (replace(check, device=replace(check.device, passport=macs_device("another").passport())), False),
         (replace(check, inputs=replace(check.inputs, band=Band(low=0.1))), True),
+        (replace(check, inputs=replace(check.inputs, band=Band(low=2, high=4))), False),
+        (replace(check, inputs=replace(check.inputs, band=Band(low=0.1, high=0.9))), False),
     ):
         write_check(folder, changed)
-        assert (fitting_certificate(study, tmp_path / "results") is not None) == holds
+        assert (fitting_certificate(study, tmp_path / "results", pytest.fail) is not None) == holds
 
 
 @pytest.mark.slow
@@ -245,3 +256,42 @@ def test_the_report_of_a_search_has_the_certificate(certified, tmp_path):
     text = report_html(summarise(study))
     assert certificate_sentence(study.fact("certificate")) in unescape(text)
     assert 'id="certificate"' not in text
+
+
+@pytest.mark.slow
+def test_the_strongest_of_several_certificates_is_shown(certified, tmp_path):
+    results = tmp_path / "results"
+    check = read_check(results / "trusted")
+    for name, seeds in (("aaa", (1000, 1001)), ("more", (1000, 1001, 1002))):
+        third = tuple(replace(one, seed=1002) for one in check.truth if one.seed == 1001)
+        kept = replace(check, truth_seeds=seeds, truth=(*check.truth, *(third if len(seeds) == 3 else ())))
+        (results / name).mkdir()
+        write_check(results / name, kept)
+    (results / "zzz").mkdir()
+    failed = tuple(replace(one, score=None, tries=3, failure="no") for one in check.proxy)
+    write_check(results / "zzz", replace(check, proxy=failed, truth=(), truth_seeds=tuple(range(9))))
+    assert search(request(tmp_path)).fact("certificate").study == "more"
+
+
+@pytest.mark.slow
+def test_a_finished_search_gets_a_certificate_that_is_made_later(tmp_path, monkeypatch, request):
+    write_images(tmp_path / "images", {"blue": 20, "red": 20})
+    asked = fakes.request(tmp_path)
+    assert search(asked).fact("certificate") is None
+    request.getfixturevalue("certified")
+    notes = Notes()
+    assert search(asked, listener=notes).fact("certificate").study == "trusted"
+    assert any("trusted" in note for note in notes.notes)
+
+
+@pytest.mark.slow
+def test_a_limit_of_parameters_is_not_certified(certified, tmp_path):
+    assert search(request(tmp_path, max_params=10**9)).fact("certificate") is None
+
+
+@pytest.mark.slow
+def test_a_damaged_certificate_is_told_of(certified, tmp_path):
+    (tmp_path / "results" / "trusted" / "certificate.json").write_text("{}")
+    notes = Notes()
+    search(request(tmp_path), listener=notes)
+    assert any("certificate.json" in note for note in notes.notes)

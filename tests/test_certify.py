@@ -33,7 +33,7 @@ def quick_synflow(monkeypatch):
 @pytest.fixture
 def asked(tmp_path):
     write_images(tmp_path / "images", {"blue": 20, "red": 20})
-    return CheckRequest(search=request(tmp_path, study="trusted"), networks=8)
+    return CheckRequest(search=request(tmp_path, study="trusted"), networks=9)
 
 
 class Truth(FormulaProxy):
@@ -59,11 +59,11 @@ def test_a_check_has_its_networks_scores_and_seeds(asked):
     proxy, truth = FormulaProxy(), Truth()
     check = checked(asked, proxy=proxy, truth=truth)
     assert check.is_complete
-    assert len(check.networks) == 8
+    assert len(check.networks) == 9
     budget = next(one.latency.latency_ms for one in check.networks if one.published == "mobilevitv2-0.75")
     assert all(0.5 * budget <= one.latency.latency_ms <= budget for one in check.networks)
     keys = [one.arch.key for one in check.networks]
-    assert len(set(keys)) == 8
+    assert len(set(keys)) == 9
     assert proxy.trained == [(key, 0, "selection") for key in keys]
     assert truth.trained == [(key, seed, "confirmation") for seed in (1000, 1001) for key in keys]
     assert set(check.proxy_pct) == set(keys)
@@ -76,7 +76,7 @@ def test_a_check_has_its_networks_scores_and_seeds(asked):
 def test_it_is_read_back_as_it_was_written(asked):
     check = checked(asked)
     assert read_check(asked.search.folder) == check
-    assert [found for _, found in all_checks(asked.search.results)] == [check]
+    assert [found for _, found in all_checks(asked.search.results, pytest.fail)] == [check]
 
 
 def test_nothing_is_trained_twice(asked):
@@ -91,7 +91,7 @@ def test_more_seeds_are_added_to_a_finished_check(asked):
     check = checked(replace(asked, truth_seeds=3), truth=truth)
     assert {seed for _, seed, _ in truth.trained} == {1002}
     assert check.networks == first.networks
-    assert Counter(one.seed for one in check.truth) == {1000: 8, 1001: 8, 1002: 8}
+    assert Counter(one.seed for one in check.truth) == {1000: 9, 1001: 9, 1002: 9}
 
 
 class StopAfter(Listener):
@@ -104,14 +104,14 @@ class StopAfter(Listener):
             self.interrupt.requested = self.left <= 0
 
 
-@pytest.mark.parametrize("count", [1, 5, 8, 11])
+@pytest.mark.parametrize("count", [1, 9, 11])
 def test_a_check_that_was_stopped_goes_on_to_the_same_end(asked, tmp_path, count):
     whole = checked(replace(asked, search=replace(asked.search, study="whole")))
     interrupt = Interrupt()
     part = checked(asked, listener=StopAfter(count, interrupt), interrupt=interrupt)
     assert not part.is_complete
     assert len(part.proxy) + len(part.truth) == count
-    assert part.truth == () or len(part.proxy) == 8, "the proxy is whole before the truth begins"
+    assert part.truth == () or len(part.proxy) == 9, "the proxy is whole before the truth begins"
     assert checked(asked) == replace(whole, device=part.device)
 
 
@@ -126,7 +126,7 @@ def test_a_killed_check_keeps_its_networks(asked):
     with pytest.raises(Killed):
         checked(asked, proxy=Dies())
     kept = read_check(asked.search.folder)
-    assert len(kept.networks) == 8
+    assert len(kept.networks) == 9
     assert kept.proxy == ()
     assert checked(asked).networks == kept.networks
 
@@ -139,24 +139,47 @@ def test_a_training_that_fails_three_times_leaves_its_network_out(asked):
                 raise TrainingError("the loss is not finite in epoch 1")
             yield from super().run(arch, dataset, seed=seed, test_on=test_on)
 
-    for tries in (1, 2, 3):
-        truth = Truth()
-        check = checked(asked, proxy=Diverges(), truth=truth)
-        (failed,) = [one for one in check.proxy if one.score is None]
-        assert (failed.tries, failed.failure) == (tries, "the loss is not finite in epoch 1")
-        assert check.is_complete == (tries == 3)
-        assert bool(truth.trained) == (tries == 3)
-    proxy = Diverges()
-    checked(asked, proxy=proxy)
-    assert proxy.trained == []
-    assert len(truth.trained) == 2 * 7
+    proxy, truth = Diverges(), Truth()
+    check = checked(asked, proxy=proxy, truth=truth)
+    (failed,) = [one for one in check.proxy if one.score is None]
+    assert (failed.tries, failed.failure) == (3, "the loss is not finite in epoch 1")
+    assert check.failures == {"mobilevitv2-0.75": "the loss is not finite in epoch 1"}
+    assert check.is_complete
+    assert len(truth.trained) == 2 * 8
+    again = Diverges()
+    assert checked(asked, proxy=again) == check
+    assert again.trained == []
+
+
+def test_a_truth_has_to_be_longer_than_the_proxy(asked):
+    with pytest.raises(SpecError, match="`truth_epochs`"):
+        replace(asked, truth=replace(asked.search.recipe, epochs=3))
+    replace(asked, truth=replace(asked.search.recipe, epochs=4))
+
+
+def test_a_check_goes_on_elsewhere_but_not_on_a_device_of_another_name(asked):
+    check = checked(asked)
+    assert checked(asked, device=macs_device("another chip")) == check
+    with pytest.raises(StudyConflict, match="device: was"):
+        checked(replace(asked, search=replace(asked.search, device="executorch")))
+
+
+def test_fewer_seeds_than_are_there_change_nothing_and_are_told(asked):
+    whole, notes = checked(replace(asked, truth_seeds=3)), []
+
+    class Notes(Listener):
+        def note(self, text):
+            notes.append(text)
+
+    assert checked(asked, listener=Notes()) == whole
+    assert any("3 longer trainings" in note for note in notes)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"band": Band(low=0.6)}, "band.low: was 0.5, now 0.6"),
-        ({"networks": 9}, "networks: was 8, now 9"),
+        ({"networks": 10}, "networks: was 9, now 10"),
     ],
 )
 def test_other_inputs_are_refused(asked, change, said):
@@ -196,7 +219,9 @@ def test_a_damaged_file_is_refused_with_its_name(asked, damage):
         path.write_text("[]")
     with pytest.raises(StorageError, match=r"certificate\.json"):
         checked(asked)
-    assert list(all_checks(asked.search.results)) == []
+    said = []
+    assert list(all_checks(asked.search.results, said.append)) == []
+    assert "certificate.json" in said[0]
 
 
 def test_a_band_without_networks_says_so(asked):
@@ -207,9 +232,9 @@ def test_a_band_without_networks_says_so(asked):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"networks": 5}, "`networks` 5: expected at least 6"),
+        ({"networks": 8}, "`networks` 8: expected at least 9"),
         ({"truth_seeds": 1}, "`truth_seeds` 1: expected at least 2"),
-        ({"truth": Recipe(test_crop=0.9)}, "test_crop"),
+        ({"truth": Recipe(epochs=30, test_crop=0.9)}, "test_crop"),
     ],
 )
 def test_settings_out_of_range_are_refused(asked, change, said):

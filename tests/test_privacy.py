@@ -53,7 +53,7 @@ CALLS = {  # in a folder with images, an architecture, its file in each format, 
         *("--epochs", "1", "--batch-size", "8", "--image-size", "32"),
     ],
     "evaluate": ["evaluate", "results/trained", "--data", "images"],
-    "proxy check": ["proxy", "check", *CHECK, "--networks", "6", "--truth-epochs", "1"],
+    "proxy check": ["proxy", "check", *CHECK, "--networks", "9", "--truth-epochs", "1"],
     "proxy tune": ["proxy", "tune", *CHECK, "--target-tau", "-1", "--try-epochs", "1", "--try-images", "8"],
     "proxy trained": ["proxy", "trained", "trained"],
     "devices": ["devices"],
@@ -145,7 +145,7 @@ def prepared(tmp_path_factory):
         made = exported(ONE, folder / "results", format=form)
         made.path.rename(folder / "results" / f"one.{form}")
     search(request(folder))
-    keep_full_trainings(search(request(folder, study="trained", confirm_seeds=1)))
+    keep_full_trainings(search(request(folder, study="trained", trials=7, confirm_seeds=1)))
     return folder
 
 

@@ -11,6 +11,7 @@ import mvit2_search.search.tune as tune
 from fakes import FormulaProxy
 from mvit2_search.arch.cost import network_cost
 from mvit2_search.cli import cli
+from mvit2_search.errors import TrainingError
 from mvit2_search.train.proxies import EpochScore
 
 pytestmark = pytest.mark.slow
@@ -29,11 +30,10 @@ class Scored(FormulaProxy):
 
     def run(self, arch, dataset, *, seed, test_on):
         Scored.trainings += 1
-        params = network_cost(arch, dataset.task.head).params
         noise = int(arch.key, 16) * (seed + 3) % 101 / 101 - 0.5
         images = self.recipe.epochs * self.recipe.images_per_epoch
         order = int(arch.key[:6], 16) % 89 / 89  # what makes a network good: nothing that its cost tells
-        score = 50 + 30 * order + 0 * params + 60 * noise / (1 + images / 300)
+        score = 50 + 30 * order + 60 * noise / (1 + images / 300)
         yield EpochScore(epoch=self.recipe.epochs, score=score)
 
     def settings(self):
@@ -96,7 +96,7 @@ def test_the_truth_may_be_another_recipe(called):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--networks", "3"], 2, "--networks 3"),
+        (["--networks", "8"], 2, "--networks 8"),
         (["--band", "1", "0.5"], 2, "--band"),
         (["--truth-seeds", "1"], 2, "--truth-seeds 1"),
         (["--truth-recipe", "proxi"], 2, "proxi"),
@@ -139,6 +139,7 @@ def test_tuning_stops_at_the_cheapest_that_reaches_the_target(called):
     found = json.loads(done.stdout)
     taus = [one["tau"]["value"] for one in found["tried"]]
     assert found["reached"] == (done.exit_code == 0)
+    assert len(taus) > 1
     assert all(tau < 0.85 for tau in taus[:-1])
     assert found["reached"]
     assert taus[-1] >= 0.85
@@ -192,3 +193,39 @@ def test_tuning_is_for_the_images_of_the_check(called, images):
     done = called("tune", "--target-tau", "0.7", "--images-per-epoch", "300")
     assert done.exit_code == 3
     assert "made with other images" in done.stderr
+
+
+def test_a_check_of_trainings_that_all_fail_says_why(called, monkeypatch):
+    def fails(self, arch, dataset, **_):
+        raise TrainingError("the loss is not finite in epoch 1")
+
+    monkeypatch.setattr(Scored, "run", fails)
+    done = checked(called)
+    assert done.exit_code == 1
+    assert "Done: 0 of 12" in done.stdout
+    assert "not finite" in done.stdout
+    assert "max-hours" not in done.stdout
+
+
+def test_json_stays_json_when_the_time_is_up(called):
+    done = checked(called, "--json", "--max-hours", "1e-9")
+    assert done.exit_code == 0
+    assert not json.loads(done.stdout)["complete"]
+    assert "To continue" in done.stderr
+
+
+def test_a_tuning_whose_time_is_up_does_not_say_that_nothing_reaches_the_target(called):
+    checked(called)
+    options = ["--target-tau", "1", "--try-epochs", "1", "--images-per-epoch", "300", "--max-hours", "1e-9"]
+    done = called("tune", *options)
+    assert done.exit_code == 0
+    assert "None of these" not in done.stdout
+    assert "To continue" in done.stdout
+    assert json.loads(called("tune", *options, "--json").stdout)["stopped"]
+
+
+def test_a_folder_with_a_certificate_alone_is_told_from_a_study(called):
+    checked(called)
+    done = CliRunner().invoke(cli, ["status", "trusted"])
+    assert done.exit_code == 2
+    assert "a certificate and no search" in done.stderr

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def study(tmp_path):
     write_images(tmp_path / "images", {"blue": 20, "red": 20})
-    return search(request(tmp_path, confirm_seeds=1))
+    return search(request(tmp_path, trials=7, confirm_seeds=1))
 
 
 def trained_keys(study):

@@ -85,7 +85,7 @@ class Findings:
         seed_tau: of one seed of the truth with another one, the mean over all pairs of seeds.
         ceiling: of a perfect proxy (the mean of endless seeds) with the mean truth, by `ceiling_of`.
         baselines: tau of each baseline with the mean truth.
-        leads: tau of the proxy minus that of the baseline, on the same networks.
+        leads: tau of the proxy minus that of the baseline, from its better end, on the same networks.
         beyond_latency: tau of what a line in log latency leaves of the proxy and of the mean truth.
         regret_pct: points by which the best network is better than the best of so many of the proxy's best.
         bias: by axis; of axes with at least three known values, two of them different.
@@ -112,9 +112,10 @@ def certify(tested: Tested) -> Findings:
     proxy_NN = agreement(tested.proxy_N, truth_N)
     others = {name: agreement(values_N, truth_N) for name, values_N in tested.baselines.items()}
     tau, baselines = tau_interval(proxy_NN), {name: tau_interval(one_NN) for name, one_NN in others.items()}
+    leads = {name: difference_interval(proxy_NN, _rising(one_NN)) for name, one_NN in others.items()}
     seed_tau, separable = tau_interval(_agreement_of_seeds(truth_NS)), separation(truth_NS)
     ceiling = seed_tau.mapped(lambda one: ceiling_of(one, truth_NS.shape[1]))
-    verdict, sentence = _judged(tau, ceiling.value, baselines, separable)
+    verdict, sentence = _judged(tau, ceiling.value, baselines, leads, separable, truth_NS.shape)
     return Findings(
         networks=len(truth_N),
         truth_seeds=truth_NS.shape[1],
@@ -122,7 +123,7 @@ def certify(tested: Tested) -> Findings:
         seed_tau=seed_tau,
         ceiling=ceiling,
         baselines=baselines,
-        leads={name: difference_interval(proxy_NN, one_NN) for name, one_NN in others.items()},
+        leads=leads,
         beyond_latency=_beyond_latency(tested),
         regret_pct={best: regret_pct(tested, best, separable.reliability) for best in BEST_OF},
         bias=biases(np.array(tested.proxy_N), truth_NS, tested.axes),
@@ -168,17 +169,33 @@ def _unexplained(y_N: np.ndarray, x_N: np.ndarray) -> np.ndarray:
     return rounded(y_N - x_N * float(x_N @ y_N) / squares if squares > _ROUNDING else y_N)
 
 
+def _rising(agreement_NN: np.ndarray) -> np.ndarray:
+    """Of a baseline that may order networks from its high end or from its low end, whichever fits better."""
+    return agreement_NN if agreement_NN.sum() >= 0 else -agreement_NN
+
+
 def _judged(
-    tau: Interval, ceiling: float, baselines: Mapping[str, Interval], separable: Separation
+    tau: Interval,
+    ceiling: float,
+    baselines: Mapping[str, Interval],
+    leads: Mapping[str, Interval],
+    separable: Separation,
+    shape: tuple[int, ...],
 ) -> tuple[Verdict, str]:
-    stated = f"tau {tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f}; a perfect proxy would have {ceiling:.2f})"
+    (networks, seeds), stated = shape, f"tau {tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f}"
+    stated = f"{stated}; a perfect proxy would have {ceiling:.2f})"
     if not separable.holds:
-        return "useless", "Architectures are not separable on these data: take the fastest."
+        return "useless", (
+            f"Architectures are not separable on these data with {networks} networks and {seeds} seeds each: take "
+            "the fastest, or add seeds."
+        )
     if tau.low <= 0:
         return "useless", f"No evidence that the proxy's order is better than chance: {stated}."
-    best = max(baselines, key=lambda name: baselines[name].value, default=None)
-    if best is not None and baselines[best].value >= tau.value:
-        return "coarse", f"The proxy orders no better than {best} ({baselines[best].value:.2f}): {stated}."
+    if tied := [name for name, lead in leads.items() if lead.low <= 0]:
+        best = min(tied, key=lambda name: leads[name].value)
+        end = "small" if baselines[best].value < 0 else "large"
+        size = f"{abs(baselines[best].value):.2f}"
+        return "coarse", f"No evidence that the proxy orders better than {end} {best} does (tau {size}): {stated}."
     if tau.low < RANKS_FROM:
         return "coarse", f"The proxy tells good networks from bad ones, not close ones from each other: {stated}."
     return "ranks", f"The proxy orders these networks as the truth does, better than every baseline: {stated}."

@@ -41,9 +41,9 @@ def run_stoppable(work: Callable[[Interrupt], int], saved: str, on_request: str 
     sys.exit(code)
 
 
-def interrupted(code: int, saved: str, what: str | None = None) -> int:
-    """Say how to continue; the exit code."""
-    say(*_closing(code, saved, what))
+def interrupted(code: int, saved: str, what: str | None = None, *, err: bool = False) -> int:
+    """Say how to continue, with `err` on stderr; the exit code."""
+    say(*_closing(code, saved, what), err=err)
     return code
 
 

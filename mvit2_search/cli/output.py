@@ -32,7 +32,7 @@ def with_flags(text: str) -> str:
 
     settings = {entry.name for kind in (Request, Recipe) for entry in fields(kind)}
     settings |= {"pick", "trial", "out", "init", "recipe", "precision", "accumulate"}
-    settings |= {"networks", "band", "truth_seeds", "truth_recipe", "target_tau"}
+    settings |= {"networks", "band", "truth_seeds", "truth_recipe", "truth_epochs", "target_tau"}
     return re.sub("`([a-z_]+)`", lambda m: f"--{m[1].replace('_', '-')}" if m[1] in settings else m[0], text)
 
 

@@ -115,6 +115,7 @@ def _truth(name: str | None, epochs: int | None, asked: Any) -> Any:
 
 
 def _check(request: CheckRequest, interrupt: Interrupt, as_json: bool) -> int:
+    from mvit2_search.analysis.checked import findings_of
     from mvit2_search.cli.progress import Progress
     from mvit2_search.search.certify import run_check
 
@@ -124,9 +125,14 @@ def _check(request: CheckRequest, interrupt: Interrupt, as_json: bool) -> int:
     interrupt.check()
     show_check(done, request.search.folder, as_json)
     if done.is_complete:
-        return 0
+        return 0 if findings_of(done) else 1
+    return _stopped(interrupt, as_json)
+
+
+def _stopped(interrupt: Interrupt, as_json: bool) -> int:
+    """Say why there is more to do, and how to go on; the exit code."""
     what = "Stopped after the running training." if interrupt.requested else "Stopped after --max-hours."
-    return interrupted(STOPPED if interrupt.requested else 0, _SAVED, what)
+    return interrupted(STOPPED if interrupt.requested else 0, _SAVED, what, err=as_json)
 
 
 @proxy.command()
@@ -223,7 +229,7 @@ def tune(as_json: bool, **options: Any) -> None:
 
 def _tune(options: dict[str, Any], interrupt: Interrupt, as_json: bool) -> int:
     from mvit2_search.cli.progress import Progress
-    from mvit2_search.report.tuning import tuning_json, tuning_lines
+    from mvit2_search.report.tuning import tried_line, tuning_json, tuning_lines
     from mvit2_search.search.request import Request
     from mvit2_search.search.tune import TuneRequest, reaches, run_tuning
 
@@ -238,13 +244,15 @@ def _tune(options: dict[str, Any], interrupt: Interrupt, as_json: bool) -> int:
         pixels=pixels or (search.recipe.image_size,),
     )
     with Progress(to_stderr=as_json) as progress:
-        tried = run_tuning(request, progress, interrupt)
+        tried, is_stopped = run_tuning(request, progress, interrupt)
     interrupt.check()
     reached = bool(tried) and reaches(tried[-1], target)
     if as_json:
-        echo_json(tuning_json(tried, target, reached=reached))
+        echo_json({**tuning_json(tried, target, reached=reached), "stopped": is_stopped})
+    elif is_stopped:
+        explain(*map(tried_line, tried))
     else:
         explain(*tuning_lines(tried, target, reached=reached))
-    if interrupt.requested:
-        return interrupted(STOPPED, _SAVED, "Stopped after the running training.")
+    if is_stopped:
+        return _stopped(interrupt, as_json)
     return 0 if reached else 1

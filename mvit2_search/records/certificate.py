@@ -13,7 +13,7 @@ from mvit2_search.records.trial import MOST_TRIES
 
 CheckPart = Literal["proxy", "truth"]
 
-LEAST_CHECKED = 6  # networks: fewer give no interval worth having
+LEAST_CHECKED = 9  # networks: with fewer, even a perfect order could be chance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class CheckInputs:
     Attributes:
         training: settings of the proxy, as in `Inputs`.
         truth: settings of the longer trainings, in the same form.
-        truth_data: fingerprint of the images that these use.
+        truth_data, truth_train: fingerprint of the images that these use, and how many are to train on.
         seed: of the draw and of the proxy's trainings.
         networks: so many are drawn.
     """
@@ -50,6 +50,7 @@ class CheckInputs:
     training: Mapping[str, Any]
     truth: Mapping[str, Any]
     truth_data: str
+    truth_train: int
     networks: int
     task: str
     formulation: str
@@ -146,6 +147,9 @@ class Check:
     def scores(self, part: CheckPart) -> tuple[CheckedScore, ...]:
         return self.proxy if part == "proxy" else self.truth
 
+    def score(self, part: CheckPart, key: str, seed: int) -> CheckedScore | None:
+        return next((one for one in self.scores(part) if (one.key, one.seed) == (key, seed)), None)
+
     def seeds(self, part: CheckPart) -> tuple[int, ...]:
         return (self.inputs.seed,) if part == "proxy" else self.truth_seeds
 
@@ -170,8 +174,29 @@ class Check:
         """Whether nothing is left to train."""
         return self.is_done("proxy") and self.is_done("truth")
 
+    @property
+    def proxy_images(self) -> int:
+        """Training images that a short training draws; 0 where the proxy does not tell."""
+        return _drawn(self.inputs.training, self.inputs.data.train)
+
+    @property
+    def truth_images(self) -> int:
+        """The same of a longer training."""
+        return _drawn(self.inputs.truth, self.inputs.truth_train)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why networks have no score, by name."""
+        names = {one.arch.key: one.name for one in self.networks}
+        return {names[one.key]: one.failure for one in (*self.proxy, *self.truth) if one.score is None}
+
     def with_score(self, part: CheckPart, new: CheckedScore) -> Self:
         """The check with one more score, which takes the place of a failure."""
         others = [one for one in self.scores(part) if (one.key, one.seed) != (new.key, new.seed)]
         scores = (*others, new)
         return replace(self, proxy=scores) if part == "proxy" else replace(self, truth=scores)
+
+
+def _drawn(settings: Mapping[str, Any], train: int) -> int:
+    """By a training with these settings, of so many images."""
+    return int(settings.get("epochs", 0)) * int(settings.get("images_per_epoch") or train)

@@ -31,7 +31,8 @@ def certificate_lines(check: Check) -> list[str]:
     """What a check says, or how far it is."""
     found = findings_of(check)
     if found is None or not check.is_complete:
-        return [progress_line(check)]
+        failed = [f"{name}: {why}" for name, why in check.failures.items()]
+        return [progress_line(check), *failed]
     return [
         f"Verdict: {found.verdict}. {found.sentence}",
         "",
@@ -83,31 +84,29 @@ def finding_sentences(check: Check, found: Findings) -> list[str]:
         f"Regret, in points: {regret} (what is lost if only so many of the short trainings' best are kept).",
         price_sentence(check),
     ]
-    favoured = [_bias_words(name, one) for name, one in found.bias.items() if one.favoured is not None]
-    bias = ", ".join(favoured) or "none that shows with so many networks"
-    return [*lines, f"Bias of the short training against the longer one: {bias}."]
+    values = check.inputs.space["axes"]
+    favoured = [
+        f"{name} {_end(one, values[name])}" for name, one in found.bias.items() if one.favoured is not None
+    ]
+    bias = f"it favours {', '.join(favoured)}" if favoured else "none that shows with so many networks"
+    left_out = [f"Left out, as a training failed: {name} ({why})." for name, why in check.failures.items()]
+    return [*lines, f"Bias of the short training against the longer one: {bias}.", *left_out]
 
 
-def _bias_words(axis: str, bias: Bias) -> str:
-    return f"favours {axis} {bias.favoured:g}"
+def _end(bias: Bias, values: Any) -> str:
+    """The favoured end of an axis; of words it is a place in their list."""
+    assert bias.favoured is not None
+    is_words = isinstance(values, list) and isinstance(values[0], str)
+    return str(values[int(bias.favoured)]) if is_words else f"{bias.favoured:g}"
 
 
 def price_sentence(check: Check) -> str:
     """Images that both kinds of trainings take."""
-    short, long = (_images(settings) for settings in (check.inputs.training, check.inputs.truth))
-    if short is None or long is None:
-        return "Price: unknown for these proxies."
-    seeds = len(check.truth_seeds)
-    share = 100 * short / (seeds * long)
-    return (
-        f"Price: {short:,} images for a short training, {long:,} for a longer one: {share:.1f} % of "
-        f"{counted(seeds, 'longer training')}."
-    )
-
-
-def _images(settings: Any) -> int | None:
-    epochs, images = settings.get("epochs"), settings.get("images_per_epoch")
-    return epochs * images if epochs and images else None
+    short, long, seeds = check.proxy_images, check.truth_images, len(check.truth_seeds)
+    if not short or not long:
+        return f"Price: {short:,} images for a short training." if short else "Price: not known of this proxy."
+    share = f"{100 * short / (seeds * long):.1f} % of {counted(seeds, 'longer training')}"
+    return f"Price: {short:,} images for a short training, {long:,} for a longer one: {share}."
 
 
 def certificate_json(check: Check) -> dict[str, Any]:

@@ -67,10 +67,12 @@ def audit_sentences(audit: Audit | None) -> list[str]:
     """How often early stopping would have been wrong, and whether it may act; none for a rule without audit."""
     if audit is None:
         return []
+    if not audit.audited:
+        return ["Audit: no whole training would have been ended so far, so early stopping waits."]
     whole, acts = counted(audit.audited, "whole training"), "may act" if audit.vouches else "waits"
     return [
-        f"Audit: early stopping would have ended {whole}, {audit.missed} of them wrongly "
-        f"(miss rate {100 * audit.low:.0f} to {100 * audit.high:.0f} %, 95 %). "
+        f"Audit: judged by all others, the bound alone would have ended {whole}; {audit.missed} of them ended "
+        f"above it (miss rate {100 * audit.low:.0f} to {100 * audit.high:.0f} %, 95 %). "
         f"So it {acts}: the interval has to end at or below {100 * audit.most_missed:.0f} %."
     ]
 

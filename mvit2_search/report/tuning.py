@@ -17,7 +17,9 @@ def tried_line(one: Tried) -> str:
     taught = ", with the teacher" if tuning.is_taught else ""
     recipe = tuning.recipe
     what = f"{recipe.epochs} x {recipe.images_per_epoch:,} images at {recipe.image_size} pixels{taught}"
-    return f"{what}: " + (f"tau {interval_text(found.tau)}" if found else "too few networks could be trained")
+    if found is None:
+        return f"{what}: too few networks could be trained"
+    return f"{what}: tau {interval_text(found.tau)} over {found.networks} networks"
 
 
 def tuning_lines(tried: Sequence[Tried], target_tau: float, *, reached: bool) -> list[str]:
@@ -43,6 +45,7 @@ def tuning_json(tried: Sequence[Tried], target_tau: float, *, reached: bool) -> 
                 "images_per_epoch": tuning.recipe.images_per_epoch,
                 "image_size": tuning.recipe.image_size,
                 "teacher": tuning.is_taught,
+                "networks": 0 if found is None else found.networks,
                 "tau": None if found is None else to_json(found.tau),
             }
             for tuning, found in tried

@@ -1,6 +1,6 @@
 """Which certificate holds for a search: one of the same images, space, budget, trainings, device and versions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,27 @@ from mvit2_search.store import StoredStudy
 from mvit2_search.store.certificates import all_checks
 
 
-def fitting_certificate(study: StoredStudy, results: Path) -> CertificateOf | None:
-    """The first complete one in `results` that holds for a study."""
+def fitting_certificate(study: StoredStudy, results: Path, tell: Callable[[str], None]) -> CertificateOf | None:
+    """Of those in `results` that hold for a study, the one with the most seeds and the longest truth.
+
+    None for a study with a limit of parameters, which no check has. `tell` hears of damaged ones.
+    """
+    if study.inputs.max_params is not None:
+        return None
     wanted = _bound_to(study.inputs, study.device.passport.digest, study.fact("versions"))
-    for folder, check in all_checks(results):
-        if check.is_complete and _bound_to(check.inputs, check.device.passport.digest, check.versions) == wanted:
-            return _certificate(folder.name, check)
-    return None
+    found = [
+        (folder.name, check)
+        for folder, check in all_checks(results, tell)
+        if check.is_complete
+        and check.inputs.band.low < 1 <= check.inputs.band.high
+        and _bound_to(check.inputs, check.device.passport.digest, check.versions) == wanted
+    ]
+    strongest = sorted(found, key=lambda one: _strength(one[1]), reverse=True)
+    return next((one for name, check in strongest if (one := _certificate(name, check))), None)
+
+
+def _strength(check: Check) -> tuple[int, int, int]:
+    return len(check.truth_seeds), check.truth_images, len(check.networks)
 
 
 def _certificate(name: str, check: Check) -> CertificateOf | None:

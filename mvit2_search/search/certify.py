@@ -76,6 +76,11 @@ class CheckRequest:
             raise SpecError(f"`networks` {self.networks}: expected at least {LEAST_CHECKED}")
         if self.truth_seeds < 2:
             raise SpecError(f"`truth_seeds` {self.truth_seeds}: expected at least 2, to tell networks from seeds")
+        short, long = (r.epochs * (r.images_per_epoch or 0) for r in (self.search.recipe, self.longer))
+        if short and 0 < long <= short:
+            raise SpecError(
+                f"`truth_epochs`: the longer trainings draw {long:,} images, the short ones {short:,}; give more"
+            )
         if self.longer.test_crop < 1:
             raise SpecError("`truth_recipe`: expected one that tests whole images (test_crop 1)")
 
@@ -124,10 +129,12 @@ def run_check(
     with driver_lock(asked.folder):
         listener.phase("loading images")
         short, long = _images(tools, request.longer)
-        inputs = _inputs(request, tools, short, truth.settings(), long.fingerprint)
+        inputs = _inputs(request, tools, short, truth.settings(), long)
         check = _kept(asked, inputs) or _begun(tools, request, inputs, short.task.head, listener)
         if len(check.truth_seeds) < request.truth_seeds:
             check = replace(check, truth_seeds=request.fresh_seeds)
+        elif len(check.truth_seeds) > request.truth_seeds:
+            listener.note(f"this check has {len(check.truth_seeds)} longer trainings of each network")
         scorer = _Scorer(asked, listener, interrupt, stop)
         check = scorer.complete(check, "proxy", InlineExecutor(tools.proxy, short))
         return scorer.complete(check, "truth", InlineExecutor(truth, long)) if check.is_done("proxy") else check
@@ -141,7 +148,7 @@ def _images(tools: Tools, longer: Recipe) -> tuple[Dataset, Dataset]:
 
 
 def _inputs(
-    request: CheckRequest, tools: Tools, images: Dataset, truth: Mapping[str, Any], truth_data: str
+    request: CheckRequest, tools: Tools, images: Dataset, truth: Mapping[str, Any], truth_data: Dataset
 ) -> CheckInputs:
     return CheckInputs(
         space=tools.space_inputs(),
@@ -150,7 +157,8 @@ def _inputs(
         band=request.band,
         training=tools.proxy.settings(),
         truth=truth,
-        truth_data=truth_data,
+        truth_data=truth_data.fingerprint,
+        truth_train=len(truth_data.train),
         networks=request.networks,
         task=images.task_name,
         formulation=request.search.formulation,
@@ -164,6 +172,7 @@ def _kept(asked: Request, inputs: CheckInputs) -> Check | None:
     if check is None:
         return None
     before, now = compared(check.inputs, check.versions), compared(inputs, versions())
+    before["device"], now["device"] = check.device_name, device_name(asked)
     if changed := [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]:
         lines = "; ".join(f"{key}: was {before.get(key)}, now {now.get(key)}" for key in changed)
         path = certificate_path(asked.folder)
@@ -222,16 +231,21 @@ class _Scorer:
     def complete(self, check: Check, part: CheckPart, executor: Executor) -> Check:
         """The check with the scores of a part that are missing, until the process is asked to stop."""
         self._listener.phase("short trainings" if part == "proxy" else "longer trainings")
-        before = {(one.key, one.seed): one for one in check.scores(part)}
         for seed in check.seeds(part):
             for network in check.to_score(part):
-                known = before.get((network.arch.key, seed))
-                if self._stop.requested or (known and known.is_settled):
-                    continue
-                score = self._score(check.inputs, part, executor, network, seed)
-                score = replace(score, tries=1 + (known.tries if known else 0))
-                check = check.with_score(part, score)
-                write_check(self._folder, check)
+                check = self._settled(check, part, executor, network, seed)
+        return check
+
+    def _settled(
+        self, check: Check, part: CheckPart, executor: Executor, network: CheckedNetwork, seed: int
+    ) -> Check:
+        """With the score of one training, which is tried again if it fails."""
+        known = check.score(part, network.arch.key, seed)
+        while not (self._stop.requested or (known and known.is_settled)):
+            score = self._score(check.inputs, part, executor, network, seed)
+            known = replace(score, tries=1 + (known.tries if known else 0))
+            check = check.with_score(part, known)
+            write_check(self._folder, check)
         return check
 
     def _score(

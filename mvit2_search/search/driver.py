@@ -85,6 +85,7 @@ def run_search(
             study.check_seen(lambda params: tools.space.decode(params).key)  # before the backup is replaced
             watch.back_up(study)
             if is_finished(study, request):
+                _find_certificate(study, request, watch)
                 return
             with scratch_in(request.folder) as scratch:
                 watch.phase("timing the reference")
@@ -98,7 +99,7 @@ def run_search(
 
 def _find_certificate(study: Study, request: Request, listener: Listener) -> None:
     """Say how far the short trainings can be trusted, and keep it for the report."""
-    certificate = fitting_certificate(study, request.results)
+    certificate = fitting_certificate(study, request.results, listener.note)
     study.set_fact("certificate", certificate)
     listener.note(certificate_sentence(certificate))
 

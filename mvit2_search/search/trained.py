@@ -51,8 +51,8 @@ def _fullest(study: StoredStudy, short: Mapping[str, Trial]) -> tuple[Kind, Scor
     if kind is None or len(usable[kind]) < LEAST_CHECKED:
         most = 0 if kind is None else len(usable[kind])
         raise SpecError(
-            f"study {study.name!r}: {most} networks have {_LEAST_SEEDS} full trainings alike but for their seeds, "
-            f"and a check needs {LEAST_CHECKED}; `mvit2-search train {study.name}:TRIAL` with another `seed` adds one"
+            f"study {study.name!r}: {most} networks have {_LEAST_SEEDS} full trainings alike but for their seeds; "
+            f"a check needs {LEAST_CHECKED}; `mvit2-search train {study.name}:TRIAL` and another `seed` adds one"
         )
     return kind, usable[kind]
 
@@ -96,6 +96,7 @@ def _check(study: StoredStudy, short: Mapping[str, Trial], kind: Kind, scores: S
             training=inputs.training,
             truth={"trained by": "train", "data": data, "epochs": epochs, "image_size": image_size, "init": init},
             truth_data=data,
+            truth_train=0,
             networks=len(networks),
             task=inputs.task,
             formulation=inputs.formulation,

@@ -15,7 +15,7 @@ from mvit2_search.records.certificate import Check, CheckedScore, Tuning
 from mvit2_search.search.certify import trained_score
 from mvit2_search.search.events import Listener, Stop
 from mvit2_search.search.request import Request
-from mvit2_search.search.tools import Tools
+from mvit2_search.search.tools import Tools, budget_text
 from mvit2_search.store import driver_lock
 from mvit2_search.store.certificates import certificate_path, read_check, write_check
 from mvit2_search.system.signals import Interrupt
@@ -71,10 +71,11 @@ def reaches(one: Tried, target_tau: float) -> bool:
 
 def run_tuning(
     request: TuneRequest, listener: Listener, interrupt: Interrupt, *, source: LatencySource | None = None
-) -> list[Tried]:
-    """Try settings, the cheapest first, until one reaches the target; all that have been tried.
+) -> tuple[list[Tried], bool]:
+    """Try settings, the cheapest first, until one reaches the target.
 
-    May be stopped at any time, like a check. Scores that are there are used again.
+    Gives all that have been tried, and whether it was stopped before the next one had all its scores. May be
+    stopped at any time, like a check. Scores that are there are used again.
 
     Raises:
         SpecError: there is no finished check in the folder.
@@ -87,11 +88,11 @@ def run_tuning(
         tuner = _Tuner(_finished_check(asked, tools), tools, listener, stop)
         for proxy in _proxies(request, tools):
             if (tuning := tuner.tried(proxy)) is None:
-                break
+                return found, True
             found.append((tuning, findings_of(tuner.check, tuning.pct)))
             if reaches(found[-1], request.target_tau):
                 break
-    return found
+    return found, False
 
 
 def _finished_check(asked: Request, tools: Tools) -> Check:
@@ -101,6 +102,7 @@ def _finished_check(asked: Request, tools: Tools) -> Check:
         raise SpecError(f"{path} {state}; `mvit2-search proxy check` with `study` {asked.study} makes it")
     for what, then, now in (
         ("another space", check.inputs.space["axes"], tools.space_inputs()["axes"]),
+        ("another budget", check.inputs.latency_budget, budget_text(asked.latency_budget)),
         ("other images", check.inputs.data.fingerprint, tools.images().fingerprint),
     ):
         if then != now:

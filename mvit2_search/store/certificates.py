@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mvit2_search.errors import StorageError
@@ -41,12 +41,13 @@ def read_check(folder: Path) -> Check | None:
         raise StorageError(f"{path}: damaged, or from another version; move it away to check anew") from err
 
 
-def all_checks(results: Path) -> Iterator[tuple[Path, Check]]:
-    """Those in the folders of `results`, by name; damaged ones are passed over."""
+def all_checks(results: Path, tell: Callable[[str], None]) -> Iterator[tuple[Path, Check]]:
+    """Those in the folders of `results`, by name. Damaged ones are told of and passed over."""
     for path in sorted(results.glob(f"*/{_FILE}")):
         try:
             check = read_check(path.parent)
-        except StorageError:
+        except StorageError as err:
+            tell(str(err))
             continue
         if check is not None:
             yield path.parent, check

@@ -10,6 +10,7 @@ from mvit2_search.records.codec import NO_RECORD, parse
 from mvit2_search.records.study import CertificateOf, Ended, Goals, Inputs, Limits, StudyDevice
 from mvit2_search.records.training import FullTraining
 from mvit2_search.records.trial import MOST_TRIES, ConfirmationPlan, Probe, Score, Trial
+from mvit2_search.store.certificates import certificate_path
 from mvit2_search.store.folders import check_study_name, is_study
 from mvit2_search.store.sqlite import Contents, Row, fact_name, trial_name
 from mvit2_search.store.storage import SqliteStorage, Storage
@@ -199,6 +200,10 @@ def find_study(folder: Path, storage: Storage | None = None) -> StoredStudy | No
         study = StoredStudy(folder, storage, contents)
         study.check_facts()
         return study
+    if certificate_path(folder).exists():
+        raise SpecError(
+            f"{folder}: a certificate and no search; {certificate_path(folder).with_suffix('.html')} shows it"
+        )
     if is_study(folder):
         return None
     raise SpecError(f"{folder}: no study here; {_remedy(folder.absolute().name)}")
