@@ -290,6 +290,8 @@ def test_a_grown_network_computes_the_same_and_has_it_as_a_slice():
     large.load_state_dict(weights)
     assert difference(large, small) < 1e-5
     assert difference(extract(weights, LARGE, SAME_TOKENS, HEAD), small) == 0
+    x_BPND = torch.randn(2, 4, 9, LARGE.attention_dims[0])
+    assert torch.equal(large.stages[2][-1].encoder.layers[1](x_BPND, (3, 3)), x_BPND), "a new layer adds nothing"
     order = l1_order(weights, LARGE, HEAD)
     assert difference(extract(weights, LARGE, SAME_TOKENS, HEAD, order), small) < 1e-5, "new channels come last"
 
@@ -319,4 +321,6 @@ def test_a_grown_network_may_have_a_head_of_its_own():
     weights = {k: v for k, v in a_network(SAME_TOKENS).state_dict().items() if not k.startswith("classifier")}
     found = grown(weights, SAME_TOKENS, LARGE, ClassifierHead(5), seed=1)
     assert found["classifier.linear.weight"].shape == (5, 18)
-    assert found["classifier.linear.weight"].abs().min() > 0
+    known = SAME_TOKENS.stage_channels[-1]
+    assert found["classifier.linear.weight"][:, :known].abs().min() > 0
+    assert not found["classifier.linear.weight"][:, known:].any()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvit2_search.cli.interrupt import interrupted, run_stoppable
-from mvit2_search.cli.options import check_teacher, option
+from mvit2_search.cli.options import Place, check_teacher, option
 from mvit2_search.cli.output import explain, program, say
 from mvit2_search.cli.search_options import (
     max_hours_option,
@@ -58,6 +58,21 @@ _SAVED = "Finished trials and trainings are saved."
 @option("--control", 0, "Number of random networks to train for comparison. You can raise it later.")
 @max_hours_option
 @click.option("--max-params", type=int, help="Largest number of parameters of a candidate.")
+@click.option(
+    "--proxy",
+    default="short",
+    show_default=True,
+    help="How candidates are scored. short: each is trained from scratch for some epochs. inherited: each takes "
+    "its part of one set of weights, which is trained first.",
+    metavar="short|inherited",
+)
+@click.option(
+    "--init",
+    type=Place(Path),
+    help="Weights that the shared ones begin with, for --proxy inherited: a file of a published width in the "
+    "names of ml-cvnets, timm, transformers or this program, or the folder of a training.",
+)
+@option("--shared-epochs", 20, "Epochs of training the shared weights, for --proxy inherited.")
 @short_training_options
 def run(**options: Any) -> None:
     """Search for the best network under a latency budget, confirm it and write a report.

@@ -26,7 +26,7 @@ def grown(
     """The state dict of `maximal` that gives the outputs of `arch` with `weights`, in evaluation mode.
 
     Args:
-        weights: a state dict of `arch`; without the classifier's, it is random.
+        weights: a state dict of `arch`. A classifier that it lacks is random, and reads nothing new either.
         seed: of what is new. The random state of the process stays as it is.
 
     Raises:
@@ -38,8 +38,8 @@ def grown(
         torch.manual_seed(seed)
         own = build_model(maximal, head).state_dict()
     for name, cut in table.items():
-        if name in weights:
-            _put(own[cut.source], cut, weights[name])
+        target = own[cut.source]
+        _put(target, cut, weights[name] if name in weights else cut.of(target).clone())
     for name in own.keys() - {cut.source for cut in table.values()}:
         if name.endswith(_ENDS):
             own[name].zero_()

@@ -7,6 +7,7 @@ that of once-for-all networks (Cai et al., arXiv:1908.09791) and BigNAS (Yu et a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -63,7 +64,7 @@ def sliced(
     Raises:
         SpecError: `candidate` is no slice of `maximal`, and why.
     """
-    table = slicing_table(maximal, candidate, head, order or {})
+    table = slicing_table(maximal, candidate, head, order) if order else _unsorted(maximal, candidate, head)
     return {name: cut.of(weights[cut.source]) for name, cut in table.items() if cut.source in weights}
 
 
@@ -95,6 +96,11 @@ def slicing_table(maximal: ArchConfig, candidate: ArchConfig, head: Head, order:
             margin=_margin(place, maximal, candidate) if axes == 4 else 0,
         )
     return table
+
+
+@lru_cache(maxsize=256)  # a training asks for the same ones again and again
+def _unsorted(maximal: ArchConfig, candidate: ArchConfig, head: Head) -> dict[str, Cut]:
+    return slicing_table(maximal, candidate, head, {})
 
 
 def _indices(

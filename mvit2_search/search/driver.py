@@ -25,6 +25,7 @@ from mvit2_search.search.certificates import fitting_certificate
 from mvit2_search.search.confirmation import confirm, is_anything_left
 from mvit2_search.search.device_change import kept_accuracies, refuse_other_device, set_aside, set_aside_before
 from mvit2_search.search.events import Listener, Stop, Watch
+from mvit2_search.search.inheritance import check_inheritable, inherited_proxy
 from mvit2_search.search.request import Request, refuse_changes, versions
 from mvit2_search.search.runner import Jobs, Runner
 from mvit2_search.search.tools import (
@@ -69,6 +70,9 @@ def run_search(
     stop = Stop(interrupt, request.max_hours)
     check_new_name(request.results, request.study)
     tools = Tools(request, interrupt, source, proxy, exporter)
+    inherits = request.proxy == "inherited" and proxy is None
+    if inherits:
+        check_inheritable(tools)
     notes = tools.proxy.blind_spots(tools.space)
     check_space(tools.source, tools.space)
     interrupt.check()
@@ -80,6 +84,8 @@ def run_search(
         interrupt.check()
         for note in [*notes, *dataset.notes]:
             watch.note(note)
+        if inherits:
+            tools.proxy = inherited_proxy(tools, dataset, watch)
         with closing(create_study(request.folder, metric=dataset.task.metric)) as study:
             _open(study, tools, tools.inputs(dataset), watch)
             study.check_seen(lambda params: tools.space.decode(params).key)  # before the backup is replaced
@@ -131,7 +137,8 @@ def _open(study: Study, tools: Tools, inputs: Inputs, listener: Listener) -> Non
     then, now = study.fact("versions"), versions()
     for package in sorted(name for name in now if now[name] != then.get(name)):
         listener.note(f"the study began with {package} {then.get(package)}; this is {now[package]}")
-    study.set_fact("request", {**asdict(request), "results": str(request.results)})
+    paths = {"results": str(request.results), "init": request.init and str(request.init)}
+    study.set_fact("request", {**asdict(request), **paths})
     study.set_fact("goals", request.goals)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mvit2_search.store import StoredStudy
 from mvit2_search.store.folders import check_study_name
 from mvit2_search.system.text import flat
 
+PROXIES = ("short", "inherited")
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 _MILLISECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*ms")
 
@@ -45,6 +46,9 @@ class Request:
     max_params: int | None = None
     train_on: str = "auto"
     recipe: Recipe = field(default_factory=Recipe)
+    proxy: str = "short"
+    init: Path | None = None
+    shared_epochs: int = 20
     teacher: str | None = None
     teacher_temperature: float = 1.0
     teacher_weight: float = 1.0
@@ -55,13 +59,16 @@ class Request:
         check_study_name(self.study)
         parse_budget(self.latency_budget)
         STOPPING_RULES.entry(self.stopping)
-        for name, least in (("trials", 1), ("confirm_seeds", 1), ("max_params", 1), ("control", 0)):
+        least_of = {"trials": 1, "confirm_seeds": 1, "max_params": 1, "control": 0, "shared_epochs": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise SpecError(f"`{name}` {value}: expected at least {least}")
-        for name, known in (("formulation", FORMULATION_NAMES), ("sampler", SAMPLERS)):
+        for name, known in (("formulation", FORMULATION_NAMES), ("sampler", SAMPLERS), ("proxy", PROXIES)):
             if getattr(self, name) not in known:
                 raise SpecError(f"`{name}` {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        if self.init is not None and self.proxy != "inherited":
+            raise SpecError("`init` goes with `proxy` inherited: short trainings begin with random weights")
         if self.max_hours is not None and not self.max_hours > 0:
             raise SpecError(f"`max_hours` {self.max_hours}: expected more than 0")
         if not 0 <= self.cache_gb <= 1e6:
@@ -75,6 +82,17 @@ class Request:
         return Goals(
             trials=self.trials, confirm_seeds=self.confirm_seeds, control=self.control, max_hours=self.max_hours
         )
+
+    @property
+    def shared_recipe(self) -> Recipe:
+        """By which the weights are trained that networks inherit."""
+        return replace(self.recipe, epochs=self.shared_epochs)
+
+    @property
+    def longest_recipe(self) -> Recipe:
+        """The one that draws the most images."""
+        inherits = self.proxy == "inherited" and self.shared_epochs > self.recipe.epochs
+        return self.shared_recipe if inherits else self.recipe
 
     @property
     def folder(self) -> Path:

@@ -63,13 +63,13 @@ class Tools:
         return ShortTrain(recipe, self.train_device, taught=self.taught, between=self.interrupt.check)
 
     def images(self, recipe: Recipe | None = None) -> Dataset:
-        """For trainings by `recipe`, by default the request's. Loaded anew by each call.
+        """For trainings by `recipe`, by default all that the request asks for. Loaded anew by each call.
 
         Raises:
             DataError: they cannot be used.
             SpecError: the teacher is one of other classes.
         """
-        recipe = recipe or self.request.recipe
+        recipe = recipe or self.request.longest_recipe
         dataset = load_dataset(
             self.request.data,
             image_size=recipe.image_size,

@@ -57,6 +57,13 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def average(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give all processes the mean of each tensor over them."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.world
+
     def device(self, device: str) -> str:
         """The device of this process, where it is one of several; else what is given.
 
