@@ -62,8 +62,8 @@ _SAVED = "Finished trials and trainings are saved."
     "--proxy",
     default="short",
     show_default=True,
-    help="How candidates are scored. short: each is trained from scratch for some epochs. inherited: each takes "
-    "its part of one set of weights, which is trained first.",
+    help="How candidates are scored. short: each is trained from scratch for some epochs. inherited "
+    "(experimental): each takes its part of one set of weights, which is trained first.",
     metavar="short|inherited",
 )
 @click.option(
