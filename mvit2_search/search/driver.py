@@ -179,8 +179,7 @@ def _keep_budget(study: Study, request: Request, latencies: Latencies, listener:
 
 
 def _budget_latency(study: Study, name: str, latencies: Latencies) -> Latency:
-    with study.probing(published(name).key):
-        return budget_latency(name, latencies)
+    return budget_latency(name, latencies, study.probing(published(name).key))
 
 
 def _run(runner: Runner, request: Request, stop: Stop) -> None:

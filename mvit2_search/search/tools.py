@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,17 @@ def with_budget(
     return replace(device, budget_ms=latency.latency_ms, budget_network=network)
 
 
-def budget_latency(name: str, latencies: Latencies) -> Latency:
-    """Of the published network that gives the budget; raises MeasurementError where it has none."""
+def budget_latency(
+    name: str, latencies: Latencies, probing: AbstractContextManager[None] | None = None
+) -> Latency:
+    """Of the published network that gives the budget; raises MeasurementError where it has none.
+
+    Args:
+        probing: held meanwhile; may refuse.
+    """
     try:
-        return latencies.of(published(name))
+        with probing or nullcontext():
+            return latencies.of(published(name))
     except MeasurementError as err:
         raise MeasurementError(
             f"the network that gives the budget, {name}, has no latency here: {err}; give a new `study` and its "
