@@ -28,7 +28,7 @@ def test_two_processes_and_two_parts_train_as_one_process_with_the_whole_batch(t
     assert found["world"] == 2
     for other in (found["whole"], found["parts"]):
         for ours, theirs in zip(one["gradients"], other["gradients"], strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-6)
+            assert ours == pytest.approx(theirs, abs=1e-6, rel=1e-6)  # float32 holds 2.0 to 1.2e-7 only
         assert one["losses"] == pytest.approx(other["losses"], abs=1e-4)
         assert (one["score"], one["balanced"]) == (other["score"], other["balanced"])
     assert len(one["losses"]) == 20
