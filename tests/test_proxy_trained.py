@@ -1,6 +1,7 @@
 """Short trainings certified by the full ones that `train` wrote back into a study."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from mvit2_search.errors import SpecError, StudyConflict
 from mvit2_search.records import Finished
 from mvit2_search.search.trained import check_trained
 from mvit2_search.store import driver_lock, open_study
-from mvit2_search.store.certificates import read_check
+from mvit2_search.store.certificates import read_check, write_check
 
 pytestmark = pytest.mark.slow
 
@@ -88,3 +89,14 @@ def test_a_folder_without_a_study_is_one_line(tmp_path):
     assert done.exit_code == 2
     assert "no study here" in done.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_a_check_with_trainings_of_its_own_is_not_replaced(study):
+    keep_full_trainings(study)
+    check = check_trained(study.folder)
+    assert check_trained(study.folder) == check, "one of full trainings is made anew"
+    drawn = replace(check, inputs=replace(check.inputs, truth={"epochs": 30}))
+    write_check(study.folder, drawn)
+    with pytest.raises(StudyConflict, match="trainings of its own"):
+        check_trained(study.folder)
+    assert read_check(study.folder) == drawn

@@ -8,8 +8,8 @@ from mvit2_search.records import CertificateOf
 from mvit2_search.records.certificate import LEAST_CHECKED, Check, CheckedNetwork
 
 _NONE = (
-    "No certificate says whether these short trainings order networks on these images. `mvit2-search proxy check` "
-    "with the same options makes one."
+    "No certificate says whether this proxy orders networks on these images. `mvit2-search proxy check` "
+    "with the same options makes one for short trainings."
 )
 
 

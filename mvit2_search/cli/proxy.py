@@ -142,7 +142,7 @@ def _stopped(interrupt: Interrupt, as_json: bool) -> int:
 def trained(study: str, results: Path, as_json: bool) -> None:
     """Certify the short trainings of a study by the full trainings of its networks.
 
-    Uses what `mvit2-search train STUDY:TRIAL` wrote back into the study: at least six networks with two seeds
+    Uses what `mvit2-search train STUDY:TRIAL` wrote back into the study: at least nine networks with two seeds
     each, trained alike. Trains nothing. A search chose most of these networks for their short trainings, so they
     are more alike than drawn ones, and a tau among them is lower.
 

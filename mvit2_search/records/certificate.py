@@ -27,9 +27,6 @@ class Band:
         if not 0 <= self.low < self.high <= 10:
             raise SpecError(f"`band` {self.low:g} {self.high:g}: expected two shares, the lower one first")
 
-    def holds(self, latency_ms: float, budget_ms: float) -> bool:
-        return self.low * budget_ms <= latency_ms <= self.high * budget_ms
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckInputs:

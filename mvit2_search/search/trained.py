@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from mvit2_search.errors import SpecError
+from mvit2_search.errors import SpecError, StudyConflict
 from mvit2_search.models.synflow import synflow
 from mvit2_search.records import Finished, Trial
 from mvit2_search.records.certificate import LEAST_CHECKED, Band, Check, CheckedNetwork, CheckedScore, CheckInputs
 from mvit2_search.store import StoredStudy, driver_lock, open_study
-from mvit2_search.store.certificates import write_check
+from mvit2_search.store.certificates import certificate_path, read_check, write_check
 from mvit2_search.task import make_task
 
 _LEAST_SEEDS = 2
+_TRAINED = "trained by"  # in the truth's settings, where no check of drawn networks has it
 _EVERYTHING = Band(low=0.0, high=10.0)
 
 Kind = tuple[str, int, int, str]  # images, epochs, pixels and first weights of full trainings
@@ -32,12 +33,22 @@ def check_trained(folder: Path) -> Check:
     """
     open_study(folder)  # before the lock, which makes the folder
     with driver_lock(folder):
+        _refuse_drawn(folder)
         study = open_study(folder)
         short = {t.arch.key: t for t in study.all_trials() if isinstance(t.outcome, Finished)}
         kind, scores = _fullest(study, short)
         check = _check(study, short, kind, scores)
         write_check(folder, check)
     return check
+
+
+def _refuse_drawn(folder: Path) -> None:
+    """Raises StudyConflict where a check lies there that trained its own networks: hours would be lost."""
+    kept = read_check(folder)
+    if kept is not None and _TRAINED not in kept.inputs.truth:
+        raise StudyConflict(
+            f"{certificate_path(folder)} is of a check with trainings of its own; move it away to replace it"
+        )
 
 
 def _fullest(study: StoredStudy, short: Mapping[str, Trial]) -> tuple[Kind, Scores]:
@@ -94,7 +105,7 @@ def _check(study: StoredStudy, short: Mapping[str, Trial], kind: Kind, scores: S
             latency_budget=inputs.latency_budget,
             band=_EVERYTHING,
             training=inputs.training,
-            truth={"trained by": "train", "data": data, "epochs": epochs, "image_size": image_size, "init": init},
+            truth={_TRAINED: "train", "data": data, "epochs": epochs, "image_size": image_size, "init": init},
             truth_data=data,
             truth_train=0,
             networks=len(networks),
