@@ -57,12 +57,17 @@ class TrainingListener(Protocol):
 
 
 def train_fully(
-    job: TrainingJob, *, listener: TrainingListener, check_interrupt: Callable[[], None] = lambda: None
+    job: TrainingJob,
+    *,
+    listener: TrainingListener,
+    check_interrupt: Callable[[], None] = lambda: None,
+    make_trainer: "MakeTrainer | None" = None,
 ) -> TrainingState:
     """Train in the job's folder, or go on with the training there; its state at the end.
 
     Args:
         check_interrupt: called between steps. If it raises, the training is saved where it is.
+        make_trainer: makes what trains, before its first step; by default `new_trainer`.
 
     Raises:
         StudyConflict: another process trains there, or the folder has a training with other inputs.
@@ -71,7 +76,7 @@ def train_fully(
     """
     with _held(job.folder) if job.execution.ranks.is_first else nullcontext():
         try:
-            run = _Run(job, listener)
+            run = _Run(job, listener, make_trainer or new_trainer)
             run.to_the_end(check_interrupt)
         except RuntimeError as err:  # torch's own, out of memory among them
             if job.execution.ranks.world > 1:
@@ -105,10 +110,10 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 class _Run:
-    def __init__(self, job: TrainingJob, listener: TrainingListener) -> None:
+    def __init__(self, job: TrainingJob, listener: TrainingListener, make_trainer: "MakeTrainer") -> None:
         self.plan, self._data, self._folder, self._execution = job.plan, job.data, job.folder, job.execution
         self._listener, self._ranks = listener, job.execution.ranks
-        self._trainer = new_trainer(job, job_outputs(job, listener.warned))
+        self._trainer = make_trainer(job, job_outputs(job, listener.warned))
         self.state = TrainingState(inputs=job.inputs)
         ranks, seed = job.execution.ranks, job.inputs.seed
         self._steps = Steps(job.data.train, job.plan.recipe, seed=seed, rank=ranks.rank, world=ranks.world)
@@ -250,6 +255,9 @@ def _lessons(job: TrainingJob, kept: KeptOutputs | None) -> TaughtLessons | None
     if job.teacher is None or job.inputs.teacher is None:
         return None
     return TaughtLessons(job.teacher, job.inputs.teacher, execution=job.execution, kept=kept)
+
+
+MakeTrainer = Callable[[TrainingJob, KeptOutputs | None], Trainer]
 
 
 def new_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:

@@ -9,7 +9,6 @@ weights.
 import json
 import random
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mvit2_search.arch import ArchConfig
 from mvit2_search.arch.head import Head
-from mvit2_search.errors import SpecError, StorageError, StudyConflict, TrainingError, first_line
+from mvit2_search.errors import SpecError, StorageError, StudyConflict, first_line
 from mvit2_search.models import MobileViT
 from mvit2_search.models.groups import skeleton
 from mvit2_search.models.slices import sliced
@@ -33,13 +32,14 @@ from mvit2_search.task.data.dataset import Dataset
 from mvit2_search.task.data.full import FullData
 from mvit2_search.train.checkpoint import AVERAGED, file_sha256, newest_checkpoint, read_tensors
 from mvit2_search.train.family import Family
-from mvit2_search.train.full import TrainingListener, _held, _Run
+from mvit2_search.train.full import TrainingListener, new_trainer, train_fully
 from mvit2_search.train.job import TrainingJob
 from mvit2_search.train.loader import Batch
 from mvit2_search.train.loop import Execution, Trainer
 from mvit2_search.train.plan import resolve
 from mvit2_search.train.proxies import Taught
 from mvit2_search.train.saved import saved_state
+from mvit2_search.train.taught import KeptOutputs
 
 FAMILY = "family.json"
 
@@ -183,22 +183,13 @@ def train_shared(
         StorageError: none of its checkpoints is whole, or the disk takes no more.
         TrainingError: the loss or the outputs are not finite, or torch cannot compute them.
     """
-    is_first = job.execution.ranks.is_first
-    with _held(job.folder) if is_first else nullcontext():
-        if is_first:
-            _keep_family(job.folder / FAMILY, family)
-        try:
-            run = _SharedRun(job, family, listener)
-            run.to_the_end(check_interrupt)
-        except RuntimeError as err:  # torch's own, out of memory among them
-            raise TrainingError(f"{type(err).__name__}: {first_line(err)}") from err
-    return run.state
+    if job.execution.ranks.is_first:
+        _keep_family(job.folder / FAMILY, family)
 
+    def make_trainer(job: TrainingJob, kept: KeptOutputs | None) -> Trainer:
+        return SharedTrainer(new_trainer(job, kept), family)
 
-class _SharedRun(_Run):
-    def __init__(self, job: TrainingJob, family: Family, listener: TrainingListener) -> None:
-        super().__init__(job, listener)
-        self._trainer = SharedTrainer(self._trainer, family)
+    return train_fully(job, listener=listener, check_interrupt=check_interrupt, make_trainer=make_trainer)
 
 
 def _keep_family(path: Path, family: Family) -> None:
