@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from mvit2_search.cli.interrupt import interrupted, run_stoppable
 from mvit2_search.cli.options import (
+    FC,
     Place,
     check_teacher,
     json_option,
@@ -183,31 +185,18 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]  # click 8.1 takes no
             self.fail(f"{value!r}: expected whole numbers, separated by commas", param, ctx)
 
 
+def _numbers(name: str, default: str | None, help: str) -> Callable[[FC], FC]:
+    return click.option(
+        name, type=_Numbers(), default=default, show_default=default is not None, help=help, metavar="N,N,..."
+    )
+
+
 @proxy.command()
 @question_options
 @click.option("--target-tau", type=float, required=True, help="Kendall's tau that is to be reached.")
-@click.option(
-    "--try-epochs",
-    type=_Numbers(),
-    default="2,3,6,12",
-    show_default=True,
-    help="Epochs to try.",
-    metavar="N,N,...",
-)
-@click.option(
-    "--try-images",
-    type=_Numbers(),
-    default="750,1500,3000,6000",
-    show_default=True,
-    help="Training images per epoch to try.",
-    metavar="N,N,...",
-)
-@click.option(
-    "--try-pixels",
-    type=_Numbers(),
-    help="Heights and widths of training images to try.  [default: --image-size]",
-    metavar="N,N,...",
-)
+@_numbers("--try-epochs", "2,3,6,12", "Epochs to try.")
+@_numbers("--try-images", "750,1500,3000,6000", "Training images per epoch to try.")
+@_numbers("--try-pixels", None, "Heights and widths of training images to try.  [default: --image-size]")
 @max_hours_option
 @short_training_options
 @json_option
